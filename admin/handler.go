@@ -1,0 +1,143 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"hostler/protocol"
+)
+
+// aliveTimeout is how long the master may take to give a sign of life. It is
+// longer than anything that its loop does in one go.
+const aliveTimeout = 5 * time.Second
+
+// Options are what a handler is made from.
+type Options struct {
+	Board *protocol.Scoreboard
+	// Snapshot returns what the master knows at this moment; it must not wait.
+	Snapshot func() protocol.Snapshot
+	// Alive returns nil as soon as the master's loop has given a sign of life,
+	// and an error if the loop has ended or ctx does. Nil: that the master
+	// answers at all is taken for one.
+	Alive func(ctx context.Context) error
+	// Metrics answers /metrics.
+	Metrics http.Handler
+}
+
+// server holds the clocks beside the options, for tests.
+type server struct {
+	o    Options
+	now  func() time.Time
+	mono func() int64
+}
+
+// Handler returns the handler of all of the package's paths. Methods other than
+// GET and HEAD get 405.
+func Handler(o Options) http.Handler {
+	return (&server{o: o, now: time.Now, mono: protocol.Monotonic}).handler()
+}
+
+func (s *server) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", s.index)
+	mux.Handle("GET /metrics", s.o.Metrics)
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.HandleFunc("GET /status", s.serveStatus)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func (s *server) index(w http.ResponseWriter, _ *http.Request) {
+	snap := s.o.Snapshot()
+	text(w, http.StatusOK, fmt.Sprintf("hostler %s: %s\n\n"+
+		"/metrics          Prometheus metrics\n"+
+		"/healthz          is the master alive?\n"+
+		"/readyz           are requests being served? (?verbose: in detail)\n"+
+		"/status           master, workers and running requests, as JSON\n", snap.Version, snap.App))
+}
+
+func (s *server) healthz(w http.ResponseWriter, r *http.Request) {
+	if s.o.Alive != nil {
+		ctx, cancel := context.WithTimeout(r.Context(), aliveTimeout)
+		defer cancel()
+		if err := s.o.Alive(ctx); err != nil {
+			text(w, http.StatusServiceUnavailable, fmt.Sprintf("the master does not work: %v\n", err))
+			return
+		}
+	}
+	text(w, http.StatusOK, "ok\n")
+}
+
+// condition is one of those that readiness takes.
+type condition struct {
+	name string
+	met  bool
+	why  string // it is not
+}
+
+func conditions(snap *protocol.Snapshot) []condition {
+	serving, booting := 0, 0
+	for _, w := range snap.Workers {
+		switch w.State {
+		case protocol.SlotServing:
+			serving++
+		case protocol.SlotBooting:
+			booting++
+		}
+	}
+	return []condition{
+		{"running", !snap.Stopping, "the server is stopping"},
+		{"booted", snap.Ready, "no generation of workers has booted"},
+		{"workers", serving > 0, fmt.Sprintf("no worker serves (%d wanted, %d booting)", snap.TargetWorkers, booting)},
+	}
+}
+
+func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
+	snap := s.o.Snapshot()
+	code, answer := http.StatusOK, "ok\n"
+	var all bytes.Buffer
+	for _, c := range conditions(&snap) {
+		if c.met {
+			fmt.Fprintf(&all, "[+] %s: ok\n", c.name)
+			continue
+		}
+		fmt.Fprintf(&all, "[-] %s: %s\n", c.name, c.why)
+		if code == http.StatusOK {
+			code, answer = http.StatusServiceUnavailable, "not ready: "+c.why+"\n"
+		}
+	}
+	if r.URL.Query().Has("verbose") {
+		answer = all.String() + answer
+	}
+	text(w, code, answer)
+}
+
+func (s *server) serveStatus(w http.ResponseWriter, _ *http.Request) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false) // a target is for people to read; nosniff keeps browsers from more
+	if err := e.Encode(s.status()); err != nil {
+		text(w, http.StatusInternalServerError, fmt.Sprintf("cannot write the status: %v\n", err))
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	// A client that has gone needs no answer.
+	_, _ = w.Write(b.Bytes())
+}
+
+func text(w http.ResponseWriter, code int, s string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(code)
+	_, _ = io.WriteString(w, s) // as above
+}

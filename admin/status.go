@@ -1,0 +1,182 @@
+package admin
+
+import (
+	"math"
+	"os"
+	"slices"
+	"time"
+
+	"hostler/protocol"
+)
+
+// Status is what /status answers. Fields are added, but none is renamed or
+// removed within a major version. Ages are seconds.
+type Status struct {
+	Time        time.Time      `json:"time"`
+	Master      MasterStatus   `json:"master"`
+	Connections Connections    `json:"connections"` // of all workers
+	Queue       Queue          `json:"queue"`       // of all workers
+	Threads     ThreadCount    `json:"threads"`     // of all workers
+	Workers     []WorkerStatus `json:"workers"`     // by number
+}
+
+// MasterStatus is the master and what it has counted.
+type MasterStatus struct {
+	Version          string            `json:"version"`
+	PID              int               `json:"pid"`
+	App              string            `json:"app"`
+	Name             string            `json:"name,omitempty"`
+	Started          time.Time         `json:"started"`
+	Uptime           float64           `json:"uptime_seconds"`
+	Ready            bool              `json:"ready"`
+	Stopping         bool              `json:"stopping"`
+	Generation       int               `json:"generation"`
+	TargetWorkers    int               `json:"target_workers"`
+	ThreadsPerWorker int               `json:"threads_per_worker"`
+	Reloads          map[string]uint64 `json:"reloads"`     // by result
+	LastReload       *Reload           `json:"last_reload"` // null: there was none
+	Upgrades         map[string]uint64 `json:"upgrades"`    // by result
+	WorkerExits      map[string]uint64 `json:"worker_exits"`
+	RequestTimeouts  uint64            `json:"request_timeouts"`
+	BootFailures     int               `json:"boot_failures"` // in a row
+	NextBoot         *time.Time        `json:"next_boot"`     // null: none is put off
+}
+
+// Reload is how the last reload ended.
+type Reload struct {
+	Time       time.Time `json:"time"`
+	Successful bool      `json:"successful"`
+}
+
+// Connections counts open connections by what they are in.
+type Connections struct {
+	Idle    int64 `json:"idle"`
+	Reading int64 `json:"reading"`
+	Running int64 `json:"running"`
+	Writing int64 `json:"writing"`
+}
+
+// Queue is the whole requests that wait for a Python thread.
+type Queue struct {
+	Depth     int64   `json:"depth"`
+	OldestAge float64 `json:"oldest_age_seconds"` // 0: none waits
+}
+
+// ThreadCount counts Python threads.
+type ThreadCount struct {
+	Total int `json:"total"`
+	Busy  int `json:"busy"`
+}
+
+// WorkerStatus is one worker process.
+type WorkerStatus struct {
+	Worker      int            `json:"worker"` // as in logs, metrics and process titles
+	Slot        int            `json:"slot"`
+	PID         int            `json:"pid"`
+	Generation  int            `json:"generation"`
+	State       string         `json:"state"` // booting, serving, draining
+	Started     time.Time      `json:"started"`
+	Age         float64        `json:"age_seconds"`
+	ReadySince  *time.Time     `json:"ready_since"` // null: it boots
+	Requests    uint64         `json:"requests"`    // begun by this process
+	Connections Connections    `json:"connections"`
+	Queue       Queue          `json:"queue"`
+	Threads     []ThreadStatus `json:"threads"`
+}
+
+// ThreadStatus is one Python thread.
+type ThreadStatus struct {
+	Thread  int            `json:"thread"`
+	State   string         `json:"state"`   // idle, busy
+	Request *RequestStatus `json:"request"` // null: idle
+}
+
+// RequestStatus is the request that a thread runs. Method, target and client
+// are empty if the worker died, or hangs, in the moment of writing them down.
+type RequestStatus struct {
+	Method string  `json:"method"`
+	Target string  `json:"target"` // with its query string; cut if it is long
+	Client string  `json:"client"`
+	Age    float64 `json:"age_seconds"`
+}
+
+func (s *server) status() Status {
+	snap := s.o.Snapshot()
+	now, mono := s.now(), s.mono()
+	st := Status{Time: now.UTC(), Master: masterStatus(&snap, now), Workers: []WorkerStatus{}}
+	for i := range snap.Workers {
+		w := &snap.Workers[i]
+		if w.Slot < 0 || w.Slot >= protocol.MaxSlots {
+			continue
+		}
+		ws := workerStatus(w, s.o.Board.Slot(w.Slot), now, mono)
+		st.Workers = append(st.Workers, ws)
+		st.Connections.Idle += ws.Connections.Idle
+		st.Connections.Reading += ws.Connections.Reading
+		st.Connections.Running += ws.Connections.Running
+		st.Connections.Writing += ws.Connections.Writing
+		st.Queue.Depth += ws.Queue.Depth
+		st.Queue.OldestAge = max(st.Queue.OldestAge, ws.Queue.OldestAge)
+		st.Threads.Total += len(ws.Threads)
+		for _, t := range ws.Threads {
+			if t.Request != nil {
+				st.Threads.Busy++
+			}
+		}
+	}
+	slices.SortFunc(st.Workers, func(a, b WorkerStatus) int { return a.Slot - b.Slot })
+	return st
+}
+
+func masterStatus(snap *protocol.Snapshot, now time.Time) MasterStatus {
+	m := MasterStatus{
+		Version: snap.Version, PID: os.Getpid(), App: snap.App, Name: snap.Name,
+		Started: snap.Started.UTC(), Uptime: age(now.Sub(snap.Started)),
+		Ready: snap.Ready, Stopping: snap.Stopping, Generation: snap.Generation,
+		TargetWorkers: snap.TargetWorkers, ThreadsPerWorker: snap.ThreadsPerWorker,
+		Reloads: snap.Reloads, Upgrades: snap.Upgrades, WorkerExits: snap.Exits,
+		RequestTimeouts: snap.RequestTimeouts, BootFailures: snap.BootFailures, NextBoot: when(snap.NextBoot),
+	}
+	if !snap.LastReload.IsZero() {
+		m.LastReload = &Reload{Time: snap.LastReload.UTC(), Successful: snap.LastReloadSuccessful}
+	}
+	return m
+}
+
+func workerStatus(w *protocol.WorkerStatus, slot *protocol.Slot, now time.Time, mono int64) WorkerStatus {
+	g := &slot.Gauges
+	ws := WorkerStatus{
+		Worker: w.Number, Slot: w.Slot, PID: w.PID, Generation: w.Generation, State: w.State.String(),
+		Started: w.Started.UTC(), Age: age(now.Sub(w.Started)), ReadySince: when(w.ReadySince),
+		Requests: g.Served.Load(),
+		// A gauge that several threads count may be below zero for a moment.
+		Connections: Connections{Idle: max(g.ConnsIdle.Load(), 0), Reading: max(g.ConnsReading.Load(), 0),
+			Running: max(g.ConnsRunning.Load(), 0), Writing: max(g.ConnsWriting.Load(), 0)},
+		Queue:   Queue{Depth: max(g.QueueDepth.Load(), 0)},
+		Threads: []ThreadStatus{},
+	}
+	if oldest := g.QueueOldest.Load(); oldest != 0 {
+		ws.Queue.OldestAge = age(time.Duration(mono - oldest))
+	}
+	for i := range min(max(g.Threads.Load(), 0), protocol.MaxThreads) {
+		t := ThreadStatus{Thread: int(i), State: "idle"}
+		if a, busy := slot.ThreadRecs[i].Snapshot(); busy {
+			t.State = "busy"
+			t.Request = &RequestStatus{Method: a.Method, Target: a.Target, Client: a.Client, Age: age(time.Duration(mono - a.Start))}
+		}
+		ws.Threads = append(ws.Threads, t)
+	}
+	return ws
+}
+
+// age is d in seconds, to the millisecond and never below 0.
+func age(d time.Duration) float64 { return math.Round(max(d, 0).Seconds()*1e3) / 1e3 }
+
+// when is t, and nil for the zero time.
+func when(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}

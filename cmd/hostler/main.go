@@ -1,0 +1,138 @@
+// Command hostler serves Python web applications: it reads the settings and
+// hands them to the master.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"hostler/config"
+)
+
+// Exit statuses.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2 // the settings are wrong
+)
+
+// version is set by the build (-ldflags "-X main.version=…").
+var version string
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// run is main without the process around it. It returns the exit status.
+func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
+	cfg, err := config.Load(args, env, config.Options{})
+	switch {
+	case errors.Is(err, config.ErrHelp):
+		return printed(stdout, stderr, config.Help())
+	case errors.Is(err, config.ErrVersion):
+		return printed(stdout, stderr, versionLine()+"\n")
+	case err != nil:
+		explain(stderr, err)
+		return exitUsage
+	}
+	if err := start(ctx, cfg, args, env, stderr); err != nil {
+		fmt.Fprintf(stderr, "hostler: %v\n", err)
+		return exitError
+	}
+	return exitOK
+}
+
+// start does what cfg asks for, until that ends.
+func start(ctx context.Context, cfg *config.Config, args, env []string, stderr io.Writer) error {
+	level := new(slog.LevelVar)
+	level.Set(cfg.Level())
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+	for _, w := range cfg.Warnings {
+		log.Warn(w)
+	}
+	o := serveOptions{
+		version: buildVersion(),
+		config:  cfg,
+		log:     log,
+		reload: func() (*config.Config, error) {
+			c, err := config.Load(args, env, config.Options{})
+			if err == nil {
+				level.Set(c.Level())
+			}
+			return c, err
+		},
+	}
+	if cfg.Check {
+		return check(ctx, o)
+	}
+	return serve(ctx, o)
+}
+
+// printed writes what was asked for: if that fails, as on a full disk, the
+// exit status must say so.
+func printed(stdout, stderr io.Writer, text string) int {
+	if _, err := io.WriteString(stdout, text); err != nil {
+		fmt.Fprintf(stderr, "hostler: cannot write to standard output: %v\n", err)
+		return exitError
+	}
+	return exitOK
+}
+
+// explain prints every problem on a line of its own.
+func explain(stderr io.Writer, err error) {
+	problems := []string{err.Error()}
+	var wrong *config.Error
+	if errors.As(err, &wrong) {
+		problems = wrong.Problems
+	}
+	for _, p := range problems {
+		fmt.Fprintf(stderr, "hostler: %s\n", p)
+	}
+	fmt.Fprintln(stderr, "hostler --help tells about the settings.")
+}
+
+// versionLine is the answer to --version.
+func versionLine() string {
+	return fmt.Sprintf("hostler %s (%s, %s/%s)", buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// buildVersion is the version that the build has set, or else what the Go
+// toolchain noted down about the source.
+func buildVersion() string {
+	if version != "" {
+		return version
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return versionFrom(info)
+}
+
+func versionFrom(info *debug.BuildInfo) string {
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return strings.TrimPrefix(v, "v")
+	}
+	var revision, modified string
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			revision = s.Value[:min(12, len(s.Value))]
+		case "vcs.modified":
+			if s.Value == "true" {
+				modified = "+changes"
+			}
+		}
+	}
+	if revision == "" {
+		return "development"
+	}
+	return "development-" + revision + modified
+}

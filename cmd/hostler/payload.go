@@ -1,0 +1,30 @@
+package main
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+
+	"hostler/master"
+)
+
+// payloadFiles holds what make has put into payload/. A plain go build finds
+// the directory without them; that binary knows everything but how to serve.
+//
+//go:embed payload
+var payloadFiles embed.FS
+
+var errNoPayload = errors.New("this binary was built without the worker library; build it with make")
+
+// payload returns what the binary carries for its workers.
+func payload() (master.Payload, error) {
+	lib, err := payloadFiles.ReadFile("payload/worker.so")
+	if err != nil {
+		return master.Payload{}, fmt.Errorf("cannot start workers: %w", errNoPayload)
+	}
+	boot, err := payloadFiles.ReadFile("payload/bootstrap.py")
+	if err != nil {
+		return master.Payload{}, fmt.Errorf("cannot start workers: %w", errNoPayload)
+	}
+	return master.Payload{Library: lib, Bootstrap: string(boot)}, nil
+}

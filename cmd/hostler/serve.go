@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"hostler/admin"
+	"hostler/config"
+	"hostler/master"
+	"hostler/metrics"
+	"hostler/protocol"
+	"hostler/worker/http1"
+)
+
+// adminStop is how long the admin server's last answers may take.
+const adminStop = time.Second
+
+// serveOptions is what serve and check are given.
+type serveOptions struct {
+	version string
+	config  *config.Config
+	reload  func() (*config.Config, error) // reads the settings again
+	log     *slog.Logger
+}
+
+// master returns the options for the master, but for the admin server.
+func (o serveOptions) master() (master.Options, error) {
+	p, err := payload()
+	return master.Options{
+		Version:  o.version,
+		Settings: masterSettings(o.config),
+		Reload: func() (*master.Settings, error) {
+			c, err := o.reload()
+			if err != nil {
+				return nil, err
+			}
+			for _, w := range c.Warnings {
+				o.log.Warn(w)
+			}
+			return masterSettings(c), nil
+		},
+		Payload: p,
+		Log:     o.log,
+	}, err
+}
+
+// serve runs the master until it is told to stop.
+func serve(ctx context.Context, o serveOptions) error {
+	opts, err := o.master()
+	if err != nil {
+		return err
+	}
+	var h http.Handler // made once the master is there, before it runs
+	opts.Admin = func(l net.Listener) func() {
+		stop := admin.Serve(l, h, o.log)
+		return func() {
+			ctx, cancel := context.WithTimeout(context.Background(), adminStop)
+			defer cancel()
+			stop(ctx)
+		}
+	}
+	m, err := master.New(opts)
+	if err != nil {
+		return err
+	}
+	if h, err = adminHandler(m, o.log); err != nil {
+		return err
+	}
+	return m.Run(ctx)
+}
+
+// adminHandler answers on the admin address.
+func adminHandler(m *master.Master, log *slog.Logger) (http.Handler, error) {
+	c, err := metrics.New(metrics.Options{Board: m.Scoreboard(), Snapshot: m.Snapshot, RejectReasons: rejectReasons()})
+	if err != nil {
+		return nil, err
+	}
+	scrape, err := metrics.Handler(c, log)
+	if err != nil {
+		return nil, err
+	}
+	return admin.Handler(admin.Options{Board: m.Scoreboard(), Snapshot: m.Snapshot, Alive: m.Alive, Metrics: scrape}), nil
+}
+
+// rejectReasons are the names of the parser's reasons to refuse a request.
+func rejectReasons() []string {
+	names := make([]string, http1.NumReasons)
+	for i := range names {
+		names[i] = http1.Reason(i).String()
+	}
+	return names
+}
+
+// check loads the application and says whether that works.
+func check(ctx context.Context, o serveOptions) error {
+	opts, err := o.master()
+	if err != nil {
+		return err
+	}
+	return master.Check(ctx, opts)
+}
+
+// masterSettings translates the settings for the master.
+func masterSettings(c *config.Config) *master.Settings {
+	s := &master.Settings{
+		App: c.App, Name: c.Name,
+		Python: c.Python, Chdir: c.Chdir, Env: c.Env, Workers: c.Workers, Threads: c.Threads,
+		Backlog: c.Backlog,
+		Admin:   master.Bind(c.Admin), AdminOptional: !c.AdminGiven(),
+		PIDFile: c.PIDFile, ErrorLog: c.ErrorLog, AccessLog: c.AccessLog,
+		Timeout: c.Timeout, BootTimeout: c.BootTimeout, GracefulTimeout: c.GracefulTimeout,
+		MaxRequests: c.MaxRequests, MaxRequestsJitter: c.MaxRequestsJitter,
+		Worker: protocol.WorkerConfig{
+			PythonPath:            c.PythonPath,
+			WorkerConnections:     c.WorkerConnections,
+			Queue:                 c.Queue,
+			KeepAlive:             int64(c.KeepAlive),
+			HeaderTimeout:         int64(c.HeaderTimeout),
+			BodyTimeout:           int64(c.BodyTimeout),
+			WriteTimeout:          int64(c.WriteTimeout),
+			LimitRequestLine:      c.LimitRequestLine,
+			LimitRequestFields:    c.LimitRequestFields,
+			LimitRequestFieldSize: c.LimitRequestFieldSize,
+			LimitRequestBody:      c.LimitRequestBody,
+			ForwardedAllowIPs:     c.ForwardedAllowIPs,
+			LogLevel:              c.LogLevel,
+		},
+	}
+	for _, b := range c.Binds {
+		s.Binds = append(s.Binds, master.Bind(b))
+	}
+	return s
+}

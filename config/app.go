@@ -1,0 +1,58 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+)
+
+// parseApp checks the syntax of MODULE[:ATTR | :FACTORY()]. Whether there is
+// such a module only Python can tell.
+func parseApp(s string) (string, error) {
+	const form = "MODULE, MODULE:ATTR or MODULE:FACTORY()"
+	module, attr, hasAttr := strings.Cut(s, ":")
+	switch {
+	case s == "":
+		return "", errors.New("is empty: give " + form)
+	case strings.ContainsAny(module, `/\`):
+		return "", fmt.Errorf("%q is a path: give the module as Python imports it (package.module), and its directory with --chdir", s)
+	case strings.HasSuffix(module, ".py"):
+		name := strings.TrimSuffix(module, ".py")
+		return "", fmt.Errorf("%q is a file's name: give the module as Python imports it, %s", s, name)
+	case !isDotted(module):
+		return "", fmt.Errorf("%q is not %s: %q is no module's name", s, form, module)
+	case !hasAttr:
+		return s, nil
+	}
+	name, isCall := strings.CutSuffix(attr, ")")
+	if isCall {
+		function, arguments, _ := strings.Cut(name, "(")
+		if isDotted(function) && arguments != "" {
+			return "", fmt.Errorf("%q gives arguments to the factory: it is called without, as %s:%s()", s, module, function)
+		}
+		name, isCall = strings.CutSuffix(name, "(")
+		if !isCall {
+			return "", fmt.Errorf("%q is not %s", s, form)
+		}
+	}
+	if !isDotted(name) {
+		return "", fmt.Errorf("%q is not %s: %q is no attribute's name", s, form, name)
+	}
+	return s, nil
+}
+
+// isDotted reports whether s is Python identifiers with dots between them.
+func isDotted(s string) bool {
+	for part := range strings.SplitSeq(s, ".") {
+		if part == "" {
+			return false
+		}
+		for i, r := range part {
+			if r != '_' && !unicode.IsLetter(r) && (i == 0 || !unicode.IsDigit(r) && !unicode.Is(unicode.M, r)) || r == unicode.ReplacementChar {
+				return false
+			}
+		}
+	}
+	return true
+}

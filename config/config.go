@@ -1,0 +1,173 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// Config is what hostler was told to do. Every field is filled from the table
+// of settings: from what was given or from the default there.
+type Config struct {
+	App string // MODULE[:ATTR | :FACTORY()], in valid syntax
+
+	Workers     int
+	WorkersAuto bool // Workers was counted, not given
+	Threads     int
+	Queue       int
+
+	Binds             []Bind
+	Backlog           int
+	WorkerConnections int
+	KeepAlive         time.Duration // 0: every response closes its connection
+	ForwardedAllowIPs []string      // CIDRs; "*": everyone; "unix": unix-socket peers
+
+	Python     string // "": to be found
+	Chdir      string // "": stay
+	PythonPath []string
+	Env        []string // KEY=VALUE
+
+	Timeout           time.Duration // 0: none
+	BootTimeout       time.Duration // 0: none
+	GracefulTimeout   time.Duration
+	MaxRequests       int // 0: no limit
+	MaxRequestsJitter int
+
+	HeaderTimeout time.Duration
+	BodyTimeout   time.Duration
+	WriteTimeout  time.Duration
+
+	LimitRequestLine      int
+	LimitRequestFields    int
+	LimitRequestFieldSize int
+	LimitRequestBody      int64 // 0: no limit
+
+	LogLevel  string // debug, info, warning or error
+	AccessLog string // "": none, "-": standard output
+	ErrorLog  string // "-": standard error
+	Admin     Bind   // zero: no admin server
+	PIDFile   string // "": none
+	Name      string // "": the application's
+
+	ConfigFile string // the TOML file that was read; "": none
+	Check      bool   // import the application and exit
+
+	// Warnings are remarks for the log, one line each. They are no reason not
+	// to start.
+	Warnings []string
+
+	help, version bool
+	origins       map[string]origin // by setting; none for defaults
+}
+
+// Bind is an address to listen on. The zero value is none.
+type Bind struct {
+	Network string // "tcp" or "unix"
+	Address string // host:port, or the path
+}
+
+// String returns b as one would write it for --bind.
+func (b Bind) String() string {
+	if b.Network == "unix" {
+		return "unix:" + b.Address
+	}
+	return b.Address
+}
+
+// AdminGiven reports whether somebody asked for the admin address, so that to
+// fail to bind it is an error. The default's being taken is not.
+func (c *Config) AdminGiven() bool { return c.Given("admin-bind") }
+
+// Given reports whether a setting, by the name of its flag, was set by a flag,
+// a HOSTLER_* variable or the file.
+func (c *Config) Given(setting string) bool { return c.origins[setting].explicit }
+
+// origin is the place that a value comes from.
+type origin struct {
+	place    string
+	explicit bool // not a variable such as PORT that only moves the default
+}
+
+// where names the place that a setting comes from.
+func (c *Config) where(setting string) string {
+	if o, ok := c.origins[setting]; ok {
+		return o.place
+	}
+	return "--" + setting
+}
+
+// Level returns the log level for slog.
+func (c *Config) Level() slog.Level {
+	switch c.LogLevel {
+	case "debug":
+		return slog.LevelDebug
+	case "warning":
+		return slog.LevelWarn
+	case "error":
+		return slog.LevelError
+	}
+	return slog.LevelInfo
+}
+
+// ErrHelp and ErrVersion are returned by Load where the command line asks for
+// help or the version; all else is then beside the point.
+var (
+	ErrHelp    = errors.New("help requested")
+	ErrVersion = errors.New("version requested")
+)
+
+// Error holds everything that is wrong with the settings.
+type Error struct {
+	Problems []string // one line each, never empty
+}
+
+func (e *Error) Error() string { return strings.Join(e.Problems, "\n") }
+
+// Options are Load's ways to reach the system. The zero value is the real one.
+type Options struct {
+	ReadFile func(path string) ([]byte, error) // os.ReadFile
+	Root     fs.FS                             // "/", for /proc and /sys; os.DirFS("/")
+	CPUs     func() int                        // CPUs this process may run on; runtime.NumCPU
+}
+
+func (o Options) orReal() Options {
+	if o.ReadFile == nil {
+		o.ReadFile = os.ReadFile
+	}
+	if o.Root == nil {
+		o.Root = os.DirFS("/")
+	}
+	if o.CPUs == nil {
+		// On Linux this counts the affinity mask that the process started with.
+		o.CPUs = runtime.NumCPU
+	}
+	return o
+}
+
+// Load reads the settings. Args are the command line without the program's
+// name, env is as from os.Environ. The error is [ErrHelp], [ErrVersion] or an
+// [*Error].
+func Load(args, env []string, opts Options) (*Config, error) {
+	opts = opts.orReal()
+	l := newLoader()
+	l.readFlags(args)
+	if err := l.asked(); err != nil {
+		return nil, err
+	}
+	l.readEnv(env)
+	l.readFile(opts.ReadFile)
+	c := l.resolve()
+	if c.WorkersAuto {
+		c.Workers = min(autoWorkers(opts.Root, opts.CPUs()), maxWorkers)
+	}
+	c.Warnings = append(l.warnings, c.warnings()...)
+	problems := append(l.problems, c.Validate()...)
+	if len(problems) > 0 {
+		return nil, &Error{Problems: problems}
+	}
+	return c, nil
+}

@@ -1,0 +1,127 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// readTOML takes what a file says.
+func (l *loader) readTOML(path string, data []byte) {
+	var top map[string]toml.Primitive
+	meta, err := toml.Decode(string(data), &top)
+	if err != nil {
+		var syntax toml.ParseError
+		if errors.As(err, &syntax) {
+			l.problemf("%s:%d: %s", path, syntax.Position.Line, strings.TrimPrefix(syntax.Message, "toml: "))
+		} else {
+			l.problemf("%s: %v", path, err)
+		}
+		return
+	}
+	byKey := make(map[string]*setting)
+	for _, s := range l.settings {
+		if s.inFile() {
+			byKey[s.key()] = s
+			for _, a := range s.aliases {
+				byKey[strings.ReplaceAll(a, "-", "_")] = s
+			}
+		}
+	}
+	seen := make(map[*setting]string)
+	for _, k := range meta.Keys() {
+		if len(k) != 1 {
+			continue
+		}
+		key := k[0]
+		value, line := examine(&meta, top[key])
+		origin := fmt.Sprintf("%s:%d: %s", path, line, key)
+		s := byKey[strings.ReplaceAll(key, "-", "_")]
+		switch {
+		case s == nil:
+			l.problemf("%s:%d: unknown key %s%s", path, line, key, suggest(strings.ReplaceAll(key, "-", "_"), keys(byKey)))
+			continue
+		case seen[s] != "":
+			l.problemf("%s: is the same setting as %s", origin, seen[s])
+			continue
+		}
+		seen[s] = key
+		texts, err := tomlTexts(s, value)
+		if err != nil {
+			l.problemf("%s: %v", origin, err)
+			continue
+		}
+		l.offer(s, candidate{texts: texts, origin: origin})
+	}
+}
+
+// probe takes a TOML value as it is. It refuses it too, since the position of a
+// key is something that the library tells in errors only.
+type probe struct{ value any }
+
+var errProbe = errors.New("probe")
+
+func (p *probe) UnmarshalTOML(v any) error { p.value = v; return errProbe }
+
+func examine(meta *toml.MetaData, primitive toml.Primitive) (value any, line int) {
+	var p probe
+	var positioned toml.ParseError
+	if errors.As(meta.PrimitiveDecode(primitive, &p), &positioned) {
+		line = positioned.Position.Line
+	}
+	return p.value, line
+}
+
+// tomlTexts writes a TOML value as it would stand on the command line.
+func tomlTexts(s *setting, v any) ([]string, error) {
+	switch v := v.(type) {
+	case []any:
+		if !s.value.list {
+			return nil, errors.New("is an array; give one value")
+		}
+		texts := make([]string, 0, len(v))
+		for _, e := range v {
+			t, ok := tomlText(e)
+			if !ok {
+				return nil, errors.New("has something else than text in its array")
+			}
+			texts = append(texts, t)
+		}
+		return texts, nil
+	case map[string]any:
+		if !s.value.keyed {
+			return nil, errors.New("is a table; give one value")
+		}
+		texts := make([]string, 0, len(v))
+		for _, k := range keys(v) {
+			t, ok := tomlText(v[k])
+			if !ok {
+				return nil, fmt.Errorf("has something else than text under %s", k)
+			}
+			texts = append(texts, k+"="+t)
+		}
+		return texts, nil
+	}
+	t, ok := tomlText(v)
+	if !ok {
+		return nil, errors.New("is neither text nor a number")
+	}
+	return []string{t}, nil
+}
+
+func tomlText(v any) (string, bool) {
+	switch v := v.(type) {
+	case string:
+		return v, true
+	case int64:
+		return strconv.FormatInt(v, 10), true
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64), true
+	case bool:
+		return strconv.FormatBool(v), true
+	}
+	return "", false
+}

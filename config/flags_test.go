@@ -1,0 +1,53 @@
+package config_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestUnknownFlags(t *testing.T) {
+	const noApp = "no application given: hostler MODULE:ATTR, e.g. hostler shop.wsgi:application"
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"--wrkers", "3", "shop"}, []string{"unknown flag --wrkers (did you mean --workers?)"}},
+		{[]string{"--wrkers=3", "shop"}, []string{"unknown flag --wrkers (did you mean --workers?)"}},
+		{[]string{"shop", "--wrkers"}, []string{"unknown flag --wrkers (did you mean --workers?)"}},
+		{[]string{"--chek", "shop"}, []string{"unknown flag --chek (did you mean --check?)"}},
+		{[]string{"--KeepAlive", "5", "shop"}, []string{"unknown flag --KeepAlive (did you mean --keep-alive?)"}},
+		{[]string{"--max-req", "5", "shop"}, []string{"unknown flag --max-req (did you mean --max-requests?)"}},
+		{[]string{"--frobnicate", "shop"}, []string{"unknown flag --frobnicate"}},
+		{[]string{"--frobnicate", "5", "shop"}, []string{"unknown flag --frobnicate", `application: "5" is not MODULE, MODULE:ATTR or MODULE:FACTORY(): "5" is no module's name`}},
+		{[]string{"--thread", "2", "--frob", "--thread", "4", "shop"}, []string{"unknown flag --thread (did you mean --threads?)", "unknown flag --frob"}},
+		{[]string{"-k", "gthread", "shop"}, []string{"unknown flag -k (hostler has one kind of worker; see --threads)"}},
+		{[]string{"--worker-class=gthread", "-D", "shop"}, []string{"unknown flag --worker-class (hostler has one kind of worker; see --threads)", "unknown flag -D (run hostler under systemd or another supervisor)"}},
+		{[]string{"-x", "shop"}, []string{"unknown flag -x"}},
+		{[]string{"-xyx", "shop"}, []string{"unknown flag -x", "unknown flag -y"}},
+		{[]string{"-\xff", "shop"}, []string{"unknown flag -\uFFFD"}},
+		{[]string{"--=", "shop"}, []string{"bad flag syntax: --=", noApp}},
+		{[]string{"--name", "--wrkers", "--wrkers", "3", "shop"}, []string{"unknown flag --wrkers (did you mean --workers?)"}},
+		{[]string{"--esc\x1b[2J", "shop"}, []string{"unknown flag --esc [2J"}},
+		{[]string{"--" + strings.Repeat("x", 100), "shop"}, []string{"unknown flag --" + strings.Repeat("x", 100)}},
+	} {
+		if got := problems(t, nil, nil, c.args...); !slices.Equal(got, c.want) {
+			t.Errorf("%q: got %q, want %q", c.args, got, c.want)
+		}
+	}
+}
+
+func TestMissingValue(t *testing.T) {
+	for _, args := range [][]string{{"shop", "--workers"}, {"shop", "-w"}} {
+		if got, want := problems(t, nil, nil, args...), []string{"--workers needs a value: N"}; !slices.Equal(got, want) {
+			t.Errorf("%q: got %q, want %q", args, got, want)
+		}
+	}
+}
+
+func TestTooManyArguments(t *testing.T) {
+	want := []string{`too many arguments: there is one application, "shop", and then "a b"`}
+	if got := problems(t, nil, nil, "shop", "a", "b"); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -1,0 +1,143 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+const referenceHead = `<!-- Generated from config/table.go by "go generate ./config". Do not edit. -->
+
+# Settings
+
+Most settings are a flag, an environment variable and a key of a TOML file at once. Where one is given more than once, the
+first of these holds:
+
+1. the flag;
+2. the environment variable HOSTLER_…, unless it is empty;
+3. the key in the settings file: the one that ` + "`--config`" + ` names, or ` + "`hostler.toml`" + ` where hostler is started, if there is one;
+4. an environment variable that Gunicorn goes by too, where one is named below, unless it is empty;
+5. the default.
+
+A list is taken from one of these as a whole. SIGHUP reads the file again. A setting that is unknown or wrong ends hostler
+with exit status 2 and a line for each problem (an unknown HOSTLER_ variable is only warned of); at SIGHUP it leaves
+everything as it was.
+
+Times are in seconds: ` + "`30`" + `, ` + "`0.5`" + `; or have a unit: ` + "`500ms`, `30s`, `2m`, `1h`" + `.
+
+` + "```toml" + `
+# hostler.toml
+app = "shop.wsgi:application"
+workers = "auto"
+threads = 4
+bind = ["127.0.0.1:8000", "unix:/run/shop/http.sock"]
+max_requests = 10_000
+max_requests_jitter = 1_000
+access_log = "-"
+
+[env]
+DJANGO_SETTINGS_MODULE = "shop.settings"
+` + "```" + `
+`
+
+// Reference returns the reference page, docs/settings.md.
+func Reference() string {
+	var b strings.Builder
+	b.WriteString(referenceHead)
+	writeOverview(&b)
+	group := "-"
+	for _, s := range table() {
+		if s.group != group {
+			group = s.group
+			heading := group
+			if s.positional() {
+				heading = "Application"
+			}
+			fmt.Fprintf(&b, "\n## %s\n", heading)
+		}
+		writeEntry(&b, s)
+	}
+	return b.String()
+}
+
+func writeOverview(b *strings.Builder) {
+	b.WriteString("\n| flag | default | |\n| --- | --- | --- |\n")
+	for _, s := range table() {
+		if s.positional() {
+			continue
+		}
+		short := ""
+		if s.short != "" {
+			short = "`-" + s.short + "` "
+		}
+		def := ""
+		if s.def != "" {
+			def = "`" + s.def + "`"
+		}
+		fmt.Fprintf(b, "| %s[`--%s`](#%s) | %s | %s |\n", short, s.name, s.name, def, mdText(s.help))
+	}
+}
+
+func writeEntry(b *strings.Builder, s *setting) {
+	fmt.Fprintf(b, "\n### %s\n\n%s.", s.name, mdText(capital(s.help)))
+	if s.more != "" {
+		b.WriteString(" " + s.more)
+	}
+	b.WriteString("\n\n")
+	item := func(what, format string, args ...any) {
+		fmt.Fprintf(b, "* %s: %s\n", what, fmt.Sprintf(format, args...))
+	}
+	if s.positional() {
+		item("Argument", "`%s`", s.arg)
+	} else {
+		item("Flag", "%s", flagForms(s))
+	}
+	if v := s.variable(); v != "" {
+		item("Variable", "`%s`", v)
+	}
+	if s.inFile() {
+		item("Key", "`%s`", s.key())
+	}
+	if s.value.accepts != "" && s.value.accepts != "text" {
+		item("Value", "%s", s.value.accepts)
+	}
+	if s.def != "" {
+		item("Default", "%s", defaultForms(s))
+	}
+}
+
+func flagForms(s *setting) string {
+	var forms []string
+	add := func(flag string) {
+		if s.arg != "" {
+			flag += " " + s.arg
+		}
+		forms = append(forms, "`"+flag+"`")
+	}
+	if s.short != "" {
+		add("-" + s.short)
+	}
+	add("--" + s.name)
+	for _, a := range s.aliases {
+		add("--" + a)
+	}
+	text := strings.Join(forms, ", ")
+	if s.value.list {
+		text += "; may be repeated"
+	}
+	return text
+}
+
+func defaultForms(s *setting) string {
+	var text string
+	for _, f := range s.defaults {
+		text += fmt.Sprintf("`%s$%s` if that is set, else ", f.prefix, f.variable)
+	}
+	return text + "`" + s.def + "`"
+}
+
+func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+
+// mdText keeps Markdown from reading the stars and pipes of a plain text.
+func mdText(s string) string {
+	return strings.NewReplacer("*", `\*`, "|", `\|`).Replace(s)
+}

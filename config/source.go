@@ -1,0 +1,171 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+)
+
+// candidate is what one source says of a setting.
+type candidate struct {
+	texts  []string
+	origin string // as problems name it; "" for the table's default
+}
+
+// loader gathers what the sources say. They are read from the strongest to the
+// weakest, so the first to name a setting wins.
+type loader struct {
+	settings  []*setting
+	given     map[*setting]candidate
+	fallbacks map[*setting]candidate
+	problems  []string
+	warnings  []string
+}
+
+func newLoader() *loader {
+	return &loader{settings: table(), given: make(map[*setting]candidate), fallbacks: make(map[*setting]candidate)}
+}
+
+func (l *loader) offer(s *setting, c candidate) {
+	if _, ok := l.given[s]; !ok {
+		l.given[s] = c
+	}
+}
+
+func (l *loader) problemf(format string, args ...any) {
+	l.problems = append(l.problems, oneLine(fmt.Sprintf(format, args...)))
+}
+
+func (l *loader) warnf(format string, args ...any) {
+	l.warnings = append(l.warnings, oneLine(fmt.Sprintf(format, args...)))
+}
+
+// oneLine keeps a message with foreign text in it on one line and free of what
+// a terminal would obey.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || 0x7f <= r && r < 0xa0 {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+func (l *loader) find(name string) *setting {
+	for _, s := range l.settings {
+		if s.name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// asked returns ErrHelp or ErrVersion if the command line, read so far, asks
+// for one of them.
+func (l *loader) asked() error {
+	switch {
+	case l.asks("help"):
+		return ErrHelp
+	case l.asks("version"):
+		return ErrVersion
+	}
+	return nil
+}
+
+func (l *loader) asks(name string) bool {
+	c, ok := l.given[l.find(name)]
+	return ok && c.texts[len(c.texts)-1] == "true"
+}
+
+// readEnv takes HOSTLER_* variables, and those that stand in for defaults. An
+// empty one counts as not set, as container tools tend to leave them.
+func (l *loader) readEnv(env []string) {
+	values := make(map[string]string)
+	var names []string
+	for _, kv := range env {
+		name, v, ok := strings.Cut(kv, "=")
+		if !ok || name == "" || v == "" {
+			continue
+		}
+		if _, dup := values[name]; !dup {
+			names = append(names, name)
+		}
+		values[name] = v
+	}
+	byVariable := make(map[string]*setting)
+	for _, s := range l.settings {
+		if v := s.variable(); v != "" {
+			byVariable[v] = s
+		}
+		for _, f := range s.defaults {
+			if v, ok := values[f.variable]; ok {
+				l.fallbacks[s] = candidate{texts: []string{f.prefix + v}, origin: f.variable}
+			}
+		}
+	}
+	for _, name := range names {
+		if s, ok := byVariable[name]; ok {
+			l.offer(s, candidate{texts: []string{values[name]}, origin: name})
+		} else if strings.HasPrefix(name, "HOSTLER_") {
+			l.warnf("environment variable %s is no setting%s", name, suggest(name, keys(byVariable)))
+		}
+	}
+}
+
+// readFile takes the TOML file: the one asked for, or the default one if it
+// exists.
+func (l *loader) readFile(read func(string) ([]byte, error)) {
+	s := l.find("config")
+	c, asked := l.given[s]
+	path := s.def
+	if asked {
+		path = c.texts[len(c.texts)-1]
+	}
+	delete(l.given, s)
+	if path == "" {
+		return
+	}
+	data, err := read(path)
+	switch {
+	case err == nil:
+		l.given[s] = candidate{texts: []string{path}, origin: c.origin}
+		l.readTOML(path, data)
+	case !asked && errors.Is(err, fs.ErrNotExist):
+	default:
+		var pathError *fs.PathError
+		if errors.As(err, &pathError) {
+			err = pathError.Err
+		}
+		origin := ""
+		if asked {
+			origin = c.origin + ": "
+		}
+		l.problemf("%scannot read %s: %v", origin, path, err)
+	}
+}
+
+// resolve fills a Config: the defaults first, so that a value that is refused
+// leaves a sound one in place for the checks that follow.
+func (l *loader) resolve() *Config {
+	c := &Config{origins: make(map[string]origin)}
+	for _, s := range l.settings {
+		if s.def != "" && s.name != "config" {
+			if errs := s.value.set(c, []string{s.def}); errs != nil {
+				panic(fmt.Sprintf("config: default of %s: %v", s.name, errs))
+			}
+		}
+		given, explicit := l.given[s]
+		if !explicit {
+			var ok bool
+			if given, ok = l.fallbacks[s]; !ok {
+				continue
+			}
+		}
+		c.origins[s.name] = origin{place: given.origin, explicit: explicit}
+		for _, err := range s.value.set(c, given.texts) {
+			l.problemf("%s: %v", given.origin, err)
+		}
+	}
+	return c
+}

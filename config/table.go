@@ -1,0 +1,287 @@
+package config
+
+import "strings"
+
+// Bounds that come from elsewhere in hostler: the scoreboard has slots for two
+// generations of maxWorkers and records for maxThreads in each, a parsed
+// request has room for maxFields headers, and a worker reads a head into one
+// buffer of maxHead bytes.
+const (
+	maxWorkers = 128
+	maxThreads = 256
+	maxFields  = 128
+	maxHead    = 64<<10 - 1
+)
+
+// setting is one entry of the table.
+type setting struct {
+	name    string // flag, and with other punctuation variable and TOML key
+	short   string // one-letter flag
+	aliases []string
+	group   string // heading in the help; "" for the positional argument
+	arg     string // what the help calls the value; "" for a switch
+	help    string // rest of a line in the help
+	more    string // further sentences for the reference page
+	def     string // default as one would write it; "" for empty
+
+	// defaults are other people's environment variables that stand in for def.
+	defaults []fallback
+	// flagOnly marks what makes no sense but on the command line, noEnv what
+	// does in the file too.
+	flagOnly, noEnv bool
+
+	value value
+}
+
+// fallback is an environment variable that Gunicorn also goes by.
+type fallback struct {
+	variable string
+	prefix   string // what to put before its value
+}
+
+func (s *setting) positional() bool { return s.group == "" }
+
+func (s *setting) variable() string {
+	if s.flagOnly || s.noEnv {
+		return ""
+	}
+	return "HOSTLER_" + strings.ToUpper(s.key())
+}
+
+func (s *setting) inFile() bool { return !s.flagOnly && s.name != "config" }
+
+// key is the TOML key. The file may have dashes in it too.
+func (s *setting) key() string { return strings.ReplaceAll(s.name, "-", "_") }
+
+// groups of settings in the order of the help.
+const (
+	groupProcesses = "Processes"
+	groupNetwork   = "Network"
+	groupPython    = "Python environment"
+	groupLife      = "Life of a worker"
+	groupLimits    = "Limits on requests"
+	groupLogs      = "Logs and administration"
+	groupOther     = "Other"
+)
+
+// table returns all settings, in the order of the help and the reference page.
+// It is a function, so that nobody can change it for others.
+func table() []*setting {
+	return []*setting{
+		{
+			name: "app", arg: "MODULE[:ATTR | :FACTORY()]",
+			help: "the application to serve",
+			more: "A module as Python imports it, and in it the WSGI callable, or a function without arguments that makes one: `shop.wsgi`, `shop:app`, `shop:create_app()`. " +
+				"Without `:ATTR` it is `application`, or `app` if there is no `application`.",
+			value: custom("`MODULE[:ATTR]` or `MODULE:FACTORY()`", func(c *Config) *string { return &c.App }, parseApp),
+		},
+
+		{
+			name: "workers", short: "w", group: groupProcesses, arg: "N", def: "1",
+			help:     "worker processes; auto: as many as CPUs",
+			more:     "`auto` takes the CPU quota of the cgroup (rounded up), or the CPUs that the process may run on where these are fewer. SIGTTIN and SIGTTOU change the number while hostler runs.",
+			defaults: []fallback{{variable: "WEB_CONCURRENCY"}},
+			value:    workers(),
+		},
+		{
+			name: "threads", group: groupProcesses, arg: "N", def: "1",
+			help:  "Python threads per worker",
+			more:  "Each runs one request at a time. More than one suits applications that wait for databases and other services.",
+			value: number(1, maxThreads, func(c *Config) *int { return &c.Threads }),
+		},
+		{
+			name: "queue", group: groupProcesses, arg: "N", def: "512",
+			help: "whole requests that may wait for a thread, per worker",
+			more: "When as many wait, the next are answered 503 with Retry-After. The default is half of what `--worker-connections` lets in: bursts of clients that keep connections open are queued, " +
+				"as they would be in the listen queue of other servers, and at 10 ms a request the last in the queue of a one-thread worker still gets its answer within some five seconds. Less makes overload visible to clients sooner.",
+			value: number(1, 1<<16, func(c *Config) *int { return &c.Queue }),
+		},
+		{
+			name: "worker-connections", group: groupProcesses, arg: "N", def: "1000",
+			help:  "connections per worker, idle ones included",
+			more:  "A worker with as many accepts no more; they go to other workers, or wait in the listen queue.",
+			value: number(1, 1<<20, func(c *Config) *int { return &c.WorkerConnections }),
+		},
+
+		{
+			name: "bind", short: "b", group: groupNetwork, arg: "ADDRESS", def: "127.0.0.1:8000",
+			help:     "HOST:PORT, :PORT or unix:PATH; may be repeated",
+			more:     "An IPv6 address stands in brackets: `[::1]:8000`. Several addresses may also be given in one value with commas between them. `:PORT` listens on every address of the machine, IPv4 and IPv6.",
+			defaults: []fallback{{variable: "PORT", prefix: "0.0.0.0:"}},
+			value:    binds(func(c *Config) *[]Bind { return &c.Binds }),
+		},
+		{
+			name: "backlog", group: groupNetwork, arg: "N", def: "2048",
+			help:  "length of the listen queue of each address",
+			more:  "The kernel cuts it to `net.core.somaxconn`.",
+			value: number(1, 1<<20, func(c *Config) *int { return &c.Backlog }),
+		},
+		{
+			name: "keep-alive", aliases: []string{"keepalive"}, group: groupNetwork, arg: "SECS", def: "5",
+			help: "close a connection idle this long; 0: after one response",
+			more: "Long enough for a browser to fetch what a page needs next, short enough that clients that are gone do not fill `--worker-connections`. " +
+				"Behind a proxy that keeps connections to hostler open, set it higher than the proxy's own limit (nginx and AWS load balancers: 60 seconds, so 75 here), so that it is always the proxy that closes: " +
+				"otherwise the proxy may send a request on a connection that is just being closed.",
+			value: duration(func(c *Config) timePtr { return &c.KeepAlive }),
+		},
+		{
+			name: "forwarded-allow-ips", group: groupNetwork, arg: "IPS", def: "127.0.0.1,::1",
+			help: "proxies whose X-Forwarded-* headers are believed",
+			more: "Addresses and networks with commas between them. `*` believes everyone, `unix` those that connect to a `unix:` address; an empty value nobody. " +
+				"Only name proxies that set these headers themselves.",
+			defaults: []fallback{{variable: "FORWARDED_ALLOW_IPS"}},
+			value:    peers(func(c *Config) *[]string { return &c.ForwardedAllowIPs }),
+		},
+
+		{
+			name: "python", group: groupPython, arg: "FILE",
+			help:  "interpreter to run workers with",
+			more:  "If not given, it is the first found of: `python` beside the hostler binary, `$VIRTUAL_ENV/bin/python`, `./.venv/bin/python`, `python3` on the PATH.",
+			value: text(func(c *Config) *string { return &c.Python }),
+		},
+		{
+			name: "chdir", group: groupPython, arg: "DIR",
+			help:  "directory to run the application in",
+			more:  "It is also where modules are looked for first. Other paths among the settings are not relative to it but to where hostler was started.",
+			value: text(func(c *Config) *string { return &c.Chdir }),
+		},
+		{
+			name: "pythonpath", group: groupPython, arg: "DIRS",
+			help:  "directories to put on sys.path, with commas or colons",
+			value: list("directories with commas or colons between them", ",:", func(c *Config) *[]string { return &c.PythonPath }, parseText),
+		},
+		{
+			name: "env", short: "e", group: groupPython, arg: "KEY=VALUE", noEnv: true,
+			help: "environment variable for workers; may be repeated",
+			more: "Workers also have all of hostler's own environment. In the file it may be a table: `[env]` and then `KEY = \"VALUE\"`.",
+			value: func() value {
+				v := list("`KEY=VALUE`", "", func(c *Config) *[]string { return &c.Env }, parseEnv)
+				v.keyed = true
+				return v
+			}(),
+		},
+
+		{
+			name: "timeout", short: "t", group: groupLife, arg: "SECS", def: "30",
+			help:  "replace a worker with a request that runs longer; 0: never",
+			more:  "The tracebacks of all its threads are logged first, and its other requests may finish. It holds for each request, whatever the number of threads.",
+			value: duration(func(c *Config) timePtr { return &c.Timeout }),
+		},
+		{
+			name: "boot-timeout", group: groupLife, arg: "SECS", def: "60",
+			help:  "time for a worker to import the application; 0: any",
+			value: duration(func(c *Config) timePtr { return &c.BootTimeout }),
+		},
+		{
+			name: "graceful-timeout", group: groupLife, arg: "SECS", def: "30",
+			help:  "time to finish requests before a stop",
+			more:  "What still runs then is cut off. Keep it below the patience of whatever stops hostler (systemd 90 seconds, Kubernetes 30).",
+			value: duration(func(c *Config) timePtr { return &c.GracefulTimeout }),
+		},
+		{
+			name: "max-requests", group: groupLife, arg: "N", def: "0",
+			help:  "replace a worker after this many requests; 0: never",
+			more:  "The replacement is up before the old worker goes, one worker at a time.",
+			value: number(0, 1<<40, func(c *Config) *int { return &c.MaxRequests }),
+		},
+		{
+			name: "max-requests-jitter", group: groupLife, arg: "N", def: "0",
+			help:  "add up to this many to --max-requests, at random",
+			value: number(0, 1<<40, func(c *Config) *int { return &c.MaxRequestsJitter }),
+		},
+
+		{
+			name: "limit-request-line", group: groupLimits, arg: "BYTES", def: "8192",
+			help:  "longest request line (method, target, version)",
+			value: size(128, maxHead, func(c *Config) *int { return &c.LimitRequestLine }),
+		},
+		{
+			name: "limit-request-fields", group: groupLimits, arg: "N", def: "100",
+			help:  "most header fields in a request",
+			value: number(1, maxFields, func(c *Config) *int { return &c.LimitRequestFields }),
+		},
+		{
+			name: "limit-request-field-size", group: groupLimits, arg: "BYTES", def: "8192",
+			help:  "longest header field",
+			more:  "A whole head has at most 64 KiB, whatever these limits are.",
+			value: size(128, maxHead, func(c *Config) *int { return &c.LimitRequestFieldSize }),
+		},
+		{
+			name: "limit-request-body", group: groupLimits, arg: "BYTES", def: "0",
+			help:  "longest request body, e.g. 10m; 0: no limit",
+			more:  "A longer one is answered 413.",
+			value: size(0, 1<<62, func(c *Config) *int64 { return &c.LimitRequestBody }),
+		},
+		{
+			name: "header-timeout", group: groupLimits, arg: "SECS", def: "10",
+			help:  "time for a client to send a whole request head; 0: any",
+			value: duration(func(c *Config) timePtr { return &c.HeaderTimeout }),
+		},
+		{
+			name: "body-timeout", group: groupLimits, arg: "SECS", def: "30",
+			help:  "longest silence within a request body; 0: any",
+			value: duration(func(c *Config) timePtr { return &c.BodyTimeout }),
+		},
+		{
+			name: "write-timeout", group: groupLimits, arg: "SECS", def: "60",
+			help:  "longest time a client takes nothing of a response; 0: any",
+			value: duration(func(c *Config) timePtr { return &c.WriteTimeout }),
+		},
+
+		{
+			name: "log-level", group: groupLogs, arg: "LEVEL", def: "info",
+			help:  "debug, info, warning or error",
+			value: logLevel(),
+		},
+		{
+			name: "access-log", aliases: []string{"access-logfile"}, group: groupLogs, arg: "FILE", def: "off",
+			help:  "a line per request; -: standard output; off",
+			more:  "SIGUSR1 opens log files anew.",
+			value: custom("a file, `-` or `off`", func(c *Config) *string { return &c.AccessLog }, parseLog),
+		},
+		{
+			name: "error-log", aliases: []string{"error-logfile", "log-file"}, group: groupLogs, arg: "FILE", def: "-",
+			help:  "all other logging; -: standard error",
+			more:  "What the application writes to `wsgi.errors` and standard error goes there too. SIGUSR1 opens log files anew.",
+			value: custom("a file or `-`", func(c *Config) *string { return &c.ErrorLog }, parseText),
+		},
+		{
+			name: "admin-bind", group: groupLogs, arg: "ADDRESS", def: "127.0.0.1:9191",
+			help:  "/metrics, /healthz, /readyz, /status; off",
+			more:  "Where only the default is taken by somebody else, hostler goes on without it and warns; an address that was asked for it must have.",
+			value: custom("an address as for `--bind`, or `off`", func(c *Config) *Bind { return &c.Admin }, parseAdmin),
+		},
+		{
+			name: "pid", short: "p", group: groupLogs, arg: "FILE",
+			help:  "file for the master's process id",
+			value: text(func(c *Config) *string { return &c.PIDFile }),
+		},
+		{
+			name: "name", short: "n", group: groupLogs, arg: "NAME",
+			help:  "name in process titles; default: the application's",
+			value: text(func(c *Config) *string { return &c.Name }),
+		},
+
+		{
+			name: "config", short: "c", group: groupOther, arg: "FILE", def: "hostler.toml",
+			help:  "settings file",
+			more:  "The default may be missing; a file that was asked for may not. It is read again at SIGHUP. An empty value reads none.",
+			value: custom("a file", func(c *Config) *string { return &c.ConfigFile }, parseText),
+		},
+		{
+			name: "check", group: groupOther, flagOnly: true,
+			help:  "check the settings, import the application, and exit",
+			value: boolean(func(c *Config) *bool { return &c.Check }),
+		},
+		{
+			name: "version", group: groupOther, flagOnly: true,
+			help:  "print the version and exit",
+			value: boolean(func(c *Config) *bool { return &c.version }),
+		},
+		{
+			name: "help", short: "h", group: groupOther, flagOnly: true,
+			help:  "print this and exit",
+			value: boolean(func(c *Config) *bool { return &c.help }),
+		},
+	}
+}

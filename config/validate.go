@@ -1,0 +1,52 @@
+package config
+
+import "fmt"
+
+// Validate reports all that is wrong with settings that are each right by
+// themselves, one line each.
+func (c *Config) Validate() []string {
+	var problems []string
+	if c.App == "" && !c.Given("app") {
+		problems = append(problems, "no application given: hostler MODULE:ATTR, e.g. hostler shop.wsgi:application")
+	}
+	seen := make(map[Bind]bool)
+	for _, b := range c.Binds {
+		if seen[b] && b.fixed() {
+			problems = append(problems, fmt.Sprintf("%s: %s is given twice", c.where("bind"), b))
+		}
+		seen[b] = true
+	}
+	if seen[c.Admin] && c.Admin.fixed() {
+		problems = append(problems, fmt.Sprintf("%s: %s is also an address of the application (%s)", c.where("admin-bind"), c.Admin, c.where("bind")))
+	}
+	return problems
+}
+
+// fixed is false for none and for a port that the kernel is to choose.
+func (b Bind) fixed() bool {
+	return b.Network == "unix" || b.Network == "tcp" && b.Address[len(b.Address)-2:] != ":0"
+}
+
+// warnings are about settings that do not do what one would think.
+func (c *Config) warnings() []string {
+	var w []string
+	warn := func(setting, format string, args ...any) {
+		w = append(w, c.where(setting)+": "+fmt.Sprintf(format, args...))
+	}
+	if c.MaxRequestsJitter > 0 && c.MaxRequests == 0 {
+		warn("max-requests-jitter", "does nothing without --max-requests")
+	}
+	if c.WorkerConnections < c.Threads {
+		warn("worker-connections", "%d connections cannot keep %d threads busy", c.WorkerConnections, c.Threads)
+	}
+	if c.Given("queue") && c.Queue > c.WorkerConnections {
+		warn("queue", "never fills: a worker has no more than %d connections", c.WorkerConnections)
+	}
+	for _, p := range c.ForwardedAllowIPs {
+		if p == "*" && len(c.ForwardedAllowIPs) > 1 {
+			warn("forwarded-allow-ips", `"*" believes everyone; the rest of the list does nothing`)
+			break
+		}
+	}
+	return w
+}

@@ -1,0 +1,213 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// value is how the texts given for a setting become a field of Config.
+type value struct {
+	accepts string // for the reference page
+	list    bool   // may be repeated, or be an array in the file
+	keyed   bool   // may be a table in the file, its entries written KEY=VALUE
+	boolean bool   // a flag without a value
+	// set fills the field, or leaves it alone and says what is wrong. It gets
+	// at least one text; only lists get more.
+	set func(c *Config, texts []string) []error
+}
+
+// custom is a single value read by parse.
+func custom[T any](accepts string, field func(*Config) *T, parse func(string) (T, error)) value {
+	return value{accepts: accepts, set: func(c *Config, texts []string) []error {
+		v, err := parse(texts[len(texts)-1])
+		if err != nil {
+			return []error{err}
+		}
+		*field(c) = v
+		return nil
+	}}
+}
+
+// list is a value of many parts: texts are cut at any of the separators, and
+// the pieces read by parse. Empty pieces do not count.
+func list[T any](accepts, separators string, field func(*Config) *[]T, parse func(string) (T, error)) value {
+	return value{accepts: accepts, list: true, set: func(c *Config, texts []string) []error {
+		var all []T
+		var errs []error
+		for _, t := range texts {
+			for _, piece := range cut(t, separators) {
+				v, err := parse(piece)
+				if err != nil {
+					errs = append(errs, err)
+				}
+				all = append(all, v)
+			}
+		}
+		if errs == nil {
+			*field(c) = all
+		}
+		return errs
+	}}
+}
+
+// cut splits s at any of the separators into trimmed pieces that are not empty.
+func cut(s, separators string) []string {
+	if separators == "" {
+		return []string{s}
+	}
+	var pieces []string
+	for _, p := range strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(separators, r) }) {
+		if p = strings.TrimSpace(p); p != "" {
+			pieces = append(pieces, p)
+		}
+	}
+	return pieces
+}
+
+func text(field func(*Config) *string) value { return custom("text", field, parseOptional) }
+
+// parseOptional allows the empty text too, with which a flag takes back what
+// stands in the file.
+func parseOptional(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	return parseText(s)
+}
+
+func parseText(s string) (string, error) {
+	switch {
+	case s == "":
+		return "", errors.New("is empty")
+	case !utf8.ValidString(s):
+		return "", fmt.Errorf("%q is not valid UTF-8", s)
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return "", fmt.Errorf("%q has a control character in it", s)
+	}
+	return s, nil
+}
+
+func parseLog(s string) (string, error) {
+	if s == "off" {
+		return "", nil
+	}
+	return parseOptional(s)
+}
+
+func parseEnv(s string) (string, error) {
+	key, _, ok := strings.Cut(s, "=")
+	switch {
+	case !ok || key == "":
+		return "", fmt.Errorf("%q is not KEY=VALUE", s)
+	case strings.IndexByte(s, 0) >= 0:
+		return "", fmt.Errorf("%q has a zero byte in it", s)
+	}
+	return s, nil
+}
+
+func boolean(field func(*Config) *bool) value {
+	v := custom("", field, func(s string) (bool, error) {
+		b, err := strconv.ParseBool(s)
+		if err != nil {
+			return false, fmt.Errorf("%q is neither true nor false", s)
+		}
+		return b, nil
+	})
+	v.boolean = true
+	return v
+}
+
+func number(lo, hi int, field func(*Config) *int) value {
+	accepts := fmt.Sprintf("a whole number from %d to %d", lo, hi)
+	if hi >= 1<<40 {
+		accepts = fmt.Sprintf("a whole number, at least %d", lo)
+	}
+	return custom(accepts, field, func(s string) (int, error) {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < lo || n > hi {
+			return 0, fmt.Errorf("%q is not %s", s, accepts)
+		}
+		return n, nil
+	})
+}
+
+// workers is a number, or "auto", which is left to Load.
+func workers() value {
+	accepts := fmt.Sprintf("a whole number from 1 to %d, or `auto`", maxWorkers)
+	return value{accepts: accepts, set: func(c *Config, texts []string) []error {
+		s := texts[len(texts)-1]
+		n, err := strconv.Atoi(s)
+		if s != "auto" && (err != nil || n < 1 || n > maxWorkers) {
+			return []error{fmt.Errorf("%q is not %s", s, strings.ReplaceAll(accepts, "`", `"`))}
+		}
+		c.Workers, c.WorkersAuto = n, s == "auto"
+		return nil
+	}}
+}
+
+// size is a number of bytes, with an optional k, m or g.
+func size[T int | int64](lo, hi T, field func(*Config) *T) value {
+	accepts := fmt.Sprintf("a number of bytes from %d to %d; k, m and g count in 1024s", lo, hi)
+	if int64(hi) >= 1<<62 {
+		accepts = "a number of bytes; k, m and g count in 1024s"
+	}
+	return custom(accepts, field, func(s string) (T, error) {
+		digits, unit := s, int64(1)
+		if s != "" {
+			if i := strings.IndexByte("kmg", s[len(s)-1]|0x20); i >= 0 {
+				digits, unit = s[:len(s)-1], 1<<(10*(i+1))
+			}
+		}
+		n, err := strconv.ParseInt(digits, 10, 64)
+		if err != nil || n > int64(hi)/unit || n*unit < int64(lo) {
+			return 0, fmt.Errorf("%q is not %s", s, accepts)
+		}
+		return T(n * unit), nil
+	})
+}
+
+type timePtr = *time.Duration
+
+// maxDuration keeps sums of times from overflowing anywhere.
+const maxDuration = 365 * 24 * time.Hour
+
+// duration is a time in seconds, or in the units of Go.
+func duration(field func(*Config) timePtr) value {
+	const accepts = "seconds (`30`, `0.5`), or a number with a unit (`500ms`, `30s`, `2m`, `1h`)"
+	return custom(accepts, field, func(s string) (time.Duration, error) {
+		withUnit := s
+		if s != "" && (s[len(s)-1] == '.' || '0' <= s[len(s)-1] && s[len(s)-1] <= '9') {
+			withUnit += "s"
+		}
+		d, err := time.ParseDuration(withUnit)
+		switch {
+		case err != nil:
+			return 0, fmt.Errorf("%q is not a time: give seconds (30, 0.5) or a number with ms, s, m or h (2m)", s)
+		case d < 0:
+			return 0, fmt.Errorf("%q is less than nothing", s)
+		case d > maxDuration:
+			return 0, fmt.Errorf("%q is more than a year", s)
+		}
+		return d, nil
+	})
+}
+
+// logLevel also takes the names that Gunicorn and Python have for levels.
+func logLevel() value {
+	return custom("`debug`, `info`, `warning` or `error`", func(c *Config) *string { return &c.LogLevel }, func(s string) (string, error) {
+		switch l := strings.ToLower(s); l {
+		case "debug", "info", "warning", "error":
+			return l, nil
+		case "warn":
+			return "warning", nil
+		case "critical":
+			return "error", nil
+		}
+		return "", fmt.Errorf("%q is not one of debug, info, warning, error", s)
+	})
+}

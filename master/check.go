@@ -1,0 +1,99 @@
+package master
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"hostler/protocol"
+)
+
+// Check imports the application in one worker process that does not serve, and
+// returns why that fails, after writing the application's traceback to standard
+// error. Nothing is bound.
+func Check(ctx context.Context, opts Options) error {
+	set := *opts.Settings
+	set.Worker.Check = true
+	python, err := findPython(&set)
+	if err != nil {
+		return err
+	}
+	board, file, err := protocol.CreateScoreboard()
+	if err != nil {
+		return err
+	}
+	defer board.Close()
+	defer file.Close()
+	lib, err := openLibrary(opts.Log, opts.Payload.Library, opts.CacheDir)
+	if err != nil {
+		return err
+	}
+	defer lib.Close()
+	sp, err := newSpawner(opts.Log, opts.Payload.Bootstrap, rawFD(lib), rawFD(file))
+	if err != nil {
+		return err
+	}
+	defer sp.Close()
+
+	board.Slot(0).Assign(1, set.Threads)
+	cfg := set.workerConfig(0, 1, 1, 0)
+	spec := processSpec{python: python, config: cfg}
+	spec.env, cfg.InternalEnv = workerEnv(os.Environ(), set.Env)
+	reports := make(chan report, 8)
+	proc, err := sp.Start(spec, func(r report) {
+		select {
+		case reports <- r:
+		case <-ctx.Done():
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer proc.Close()
+	return awaitCheck(ctx, &set, proc, reports)
+}
+
+// awaitCheck follows the worker to its end.
+func awaitCheck(ctx context.Context, set *Settings, proc process, reports <-chan report) error {
+	var late <-chan time.Time
+	if set.BootTimeout > 0 {
+		late = time.After(set.BootTimeout)
+	}
+	ready, why := false, ""
+	for {
+		select {
+		case r := <-reports:
+			switch {
+			case r.exited && ready:
+				return nil
+			case r.exited && why == "":
+				return &BootError{App: set.App, Reason: "the worker ended (" + statusText(r.status) + ") before it was ready"}
+			case r.exited:
+				return &BootError{App: set.App, Reason: why}
+			case r.message.Kind == protocol.KindReady:
+				ready = true
+				// It ends by itself; this is for one that does not.
+				_ = proc.Send(protocol.Message{Kind: protocol.KindDrain, Mode: protocol.DrainQuick})
+				late = time.After(bootLeave)
+			case r.message.Kind == protocol.KindBootFailed:
+				fmt.Fprintln(os.Stderr, strings.TrimRight(r.message.Text, "\n"))
+				why = bootReason(r.message.Text)
+				late = time.After(bootLeave)
+			}
+		case <-late:
+			late = time.After(abortGrace)
+			if ready || why != "" { // that it does not end is not what was asked
+				_ = proc.Signal(syscall.SIGKILL)
+				continue
+			}
+			why = fmt.Sprintf("not ready within %v", set.BootTimeout)
+			_ = proc.Signal(syscall.SIGABRT) // faulthandler writes the tracebacks
+		case <-ctx.Done():
+			_ = proc.Signal(syscall.SIGKILL)
+			return fmt.Errorf("cannot finish the check: %w", ctx.Err())
+		}
+	}
+}

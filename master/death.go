@@ -1,0 +1,128 @@
+package master
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hostler/protocol"
+)
+
+// workerExited is called once for each worker, when its process is gone.
+func (s *supervisor) workerExited(w *worker, ws syscall.WaitStatus) {
+	now := s.clock.now()
+	was, why := w.state, s.classify(w, ws)
+	s.stats.exits[why]++
+	s.reportLost(w, why, ws, now)
+	s.become(w, stateGone)
+	w.proc.Close()
+	for i, o := range s.workers {
+		if o == w {
+			s.workers = append(s.workers[:i], s.workers[i+1:]...)
+			break
+		}
+	}
+	attrs := []any{"worker", w.number(), "pid", w.proc.PID(), "generation", w.gen.number, "cause", string(why), "status", statusText(ws)}
+	switch {
+	case w.leaving != "" && was == stateKilled:
+		s.log.Warn("worker killed", attrs...)
+	case why == w.leaving:
+		s.log.Info("worker left", attrs...)
+	case ws.Exited() && ws.ExitStatus() == 0:
+		s.log.Warn("worker left by itself", attrs...) // somebody sent it a SIGTERM, for one
+	default:
+		s.log.Error("worker died", attrs...)
+	}
+	if s.phase == phaseStopping || w.leaving != "" {
+		return // nothing depended on it any more
+	}
+	switch {
+	case w.ready.IsZero():
+		s.bootFailed(w, bootExitReason(w, why, ws))
+	case w.gen == s.next:
+		s.abandon(&BootError{App: w.gen.set.App, Reason: fmt.Sprintf("worker %d died as soon as it was ready: %s",
+			w.number(), statusText(ws))})
+	case now.Sub(w.ready) < proven:
+		s.backoff.fail(now)
+	}
+}
+
+// classify says why a worker is gone.
+func (s *supervisor) classify(w *worker, ws syscall.WaitStatus) cause {
+	switch {
+	case ws.Signaled() && w.state == stateKilled && ws.Signal() == syscall.SIGKILL:
+		return w.leaving
+	case w.leaving == causeBootTimeout || w.leaving == causeTimeout:
+		return w.leaving
+	case ws.Signaled() && w.termed && ws.Signal() == syscall.SIGTERM:
+		return w.leaving // our signal, while it was importing
+	case ws.Signaled() && ws.Signal() == syscall.SIGKILL && s.oom.claim():
+		return causeOOM
+	case w.leaving == causeBootFailed || w.leaving == "" && w.ready.IsZero():
+		return causeBootFailed
+	case ws.Signaled():
+		return causeSignal
+	case w.leaving != "" && ws.ExitStatus() == 0:
+		return w.leaving
+	}
+	return causeExit
+}
+
+// statusText describes an exit status: "exit:3", "signal:SIGSEGV".
+func statusText(ws syscall.WaitStatus) string {
+	if ws.Signaled() {
+		name := unix.SignalName(ws.Signal())
+		if name == "" {
+			name = fmt.Sprint(int(ws.Signal()))
+		}
+		return "signal:" + name
+	}
+	return fmt.Sprintf("exit:%d", ws.ExitStatus())
+}
+
+func bootExitReason(w *worker, why cause, ws syscall.WaitStatus) string {
+	if why == causeOOM {
+		return fmt.Sprintf("worker %d was killed for want of memory before it was ready", w.number())
+	}
+	return fmt.Sprintf("worker %d ended (%s) before it was ready", w.number(), statusText(ws))
+}
+
+// reportLost names the requests that died with w, in the error log and in the
+// access log, and counts them. The worker is gone, so its records stand still.
+func (s *supervisor) reportLost(w *worker, why cause, ws syscall.WaitStatus, now time.Time) {
+	mono := s.clock.mono()
+	var lines []byte
+	for i := range activeThreads(w.board) {
+		a, busy := w.board.ThreadRecs[i].Snapshot()
+		if !busy {
+			continue
+		}
+		lost := lostRequest{Activity: a, worker: w.number(), cause: lostCause(why, ws), age: time.Duration(mono - a.Start)}
+		lines = appendAccessLine(lines, now, lost)
+		w.board.Counters.Requests[protocol.MethodIndex(a.Method)][0].Add(1)
+		s.log.LogAttrs(context.Background(), slog.LevelError, "request lost", slog.Int("worker", w.number()), slog.Int("pid", w.proc.PID()),
+			slog.String("cause", lost.cause), slog.String("method", a.Method), slog.String("target", a.Target),
+			slog.String("client", a.Client), slog.Duration("age", lost.age.Round(time.Millisecond)))
+	}
+	if err := writeAccess(w.gen.set.AccessLog, s.stdout, lines); err != nil {
+		s.log.Error("requests that were lost are missing in the access log", "error", err)
+	}
+}
+
+// lostCause is the cause as the access log has it. A cause of our own says more
+// than the signal by which it was carried out.
+func lostCause(why cause, ws syscall.WaitStatus) string {
+	if why == causeSignal || why == causeExit {
+		return statusText(ws)
+	}
+	return string(why)
+}
+
+// activeThreads is how many thread records of the slot may be in use.
+func activeThreads(s *protocol.Slot) int {
+	return int(min(max(s.Gauges.Threads.Load(), 0), protocol.MaxThreads))
+}

@@ -1,0 +1,68 @@
+// Package master binds the listening sockets and supervises worker processes.
+// It is pure Go; the application runs in the workers only.
+//
+// # Who owns what
+//
+// One goroutine, supervisor.loop, owns all state: phases, generations, workers,
+// slots of the scoreboard. Signals, workers' messages and exits, the end of an
+// upgrade and requests to reload are events that others post to it; after each
+// event it reconciles what is with what should be, and publishes a Snapshot.
+// Nothing in it blocks but reading the settings and fork itself.
+//
+// The operating system is behind three seams, which the unit tests replace:
+// starter and process (processes and control sockets; spawn.go), host
+// (listeners, settings, upgrades, pid file; host.go) and clock. Tests run the
+// state machine with fake processes in fake time.
+//
+// # Phases
+//
+//	starting ──first generation ready──▶ serving ──TERM, INT, QUIT, upgraded──▶ stopping ──▶ done
+//	    └──────── a boot fails, or a signal to stop ─────────────────────────────▲
+//
+// # A worker
+//
+//	          Ready                told to leave
+//	booting ─────────▶ serving ─────────────────▶ draining
+//	   │ told to leave,   │                          │ deadline passed,
+//	   │ boot failed,     │                          │ or only stuck requests left
+//	   │ boot timeout     │                          ▼
+//	   ├───────▶ draining │                        killed
+//	   ▼                  ▼                          │
+//	 gone ◀─────────── exit seen ◀───────────────────┘
+//
+// A serving worker may be condemned: it ran into --timeout or has served its
+// --max-requests. It serves on until its replacement is ready, and drains then;
+// if no replacement boots, it stays. A worker never goes back to an earlier
+// state, and a replacement has a slot of its own.
+//
+// # A reload
+//
+// SIGHUP is a transaction:
+//
+//	read the settings ─▶ bind new addresses ─▶ start all workers ─▶ all ready ─▶ commit: the old ones drain
+//	        └──────────────────┴───────────────────┴── any failure ─▶ abandon: the new ones leave
+//
+// Until the commit the old generation is kept up as ever. A second SIGHUP during
+// a reload is one more reload after it. The first generation is the same
+// transaction with nothing to go back to: abandoning it ends the master.
+//
+// An address that the new settings do not name is shut down when the last
+// worker that has it is gone; those are told to empty its queue first.
+//
+// # An upgrade
+//
+// SIGUSR2 starts the binary again through tableflip, which hands on the
+// listening sockets. The new master boots its own first generation on them and
+// then says so; the old one drains and exits. If the new one fails, the old one
+// serves on. Sockets in the file system and the pid file belong to the new
+// master from then on.
+//
+// # Worker processes
+//
+// All are started by one goroutine that is locked to its thread for ever,
+// because the parent-death signal is the thread's (golang/go#27505).
+// Descriptors are passed as numbers: os.File.Fd would switch the description
+// that all processes share to blocking (golang/go#29277). Everything else is
+// close-on-exec, the other workers' control sockets above all: end of file there
+// is how a worker learns that the master is gone.
+package master

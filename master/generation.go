@@ -1,0 +1,439 @@
+package master
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"hostler/protocol"
+)
+
+// begin prepares the next generation and makes it the one that boots; reconcile
+// starts its workers.
+func (s *supervisor) begin(set *Settings) {
+	g, err := s.prepare(set)
+	if err != nil {
+		s.abandon(err)
+		return
+	}
+	s.numbers++
+	g.number = s.numbers
+	s.next = g
+}
+
+// prepare does all that can fail before a process is started.
+func (s *supervisor) prepare(set *Settings) (*generation, error) {
+	python, err := s.host.FindPython(set)
+	if err != nil {
+		return nil, err
+	}
+	g := &generation{set: set, python: python, said: make(map[string]bool)}
+	g.env, g.internal = workerEnv(s.host.Environ(), set.Env)
+	for _, b := range set.Binds {
+		if s.current != nil {
+			i := slices.IndexFunc(s.current.listeners, func(l *listener) bool { return l.Bind == b })
+			if i >= 0 {
+				g.listeners = append(g.listeners, s.current.listeners[i])
+				continue
+			}
+		}
+		l, err := s.host.Listen(b, set.Backlog)
+		if err != nil {
+			for _, l := range g.opened {
+				l.retire(s.log)
+			}
+			return nil, err
+		}
+		g.listeners = append(g.listeners, l)
+		g.opened = append(g.opened, l)
+	}
+	return g, nil
+}
+
+// reload begins the transaction that replaces the generation, or puts it off
+// until the one under way has ended. done, if not nil, gets the result.
+func (s *supervisor) reload(done chan<- error) {
+	switch {
+	case s.phase == phaseStopping:
+		if done != nil {
+			done <- errStopping
+		}
+		return
+	case s.next != nil || s.upgrading:
+		s.log.Info("a reload will follow what is under way")
+		s.again = true
+		if done != nil {
+			s.waitAgain = append(s.waitAgain, done)
+		}
+		return
+	}
+	if done != nil {
+		s.waiting = append(s.waiting, done)
+	}
+	s.log.Info("reloading", "generation", s.numbers+1)
+	set, err := s.host.ReadSettings()
+	if err != nil {
+		s.abandon(fmt.Errorf("cannot read the settings: %w", err))
+		return
+	}
+	s.begin(set)
+}
+
+// abandon ends a reload, or the start, that has failed.
+func (s *supervisor) abandon(err error) {
+	if s.current == nil {
+		s.fatal = err
+		s.quickly()
+		return
+	}
+	g := s.next
+	s.next = nil
+	s.stats.reloaded(false, s.clock.now())
+	s.log.Error("the reload failed; the old workers serve on", "generation", s.current.number, "error", err)
+	if g != nil {
+		for _, w := range s.workers {
+			if w.gen == g {
+				// Those that were ready may have taken connections.
+				s.drain(w, protocol.DrainReplaced, g.set.GracefulTimeout, causeReload)
+			}
+		}
+		s.retiring = append(s.retiring, g.opened...)
+	}
+	s.reloadEnded(err)
+}
+
+// commit makes the generation that has booted the one that serves.
+func (s *supervisor) commit() {
+	g, old := s.next, s.current
+	s.current, s.next, s.set = g, nil, g.set
+	s.backoff.reset()
+	if old == nil {
+		s.phase = phaseServing
+		s.stats.reloadOK = true
+		s.log.Info("serving", "app", s.set.title(), "workers", s.target(s.set), "threads", s.set.Threads,
+			"listening", joinBinds(g.listeners), "python", g.python)
+		s.host.Serving(s.set, true)
+		s.reloadEnded(nil)
+		return
+	}
+	mode := protocol.DrainReplaced
+	for _, l := range old.listeners {
+		if !slices.Contains(g.listeners, l) {
+			s.retiring = append(s.retiring, l)
+			mode = protocol.DrainStop // nobody else will take what is in its queue
+		}
+	}
+	for _, l := range g.listeners {
+		if err := l.setBacklog(g.set.Backlog); err != nil {
+			s.log.Warn("cannot change the backlog", "address", l.String(), "error", err)
+		}
+	}
+	for _, w := range s.workers {
+		if w.gen != g {
+			s.drain(w, mode, g.set.GracefulTimeout, causeReload)
+		}
+	}
+	s.stats.reloaded(true, s.clock.now())
+	s.log.Info("reloaded", "generation", g.number, "workers", s.target(s.set))
+	s.host.Serving(s.set, false)
+	s.reloadEnded(nil)
+}
+
+// reloadEnded answers those who wait and begins the reload that was put off.
+func (s *supervisor) reloadEnded(err error) {
+	for _, done := range s.waiting {
+		done <- err
+	}
+	s.waiting = nil
+	s.reloadAgain()
+}
+
+func (s *supervisor) reloadAgain() {
+	if !s.again || s.next != nil || s.upgrading || s.phase != phaseServing {
+		return
+	}
+	s.again = false
+	s.waiting, s.waitAgain = s.waitAgain, nil
+	s.reload(nil)
+}
+
+// reconcile makes the workers what they should be. It runs after every event
+// and is the only place where workers are started.
+func (s *supervisor) reconcile() {
+	s.retire()
+	if s.phase == phaseStopping {
+		if len(s.workers) == 0 {
+			s.phase = phaseDone
+		}
+		return
+	}
+	for s.next != nil {
+		g := s.next
+		s.bootNext()
+		if s.next == g { // else it has ended, and another may have begun
+			break
+		}
+	}
+	if s.current != nil && s.phase == phaseServing {
+		s.keepUp()
+	}
+	if s.phase == phaseStopping && len(s.workers) == 0 {
+		s.phase = phaseDone
+	}
+}
+
+// bootNext starts the next generation's workers and commits when all are ready.
+func (s *supervisor) bootNext() {
+	g, want := s.next, s.target(s.next.set)
+	live, ready := s.count(g)
+	for ; live < want; live++ {
+		if err := s.start(g); err != nil {
+			s.abandon(err)
+			return
+		}
+	}
+	if live > want {
+		s.shrink(g, live-want)
+		_, ready = s.count(g)
+	}
+	if ready >= want {
+		s.commit()
+	}
+}
+
+// keepUp replaces the current generation's dead and condemned workers.
+func (s *supervisor) keepUp() {
+	g, want := s.current, s.target(s.current.set)
+	now := s.clock.now()
+	live, ready := s.count(g)
+	for ; live < want && !s.backoff.wait(now); live++ {
+		if err := s.start(g); err != nil {
+			s.backoff.fail(now)
+			s.log.Error("cannot start a worker", "error", err, "next_try", s.backoff.next.Sub(now))
+		}
+	}
+	if live > want {
+		s.shrink(g, live-want)
+		_, ready = s.count(g)
+	}
+	// A condemned worker stays until there are enough without it.
+	spare := want - ready
+	for i := len(s.workers) - 1; i >= 0; i-- {
+		w := s.workers[i]
+		if w.gen != g || w.state != stateServing || w.condemned == "" {
+			continue
+		}
+		if spare > 0 {
+			spare--
+			continue
+		}
+		s.drain(w, protocol.DrainReplaced, g.set.GracefulTimeout, w.condemned)
+	}
+}
+
+func (s *supervisor) count(g *generation) (live, ready int) {
+	for _, w := range s.workers {
+		if w.gen == g && w.live() {
+			live++
+			if w.state == stateServing {
+				ready++
+			}
+		}
+	}
+	return live, ready
+}
+
+// shrink drains n workers of g: those that boot first, then the latest.
+func (s *supervisor) shrink(g *generation, n int) {
+	for _, state := range []workerState{stateBooting, stateServing} {
+		for i := len(s.workers) - 1; i >= 0 && n > 0; i-- {
+			if w := s.workers[i]; w.gen == g && w.live() && w.state == state {
+				s.drain(w, protocol.DrainReplaced, g.set.GracefulTimeout, causeScaleDown)
+				n--
+			}
+		}
+	}
+}
+
+// retire closes listeners that no settings name any more, once the workers that
+// had them are gone.
+func (s *supervisor) retire() {
+	s.retiring = slices.DeleteFunc(s.retiring, func(l *listener) bool {
+		for _, w := range s.workers {
+			if slices.Contains(w.gen.listeners, l) {
+				return false
+			}
+		}
+		l.retire(s.log)
+		return true
+	})
+}
+
+var errNoSlot = errors.New("cannot start a worker: all slots are taken by workers that are still leaving")
+
+// start starts a worker of g in the lowest free slot.
+func (s *supervisor) start(g *generation) error {
+	slot := slices.Index(s.taken[:], false)
+	if slot < 0 {
+		return errNoSlot
+	}
+	limit := g.set.MaxRequests
+	if limit > 0 && g.set.MaxRequestsJitter > 0 {
+		limit += rand.IntN(g.set.MaxRequestsJitter + 1)
+	}
+	cfg := g.set.workerConfig(slot, g.number, s.target(g.set), limit)
+	cfg.Listeners = g.listenerInfos()
+	cfg.InternalEnv = g.internal
+	s.ids++
+	w := &worker{id: s.ids, slot: slot, gen: g, board: s.board.Slot(slot), state: stateBooting,
+		started: s.clock.now(), maxRequests: limit, stuck: make(map[int]int64)}
+	// The worker may write to its slot before Start returns.
+	w.board.Assign(uint32(g.number), g.set.Threads)
+	spec := processSpec{python: g.python, config: cfg, env: g.env, listeners: g.fds()}
+	proc, err := s.starter.Start(spec, func(r report) { s.post(workerEvent{w.id, r}) })
+	if err != nil {
+		w.board.Free()
+		return err
+	}
+	w.proc = proc
+	w.board.PID.Store(int64(proc.PID()))
+	if g.set.BootTimeout > 0 {
+		w.deadline = w.started.Add(g.set.BootTimeout)
+	}
+	s.taken[slot] = true
+	s.workers = append(s.workers, w)
+	s.log.Debug("worker started", "worker", w.number(), "pid", proc.PID(), "generation", g.number)
+	return nil
+}
+
+func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
+	switch m.Kind {
+	case protocol.KindReady:
+		if w.state != stateBooting {
+			s.readyTooLate(w)
+			return
+		}
+		s.become(w, stateServing)
+		w.ready = s.clock.now()
+		s.log.Info("worker ready", "worker", w.number(), "pid", w.proc.PID(), "generation", w.gen.number,
+			"after", w.ready.Sub(w.started).Round(time.Millisecond))
+	case protocol.KindBootFailed:
+		w.bootError = m.Text
+		if w.state == stateBooting {
+			w.leaving = causeBootFailed
+			s.become(w, stateDraining)
+			w.deadline = s.clock.now().Add(bootLeave)
+			s.bootFailed(w, bootReason(m.Text))
+		}
+	case protocol.KindDrained:
+		s.log.Debug("worker has nothing left to do", "worker", w.number(), "pid", w.proc.PID())
+	}
+}
+
+// readyTooLate is called when w, told to leave while it booted, got ready in the
+// same moment. It may have taken connections, so it has the time of a worker
+// that serves.
+func (s *supervisor) readyTooLate(w *worker) {
+	if w.state != stateDraining || !w.termed {
+		return
+	}
+	grace := w.gen.set.GracefulTimeout
+	w.ready, w.deadline = s.clock.now(), w.drained.Add(grace+graceMargin)
+	s.send(w, protocol.Message{Kind: protocol.KindDrain, Mode: protocol.DrainReplaced, Grace: grace})
+}
+
+// bootFailed is called when it is clear that w will not become ready.
+func (s *supervisor) bootFailed(w *worker, why string) {
+	if text := strings.TrimRight(w.bootError, "\n"); text != "" && !w.gen.said[text] {
+		w.gen.said[text] = true
+		// A traceback is many lines; as a log attribute nobody could read it.
+		fmt.Fprintln(s.stderr, text)
+	}
+	switch w.gen {
+	case s.next:
+		s.abandon(&BootError{App: w.gen.set.App, Reason: why})
+	case s.current:
+		now := s.clock.now()
+		s.backoff.fail(now)
+		s.log.Error("a worker did not boot", "worker", w.number(), "pid", w.proc.PID(), "reason", why,
+			"next_try_in", s.backoff.next.Sub(now).Round(time.Millisecond))
+	}
+}
+
+// BootError reports an application that could not be loaded.
+type BootError struct {
+	App    string
+	Reason string // one line
+}
+
+func (e *BootError) Error() string { return fmt.Sprintf("cannot load %s: %s", e.App, e.Reason) }
+
+// bootReason is the line of a traceback that says most: the last one.
+func bootReason(text string) string {
+	text = strings.TrimSpace(text)
+	if i := strings.LastIndexByte(text, '\n'); i >= 0 {
+		return strings.TrimSpace(text[i+1:])
+	}
+	if text == "" {
+		return "no reason given"
+	}
+	return text
+}
+
+func joinBinds(ls []*listener) string {
+	names := make([]string, len(ls))
+	for i, l := range ls {
+		names[i] = l.String()
+		if l.Network == "tcp" && l.info.Port != "" {
+			if h, p, ok := cutPort(l.Address); ok && p == "0" {
+				names[i] = h + ":" + l.info.Port
+			}
+		}
+	}
+	return strings.Join(names, " ")
+}
+
+func cutPort(addr string) (host, port string, ok bool) {
+	i := strings.LastIndexByte(addr, ':')
+	if i < 0 {
+		return addr, "", false
+	}
+	return addr[:i], addr[i+1:], true
+}
+
+// upgrade starts another binary in this one's place.
+func (s *supervisor) upgrade() {
+	switch {
+	case s.phase != phaseServing:
+		s.log.Error("cannot upgrade now: the server is starting or stopping")
+		return
+	case s.next != nil:
+		s.log.Error("cannot upgrade now: a reload is under way")
+		return
+	case s.upgrading:
+		s.log.Error("cannot upgrade now: an upgrade is under way")
+		return
+	}
+	s.upgrading = true
+	s.log.Info("upgrading: starting the new binary")
+	go func() { s.post(upgradeEvent{s.host.Upgrade()}) }()
+}
+
+func (s *supervisor) upgradeEnded(err error) {
+	s.upgrading = false
+	if err != nil {
+		s.stats.upgrades["failure"]++
+		if s.phase == phaseServing {
+			s.log.Error("the upgrade failed; this binary serves on", "error", err)
+		}
+		s.reloadAgain()
+		return
+	}
+	s.stats.upgrades["success"]++
+	s.upgraded = true
+	s.log.Info("the new binary serves; leaving")
+	s.leave(protocol.DrainReplaced, s.set.GracefulTimeout)
+}

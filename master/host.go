@@ -1,0 +1,147 @@
+package master
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/cloudflare/tableflip"
+	"golang.org/x/sys/unix"
+)
+
+// systemHost is the real host.
+type systemHost struct {
+	log   *slog.Logger
+	opts  Options
+	flip  *tableflip.Upgrader
+	admin func() // ends the admin server; nil: none runs
+	pid   string // the pid file written
+	owner bool   // the sockets are ours to end: there is no parent that serves on
+}
+
+var _ host = (*systemHost)(nil)
+
+// upgradeMargin is what a new binary gets beyond its workers' boot timeout.
+const upgradeMargin = 30 * time.Second
+
+func newSystemHost(opts Options) (*systemHost, error) {
+	timeout := 10 * time.Minute
+	if t := opts.Settings.BootTimeout; t > 0 {
+		timeout = t + upgradeMargin
+	}
+	flip, err := tableflip.New(tableflip.Options{UpgradeTimeout: timeout})
+	if err != nil {
+		return nil, fmt.Errorf("cannot prepare upgrades: %w", err)
+	}
+	if flip.HasParent() {
+		// tableflip leaves its pipes to the parent open across exec.
+		unix.CloseOnExec(3)
+		unix.CloseOnExec(4)
+	}
+	h := &systemHost{log: opts.Log, opts: opts, flip: flip, owner: !flip.HasParent()}
+	if err := h.startAdmin(); err != nil {
+		h.close()
+		return nil, err
+	}
+	return h, nil
+}
+
+// startAdmin runs the admin server, before any worker is there: it says that we
+// live, and are not ready.
+func (h *systemHost) startAdmin() error {
+	set := h.opts.Settings
+	if h.opts.Admin == nil || set.Admin == (Bind{}) {
+		return nil
+	}
+	ln, err := takeOrOpen(h.flip, set.Admin)
+	if err != nil {
+		err = fmt.Errorf("cannot bind the admin address %s: %w", set.Admin, bindCause(err))
+		if !set.AdminOptional {
+			return err
+		}
+		h.log.Warn("going on without metrics and health checks", "error", err)
+		return nil
+	}
+	h.admin = h.opts.Admin(ln)
+	return nil
+}
+
+// close is called last, whatever happened before.
+func (h *systemHost) close() {
+	if h.admin != nil {
+		h.admin()
+		h.admin = nil
+	}
+	h.endSockets()
+	if h.pid != "" {
+		if err := removePIDFile(h.pid, os.Getpid()); err != nil {
+			h.log.Warn("leaving the pid file", "error", err)
+		}
+	}
+}
+
+// endSockets closes tableflip's copies and removes the files of Unix sockets,
+// unless another binary has taken over or our parent serves on.
+func (h *systemHost) endSockets() {
+	if !h.owner {
+		return
+	}
+	h.flip.Stop()
+	<-h.flip.Exit()
+}
+
+func (h *systemHost) ReadSettings() (*Settings, error) { return h.opts.Reload() }
+
+func (h *systemHost) FindPython(set *Settings) (string, error) { return findPython(set) }
+
+func (h *systemHost) Environ() []string { return os.Environ() }
+
+func (h *systemHost) Listen(b Bind, backlog int) (*listener, error) {
+	return listen(h.flip, b, backlog)
+}
+
+func (h *systemHost) Upgrade() error { return h.flip.Upgrade() }
+
+func (h *systemHost) Serving(set *Settings, first bool) {
+	if first {
+		// From here on the old master, if there is one, leaves.
+		if err := h.flip.Ready(); err != nil {
+			h.log.Error("cannot tell the old master that this one serves", "error", err)
+		}
+		h.owner = true
+		notify(h.log, fmt.Sprintf("READY=1\nMAINPID=%d", os.Getpid()))
+	} else if err := redirectLog(set.ErrorLog); err != nil {
+		h.log.Error("the error log stays where it was", "error", err)
+	}
+	if h.pid != "" && h.pid != set.PIDFile {
+		if err := removePIDFile(h.pid, os.Getpid()); err != nil {
+			h.log.Warn("leaving the old pid file", "error", err)
+		}
+	}
+	if h.pid = set.PIDFile; h.pid != "" {
+		if err := writePIDFile(h.pid, os.Getpid()); err != nil {
+			h.log.Error("there is no pid file", "error", err)
+		}
+	}
+	setTitle(h.log, set)
+}
+
+func (h *systemHost) Stopping(upgraded bool) {
+	if !upgraded {
+		notify(h.log, "STOPPING=1")
+		h.endSockets()
+		return
+	}
+	// The new master answers on the admin address now.
+	if h.admin != nil {
+		h.admin()
+		h.admin = nil
+	}
+}
+
+func (h *systemHost) ReopenLogs(set *Settings) {
+	if err := redirectLog(set.ErrorLog); err != nil {
+		h.log.Error("the error log stays as it was", "error", err)
+	}
+}

@@ -1,0 +1,104 @@
+package master
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// openLibrary puts the worker library where a worker can load it from through a
+// file descriptor, and returns that. A sealed memfd needs no writable file
+// system, and all workers share its pages. Where the kernel forbids executable
+// memfds, a file in the cache directory serves.
+func openLibrary(log *slog.Logger, lib []byte, cacheDir string) (*os.File, error) {
+	f, err := memfdLibrary(lib)
+	if err == nil {
+		return f, nil
+	}
+	log.Debug("no memfd for the worker library; using a cache file", "error", err)
+	f, err2 := cachedLibrary(lib, cacheDir)
+	if err2 != nil {
+		return nil, fmt.Errorf("cannot keep the worker library: %w", errors.Join(err, err2))
+	}
+	return f, nil
+}
+
+func memfdLibrary(lib []byte) (*os.File, error) {
+	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
+	fd, err := unix.MemfdCreate("hostler-worker.so", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
+	if errors.Is(err, unix.EINVAL) { // before Linux 6.3 all memfds are executable
+		fd, err = unix.MemfdCreate("hostler-worker.so", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("memfd_create: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "hostler-worker.so")
+	if _, err := f.Write(lib); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("cannot fill the memfd: %w", err)
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("cannot seal the memfd: %w", err)
+	}
+	if len(lib) == 0 {
+		return f, nil
+	}
+	// vm.memfd_noexec and security modules refuse late, when a worker maps the
+	// text: try that here, where something can be done about it.
+	m, err := unix.Mmap(fd, 0, 1, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("the memfd cannot be executed: %w", err)
+	}
+	_ = unix.Munmap(m)
+	return f, nil
+}
+
+// cachedLibrary returns the library as a file named after its content, writing
+// it if it is not there. The directory must be ours alone: the file is code
+// that runs in the application.
+func cachedLibrary(lib []byte, dir string) (*os.File, error) {
+	if dir == "" {
+		base, err := os.UserCacheDir()
+		if err != nil {
+			return nil, fmt.Errorf("no cache directory: %w", err)
+		}
+		dir = filepath.Join(base, "hostler")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the cache directory: %w", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return nil, fmt.Errorf("cannot use %s: %w", dir, err)
+	}
+	if int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 {
+		return nil, fmt.Errorf("cannot use %s: others may write there", dir)
+	}
+	sum := sha256.Sum256(lib)
+	path := filepath.Join(dir, "worker-"+hex.EncodeToString(sum[:8])+".so")
+	if have, err := os.ReadFile(path); err == nil && sha256.Sum256(have) == sum {
+		return os.Open(path)
+	}
+	tmp, err := os.CreateTemp(dir, "worker-*")
+	if err != nil {
+		return nil, fmt.Errorf("cannot write the library: %w", err)
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(lib)
+	err = errors.Join(err, tmp.Chmod(0o500), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), path) // whole or not at all, also for masters that start beside us
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot write the library: %w", err)
+	}
+	return os.Open(path)
+}

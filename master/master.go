@@ -1,0 +1,197 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"hostler/protocol"
+)
+
+// Payload is what the master carries for its workers.
+type Payload struct {
+	Library   []byte // the worker library, an ELF shared object
+	Bootstrap string // Python source that loads it
+}
+
+// Options are what a Master is made from.
+type Options struct {
+	Version  string
+	Settings *Settings
+	// Reload reads the settings again, for SIGHUP.
+	Reload  func() (*Settings, error)
+	Payload Payload
+	Log     *slog.Logger
+	// Admin starts the admin server on l and returns a function that ends it
+	// and closes l. Nil: there is none.
+	Admin func(l net.Listener) (stop func())
+	// CacheDir is for the library where memfds cannot be executed; "" is the
+	// user's.
+	CacheDir string
+}
+
+// Master supervises workers. Make one with New; one process has one.
+type Master struct {
+	opts  Options
+	sup   *supervisor
+	board *protocol.Scoreboard
+	file  *os.File // the scoreboard's memfd
+}
+
+// New returns a master that has started nothing yet.
+func New(opts Options) (*Master, error) {
+	board, file, err := protocol.CreateScoreboard()
+	if err != nil {
+		return nil, err
+	}
+	c := systemClock()
+	now := c.now()
+	sup := &supervisor{
+		log: opts.Log, board: board, clock: c, set: opts.Settings,
+		oom:    newOOMWatch(os.DirFS("/"), now),
+		stdout: os.Stdout, stderr: os.Stderr,
+		events: make(chan any, 64), gone: make(chan struct{}),
+		stats: newStats(opts.Version, now),
+	}
+	sup.publish()
+	return &Master{opts: opts, sup: sup, board: board, file: file}, nil
+}
+
+// Scoreboard returns what the workers write to. It stays mapped for as long as
+// the process lives.
+func (m *Master) Scoreboard() *protocol.Scoreboard { return m.board }
+
+// Snapshot returns what the master knows of itself and its workers. It may be
+// called at any time from any goroutine; nobody changes what it returns.
+func (m *Master) Snapshot() protocol.Snapshot { return *m.sup.view.Load() }
+
+// Reload does what SIGHUP does and waits for the result.
+func (m *Master) Reload(ctx context.Context) error {
+	done := make(chan error, 1)
+	select {
+	case m.sup.events <- reloadEvent{done}:
+	case <-m.sup.gone:
+		return errStopping
+	case <-ctx.Done():
+		return fmt.Errorf("cannot reload: %w", ctx.Err())
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-m.sup.gone:
+		return errStopping
+	case <-ctx.Done():
+		return fmt.Errorf("the reload goes on: %w", ctx.Err())
+	}
+}
+
+// Alive returns nil as soon as the state goroutine has answered, and an error if
+// it has ended or ctx does.
+func (m *Master) Alive(ctx context.Context) error {
+	done := make(chan struct{})
+	select {
+	case m.sup.events <- aliveEvent{done}:
+	case <-m.sup.gone:
+		return errStopping
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-done:
+		return nil
+	case <-m.sup.gone:
+		return errStopping
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Run serves until a signal, the end of ctx or a successful upgrade ends it.
+// An error means that it never served.
+func (m *Master) Run(ctx context.Context) error {
+	if err := redirectLog(m.opts.Settings.ErrorLog); err != nil {
+		return err
+	}
+	sigs := make(chan os.Signal, 16)
+	signal.Notify(sigs, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP,
+		syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGUSR1, syscall.SIGUSR2)
+	defer signal.Stop(sigs)
+	// A reader of our log that goes away must not end us. (Ignoring the signal
+	// would be inherited by workers; a handler is not.)
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	defer signal.Stop(pipe)
+
+	lib, err := openLibrary(m.opts.Log, m.opts.Payload.Library, m.opts.CacheDir)
+	if err != nil {
+		return err
+	}
+	defer lib.Close()
+	sp, err := newSpawner(m.opts.Log, m.opts.Payload.Bootstrap, rawFD(lib), rawFD(m.file))
+	if err != nil {
+		return err
+	}
+	defer sp.Close()
+	setTitle(m.opts.Log, m.opts.Settings)
+	h, err := newSystemHost(m.opts)
+	if err != nil {
+		return err
+	}
+	defer h.close()
+	m.sup.host, m.sup.starter = h, sp
+
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		for {
+			select {
+			case sig := <-sigs:
+				m.sup.post(signalEvent{sig.(syscall.Signal)})
+			case <-m.sup.gone:
+				return
+			}
+		}
+	})
+	err = m.sup.loop(ctx, m.opts.Settings)
+	if errors.Is(err, errStoppedEarly) {
+		err = nil
+	}
+	if err == nil {
+		m.opts.Log.Info("stopped")
+	}
+	return err
+}
+
+// rawFD returns f's descriptor without switching it to blocking.
+func rawFD(f *os.File) int {
+	n := -1
+	if raw, err := f.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { n = int(fd) })
+	}
+	return n
+}
+
+// redirectLog makes path our standard error, and so that of workers started
+// from now on.
+func redirectLog(path string) error {
+	if path == "" || path == "-" {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	if err != nil {
+		return fmt.Errorf("cannot open the error log: %w", err)
+	}
+	defer f.Close()
+	if err := unix.Dup3(int(f.Fd()), 2, 0); err != nil {
+		return fmt.Errorf("cannot open the error log: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,315 @@
+package master
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hostler/protocol"
+)
+
+func TestFindPython(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	for _, name := range []string{"bin/python3", "bin2/python", "venv/bin/python", "app/.venv/bin/python", "usr/python3", "usr/python3.12"} {
+		if err := os.MkdirAll(filepath.Dir(at(name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(at(name), nil, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(at("plain"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	link := at("linkvenv/bin/python")
+	if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(at("usr/python3"), link); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name   string
+		search pythonSearch
+		want   string
+		errors []string
+	}{
+		{"configured path", pythonSearch{configured: at("usr/python3.12"), binaryDir: at("bin")}, "usr/python3.12", nil},
+		{"configured name", pythonSearch{configured: "python3.12", path: at("nowhere") + ":" + at("usr")}, "usr/python3.12", nil},
+		{"configured, missing", pythonSearch{configured: at("gone"), path: at("usr")}, "", []string{at("gone"), "no such file"}},
+		{"configured name, missing", pythonSearch{configured: "python9", path: at("usr")}, "", []string{`"python9"`}},
+		{"configured, not executable", pythonSearch{configured: at("plain")}, "", []string{"permission denied"}},
+		{"configured, directory", pythonSearch{configured: at("usr") + "/"}, "", []string{"directory"}},
+		{"beside the binary", pythonSearch{binaryDir: at("bin"), virtualEnv: at("venv")}, "bin/python3", nil},
+		{"beside the binary, plain name", pythonSearch{binaryDir: at("bin2"), virtualEnv: at("venv")}, "bin2/python", nil},
+		{"virtualenv", pythonSearch{binaryDir: at("none"), virtualEnv: at("venv"), dir: at("app"), path: at("usr")}, "venv/bin/python", nil},
+		{"a link stays one", pythonSearch{virtualEnv: at("linkvenv"), path: at("usr")}, "linkvenv/bin/python", nil},
+		{".venv", pythonSearch{virtualEnv: at("none"), dir: at("app"), path: at("usr")}, "app/.venv/bin/python", nil},
+		{"path", pythonSearch{dir: at("usr"), path: at("nowhere") + ":" + at("usr")}, "usr/python3", nil},
+		{"nowhere", pythonSearch{binaryDir: at("x"), virtualEnv: at("y"), dir: at("z"), path: at("bin2")}, "",
+			[]string{at("x/python3"), at("x/python"), at("y/bin/python"), at("z/.venv/bin/python"), "python3 on PATH", "--python"}},
+	} {
+		got, err := c.search.find()
+		if c.want != "" {
+			if err != nil || got != at(c.want) {
+				t.Errorf("%s: %q, %v", c.name, got, err)
+			}
+			continue
+		}
+		if err == nil {
+			t.Errorf("%s: found %q", c.name, got)
+			continue
+		}
+		for _, s := range c.errors {
+			if !strings.Contains(err.Error(), s) {
+				t.Errorf("%s: error %q lacks %q", c.name, err, s)
+			}
+		}
+	}
+	t.Chdir(at("app"))
+	if got, err := (pythonSearch{}).find(); err != nil || !filepath.IsAbs(got) {
+		t.Errorf("relative to the current directory: %q, %v", got, err)
+	}
+}
+
+func TestOOMWatch(t *testing.T) {
+	for _, c := range []struct {
+		name, cgroup, file, count string
+	}{
+		{"v2", "0::/system.slice/app.service\n", "sys/fs/cgroup/system.slice/app.service/memory.events", "low 0\noom 1\noom_kill %\noom_group_kill 0\n"},
+		{"v2 in a container", "0::/\n", "sys/fs/cgroup/memory.events", "oom_kill %\n"},
+		{"v2, no namespace", "0::/docker/abc\n", "sys/fs/cgroup/memory.events", "oom_kill %\n"},
+		{"v1", "4:memory:/a/b\n0::/\n", "sys/fs/cgroup/memory/a/b/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill %\n"},
+		{"v1, many controllers", "4:cpu,memory:/a\n", "sys/fs/cgroup/memory/a/memory.oom_control", "oom_kill %\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			root := fstest.MapFS{"proc/self/cgroup": {Data: []byte(c.cgroup)}}
+			set := func(n string) { root[c.file] = &fstest.MapFile{Data: []byte(strings.ReplaceAll(c.count, "%", n))} }
+			now := time.Unix(1000, 0)
+			set("4")
+			w := newOOMWatch(root, now)
+			if w.file != c.file {
+				t.Fatalf("reads %q", w.file)
+			}
+			if w.claim() {
+				t.Error("what happened before us was claimed")
+			}
+			set("6")
+			if !w.claim() || !w.claim() || w.claim() {
+				t.Error("two victims were not claimed twice")
+			}
+			set("7")
+			w.tick(now.Add(oomWindow))     // seen now
+			w.tick(now.Add(2 * oomWindow)) // and forgotten
+			if w.claim() {
+				t.Error("an old victim was claimed")
+			}
+			set("8")
+			w.tick(now.Add(2*oomWindow + time.Second))
+			if !w.claim() {
+				t.Error("a young victim was not claimed")
+			}
+		})
+	}
+	for name, root := range map[string]fstest.MapFS{
+		"nothing":    {},
+		"no counter": {"proc/self/cgroup": {Data: []byte("0::/\n")}, "sys/fs/cgroup/memory.events": {Data: []byte("oom 1\n")}},
+		"garbage":    {"proc/self/cgroup": {Data: []byte("x\n\n::\n0::/\n")}, "sys/fs/cgroup/memory.events": {Data: []byte("oom_kill x\n")}},
+	} {
+		w := newOOMWatch(root, time.Unix(0, 0))
+		w.tick(time.Unix(100, 0))
+		if w.file != "" || w.claim() {
+			t.Errorf("%s: reads %q", name, w.file)
+		}
+	}
+}
+
+func TestStatusText(t *testing.T) {
+	for ws, want := range map[syscall.WaitStatus]string{
+		exited(0): "exit:0", exited(255): "exit:255", killed(syscall.SIGKILL): "signal:SIGKILL",
+		killed(syscall.SIGSEGV) | 0x80: "signal:SIGSEGV", killed(syscall.Signal(64)): "signal:64",
+	} {
+		if got := statusText(ws); got != want {
+			t.Errorf("%#x: %s, want %s", uint32(ws), got, want)
+		}
+	}
+}
+
+func TestWorkerEnv(t *testing.T) {
+	env, internal := workerEnv(
+		[]string{"PATH=/bin", "HOME=/a", "TABLEFLIP_HAS_PARENT_7DIU3=yes", "NOTIFY_SOCKET=/s", "GOMAXPROCS=3", "odd", "EMPTY="},
+		[]string{"HOME=/b", "X=1=2"})
+	if want := []string{"PATH=/bin", "HOME=/b", "GOMAXPROCS=3", "EMPTY=", "X=1=2", "GOGC=200"}; !slices.Equal(env, want) {
+		t.Errorf("environment %q, want %q", env, want)
+	}
+	if !slices.Equal(internal, []string{"GOGC"}) {
+		t.Errorf("internal %q", internal)
+	}
+}
+
+func TestPIDFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pid")
+	if err := writePIDFile(path, 42); err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := os.ReadFile(path); string(b) != "42\n" {
+		t.Errorf("holds %q", b)
+	}
+	if err := removePIDFile(path, 41); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Error("another process's pid file was removed")
+	}
+	if err := removePIDFile(path, 42); err != nil {
+		t.Error(err)
+	}
+	if err := removePIDFile(path, 42); err != nil {
+		t.Errorf("one that is not there: %v", err)
+	}
+	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if err := writePIDFile(filepath.Join(path, "x"), 1); err == nil {
+		t.Error("no error for a directory that is not there")
+	}
+}
+
+func TestAccessLog(t *testing.T) {
+	now := time.Date(2024, 3, 1, 12, 30, 0, 0, time.FixedZone("", 3600))
+	line := appendAccessLine(nil, now, lostRequest{
+		Activity: protocol.Activity{Method: "GET", Target: "/a b\n\"\\é", Client: ""}, worker: 3, cause: "oom", age: 1500 * time.Microsecond})
+	want := `- - - [01/Mar/2024:12:30:00 +0100] "GET /a b\x0a\x22\x5c\xc3\xa9 HTTP/1.1" 000 0 "-" "-" 1500 worker=3 cause=oom` + "\n"
+	if string(line) != want {
+		t.Errorf("got  %swant %s", line, want)
+	}
+	path := filepath.Join(t.TempDir(), "log")
+	var out bytes.Buffer
+	for _, dest := range []string{path, path, "-", ""} {
+		if err := writeAccess(dest, &out, line); err != nil {
+			t.Error(err)
+		}
+	}
+	if b, _ := os.ReadFile(path); string(b) != want+want {
+		t.Errorf("file holds %q", b)
+	}
+	if out.String() != want {
+		t.Errorf("standard output has %q", out.String())
+	}
+	if err := writeAccess(filepath.Join(path, "x"), &out, line); err == nil {
+		t.Error("no error")
+	}
+}
+
+func TestGoNetwork(t *testing.T) {
+	for b, want := range map[Bind]string{
+		{"tcp", "0.0.0.0:80"}:       "tcp4",
+		{"tcp", "127.0.0.1:80"}:     "tcp4",
+		{"tcp", "[::]:80"}:          "tcp",
+		{"tcp", "[::1]:80"}:         "tcp6",
+		{"tcp", "localhost:80"}:     "tcp",
+		{"tcp", ":80"}:              "tcp",
+		{"unix", "/run/some:thing"}: "unix",
+	} {
+		if got := b.goNetwork(); got != want {
+			t.Errorf("%v: %s, want %s", b, got, want)
+		}
+	}
+}
+
+func TestLibrary(t *testing.T) {
+	lib := []byte("\x7fELF and so on")
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	f, err := openLibrary(log, lib, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	got := make([]byte, len(lib))
+	if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, lib) {
+		t.Errorf("holds %q, %v", got, err)
+	}
+	if seals, err := unix.FcntlInt(uintptr(rawFD(f)), unix.F_GET_SEALS, 0); err == nil && seals&unix.F_SEAL_WRITE == 0 {
+		t.Errorf("seals %#x", seals)
+	}
+
+	dir := filepath.Join(t.TempDir(), "cache")
+	for range 2 { // the second finds it
+		c, err := cachedLibrary(lib, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(c); err != nil || !bytes.Equal(b, lib) {
+			t.Errorf("cache holds %q, %v", b, err)
+		}
+		c.Close()
+	}
+	entries, _ := os.ReadDir(dir)
+	if len(entries) != 1 {
+		t.Errorf("cache: %v", entries)
+	}
+	// What was tampered with is replaced.
+	if err := os.Remove(filepath.Join(dir, entries[0].Name())); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, entries[0].Name()), []byte("evil"), 0o500); err != nil {
+		t.Fatal(err)
+	}
+	c, err := cachedLibrary(lib, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := io.ReadAll(c); !bytes.Equal(b, lib) {
+		t.Errorf("cache holds %q", b)
+	}
+	c.Close()
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cachedLibrary(lib, dir); err == nil {
+		t.Error("a directory that others may write was used")
+	}
+}
+
+func TestBackoffGrows(t *testing.T) {
+	var b backoff
+	now := time.Unix(0, 0)
+	for _, want := range []time.Duration{100, 200, 400, 800, 1600, 3200, 6400, 10000, 10000} {
+		b.fail(now)
+		b.fail(now) // with the first
+		if got := b.next.Sub(now); got != want*time.Millisecond {
+			t.Errorf("after %d failures %v, want %v ms", b.failures, got, int(want))
+		}
+		now = b.next
+	}
+	b.reset()
+	if b.wait(now) || b.failures != 0 {
+		t.Error("reset")
+	}
+}
+
+func TestBootReason(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "no reason given", "one": "one", "a\nb\n\n": "b", "Traceback\n  File\nX: y \n": "X: y",
+	} {
+		if got := bootReason(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+	var be *BootError
+	if err := error(&BootError{App: "a:b", Reason: "c"}); !errors.As(err, &be) || err.Error() != "cannot load a:b: c" {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,0 +1,50 @@
+package master
+
+import (
+	"syscall"
+	"time"
+
+	"hostler/protocol"
+)
+
+// process is a worker process as the state goroutine sees it. All methods
+// return at once.
+type process interface {
+	PID() int
+	// Send writes a message to the worker's control socket. A worker that does
+	// not read has room for many; one that is gone gives an error.
+	Send(protocol.Message) error
+	Signal(syscall.Signal) error
+	// Close releases what the master holds of the process. It is called once,
+	// after the process's exit was reported.
+	Close()
+}
+
+// processSpec is what a worker process is started from.
+type processSpec struct {
+	python    string
+	config    *protocol.WorkerConfig
+	env       []string
+	listeners []int // file descriptors, in the order of config.Listeners
+}
+
+// starter starts worker processes. What the process says and its end go to
+// report, from other goroutines, the end last.
+type starter interface {
+	Start(spec processSpec, report func(report)) (process, error)
+}
+
+// report is a message of a worker or, if exited is set, its end.
+type report struct {
+	message protocol.Message
+	exited  bool
+	status  syscall.WaitStatus
+}
+
+// clock is the time as the state goroutine sees it.
+type clock struct {
+	now  func() time.Time
+	mono func() int64 // the scoreboard's clock
+}
+
+func systemClock() clock { return clock{now: time.Now, mono: protocol.Monotonic} }

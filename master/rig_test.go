@@ -1,0 +1,409 @@
+package master
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/fstest"
+	"testing/synctest"
+	"time"
+
+	"hostler/protocol"
+)
+
+// A rig runs a supervisor with fake processes inside a synctest bubble: time is
+// fake, everything else is as in production.
+type rig struct {
+	t    *testing.T
+	s    *supervisor
+	host *fakeHost
+	procs
+	log    lockedBuffer
+	stderr lockedBuffer
+	stdout lockedBuffer
+	cgroup fstest.MapFS
+	result chan error
+	ended  bool
+}
+
+// lockedBuffer is written by the state goroutine and read by the test's.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// How a fake process boots and leaves.
+const (
+	bootTakes  = time.Second
+	leaveTakes = 500 * time.Millisecond
+)
+
+// manner is what a fake process does.
+type manner struct {
+	fails  string // says so, and exits
+	dies   bool   // exits without a word while booting
+	hangs  bool   // never becomes ready
+	wedged bool   // ignores the control socket
+	deaf   bool   // ignores SIGABRT and SIGTERM
+	slow   time.Duration
+}
+
+type fakeProcess struct {
+	spec   processSpec
+	pid    int
+	manner manner
+	report func(report)
+
+	mu      sync.Mutex
+	ready   bool
+	dead    bool
+	leaving bool
+	closed  int
+	sent    []protocol.Message
+	signals []syscall.Signal
+}
+
+var _ process = (*fakeProcess)(nil)
+
+func (p *fakeProcess) PID() int { return p.pid }
+
+func (p *fakeProcess) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed++
+}
+
+func (p *fakeProcess) Send(m protocol.Message) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dead {
+		return syscall.EPIPE
+	}
+	p.sent = append(p.sent, m)
+	if m.Kind == protocol.KindDrain && p.ready && !p.manner.wedged && !p.leaving {
+		p.leaving = true
+		go func() {
+			if m.Mode != protocol.DrainQuick {
+				time.Sleep(leaveTakes)
+			}
+			p.report(report{message: protocol.Message{Kind: protocol.KindDrained}})
+			p.exit(exited(0))
+		}()
+	}
+	return nil
+}
+
+func (p *fakeProcess) Signal(sig syscall.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dead {
+		return syscall.ESRCH
+	}
+	p.signals = append(p.signals, sig)
+	if sig == syscall.SIGKILL || !p.manner.deaf && !p.ready {
+		go p.exit(killed(sig))
+	}
+	return nil
+}
+
+// exit ends the process, once.
+func (p *fakeProcess) exit(ws syscall.WaitStatus) {
+	p.mu.Lock()
+	was := p.dead
+	p.dead = true
+	p.mu.Unlock()
+	if !was {
+		p.report(report{exited: true, status: ws})
+	}
+}
+
+func (p *fakeProcess) boot() {
+	time.Sleep(bootTakes + p.manner.slow)
+	p.mu.Lock()
+	dead := p.dead
+	p.ready = !dead && !p.manner.hangs && !p.manner.dies && p.manner.fails == ""
+	p.mu.Unlock()
+	switch {
+	case dead || p.manner.hangs:
+	case p.manner.dies:
+		p.exit(exited(3))
+	case p.manner.fails != "":
+		p.report(report{message: protocol.Message{Kind: protocol.KindBootFailed, Text: p.manner.fails}})
+		p.exit(exited(1))
+	default:
+		p.report(report{message: protocol.Message{Kind: protocol.KindReady}})
+	}
+}
+
+// got returns what the process was told.
+func (p *fakeProcess) got(kind protocol.Kind) (n int, last protocol.Message) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range p.sent {
+		if m.Kind == kind {
+			n, last = n+1, m
+		}
+	}
+	return n, last
+}
+
+func (p *fakeProcess) signalled(sig syscall.Signal) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Contains(p.signals, sig)
+}
+
+func exited(code int) syscall.WaitStatus           { return syscall.WaitStatus(code << 8) }
+func killed(sig syscall.Signal) syscall.WaitStatus { return syscall.WaitStatus(sig) }
+
+// procs is the fake starter.
+type procs struct {
+	mu      sync.Mutex
+	started []*fakeProcess
+	manner  func(n int) manner // of the nth process, from 0
+	refuse  error
+}
+
+var _ starter = (*procs)(nil)
+
+func (ps *procs) Start(spec processSpec, to func(report)) (process, error) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if ps.refuse != nil {
+		return nil, ps.refuse
+	}
+	p := &fakeProcess{spec: spec, pid: 1000 + len(ps.started), report: to}
+	if ps.manner != nil {
+		p.manner = ps.manner(len(ps.started))
+	}
+	ps.started = append(ps.started, p)
+	go p.boot()
+	return p, nil
+}
+
+func (ps *procs) all() []*fakeProcess {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	return slices.Clone(ps.started)
+}
+
+func (ps *procs) behave(m manner) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	ps.manner = func(int) manner { return m }
+}
+
+func (ps *procs) alive() int {
+	n := 0
+	for _, p := range ps.all() {
+		p.mu.Lock()
+		if !p.dead {
+			n++
+		}
+		p.mu.Unlock()
+	}
+	return n
+}
+
+// fakeHost keeps no descriptors: listeners have an invalid one.
+type fakeHost struct {
+	mu       sync.Mutex
+	next     *Settings
+	readErr  error
+	upgrade  chan error
+	serving  int
+	stopping []bool
+	reopened int
+	listened []string
+}
+
+var _ host = (*fakeHost)(nil)
+
+func (h *fakeHost) ReadSettings() (*Settings, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	set := *h.next
+	return &set, h.readErr
+}
+func (h *fakeHost) FindPython(set *Settings) (string, error) {
+	if set.Python == "missing" {
+		return "", ErrNoPython
+	}
+	return "python", nil
+}
+func (h *fakeHost) Environ() []string { return nil }
+func (h *fakeHost) Listen(b Bind, _ int) (*listener, error) {
+	if b.Address == "taken" {
+		return nil, errors.New("cannot bind taken: address already in use")
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.listened = append(h.listened, b.Address)
+	return &listener{Bind: b, fd: -1, info: protocol.Listener{Network: b.Network}}, nil
+}
+func (h *fakeHost) Upgrade() error { return <-h.upgrade }
+func (h *fakeHost) Serving(*Settings, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.serving++
+}
+func (h *fakeHost) Stopping(upgraded bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stopping = append(h.stopping, upgraded)
+}
+func (h *fakeHost) ReopenLogs(*Settings) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reopened++
+}
+
+func testSettings() *Settings {
+	return &Settings{App: "app:app", Workers: 2, Threads: 2, GracefulTimeout: 10 * time.Second,
+		BootTimeout: 30 * time.Second, AccessLog: "-"}
+}
+
+// withRig runs f with a supervisor that has just been started.
+func withRig(t *testing.T, set *Settings, how func(n int) manner, f func(r *rig)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		board, file, err := protocol.CreateScoreboard()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer board.Close()
+		defer file.Close()
+		first := *set
+		r := &rig{t: t, host: &fakeHost{next: &first, upgrade: make(chan error)}, result: make(chan error, 1),
+			cgroup: fstest.MapFS{
+				"proc/self/cgroup":            {Data: []byte("0::/\n")},
+				"sys/fs/cgroup/memory.events": {Data: []byte("oom 0\noom_kill 4\n")},
+			}}
+		r.procs.manner = how
+		r.s = &supervisor{
+			log:  slog.New(slog.NewTextHandler(&r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+			host: r.host, starter: &r.procs, board: board,
+			clock:  clock{now: time.Now, mono: func() int64 { return time.Now().UnixNano() }},
+			oom:    newOOMWatch(r.cgroup, time.Now()),
+			stdout: &r.stdout, stderr: &r.stderr,
+			events: make(chan any, 64), gone: make(chan struct{}),
+			stats: newStats("test", time.Now()),
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		go func() { r.result <- r.s.loop(ctx, set) }()
+		synctest.Wait()
+		defer func() { // also when f has failed: the board must not go before the loop
+			if !r.ended {
+				r.s.post(signalEvent{syscall.SIGQUIT})
+				<-r.result
+			}
+			time.Sleep(time.Hour) // let what still sleeps end
+			if t.Failed() {
+				t.Log(r.log.String())
+			}
+		}()
+		f(r)
+		if !r.ended {
+			r.s.post(signalEvent{syscall.SIGQUIT})
+			r.awaitEnd()
+		}
+		if n := r.alive(); n != 0 {
+			t.Errorf("%d processes outlive the master", n)
+		}
+		for _, p := range r.all() {
+			if p.closed != 1 {
+				t.Errorf("process %d was closed %d times", p.pid, p.closed)
+			}
+		}
+		for i := range protocol.MaxSlots {
+			if st := board.Slot(i).State.Load(); st != uint32(protocol.SlotFree) {
+				t.Errorf("slot %d is left in state %d", i, st)
+			}
+		}
+		if strings.Contains(r.log.String(), "cannot change so") {
+			t.Error("a transition that is not in the table")
+		}
+	})
+}
+
+func (r *rig) signal(sig syscall.Signal) {
+	r.s.post(signalEvent{sig})
+	synctest.Wait()
+}
+
+func (r *rig) pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func (r *rig) awaitEnd() error {
+	r.t.Helper()
+	select {
+	case err := <-r.result:
+		r.ended = true
+		synctest.Wait()
+		return err
+	case <-time.After(10 * time.Minute):
+		r.t.Fatal("the master does not end")
+		return nil
+	}
+}
+
+// serving starts the rig's first generation.
+func (r *rig) awaitServing() {
+	r.t.Helper()
+	r.pass(bootTakes)
+	if v := r.view(); !v.Ready || v.Generation != 1 {
+		r.t.Fatalf("not serving: %+v", v)
+	}
+}
+
+func (r *rig) view() protocol.Snapshot { return *r.s.view.Load() }
+
+// workers describes the snapshot's workers: "1:serving/1" is worker 1 of
+// generation 1.
+func (r *rig) workers() string {
+	var out []string
+	for _, w := range r.view().Workers {
+		out = append(out, fmt.Sprintf("%d:%s/%d", w.Number, w.State, w.Generation))
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
+}
+
+func (r *rig) expect(want string) {
+	r.t.Helper()
+	if got := r.workers(); got != want {
+		r.t.Fatalf("workers are %q, want %q", got, want)
+	}
+}
+
+func (r *rig) exits(c cause) uint64 { return r.view().Exits[string(c)] }
+
+// slotOf returns the part of the scoreboard of the nth process.
+func (r *rig) slotOf(p *fakeProcess) *protocol.Slot { return r.s.board.Slot(p.spec.config.Slot) }
+
+// begin makes a thread of p busy with a request that began age ago.
+func (r *rig) begin(p *fakeProcess, thread int, target string, age time.Duration) {
+	r.slotOf(p).ThreadRecs[thread].Begin(r.s.clock.mono()-int64(age), []byte("GET"), []byte(target), []byte("192.0.2.1"))
+}

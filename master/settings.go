@@ -1,0 +1,115 @@
+package master
+
+import (
+	"strings"
+	"time"
+
+	"hostler/protocol"
+)
+
+// Settings is what the master runs on. Each generation has its own.
+type Settings struct {
+	App  string // MODULE[:ATTR]
+	Name string // for people; "" means App
+
+	Python  string // interpreter; "" searches
+	Chdir   string // where workers run; the master itself never changes directory
+	Env     []string
+	Workers int
+	Threads int
+
+	Binds         []Bind
+	Backlog       int
+	Admin         Bind // zero: no admin server
+	AdminOptional bool // go on with a warning if its address is taken
+
+	PIDFile   string
+	ErrorLog  string // "" or "-": standard error
+	AccessLog string // "" none, "-" standard output
+
+	Timeout           time.Duration // 0: none
+	BootTimeout       time.Duration // 0: none
+	GracefulTimeout   time.Duration
+	MaxRequests       int // 0: no limit
+	MaxRequestsJitter int
+
+	// Worker holds the settings that the master passes on without a look. The
+	// master fills in the slot, the listeners and what is named above.
+	Worker protocol.WorkerConfig
+}
+
+// Bind is an address to listen on.
+type Bind struct {
+	Network string // "tcp" or "unix"
+	Address string // host:port, or the path
+}
+
+func (b Bind) String() string {
+	if b.Network == "unix" {
+		return "unix:" + b.Address
+	}
+	return b.Address
+}
+
+// title is what process titles and messages call the application.
+func (s *Settings) title() string {
+	if s.Name != "" {
+		return s.Name
+	}
+	return s.App
+}
+
+// workerConfig returns the settings of the worker in slot, less its listeners.
+func (s *Settings) workerConfig(slot, generation, workers, maxRequests int) *protocol.WorkerConfig {
+	c := s.Worker
+	c.Slot, c.Worker, c.Generation = slot, slot+1, generation
+	c.App, c.Name, c.Chdir = s.App, s.title(), s.Chdir
+	c.Workers, c.Threads = workers, s.Threads
+	c.MaxRequests = maxRequests
+	c.GracefulTimeout = int64(s.GracefulTimeout)
+	c.AccessLog, c.ErrorLog = s.AccessLog, s.ErrorLog
+	return &c
+}
+
+// runtimeEnv is what a worker's Go runtime is to find in its environment (it
+// reads that before any of our code runs) unless the user has set it. A
+// worker's heap is small and would be collected all the time by the default
+// pace; and one thread runs its Go code, the rest of the machine belongs to the
+// other workers.
+var runtimeEnv = [...]string{"GOGC=200", "GOMAXPROCS=1"}
+
+// workerEnv returns the environment for workers and the names of variables in
+// it that are for the Go runtime only, not for the application.
+func workerEnv(inherited, configured []string) (env, internal []string) {
+	at := make(map[string]int)
+	set := func(kv string) {
+		name, _, ok := strings.Cut(kv, "=")
+		if !ok {
+			return
+		}
+		if i, dup := at[name]; dup {
+			env[i] = kv
+			return
+		}
+		at[name] = len(env)
+		env = append(env, kv)
+	}
+	for _, kv := range inherited {
+		// tableflip's sentinel would make a hostler that the application starts
+		// believe that it is an upgrade; systemd's socket is the master's.
+		if !strings.HasPrefix(kv, "TABLEFLIP_HAS_PARENT_7DIU3=") && !strings.HasPrefix(kv, "NOTIFY_SOCKET=") {
+			set(kv)
+		}
+	}
+	for _, kv := range configured {
+		set(kv)
+	}
+	for _, kv := range runtimeEnv {
+		name, _, _ := strings.Cut(kv, "=")
+		if _, ok := at[name]; !ok {
+			set(kv)
+			internal = append(internal, name)
+		}
+	}
+	return env, internal
+}

@@ -1,0 +1,75 @@
+package master
+
+import (
+	"maps"
+	"time"
+
+	"hostler/protocol"
+)
+
+// stats are the master's own counters.
+type stats struct {
+	version  string
+	started  time.Time
+	reloads  map[string]uint64
+	reloadOK bool
+	reloadAt time.Time
+	exits    map[cause]uint64
+	upgrades map[string]uint64
+	timeouts uint64
+}
+
+func newStats(version string, now time.Time) stats {
+	st := stats{version: version, started: now,
+		reloads:  map[string]uint64{"success": 0, "failure": 0},
+		upgrades: map[string]uint64{"success": 0, "failure": 0},
+		exits:    make(map[cause]uint64)}
+	for _, c := range causes {
+		st.exits[c] = 0
+	}
+	return st
+}
+
+func (st *stats) reloaded(ok bool, now time.Time) {
+	result := "failure"
+	if ok {
+		result = "success"
+	}
+	st.reloads[result]++
+	st.reloadOK, st.reloadAt = ok, now
+}
+
+// publish makes an immutable copy of the state for other goroutines.
+func (s *supervisor) publish() {
+	v := &protocol.Snapshot{
+		Version: s.stats.version, App: s.set.App, Name: s.set.Name,
+		Started:              s.stats.started,
+		Ready:                s.phase == phaseServing,
+		Stopping:             s.phase >= phaseStopping,
+		TargetWorkers:        s.target(s.set),
+		ThreadsPerWorker:     s.set.Threads,
+		Reloads:              maps.Clone(s.stats.reloads),
+		LastReloadSuccessful: s.stats.reloadOK,
+		LastReload:           s.stats.reloadAt,
+		Exits:                make(map[string]uint64, len(s.stats.exits)),
+		RequestTimeouts:      s.stats.timeouts,
+		Upgrades:             maps.Clone(s.stats.upgrades),
+		BootFailures:         s.backoff.failures,
+	}
+	if s.current != nil {
+		v.Generation = s.current.number
+	}
+	if s.backoff.failures > 0 && s.backoff.wait(s.clock.now()) {
+		v.NextBoot = s.backoff.next
+	}
+	for c, n := range s.stats.exits {
+		v.Exits[string(c)] = n
+	}
+	for _, w := range s.workers {
+		v.Workers = append(v.Workers, protocol.WorkerStatus{
+			Slot: w.slot, Number: w.number(), PID: w.proc.PID(), Generation: w.gen.number,
+			State: w.state.slotState(), Started: w.started, ReadySince: w.ready,
+		})
+	}
+	s.view.Store(v)
+}

@@ -1,0 +1,253 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"hostler/protocol"
+)
+
+// phase is where the master is in its life.
+type phase int
+
+const (
+	phaseStarting phase = iota // the first generation boots
+	phaseServing
+	phaseStopping
+	phaseDone // no worker is left
+)
+
+// host is the rest of the master's world, as the state goroutine needs it. Its
+// methods are called from that goroutine only.
+type host interface {
+	// ReadSettings reads the settings again.
+	ReadSettings() (*Settings, error)
+	// FindPython returns the interpreter for set.
+	FindPython(set *Settings) (string, error)
+	// Environ returns what workers inherit.
+	Environ() []string
+	// Listen opens an address, or takes it over from the previous binary.
+	Listen(b Bind, backlog int) (*listener, error)
+	// Upgrade starts the new binary and returns when it serves, or has failed.
+	// It is called from a goroutine of its own.
+	Upgrade() error
+	// Serving is called when set serves: at the start and after each reload.
+	Serving(set *Settings, first bool)
+	// Stopping is called once, when the master begins to stop. The listening
+	// sockets are not needed any more.
+	Stopping(upgraded bool)
+	// ReopenLogs reopens the master's own log files.
+	ReopenLogs(set *Settings)
+}
+
+// Events, besides what comes from the timer.
+type (
+	workerEvent struct {
+		id int
+		report
+	}
+	signalEvent  struct{ sig syscall.Signal }
+	reloadEvent  struct{ done chan<- error } // buffered; may be nil
+	upgradeEvent struct{ err error }
+	aliveEvent   struct{ done chan<- struct{} } // closed in answer
+)
+
+var (
+	errStopping = errors.New("the server is stopping")
+	// errStoppedEarly ends a start that a signal has cut short: no failure.
+	errStoppedEarly = errors.New("stopped before it was ready")
+)
+
+// supervisor is the master's state machine. All of it belongs to the goroutine
+// that runs loop; the rest of the world sends events and reads snapshots.
+type supervisor struct {
+	log     *slog.Logger
+	host    host
+	starter starter
+	board   *protocol.Scoreboard
+	clock   clock
+	oom     *oomWatch
+	stdout  io.Writer // for access-log lines
+	stderr  io.Writer // for tracebacks, which are lines of their own
+
+	events chan any
+	gone   chan struct{} // closed when loop has returned: nobody takes events
+
+	phase    phase
+	set      *Settings // those of current; at the start of next
+	adjust   int       // by SIGTTIN and SIGTTOU, kept across reloads
+	current  *generation
+	next     *generation // boots; nil unless starting or reloading
+	numbers  int         // generations so far
+	ids      int         // workers so far
+	workers  []*worker   // all that are not gone, oldest first
+	taken    [protocol.MaxSlots]bool
+	backoff  backoff
+	retiring []*listener // not of the settings any more, closed when their last worker is gone
+
+	waiting   []chan<- error // for the reload under way
+	again     bool           // reload once more when this one has ended
+	waitAgain []chan<- error // for that one
+	upgrading bool
+	upgraded  bool // another binary has taken over
+	stops     int  // signals to stop, so far
+	fatal     error
+
+	stats stats
+	view  atomic.Pointer[protocol.Snapshot]
+}
+
+// post hands an event to the state goroutine, from any other.
+func (s *supervisor) post(ev any) {
+	select {
+	case s.events <- ev:
+	case <-s.gone:
+	}
+}
+
+// loop runs the state machine until no worker is left. first are the settings
+// of the first generation.
+func (s *supervisor) loop(ctx context.Context, first *Settings) error {
+	defer close(s.gone)
+	s.set = first
+	s.begin(first)
+	stop := ctx.Done()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		s.reconcile()
+		s.publish()
+		if s.phase == phaseDone {
+			return s.fatal
+		}
+		timer.Reset(s.untilNext())
+		select {
+		case ev := <-s.events:
+			s.handle(ev)
+		case <-timer.C:
+			s.tick()
+		case <-stop:
+			stop = nil
+			s.handle(signalEvent{syscall.SIGTERM})
+		}
+	}
+}
+
+func (s *supervisor) handle(ev any) {
+	switch ev := ev.(type) {
+	case workerEvent:
+		w := s.worker(ev.id)
+		switch {
+		case w == nil: // reported after its end
+		case ev.exited:
+			s.workerExited(w, ev.status)
+		default:
+			s.workerSaid(w, ev.message)
+		}
+	case signalEvent:
+		s.signal(ev.sig)
+	case reloadEvent:
+		s.reload(ev.done)
+	case upgradeEvent:
+		s.upgradeEnded(ev.err)
+	case aliveEvent:
+		close(ev.done)
+	}
+}
+
+func (s *supervisor) signal(sig syscall.Signal) {
+	switch sig {
+	case syscall.SIGTERM, syscall.SIGINT:
+		s.stop(false)
+	case syscall.SIGQUIT:
+		s.stop(true)
+	case syscall.SIGHUP:
+		s.reload(nil)
+	case syscall.SIGTTIN:
+		s.scale(+1)
+	case syscall.SIGTTOU:
+		s.scale(-1)
+	case syscall.SIGUSR1:
+		s.log.Info("reopening log files")
+		s.host.ReopenLogs(s.set)
+		for _, w := range s.workers {
+			if w.state != stateKilled {
+				s.send(w, protocol.Message{Kind: protocol.KindReopen})
+			}
+		}
+	case syscall.SIGUSR2:
+		s.upgrade()
+	}
+}
+
+func (s *supervisor) worker(id int) *worker {
+	for _, w := range s.workers {
+		if w.id == id {
+			return w
+		}
+	}
+	return nil
+}
+
+// target is how many workers a generation of set has.
+func (s *supervisor) target(set *Settings) int {
+	// A reload may double the workers for a while, and leave some that drain.
+	return min(max(1, set.Workers+s.adjust), protocol.MaxSlots/2)
+}
+
+func (s *supervisor) scale(by int) {
+	if s.phase == phaseStopping {
+		return
+	}
+	before := s.target(s.set)
+	s.adjust += by
+	now := s.target(s.set)
+	if now == before {
+		s.adjust -= by // do not count what had no effect
+		s.log.Warn("the number of workers stays as it is", "workers", now)
+		return
+	}
+	s.log.Info("changing the number of workers", "from", before, "to", now)
+}
+
+// become moves w to another state.
+func (s *supervisor) become(w *worker, next workerState) {
+	if !w.state.canBecome(next) {
+		s.log.Error("a worker's state cannot change so", "worker", w.number(), "from", w.state, "to", next)
+		return
+	}
+	w.state = next
+	w.deadline = time.Time{}
+	if next == stateGone {
+		w.board.Free()
+		s.taken[w.slot] = false
+		return
+	}
+	w.board.State.Store(uint32(next.slotState()))
+}
+
+// send tells w something. A worker that cannot be reached is about to be
+// reported as gone, or its deadline will catch it.
+func (s *supervisor) send(w *worker, m protocol.Message) {
+	if err := w.proc.Send(m); err != nil {
+		s.log.Debug("a worker did not take a message", "worker", w.number(), "kind", string(rune(m.Kind)), "error", err)
+	}
+}
+
+// tell sends w a signal.
+func (s *supervisor) tell(w *worker, sig syscall.Signal) {
+	if err := w.proc.Signal(sig); err != nil {
+		s.log.Debug("a worker did not get a signal", "worker", w.number(), "signal", sig.String(), "error", err)
+	}
+}
+
+// kill ends w now. Why it was to leave stays as it is.
+func (s *supervisor) kill(w *worker) {
+	s.tell(w, syscall.SIGKILL)
+	s.become(w, stateKilled)
+}

@@ -1,0 +1,444 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"hostler/protocol"
+)
+
+const (
+	term = syscall.SIGTERM
+	hup  = syscall.SIGHUP
+)
+
+func TestStartAndStop(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		withRig(t, testSettings(), nil, func(r *rig) {
+			r.expect("1:booting/1 2:booting/1")
+			if r.view().Ready {
+				t.Error("ready before any worker is")
+			}
+			r.awaitServing()
+			r.expect("1:serving/1 2:serving/1")
+			r.signal(sig)
+			r.expect("1:draining/1 2:draining/1")
+			if v := r.view(); v.Ready || !v.Stopping {
+				t.Errorf("while stopping: %+v", v)
+			}
+			if _, m := r.all()[0].got(protocol.KindDrain); m.Mode != protocol.DrainStop || m.Grace != 10*time.Second {
+				t.Errorf("told %+v", m)
+			}
+			if err := r.awaitEnd(); err != nil {
+				t.Error(err)
+			}
+			if n := r.exits(causeStopped); n != 2 {
+				t.Errorf("%d exits", n)
+			}
+			if len(r.host.stopping) != 1 || r.host.stopping[0] {
+				t.Errorf("host: %v", r.host.stopping)
+			}
+		})
+	}
+}
+
+func TestQuickStops(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		sigs []syscall.Signal
+	}{
+		{"quit", []syscall.Signal{syscall.SIGQUIT}},
+		{"twice", []syscall.Signal{term, term}},
+		{"int then term", []syscall.Signal{syscall.SIGINT, term}},
+	} {
+		for _, wedged := range []bool{false, true} {
+			withRig(t, testSettings(), func(int) manner { return manner{wedged: wedged} }, func(r *rig) {
+				r.awaitServing()
+				start := time.Now()
+				for _, sig := range c.sigs {
+					r.signal(sig)
+				}
+				if err := r.awaitEnd(); err != nil {
+					t.Error(err)
+				}
+				if d := time.Since(start); d > 2*quickLeave {
+					t.Errorf("%s: took %v", c.name, d)
+				}
+				for _, p := range r.all() {
+					if _, m := p.got(protocol.KindDrain); m.Mode != protocol.DrainQuick {
+						t.Errorf("%s: told %+v", c.name, m)
+					}
+					if p.signalled(syscall.SIGKILL) != wedged {
+						t.Errorf("%s: wedged %v: killed %v", c.name, wedged, !wedged)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestGracefulTimeout: what does not leave in time is killed, and no sooner.
+func TestGracefulTimeout(t *testing.T) {
+	withRig(t, testSettings(), func(int) manner { return manner{wedged: true} }, func(r *rig) {
+		r.awaitServing()
+		r.begin(r.all()[0], 0, "/slow", 0)
+		r.signal(term)
+		r.pass(10 * time.Second)
+		r.expect("1:draining/1 2:draining/1")
+		r.pass(graceMargin)
+		if err := r.awaitEnd(); err != nil {
+			t.Error(err)
+		}
+		if !strings.Contains(r.stdout.String(), `"GET /slow HTTP/1.1" 000`) {
+			t.Errorf("access log: %q", r.stdout.String())
+		}
+	})
+}
+
+// TestTermInEachState stops a master while workers are in each of their states.
+func TestTermInEachState(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		how   manner
+		reach func(r *rig)
+	}{
+		{"starting", manner{}, func(r *rig) {}},
+		{"starting, deaf", manner{deaf: true, hangs: true}, func(r *rig) {}},
+		{"just ready", manner{}, func(r *rig) { r.awaitServing() }},
+		{"reloading", manner{}, func(r *rig) { r.awaitServing(); r.signal(hup) }},
+		{"reload half ready", manner{}, func(r *rig) {
+			r.awaitServing()
+			r.procs.manner = func(n int) manner { return manner{slow: time.Duration(n%2) * time.Second} }
+			r.signal(hup)
+			r.pass(bootTakes)
+			r.expect("1:serving/1 2:serving/1 3:serving/2 4:booting/2")
+		}},
+		{"draining after a reload", manner{}, func(r *rig) { r.awaitServing(); r.signal(hup); r.pass(bootTakes) }},
+		{"backing off", manner{}, func(r *rig) {
+			r.awaitServing()
+			r.behave(manner{dies: true})
+			r.all()[0].exit(exited(1))
+			r.pass(2 * time.Second)
+		}},
+		{"boot aborted", manner{}, func(r *rig) {
+			r.awaitServing()
+			r.behave(manner{hangs: true, deaf: true})
+			r.all()[0].exit(exited(1))
+			r.pass(backoffFirst + 30*time.Second)
+			r.expect("1:draining/1 2:serving/1")
+		}},
+		{"upgrading", manner{}, func(r *rig) {
+			r.awaitServing()
+			r.signal(syscall.SIGUSR2)
+			go func() { time.Sleep(time.Second); r.host.upgrade <- errors.New("terminating") }()
+		}},
+		{"condemned", manner{}, func(r *rig) {
+			r.awaitServing()
+			r.slotOf(r.all()[0]).Gauges.Served.Store(1000)
+			r.pass(watchOften)
+			r.expect("1:serving/1 2:serving/1 3:booting/1")
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			set := testSettings()
+			set.MaxRequests = 1000
+			withRig(t, set, func(int) manner { return c.how }, func(r *rig) {
+				c.reach(r)
+				before := time.Now()
+				r.signal(term)
+				if err := r.awaitEnd(); err != nil && !errors.Is(err, errStoppedEarly) {
+					t.Error(err)
+				}
+				if d := time.Since(before); d > 5*time.Second {
+					t.Errorf("took %v", d)
+				}
+			})
+		})
+	}
+}
+
+func TestFirstGenerationFails(t *testing.T) {
+	for _, c := range []struct {
+		name, reason string
+		set          func(*Settings)
+		how          func(n int) manner
+	}{
+		{"says why", "ImportError: no flask", nil, func(n int) manner {
+			return manner{fails: "Traceback (most recent call last):\n  File x\nImportError: no flask\n"}
+		}},
+		{"one of two", "Oops", nil, func(n int) manner {
+			if n == 1 {
+				return manner{fails: "Oops"}
+			}
+			return manner{}
+		}},
+		{"dies", "ended (exit:3) before it was ready", nil, func(int) manner { return manner{dies: true} }},
+		{"hangs", "was not ready within 30s", nil, func(int) manner { return manner{hangs: true} }},
+		{"hangs and is deaf", "was not ready within 30s", nil, func(int) manner { return manner{hangs: true, deaf: true} }},
+		{"no interpreter", "no Python interpreter found", func(s *Settings) { s.Python = "missing" }, nil},
+		{"address taken", "address already in use", func(s *Settings) { s.Binds = []Bind{{"tcp", "taken"}} }, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			set := testSettings()
+			if c.set != nil {
+				c.set(set)
+			}
+			withRig(t, set, c.how, func(r *rig) {
+				err := r.awaitEnd()
+				if err == nil || !strings.Contains(err.Error(), c.reason) {
+					t.Errorf("error: %v", err)
+				}
+				if n := len(r.all()); n > 2 {
+					t.Errorf("%d processes were started", n)
+				}
+				if n := strings.Count(r.stderr.String(), "Traceback"); n > 1 {
+					t.Errorf("%d tracebacks", n)
+				}
+				if r.host.serving != 0 {
+					t.Error("it has served")
+				}
+			})
+		})
+	}
+}
+
+func TestReplaceDead(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		ws   syscall.WaitStatus
+		oom  bool
+		want cause
+		log  string
+	}{
+		{"exit", exited(7), false, causeExit, "cause=exit:7"},
+		{"exit 0", exited(0), false, causeExit, "cause=exit:0"},
+		{"segv", killed(syscall.SIGSEGV), false, causeSignal, "cause=signal:SIGSEGV"},
+		{"kill", killed(syscall.SIGKILL), false, causeSignal, "cause=signal:SIGKILL"},
+		{"oom", killed(syscall.SIGKILL), true, causeOOM, "cause=oom"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			withRig(t, testSettings(), nil, func(r *rig) {
+				r.awaitServing()
+				r.pass(time.Minute)
+				p := r.all()[0]
+				r.begin(p, 1, "/lost?x=\"y\"", 3*time.Second)
+				if c.oom {
+					r.cgroup["sys/fs/cgroup/memory.events"].Data = []byte("oom 1\noom_kill 5\n")
+				}
+				p.exit(c.ws)
+				r.pass(0)
+				r.expect("1:booting/1 2:serving/1") // at once, in the lowest free slot
+				if r.exits(c.want) != 1 {
+					t.Errorf("exits: %v", r.view().Exits)
+				}
+				line := r.stdout.String()
+				if !strings.Contains(line, `192.0.2.1 - - [`) || !strings.Contains(line, `"GET /lost?x=\x22y\x22 HTTP/1.1" 000 0 "-" "-" 3000000 worker=1 `+c.log+"\n") {
+					t.Errorf("access log: %q", line)
+				}
+				if n := r.s.board.Slot(0).Counters.Requests[1][0].Load(); n != 1 {
+					t.Errorf("counted %d requests without an answer", n)
+				}
+				if !strings.Contains(r.log.String(), `msg="request lost" worker=1 pid=1000`) {
+					t.Errorf("log:\n%s", r.log.String())
+				}
+				r.pass(bootTakes)
+				r.expect("1:serving/1 2:serving/1")
+			})
+		})
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	withRig(t, testSettings(), nil, func(r *rig) {
+		r.awaitServing()
+		r.pass(time.Minute)
+		r.behave(manner{fails: "Traceback\nOops"})
+		r.all()[0].exit(exited(1))
+		r.pass(10 * time.Minute)
+		n := len(r.all()) - 2
+		// 0.1 s doubling to 10 s, and a second for each boot.
+		if n < 50 || n > 65 {
+			t.Errorf("%d boots in ten minutes", n)
+		}
+		if got := strings.Count(r.stderr.String(), "Traceback"); got != 1 {
+			t.Errorf("the traceback is in the log %d times", got)
+		}
+		if v := r.view(); v.BootFailures == 0 || !v.Ready {
+			t.Errorf("%+v", v)
+		}
+		r.behave(manner{})
+		r.pass(15 * time.Second)
+		r.expect("1:serving/1 2:serving/1")
+		if v := r.view(); v.BootFailures != 0 {
+			t.Errorf("failures are not forgotten: %+v", v)
+		}
+		// A worker that had proven itself is replaced at once again.
+		r.all()[1].exit(exited(1))
+		r.pass(0)
+		r.expect("1:serving/1 2:booting/1")
+	})
+}
+
+// TestCrashLoopBacksOff: workers that die of their first request.
+func TestCrashLoopBacksOff(t *testing.T) {
+	withRig(t, testSettings(), nil, func(r *rig) {
+		r.awaitServing()
+		for range 200 {
+			r.pass(bootTakes / 2)
+			for _, p := range r.all() {
+				p.mu.Lock()
+				ready := p.ready
+				p.mu.Unlock()
+				if ready {
+					p.exit(killed(syscall.SIGSEGV))
+				}
+			}
+		}
+		if n := len(r.all()); n > 40 {
+			t.Errorf("%d boots in 100 s", n)
+		}
+	})
+}
+
+func TestStartRefused(t *testing.T) {
+	withRig(t, testSettings(), nil, func(r *rig) {
+		r.awaitServing()
+		r.mu.Lock()
+		r.refuse = syscall.EAGAIN
+		r.mu.Unlock()
+		r.all()[0].exit(exited(1))
+		r.pass(time.Minute)
+		r.expect("2:serving/1")
+		r.mu.Lock()
+		r.refuse = nil
+		r.mu.Unlock()
+		r.pass(backoffMost + bootTakes)
+		r.expect("1:serving/1 2:serving/1")
+	})
+}
+
+func TestScale(t *testing.T) {
+	withRig(t, testSettings(), nil, func(r *rig) {
+		r.awaitServing()
+		r.signal(syscall.SIGTTIN)
+		r.expect("1:serving/1 2:serving/1 3:booting/1")
+		r.pass(bootTakes)
+		r.signal(syscall.SIGTTOU)
+		r.expect("1:serving/1 2:serving/1 3:draining/1")
+		r.signal(syscall.SIGTTOU)
+		r.signal(syscall.SIGTTOU) // no fewer than one, and not remembered
+		r.pass(leaveTakes)
+		r.expect("1:serving/1")
+		r.signal(syscall.SIGTTIN)
+		r.signal(syscall.SIGTTIN)
+		r.pass(bootTakes)
+		r.expect("1:serving/1 2:serving/1 3:serving/1")
+		// One that still boots goes first.
+		r.signal(syscall.SIGTTIN)
+		r.signal(syscall.SIGTTOU)
+		r.pass(0)
+		r.expect("1:serving/1 2:serving/1 3:serving/1")
+		if n := r.exits(causeScaleDown); n != 3 {
+			t.Errorf("%d exits by scaling down", n)
+		}
+		// Kept across a reload.
+		r.signal(hup)
+		r.pass(bootTakes + leaveTakes)
+		r.expect("4:serving/2 5:serving/2 6:serving/2")
+		if v := r.view(); v.TargetWorkers != 3 {
+			t.Errorf("target %d", v.TargetWorkers)
+		}
+	})
+}
+
+func TestReopenLogs(t *testing.T) {
+	withRig(t, testSettings(), nil, func(r *rig) {
+		r.awaitServing()
+		r.signal(syscall.SIGUSR1)
+		for _, p := range r.all() {
+			if n, _ := p.got(protocol.KindReopen); n != 1 {
+				t.Errorf("told %d times", n)
+			}
+		}
+		if r.host.reopened != 1 {
+			t.Error("the master's own logs")
+		}
+	})
+}
+
+// TestMasterAPI: what other goroutines may ask for.
+func TestMasterAPI(t *testing.T) {
+	withRig(t, testSettings(), nil, func(r *rig) {
+		m := &Master{sup: r.s, board: r.s.board}
+		ctx := context.Background()
+		r.awaitServing()
+		if err := m.Alive(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := m.Reload(ctx); err != nil {
+			t.Error(err)
+		}
+		if v := m.Snapshot(); v.Generation != 2 || v.Version != "test" || v.App != "app:app" {
+			t.Errorf("%+v", v)
+		}
+		short, cancel := context.WithTimeout(ctx, bootTakes/2)
+		defer cancel()
+		if err := m.Reload(short); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("reload: %v", err)
+		}
+		r.signal(term)
+		if err := m.Alive(ctx); err != nil {
+			t.Errorf("while stopping: %v", err)
+		}
+		_ = r.awaitEnd()
+		if err := m.Alive(ctx); !errors.Is(err, errStopping) {
+			t.Errorf("after the end: %v", err)
+		}
+		if err := m.Reload(ctx); !errors.Is(err, errStopping) {
+			t.Errorf("after the end: %v", err)
+		}
+	})
+}
+
+// TestAllSlotsTaken: a reload that finds no room fails like any other.
+func TestAllSlotsTaken(t *testing.T) {
+	set := testSettings()
+	set.Workers, set.GracefulTimeout = protocol.MaxSlots/2, time.Hour
+	withRig(t, set, func(n int) manner { return manner{wedged: n < protocol.MaxSlots/2} }, func(r *rig) {
+		*r.host.next = *set
+		r.awaitServing()
+		r.signal(hup)
+		r.pass(bootTakes)
+		if v := r.view(); v.Generation != 2 || len(v.Workers) != protocol.MaxSlots {
+			t.Fatalf("generation %d, %d workers", v.Generation, len(v.Workers))
+		}
+		r.signal(hup) // the first generation is still draining
+		if v := r.view(); v.Generation != 2 || v.LastReloadSuccessful || !strings.Contains(r.log.String(), errNoSlot.Error()) {
+			t.Errorf("generation %d", v.Generation)
+		}
+	})
+}
+
+// TestReadyAsItLeaves: a worker that got ready in the moment in which it was told
+// to leave has the time of one that serves.
+func TestReadyAsItLeaves(t *testing.T) {
+	withRig(t, testSettings(), nil, func(r *rig) {
+		r.awaitServing()
+		r.behave(manner{deaf: true, wedged: true, hangs: true})
+		r.signal(syscall.SIGTTIN)
+		r.signal(syscall.SIGTTOU)
+		r.expect("1:serving/1 2:serving/1 3:draining/1")
+		r.all()[2].report(report{message: protocol.Message{Kind: protocol.KindReady}})
+		r.pass(bootLeave + time.Second)
+		r.expect("1:serving/1 2:serving/1 3:draining/1")
+		r.pass(10 * time.Second)
+		r.expect("1:serving/1 2:serving/1")
+		if r.exits(causeScaleDown) != 1 {
+			t.Errorf("exits: %v", r.view().Exits)
+		}
+	})
+}

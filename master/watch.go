@@ -1,0 +1,204 @@
+package master
+
+import (
+	"fmt"
+	"syscall"
+	"time"
+
+	"hostler/protocol"
+)
+
+const (
+	// watchOften is how often workers are looked at where something is about to
+	// be done about one.
+	watchOften = 100 * time.Millisecond
+	// watchSeldom bounds how late a request that ran into --timeout is noticed.
+	watchSeldom = 500 * time.Millisecond
+	// shedGrace is what a worker of which every thread is stuck gets to hand
+	// over or answer what waits in it.
+	shedGrace = time.Second
+	// abortGrace is how long faulthandler may take to write the tracebacks of a
+	// boot that hangs.
+	abortGrace = time.Second
+	// asleep is how long the state goroutine waits where nothing is due.
+	asleep = time.Hour
+)
+
+// untilNext is how long nothing is due.
+func (s *supervisor) untilNext() time.Duration {
+	now := s.clock.now()
+	next := now.Add(asleep)
+	sooner := func(t time.Time) {
+		if t.Before(next) {
+			next = t
+		}
+	}
+	if s.oom.file != "" {
+		sooner(s.oom.readAt.Add(oomWindow))
+	}
+	if s.phase == phaseServing && s.backoff.failures > 0 {
+		if s.backoff.wait(now) {
+			sooner(s.backoff.next)
+		} else {
+			sooner(now.Add(watchSeldom)) // until the boot has proven itself
+		}
+	}
+	for _, w := range s.workers {
+		if !w.deadline.IsZero() {
+			sooner(w.deadline)
+		}
+		if w.state != stateServing && w.state != stateDraining {
+			continue
+		}
+		switch {
+		case len(w.stuck) > 0:
+			sooner(now.Add(watchOften))
+		case w.gen.set.Timeout > 0:
+			sooner(now.Add(min(max(w.gen.set.Timeout/20, watchOften), watchSeldom)))
+		}
+		if w.maxRequests > 0 && w.state == stateServing {
+			sooner(now.Add(watchOften))
+		}
+	}
+	return max(next.Sub(now), time.Millisecond)
+}
+
+// tick does what is due.
+func (s *supervisor) tick() {
+	now, mono := s.clock.now(), s.clock.mono()
+	s.oom.tick(now)
+	for _, w := range s.workers {
+		s.checkDeadline(w, now)
+		s.checkStuck(w, now, mono)
+	}
+	s.recycle()
+	s.forgive(now)
+}
+
+// checkDeadline ends the patience with a worker that does not boot or leave.
+func (s *supervisor) checkDeadline(w *worker, now time.Time) {
+	if w.deadline.IsZero() || now.Before(w.deadline) {
+		return
+	}
+	switch w.state {
+	case stateBooting:
+		s.log.Error("a worker is not ready in time; its threads' tracebacks follow", "worker", w.number(),
+			"pid", w.proc.PID(), "boot_timeout", w.gen.set.BootTimeout)
+		w.leaving = causeBootTimeout
+		s.become(w, stateDraining)
+		w.drained, w.deadline = now, now.Add(abortGrace)
+		// Nobody reads the control socket while the application is imported.
+		// faulthandler writes all tracebacks on SIGABRT, whoever has the GIL.
+		s.tell(w, syscall.SIGABRT)
+		s.bootFailed(w, fmt.Sprintf("worker %d was not ready within %v", w.number(), w.gen.set.BootTimeout))
+	case stateDraining:
+		if w.leaving != causeTimeout {
+			s.log.Warn("a worker does not leave in time; killing it", "worker", w.number(), "pid", w.proc.PID(),
+				"cause", string(w.leaving))
+		}
+		s.kill(w)
+	}
+}
+
+// checkStuck looks for requests that have held a thread for too long.
+func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
+	limit := w.gen.set.Timeout
+	if limit <= 0 || w.state != stateServing && w.state != stateDraining || w.ready.IsZero() {
+		return
+	}
+	busy, found := 0, false
+	for i := range activeThreads(w.board) {
+		a, ok := w.board.ThreadRecs[i].Snapshot()
+		if !ok {
+			delete(w.stuck, i)
+			continue
+		}
+		busy++
+		age := time.Duration(mono - a.Start)
+		if age <= limit {
+			delete(w.stuck, i)
+			continue
+		}
+		if w.stuck[i] == a.Start {
+			continue
+		}
+		w.stuck[i] = a.Start
+		found = true
+		s.stats.timeouts++
+		s.log.Error("a request runs into the timeout; its worker will be replaced", "worker", w.number(), "pid", w.proc.PID(),
+			"thread", i, "method", a.Method, "target", a.Target, "client", a.Client,
+			"age", age.Round(time.Millisecond), "timeout", limit)
+	}
+	if found {
+		s.send(w, protocol.Message{Kind: protocol.KindDump})
+		if w.state == stateServing && w.condemned == "" {
+			w.condemned = causeTimeout
+		}
+	}
+	if w.state == stateDraining && len(w.stuck) > 0 {
+		s.endStuck(w, now, busy)
+	}
+}
+
+// endStuck kills a draining worker as soon as nothing but stuck requests would
+// be lost.
+func (s *supervisor) endStuck(w *worker, now time.Time, busy int) {
+	if now.Sub(w.drained) < shedGrace {
+		return
+	}
+	g := &w.board.Gauges
+	others := busy > len(w.stuck) || g.QueueDepth.Load() > 0 || g.ConnsWriting.Load() > 0
+	if len(w.stuck) < activeThreads(w.board) && others {
+		w.onlyStuck = false
+		return
+	}
+	// A request may be between the queue and a thread in this moment.
+	if !w.onlyStuck {
+		w.onlyStuck = true
+		return
+	}
+	w.leaving = causeTimeout
+	s.kill(w)
+}
+
+// recycle condemns a worker that has served its --max-requests, if none is
+// being replaced.
+func (s *supervisor) recycle() {
+	if s.phase != phaseServing || s.next != nil {
+		return
+	}
+	var due *worker
+	for _, w := range s.workers {
+		if w.condemned != "" || w.leaving == causeRecycled || w.state == stateBooting {
+			return
+		}
+		if w.maxRequests > 0 && w.state == stateServing && w.gen == s.current &&
+			w.board.Gauges.Served.Load() >= uint64(w.maxRequests) && due == nil {
+			due = w
+		}
+	}
+	if due != nil {
+		due.condemned = causeRecycled
+		s.log.Info("a worker has served its requests; replacing it", "worker", due.number(), "pid", due.proc.PID(),
+			"served", due.board.Gauges.Served.Load())
+	}
+}
+
+// forgive forgets failed boots once all workers serve again.
+func (s *supervisor) forgive(now time.Time) {
+	if s.backoff.failures == 0 || s.current == nil || s.backoff.wait(now) {
+		return
+	}
+	ready := 0
+	for _, w := range s.workers {
+		if w.gen == s.current && w.state == stateServing {
+			if now.Sub(w.ready) < proven {
+				return
+			}
+			ready++
+		}
+	}
+	if ready >= s.target(s.set) {
+		s.backoff.reset()
+	}
+}

@@ -1,0 +1,184 @@
+package master
+
+import (
+	"fmt"
+	"time"
+
+	"hostler/protocol"
+)
+
+// workerState is where a worker process is in its life; doc.go has the drawing.
+type workerState int
+
+const (
+	stateBooting  workerState = iota // started, not ready yet
+	stateServing                     // has said ready
+	stateDraining                    // told to leave
+	stateKilled                      // SIGKILL sent
+	stateGone                        // exit seen
+)
+
+func (s workerState) String() string {
+	switch s {
+	case stateBooting:
+		return "booting"
+	case stateServing:
+		return "serving"
+	case stateDraining:
+		return "draining"
+	case stateKilled:
+		return "killed"
+	case stateGone:
+		return "gone"
+	}
+	return fmt.Sprintf("workerState(%d)", int(s))
+}
+
+// canBecome is the table of transitions.
+func (s workerState) canBecome(next workerState) bool {
+	switch s {
+	case stateBooting:
+		return next == stateServing || next == stateDraining || next == stateKilled || next == stateGone
+	case stateServing:
+		return next == stateDraining || next == stateKilled || next == stateGone
+	case stateDraining:
+		return next == stateKilled || next == stateGone
+	case stateKilled:
+		return next == stateGone
+	}
+	return false
+}
+
+// slotState is what the scoreboard shows for it.
+func (s workerState) slotState() protocol.SlotState {
+	switch s {
+	case stateBooting:
+		return protocol.SlotBooting
+	case stateServing:
+		return protocol.SlotServing
+	case stateDraining, stateKilled:
+		return protocol.SlotDraining
+	}
+	return protocol.SlotFree
+}
+
+// cause says why a worker left; it is a label value of the exits metric.
+type cause string
+
+const (
+	causeExit        cause = "exit"         // it ended by itself, os._exit for one
+	causeSignal      cause = "signal"       // a signal that was not ours
+	causeOOM         cause = "oom"          // the kernel's out-of-memory killer
+	causeTimeout     cause = "timeout"      // a request ran into --timeout
+	causeBootFailed  cause = "boot_failed"  // it never became ready
+	causeBootTimeout cause = "boot_timeout" // it was not ready within --boot-timeout
+	causeRecycled    cause = "recycled"     // --max-requests
+	causeReload      cause = "reload"       // its generation was replaced, or never taken over
+	causeScaleDown   cause = "scale_down"
+	causeStopped     cause = "stopped" // the server stops, or another binary took over
+)
+
+// causes are all of them, so that metrics show zeros from the start.
+var causes = [...]cause{causeExit, causeSignal, causeOOM, causeTimeout, causeBootFailed, causeBootTimeout,
+	causeRecycled, causeReload, causeScaleDown, causeStopped}
+
+// worker is a worker process. The state goroutine owns it.
+type worker struct {
+	id    int // never reused, unlike the slot
+	slot  int
+	gen   *generation
+	proc  process
+	board *protocol.Slot
+
+	state   workerState
+	started time.Time
+	ready   time.Time // zero until then
+
+	// condemned says why the worker is to leave as soon as its replacement is
+	// ready; "" while it is not.
+	condemned cause
+	// leaving says why it was told to leave; "" until then.
+	leaving cause
+	// deadline is when patience ends in the states booting, draining: the next
+	// step of escalation is due.
+	deadline time.Time
+	drained  time.Time // when it was told to leave
+	termed   bool      // SIGTERM was sent, because it was booting
+
+	bootError   string // what the worker said of its failed boot
+	maxRequests int    // with jitter; 0: no limit
+
+	// stuck holds, by thread, the start times of requests that ran into
+	// --timeout, so that each is reported once.
+	stuck map[int]int64
+	// onlyStuck is set when a look at the draining worker found nothing but
+	// stuck requests; the second such look kills it.
+	onlyStuck bool
+}
+
+// number is what people call the worker.
+func (w *worker) number() int { return w.slot + 1 }
+
+// live reports whether the worker counts towards the workers wanted.
+func (w *worker) live() bool {
+	return (w.state == stateBooting || w.state == stateServing) && w.condemned == ""
+}
+
+// generation is a set of workers started from one state of settings and code.
+type generation struct {
+	number    int
+	set       *Settings
+	python    string
+	env       []string
+	internal  []string
+	listeners []*listener
+	opened    []*listener     // those that no earlier generation had
+	said      map[string]bool // boot failures that the log has already
+}
+
+func (g *generation) fds() []int {
+	fds := make([]int, len(g.listeners))
+	for i, l := range g.listeners {
+		fds[i] = l.fd
+	}
+	return fds
+}
+
+func (g *generation) listenerInfos() []protocol.Listener {
+	infos := make([]protocol.Listener, len(g.listeners))
+	for i, l := range g.listeners {
+		infos[i] = l.info
+	}
+	return infos
+}
+
+// Back-off between boots that fail.
+const (
+	backoffFirst = 100 * time.Millisecond
+	backoffMost  = 10 * time.Second
+	// proven is how long a worker serves until its boot counts as a success: one
+	// that dies of its first request must not be restarted in a tight loop.
+	proven = time.Second
+)
+
+// backoff puts off boots after failures.
+type backoff struct {
+	failures int
+	next     time.Time // when the next try is due
+}
+
+func (b *backoff) fail(now time.Time) {
+	if b.wait(now) {
+		return // started with the one whose failure counts already
+	}
+	d := backoffMost
+	if b.failures < 7 { // 0.1 s · 2⁷ is beyond the most
+		d = min(backoffFirst<<b.failures, backoffMost)
+	}
+	b.failures++
+	b.next = now.Add(d)
+}
+
+func (b *backoff) reset() { *b = backoff{} }
+
+func (b *backoff) wait(now time.Time) bool { return now.Before(b.next) }

@@ -1,0 +1,368 @@
+package metrics
+
+import (
+	"math"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"hostler/protocol"
+)
+
+// busy fills every counter and gauge of a slot.
+func busy(r *rig, s *protocol.Slot) {
+	c, g := &s.Counters, &s.Gauges
+	c.Requests[1][2].Add(5)
+	c.Requests[3][5].Add(2)
+	c.Requests[0][0].Add(1)
+	for _, ns := range []int64{50e3, 100e3, 3e6, 40e9} {
+		c.Duration.Observe(ns)
+	}
+	c.QueueWait.Observe(1e9)
+	c.GILWait.Add(250e6)
+	c.BytesIn.Add(1000)
+	c.BytesOut.Add(2000)
+	c.Accepted.Add(7)
+	c.Shed.Add(3)
+	c.AppExceptions.Add(4)
+	c.AppViolations.Add(5)
+	c.AccessLogErrs.Add(6)
+	c.Timeouts[protocol.TimeoutBody].Add(8)
+	c.Rejects[3].Add(9)
+	g.ConnsIdle.Store(10)
+	g.ConnsReading.Store(11)
+	g.ConnsRunning.Store(12)
+	g.ConnsWriting.Store(-1) // two threads counted in the other order
+	g.QueueDepth.Store(13)
+	g.QueueOldest.Store(2e9)
+	r.c.mono = func() int64 { return 10e9 }
+	s.ThreadRecs[1].Begin(3e9, []byte("GET"), []byte("/x"), []byte("127.0.0.1"))
+}
+
+func TestValues(t *testing.T) {
+	r := newRig(t)
+	busy(r, r.start(0, 100))
+	r.start(1, 101).Counters.Requests[1][2].Add(1)
+	r.stat(100, 1, 150, 50, 3)
+	r.snap.RequestTimeouts, r.snap.BootFailures, r.snap.Generation = 2, 3, 4
+	r.snap.Reloads["failure"], r.snap.Upgrades["success"], r.snap.Exits["signal"] = 1, 1, 5
+	r.snap.LastReload = time.Unix(5000, 0)
+	r.snap.Workers[1].State, r.snap.Workers[1].ReadySince = protocol.SlotBooting, time.Time{}
+	r.board.Slot(1).State.Store(uint32(protocol.SlotBooting))
+	r.want("busy", map[string]float64{
+		`hostler_requests_total{code="2xx",method="GET"}`:                           6,
+		`hostler_requests_total{code="5xx",method="POST"}`:                          2,
+		`hostler_requests_total{code="none",method="other"}`:                        1,
+		`hostler_requests_total{code="4xx",method="PUT"}`:                           0,
+		`hostler_request_duration_seconds_bucket{le="0.0001"}`:                      2,
+		`hostler_request_duration_seconds_bucket{le="0.0025"}`:                      2,
+		`hostler_request_duration_seconds_bucket{le="0.005"}`:                       3,
+		`hostler_request_duration_seconds_bucket{le="30"}`:                          3,
+		`hostler_request_duration_seconds_bucket{le="+Inf"}`:                        4,
+		`hostler_request_duration_seconds_count`:                                    4,
+		`hostler_request_duration_seconds_sum`:                                      40.00315,
+		`hostler_request_queue_wait_seconds_bucket{le="0.5"}`:                       0,
+		`hostler_request_queue_wait_seconds_bucket{le="1"}`:                         1,
+		`hostler_gil_wait_seconds_total`:                                            0.25,
+		`hostler_received_bytes_total`:                                              1000,
+		`hostler_sent_bytes_total`:                                                  2000,
+		`hostler_connections_accepted_total`:                                        7,
+		`hostler_unavailable_total`:                                                 3,
+		`hostler_app_exceptions_total`:                                              4,
+		`hostler_app_violations_total`:                                              5,
+		`hostler_access_log_errors_total`:                                           6,
+		`hostler_connection_timeouts_total{phase="body"}`:                           8,
+		`hostler_connection_timeouts_total{phase="write"}`:                          0,
+		`hostler_rejected_requests_total{reason="bad_host"}`:                        9,
+		`hostler_rejected_requests_total{reason="bare_lf"}`:                         0,
+		`hostler_connections{state="idle"}`:                                         10,
+		`hostler_connections{state="reading"}`:                                      11,
+		`hostler_connections{state="running"}`:                                      12,
+		`hostler_connections{state="writing"}`:                                      0,
+		`hostler_queue_depth`:                                                       13,
+		`hostler_oldest_request_age_seconds`:                                        8,
+		`hostler_threads{state="busy"}`:                                             1,
+		`hostler_threads{state="idle"}`:                                             1, // a booting worker's do not serve
+		`hostler_worker_up{worker="1"}`:                                             1,
+		`hostler_worker_up{worker="2"}`:                                             0,
+		`hostler_worker_start_time_seconds{worker="1"}`:                             2000.5,
+		`hostler_worker_resident_memory_bytes{worker="1"}`:                          float64(3 * os.Getpagesize()),
+		`hostler_worker_cpu_seconds_total{worker="1"}`:                              2,
+		`hostler_worker_requests_total{worker="1"}`:                                 8,
+		`hostler_worker_requests_total{worker="2"}`:                                 1,
+		`hostler_workers{state="serving"}`:                                          1,
+		`hostler_workers{state="booting"}`:                                          1,
+		`hostler_workers{state="draining"}`:                                         0,
+		`hostler_workers_target`:                                                    2,
+		`hostler_worker_exits_total{cause="signal"}`:                                5,
+		`hostler_worker_exits_total{cause="exit"}`:                                  0,
+		`hostler_generation`:                                                        4,
+		`hostler_reloads_total{result="failure"}`:                                   1,
+		`hostler_reloads_total{result="success"}`:                                   0,
+		`hostler_last_reload_successful`:                                            0,
+		`hostler_last_reload_timestamp_seconds`:                                     5000,
+		`hostler_upgrades_total{result="success"}`:                                  1,
+		`hostler_consecutive_boot_failures`:                                         3,
+		`hostler_request_timeouts_total`:                                            2,
+		`hostler_build_info{goversion="` + runtime.Version() + `",version="1.2.3"}`: 1,
+	})
+}
+
+// The first increment of a counter shows in rate() only if there was a 0.
+func TestZeroSeriesFromTheStart(t *testing.T) {
+	got := newRig(t).samples()
+	for _, prefix := range []string{"hostler_requests_total{", "hostler_rejected_requests_total{", "hostler_connection_timeouts_total{",
+		"hostler_worker_exits_total{", "hostler_reloads_total{", "hostler_upgrades_total{", "hostler_request_duration_seconds_bucket{",
+		"hostler_unavailable_total", "hostler_request_timeouts_total", "hostler_gil_wait_seconds_total"} {
+		n := 0
+		for series, v := range got {
+			if strings.HasPrefix(series, prefix) {
+				n++
+				if v != 0 {
+					t.Errorf("%s starts at %v", series, v)
+				}
+			}
+		}
+		if n == 0 {
+			t.Errorf("there is no %s…", prefix)
+		}
+	}
+	if got["hostler_last_reload_successful"] != 1 {
+		t.Error("an alert for failed reloads would fire before the first")
+	}
+	for series := range got {
+		if strings.Contains(series, `worker="`) {
+			t.Errorf("%s: no slot was ever used", series)
+		}
+		if strings.Contains(series, `reason="none"`) || strings.Contains(series, `reason=""`) {
+			t.Errorf("%s is no reason", series)
+		}
+	}
+	if _, ok := got["process_cpu_seconds_total"]; !ok {
+		t.Error("the master's own process is missing")
+	}
+}
+
+func TestLint(t *testing.T) {
+	r := newRig(t)
+	busy(r, r.start(0, 100))
+	r.stat(100, 1, 1, 1, 1)
+	problems, err := testutil.GatherAndLint(pedantic(t, r.c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+// pedantic is a registry that checks what c collects against what it describes.
+func pedantic(t *testing.T, c prometheus.Collector) *prometheus.Registry {
+	t.Helper()
+	reg := prometheus.NewPedanticRegistry()
+	if err := reg.Register(c); err != nil {
+		t.Fatal(err)
+	}
+	return reg
+}
+
+func TestPromtool(t *testing.T) {
+	tool, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Fatal("promtool is not installed: run `make tools`, which installs it (Debian and Ubuntu: the package prometheus)")
+	}
+	r := newRig(t)
+	busy(r, r.start(0, 100))
+	r.stat(100, 1, 1, 1, 1)
+	cmd := exec.Command(tool, "check", "metrics")
+	cmd.Stdin = strings.NewReader(r.scrape())
+	if out, err := cmd.CombinedOutput(); err != nil || len(out) != 0 {
+		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
+}
+
+// counters returns the series of a scrape that must never go back.
+func counters(samples map[string]float64) map[string]float64 {
+	m := make(map[string]float64)
+	for series, v := range samples {
+		name, _, _ := strings.Cut(series, "{")
+		if strings.HasPrefix(name, "hostler_") &&
+			(strings.HasSuffix(name, "_total") || strings.HasSuffix(name, "_count") || strings.HasSuffix(name, "_sum") || strings.HasSuffix(name, "_bucket")) {
+			m[series] = v
+		}
+	}
+	return m
+}
+
+func TestCountersSurviveWorkers(t *testing.T) {
+	r := newRig(t)
+	last := map[string]float64{}
+	step := func(what string) {
+		t.Helper()
+		now := counters(r.samples())
+		for series, v := range last {
+			if n, ok := now[series]; !ok || n < v {
+				t.Errorf("%s: %s went from %v to %v (there: %v)", what, series, v, n, ok)
+			}
+		}
+		last = now
+	}
+	cpu := func(what string, want float64) {
+		t.Helper()
+		if got := last[`hostler_worker_cpu_seconds_total{worker="1"}`]; math.Abs(got-want) > 1e-9 {
+			t.Errorf("%s: CPU time is %v, want %v", what, got, want)
+		}
+	}
+	step("nothing runs")
+	busy(r, r.start(0, 100))
+	busy(r, r.start(1, 101))
+	r.stat(100, 7, 300, 0, 1)
+	step("two workers")
+	cpu("first worker", 3)
+	r.stat(100, 7, 320, 0, 1)
+	step("more work")
+	delete(r.proc, "100/stat")
+	step("it is gone, the master has not heard of it yet")
+	cpu("gone", 3.2)
+	r.end(0, "signal")
+	step("worker 1 is gone")
+	cpu("gone", 3.2)
+	busy(r, r.start(0, 102))
+	step("its successor, before it is in /proc")
+	r.stat(102, 9, 10, 0, 1)
+	step("its successor")
+	cpu("successor", 3.3)
+	r.end(0, "reload")
+	r.start(0, 102) // the kernel gives out the same pid again
+	r.stat(102, 11, 5, 0, 1)
+	step("the same pid again")
+	cpu("same pid", 3.35)
+	r.stat(102, 11, 4, 0, 1)
+	step("the kernel's estimate of CPU time goes back")
+	cpu("kernel's estimate", 3.35)
+	r.end(0, "exit")
+	r.end(1, "exit")
+	step("scaled down")
+	r.want("scaled down", map[string]float64{
+		`hostler_worker_up{worker="1"}`:             0,
+		`hostler_worker_requests_total{worker="1"}`: 16,
+		`hostler_worker_requests_total{worker="2"}`: 8,
+		`hostler_connections{state="idle"}`:         0,
+		`hostler_oldest_request_age_seconds`:        0,
+	})
+	for series := range r.samples() {
+		if strings.HasPrefix(series, "hostler_worker_start_time") || strings.HasPrefix(series, "hostler_worker_resident") {
+			t.Errorf("%s describes a process that is gone", series)
+		}
+	}
+}
+
+// A worker whose whole life falls between two scrapes is counted.
+func TestShortLivedWorkerIsCounted(t *testing.T) {
+	r := newRig(t)
+	r.samples()
+	busy(r, r.start(0, 100))
+	r.end(0, "signal")
+	r.want("after its death", map[string]float64{`hostler_requests_total{code="2xx",method="GET"}`: 5,
+		`hostler_worker_requests_total{worker="1"}`: 8})
+}
+
+func TestAllSlots(t *testing.T) {
+	r := newRig(t)
+	for i := range protocol.MaxSlots {
+		s := r.start(i, 1000+i)
+		s.Gauges.Threads.Store(1 << 40) // scribbled over
+		s.Counters.Requests[1][2].Add(1)
+	}
+	r.want("every slot", map[string]float64{`hostler_requests_total{code="2xx",method="GET"}`: protocol.MaxSlots,
+		`hostler_threads{state="idle"}`: protocol.MaxSlots * protocol.MaxThreads})
+}
+
+// Run with -race: workers write while several scrapers read. No counter may go
+// back, and each histogram must agree with itself.
+func TestScrapesWhileWorkersWrite(t *testing.T) {
+	r := newRig(t)
+	slots := []*protocol.Slot{r.start(0, 100), r.start(1, 101)}
+	r.stat(100, 1, 1, 1, 1)
+	stop := make(chan struct{})
+	var writers, scrapers sync.WaitGroup
+	for _, s := range slots {
+		for i := range 2 {
+			writers.Go(func() {
+				for n := int64(0); ; n++ {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					s.ThreadRecs[i].Begin(n+1, []byte("GET"), []byte("/some/path"), []byte("127.0.0.1"))
+					s.Counters.Requests[1][2].Add(1)
+					s.Counters.Duration.Observe(n * 1000 % 40e9)
+					s.Gauges.ConnsIdle.Add(1 - n%3)
+					s.ThreadRecs[i].End()
+				}
+			})
+		}
+	}
+	for range 3 {
+		scrapers.Go(func() {
+			last := map[string]float64{}
+			for range 15 {
+				now := r.samples()
+				for series, v := range counters(now) {
+					if v < last[series] {
+						t.Errorf("%s went from %v to %v", series, last[series], v)
+					}
+					last[series] = v
+				}
+				if now["hostler_request_duration_seconds_count"] != now[`hostler_request_duration_seconds_bucket{le="+Inf"}`] {
+					t.Error("a histogram's count is not the sum of its buckets")
+				}
+			}
+		})
+	}
+	scrapers.Wait()
+	close(stop)
+	writers.Wait()
+}
+
+func TestNewRefuses(t *testing.T) {
+	r := newRig(t)
+	snap := func() protocol.Snapshot { return protocol.Snapshot{} }
+	for name, o := range map[string]Options{
+		"no scoreboard":    {Snapshot: snap},
+		"no snapshot":      {Board: r.board},
+		"too many reasons": {Board: r.board, Snapshot: snap, RejectReasons: make([]string, protocol.MaxRejects+1)},
+		"a reason twice":   {Board: r.board, Snapshot: snap, RejectReasons: []string{"", "a", "b", "a"}},
+	} {
+		if c, err := New(o); err == nil || c != nil || !strings.HasPrefix(err.Error(), "cannot ") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := New(Options{Board: r.board, Snapshot: snap, RejectReasons: []string{"none", "", ""}}); err != nil {
+		t.Error(err)
+	}
+}
+
+func BenchmarkScrape(b *testing.B) {
+	r := newRig(b)
+	for i := range 8 {
+		busy(r, r.start(i, 100+i))
+		r.stat(100+i, 1, 1, 1, 1)
+	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(r.c)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := reg.Gather(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

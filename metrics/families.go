@@ -1,0 +1,81 @@
+package metrics
+
+import "github.com/prometheus/client_golang/prometheus"
+
+const namespace = "hostler"
+
+// families are the descriptions of all metrics.
+type families struct {
+	all []*prometheus.Desc
+
+	// requests
+	requests, duration, queueWait, gilWait *prometheus.Desc
+	bytesIn, bytesOut                      *prometheus.Desc
+	exceptions, violations, rejected       *prometheus.Desc
+	unavailable, requestTimeouts           *prometheus.Desc
+	accessLogErrors                        *prometheus.Desc
+
+	// connections and threads
+	connections, accepted, connTimeouts *prometheus.Desc
+	threads, queueDepth, oldest         *prometheus.Desc
+
+	// workers
+	up, started, memory, cpu, served       *prometheus.Desc
+	exits, workers, target, bootsFailed    *prometheus.Desc
+	generation, reloads, reloadOK, reloadT *prometheus.Desc
+	upgrades, build                        *prometheus.Desc
+}
+
+func newFamilies() *families {
+	f := new(families)
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		d := prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
+		f.all = append(f.all, d)
+		return d
+	}
+	f.requests = desc("requests_total",
+		"Requests that ended, by class of the response's status (none: no response was sent) and method.", "code", "method")
+	f.duration = desc("request_duration_seconds",
+		"Time from the arrival of the whole request to the end of its response.")
+	f.queueWait = desc("request_queue_wait_seconds",
+		"Time from the arrival of the whole request to the start of the application for it.")
+	f.gilWait = desc("gil_wait_seconds_total",
+		"Time that Python threads with a request in hand have waited for the interpreter's lock.")
+	f.bytesIn = desc("received_bytes_total", "Bytes read from clients.")
+	f.bytesOut = desc("sent_bytes_total", "Bytes written to clients.")
+	f.exceptions = desc("app_exceptions_total", "Requests in which the application raised an exception.")
+	f.violations = desc("app_violations_total",
+		"Breaches of PEP 3333 by the application, such as a body longer than its Content-Length.")
+	f.rejected = desc("rejected_requests_total", "Requests refused before the application saw them, by reason.", "reason")
+	f.unavailable = desc("unavailable_total", "Requests answered with 503 because the queue of their worker was full.")
+	f.requestTimeouts = desc("request_timeouts_total", "Requests that held a Python thread for longer than --timeout.")
+	f.accessLogErrors = desc("access_log_errors_total", "Lines that could not be written to the access log.")
+
+	f.connections = desc("connections",
+		"Open connections: between requests (idle), receiving a request (reading), with the application or waiting for it (running), sending what is left of a response (writing).", "state")
+	f.accepted = desc("connections_accepted_total", "Connections accepted.")
+	f.connTimeouts = desc("connection_timeouts_total", "Connections ended by a time limit, by what they were in.", "phase")
+	f.threads = desc("threads", "Python threads of workers that have booted, by whether they run a request.", "state")
+	f.queueDepth = desc("queue_depth", "Whole requests that wait for a Python thread.")
+	f.oldest = desc("oldest_request_age_seconds",
+		"Age of the oldest request that waits for a Python thread or runs in one; 0 if there is none.")
+
+	f.up = desc("worker_up",
+		"Whether a worker that is ready holds this number. It stays 0 for numbers that a reload or fewer workers have left behind.", "worker")
+	f.started = desc("worker_start_time_seconds", "Start of the worker process since the Unix epoch.", "worker")
+	f.memory = desc("worker_resident_memory_bytes", "Resident memory of the worker process, shared pages included.", "worker")
+	f.cpu = desc("worker_cpu_seconds_total", "User and system CPU time of the workers that have held this number.", "worker")
+	f.served = desc("worker_requests_total", "Requests that ended in the workers that have held this number.", "worker")
+	f.exits = desc("worker_exits_total", "Worker processes that have ended, by cause.", "cause")
+	f.workers = desc("workers", "Worker processes by state.", "state")
+	f.target = desc("workers_target", "Worker processes that there should be.")
+	f.bootsFailed = desc("consecutive_boot_failures", "Failed boots of workers in a row; 0 when all workers have booted.")
+	f.generation = desc("generation", "Number of the generation that serves; each successful reload starts another.")
+	f.reloads = desc("reloads_total", "Reloads that have ended, by result.", "result")
+	f.reloadOK = desc("last_reload_successful", "Whether the last reload succeeded; 1 before the first.")
+	f.reloadT = desc("last_reload_timestamp_seconds",
+		"End of the last reload, successful or not, since the Unix epoch; 0 before the first.")
+	f.upgrades = desc("upgrades_total", "Replacements of the running binary that were tried, by result.", "result")
+	f.build = desc("build_info", "Always 1; the labels say what was built.", "version", "goversion")
+	return f
+}

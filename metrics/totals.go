@@ -1,0 +1,111 @@
+package metrics
+
+import "hostler/protocol"
+
+// histogram is a sum over histograms of the scoreboard.
+type histogram struct {
+	sum    int64
+	counts [len(protocol.Bounds) + 1]uint64
+}
+
+func (h *histogram) add(o *protocol.Histogram) {
+	h.sum += o.Sum.Load()
+	for i := range o.Counts {
+		h.counts[i] += o.Counts[i].Load()
+	}
+}
+
+// export returns what a constant histogram is made from. The count is made from
+// the very same reading of the buckets, so that the two always agree.
+func (h *histogram) export() (count uint64, sum float64, buckets map[float64]uint64) {
+	buckets = make(map[float64]uint64, len(protocol.Bounds))
+	for i, n := range h.counts {
+		count += n
+		if i < len(protocol.Bounds) {
+			buckets[float64(protocol.Bounds[i])/1e9] = count
+		}
+	}
+	return count, seconds(h.sum), buckets
+}
+
+// totals are sums over all slots.
+type totals struct {
+	requests                    [len(protocol.Methods)][len(protocol.Classes)]uint64
+	duration, queueWait         histogram
+	gilWait                     int64
+	bytesIn, bytesOut, accepted uint64
+	shed, exceptions            uint64
+	violations, accessLogErrors uint64
+	timeouts                    [protocol.NumTimeouts]uint64
+	rejects                     [protocol.MaxRejects]uint64
+
+	idle, reading, running, writing int64
+	queueDepth                      int64
+	threads, busy                   int64
+	oldest                          int64 // when the oldest request began; 0: there is none
+}
+
+// addCounters adds what s has ever counted and returns its number of requests.
+func (t *totals) addCounters(s *protocol.Slot) (requests uint64) {
+	c := &s.Counters
+	for m := range c.Requests {
+		for k := range c.Requests[m] {
+			n := c.Requests[m][k].Load()
+			t.requests[m][k] += n
+			requests += n
+		}
+	}
+	t.duration.add(&c.Duration)
+	t.queueWait.add(&c.QueueWait)
+	t.gilWait += c.GILWait.Load()
+	t.bytesIn += c.BytesIn.Load()
+	t.bytesOut += c.BytesOut.Load()
+	t.accepted += c.Accepted.Load()
+	t.shed += c.Shed.Load()
+	t.exceptions += c.AppExceptions.Load()
+	t.violations += c.AppViolations.Load()
+	t.accessLogErrors += c.AccessLogErrs.Load()
+	for i := range c.Timeouts {
+		t.timeouts[i] += c.Timeouts[i].Load()
+	}
+	for i := range c.Rejects {
+		t.rejects[i] += c.Rejects[i].Load()
+	}
+	return requests
+}
+
+// addGauges adds what s shows of the worker that holds it.
+func (t *totals) addGauges(s *protocol.Slot) {
+	state := protocol.SlotState(s.State.Load())
+	if state == protocol.SlotFree {
+		return
+	}
+	g := &s.Gauges
+	// A gauge that is counted up and down by several threads may be below zero
+	// for a moment.
+	t.idle += max(g.ConnsIdle.Load(), 0)
+	t.reading += max(g.ConnsReading.Load(), 0)
+	t.running += max(g.ConnsRunning.Load(), 0)
+	t.writing += max(g.ConnsWriting.Load(), 0)
+	t.queueDepth += max(g.QueueDepth.Load(), 0)
+	t.began(g.QueueOldest.Load())
+	if state == protocol.SlotBooting {
+		return // it has no threads that could serve
+	}
+	threads := min(max(g.Threads.Load(), 0), protocol.MaxThreads)
+	t.threads += threads
+	for i := range threads {
+		if start := s.ThreadRecs[i].Started(); start != 0 {
+			t.busy++
+			t.began(start)
+		}
+	}
+}
+
+func (t *totals) began(at int64) {
+	if at != 0 && (t.oldest == 0 || at < t.oldest) {
+		t.oldest = at
+	}
+}
+
+func seconds(ns int64) float64 { return float64(ns) / 1e9 }

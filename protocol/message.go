@@ -1,0 +1,98 @@
+package protocol
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Kind tells messages on the control socket apart. The values are printable so
+// that a trace of the socket can be read.
+type Kind byte
+
+// The kinds of message.
+const (
+	KindReady      Kind = 'R' // worker: the application is loaded, accepting now
+	KindBootFailed Kind = 'F' // worker: Text holds why; the process exits next
+	KindDrained    Kind = 'E' // worker: nothing is left to do; Python finalises next
+	KindDrain      Kind = 'D' // master: Mode and Grace say how to leave
+	KindDump       Kind = 'T' // master: write every thread's Python traceback to the error log
+	KindReopen     Kind = 'U' // master: reopen the log files
+)
+
+// DrainMode says what a draining worker still does.
+type DrainMode byte
+
+const (
+	// DrainReplaced: others accept in this worker's place. Stop accepting at
+	// once, finish what runs, announce the close on connections at rest.
+	DrainReplaced DrainMode = 'r'
+	// DrainStop: the server stops. First take what is already in the listen
+	// queues, then as DrainReplaced, and close connections at rest.
+	DrainStop DrainMode = 's'
+	// DrainQuick: close everything now and exit.
+	DrainQuick DrainMode = 'q'
+)
+
+// Message is one packet on the control socket.
+type Message struct {
+	Kind  Kind
+	Mode  DrainMode     // KindDrain
+	Grace time.Duration // KindDrain: after this the worker gives up on what is left
+	Text  string        // KindBootFailed
+}
+
+// MaxMessage bounds a packet; longer texts are cut by the sender.
+const MaxMessage = 64 << 10
+
+// ErrMessage reports a packet that is no message.
+var ErrMessage = errors.New("malformed control message")
+
+// Append encodes m at the end of dst.
+func (m Message) Append(dst []byte) []byte {
+	dst = append(dst, byte(m.Kind))
+	switch m.Kind {
+	case KindDrain:
+		dst = append(dst, byte(m.Mode))
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(m.Grace))
+	case KindBootFailed:
+		t := m.Text
+		if len(t) > MaxMessage-1 {
+			t = t[len(t)-(MaxMessage-1):] // the end of a traceback says most
+		}
+		dst = append(dst, t...)
+	}
+	return dst
+}
+
+// ParseMessage decodes one packet.
+func ParseMessage(p []byte) (Message, error) {
+	if len(p) == 0 {
+		return Message{}, fmt.Errorf("empty packet: %w", ErrMessage)
+	}
+	m, body := Message{Kind: Kind(p[0])}, p[1:]
+	switch m.Kind {
+	case KindReady, KindDrained, KindDump, KindReopen:
+		if len(body) != 0 {
+			return Message{}, fmt.Errorf("%q with a payload: %w", p[0], ErrMessage)
+		}
+	case KindBootFailed:
+		m.Text = string(body)
+	case KindDrain:
+		if len(body) != 9 {
+			return Message{}, fmt.Errorf("drain of %d bytes: %w", len(body), ErrMessage)
+		}
+		m.Mode = DrainMode(body[0])
+		if m.Mode != DrainReplaced && m.Mode != DrainStop && m.Mode != DrainQuick {
+			return Message{}, fmt.Errorf("drain mode %q: %w", body[0], ErrMessage)
+		}
+		m.Grace = time.Duration(binary.LittleEndian.Uint64(body[1:]))
+		if m.Grace < 0 {
+			return Message{}, fmt.Errorf("negative grace: %w", ErrMessage)
+		}
+	default:
+		return Message{}, fmt.Errorf("kind %q: %w", p[0], ErrMessage)
+	}
+	return m, nil
+}

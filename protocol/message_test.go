@@ -1,0 +1,147 @@
+package protocol
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+var messages = []Message{
+	{Kind: KindReady},
+	{Kind: KindDrained},
+	{Kind: KindDump},
+	{Kind: KindReopen},
+	{Kind: KindBootFailed},
+	{Kind: KindBootFailed, Text: "Traceback …\nModuleNotFoundError: No module named 'app'\n"},
+	{Kind: KindDrain, Mode: DrainReplaced, Grace: 30 * time.Second},
+	{Kind: KindDrain, Mode: DrainStop, Grace: 0},
+	{Kind: KindDrain, Mode: DrainQuick, Grace: 1<<63 - 1},
+}
+
+func TestMessageRoundTrip(t *testing.T) {
+	for _, m := range messages {
+		p := m.Append([]byte("before"))
+		if !bytes.HasPrefix(p, []byte("before")) {
+			t.Fatalf("Append of %+v changed what was there", m)
+		}
+		got, err := ParseMessage(p[len("before"):])
+		if err != nil || got != m {
+			t.Errorf("%+v became %+v, %v", m, got, err)
+		}
+	}
+}
+
+// Python's bootstrap writes these bytes without any Go code.
+func TestMessageBytes(t *testing.T) {
+	for want, m := range map[string]Message{
+		"R":      {Kind: KindReady},
+		"Fboom":  {Kind: KindBootFailed, Text: "boom"},
+		"Ds\x02": {Kind: KindDrain, Mode: DrainStop, Grace: 2},
+	} {
+		got := strings.TrimRight(string(m.Append(nil)), "\x00")
+		if got != want {
+			t.Errorf("%+v is %q, want %q", m, got, want)
+		}
+	}
+}
+
+func TestParseMessageRefuses(t *testing.T) {
+	for name, p := range map[string]string{
+		"empty":            "",
+		"unknown kind":     "x",
+		"zero kind":        "\x00",
+		"ready payload":    "Rx",
+		"drained payload":  "E\x00",
+		"dump payload":     "T1",
+		"reopen payload":   "U1",
+		"drain too short":  "Dr1234567",
+		"drain too long":   "Dr123456789",
+		"drain alone":      "D",
+		"drain mode":       "Dx\x00\x00\x00\x00\x00\x00\x00\x00",
+		"drain back in t.": "Dr\x00\x00\x00\x00\x00\x00\x00\x80",
+	} {
+		if m, err := ParseMessage([]byte(p)); !errors.Is(err, ErrMessage) || m != (Message{}) {
+			t.Errorf("%s: got %+v, %v", name, m, err)
+		}
+	}
+}
+
+func TestLongBootFailureKeepsItsEnd(t *testing.T) {
+	m := Message{Kind: KindBootFailed, Text: strings.Repeat("frame\n", MaxMessage) + "ImportError: last"}
+	p := m.Append(nil)
+	if len(p) != MaxMessage {
+		t.Fatalf("packet of %d bytes, want %d", len(p), MaxMessage)
+	}
+	got, err := ParseMessage(p)
+	if err != nil || !strings.HasSuffix(got.Text, "ImportError: last") {
+		t.Fatalf("the end is missing (%v)", err)
+	}
+}
+
+func FuzzParseMessage(f *testing.F) {
+	for _, m := range messages {
+		f.Add(m.Append(nil))
+	}
+	for _, s := range []string{"", "x", "Rx", "D", "Dr1234567", "Dx\x00\x00\x00\x00\x00\x00\x00\x00", "Dr\xff\xff\xff\xff\xff\xff\xff\xff"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, p []byte) {
+		m, err := ParseMessage(p)
+		if err != nil {
+			if !errors.Is(err, ErrMessage) {
+				t.Fatalf("an error of another kind: %v", err)
+			}
+			return
+		}
+		// The encoding is canonical up to the cut of long texts.
+		if q := m.Append(nil); len(p) <= MaxMessage && !bytes.Equal(p, q) {
+			t.Fatalf("%q parses to %+v, which encodes to %q", p, m, q)
+		}
+	})
+}
+
+func fullConfig() *WorkerConfig {
+	return &WorkerConfig{
+		Slot: 3, Worker: 4, Generation: 2, App: "pkg.mod:create_app(x=\"é\")", Name: "shop", Chdir: "/srv/shop",
+		PythonPath: []string{"a", "b"}, Workers: 4, Threads: 8, WorkerConnections: 1000, Queue: 64,
+		Listeners: []Listener{{"tcp", "::1", "8000"}, {"unix", "/run/shop.sock", ""}}, MaxRequests: 1050,
+		KeepAlive: 1, HeaderTimeout: 2, BodyTimeout: 3, WriteTimeout: 4, GracefulTimeout: 1<<63 - 1,
+		LimitRequestLine: 5, LimitRequestFields: 6, LimitRequestFieldSize: 7, LimitRequestBody: 1 << 40,
+		ForwardedAllowIPs: []string{"127.0.0.1/32", "unix"}, AccessLog: "-", ErrorLog: "e.log", LogLevel: "debug", Check: true,
+		InternalEnv: []string{"GOGC"},
+	}
+}
+
+func TestWorkerConfigRoundTrip(t *testing.T) {
+	full := fullConfig()
+	v := reflect.ValueOf(*full)
+	for i := range v.NumField() {
+		if v.Field(i).IsZero() {
+			t.Errorf("the test leaves %s out", v.Type().Field(i).Name)
+		}
+	}
+	for _, c := range []*WorkerConfig{full, {}} {
+		s, err := c.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.ContainsRune(s, 0) {
+			t.Error("a NUL cannot be in an argument of a command line")
+		}
+		got, err := DecodeWorkerConfig(s)
+		if err != nil || !reflect.DeepEqual(got, c) {
+			t.Errorf("%+v became %+v, %v", c, got, err)
+		}
+	}
+}
+
+func TestDecodeWorkerConfigRefuses(t *testing.T) {
+	for _, s := range []string{"", "{", "[]", `{"slot":"x"}`, `{"slot":1} {`} {
+		if c, err := DecodeWorkerConfig(s); err == nil || c != nil || !strings.HasPrefix(err.Error(), "cannot read the worker's settings") {
+			t.Errorf("%q gave %+v, %v", s, c, err)
+		}
+	}
+}

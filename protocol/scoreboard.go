@@ -1,0 +1,326 @@
+package protocol
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// MaxSlots bounds the workers that may exist at one time: two generations
+	// and those that are still draining from earlier ones. The scoreboard is
+	// sparse, so unused slots cost address space only.
+	MaxSlots = 256
+	// MaxThreads bounds the Python threads of one worker.
+	MaxThreads = 256
+
+	scoreboardMagic = 0x686f73746c657201 // "hostler", layout 1
+	scoreboardSize  = int(unsafe.Sizeof(board{}))
+)
+
+// Methods are the values of the method label. Index 0 stands for every method
+// that is not named here, so that clients cannot make up labels.
+var Methods = [...]string{"other", "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"}
+
+// Classes are the values of the code label. Index 0 counts requests that got no
+// answer (the client had gone, or the worker died).
+var Classes = [...]string{"none", "1xx", "2xx", "3xx", "4xx", "5xx"}
+
+// Bounds are the upper bounds of the latency histograms, in nanoseconds; a last
+// bucket beyond them is implied.
+var Bounds = [...]int64{
+	100e3, 250e3, 500e3, 1e6, 2500e3, 5e6, 10e6, 25e6, 50e6, 100e6,
+	250e6, 500e6, 1e9, 2500e6, 5e9, 10e9, 30e9,
+}
+
+// Histogram is a latency histogram. Counts are per bucket, not cumulative.
+type Histogram struct {
+	Sum    atomic.Int64 // nanoseconds
+	Counts [len(Bounds) + 1]atomic.Uint64
+}
+
+// Observe adds one observation of ns nanoseconds.
+func (h *Histogram) Observe(ns int64) {
+	i := 0
+	for i < len(Bounds) && ns > Bounds[i] {
+		i++
+	}
+	h.Counts[i].Add(1)
+	h.Sum.Add(ns)
+}
+
+// MaxRejects bounds the reasons for which a request may be refused; it is no
+// smaller than http1.NumReasons (a test in worker/ says so).
+const MaxRejects = 64
+
+// TimeoutKind says which time limit a connection ran into.
+type TimeoutKind int
+
+// The time limits that are counted.
+const (
+	TimeoutHead TimeoutKind = iota
+	TimeoutBody
+	TimeoutIdle
+	TimeoutWrite
+	NumTimeouts
+)
+
+// TimeoutNames are the values of the phase label.
+var TimeoutNames = [NumTimeouts]string{"head", "body", "idle", "write"}
+
+// Counters only ever grow, across all workers that held the slot.
+type Counters struct {
+	Requests      [len(Methods)][len(Classes)]atomic.Uint64
+	Duration      Histogram    // arrival of the whole request to the end of the response
+	QueueWait     Histogram    // arrival of the whole request to the application's start
+	GILWait       atomic.Int64 // nanoseconds spent by Python threads waiting for the GIL
+	BytesIn       atomic.Uint64
+	BytesOut      atomic.Uint64
+	Accepted      atomic.Uint64
+	Handshakes    atomic.Uint64 // reserved: TLS
+	Shed          atomic.Uint64 // requests answered 503 because the ready queue was full
+	AppExceptions atomic.Uint64
+	AppViolations atomic.Uint64 // PEP 3333 broken by the application, e.g. more bytes than Content-Length
+	Timeouts      [NumTimeouts]atomic.Uint64
+	Rejects       [MaxRejects]atomic.Uint64 // by http1.Reason
+	AccessLogErrs atomic.Uint64
+}
+
+// Gauges describe the worker that holds the slot now.
+type Gauges struct {
+	ConnsIdle    atomic.Int64  // between requests
+	ConnsReading atomic.Int64  // a request has begun to arrive
+	ConnsRunning atomic.Int64  // with a Python thread, or waiting for one
+	ConnsWriting atomic.Int64  // the rest of a response is on its way
+	QueueDepth   atomic.Int64  // whole requests waiting for a Python thread
+	QueueOldest  atomic.Int64  // when the oldest of them arrived; 0: none
+	Threads      atomic.Int64  // Python threads that serve
+	Served       atomic.Uint64 // requests begun by this worker
+	Heartbeat    atomic.Int64  // last sign of life of the worker's Go side
+}
+
+// Thread says what a Python thread works on. One writer; readers use Snapshot.
+//
+// It is a sequence lock of which every word is atomic: a plain copy would do on
+// amd64, but a weaker memory model may move a reader's loads past its second
+// look at the sequence.
+type Thread struct {
+	head  atomic.Uint64 // sequence (32 bits, odd while being written), client (8), target (16), method (8)
+	start atomic.Int64  // when the application was started; 0: idle
+	data  [threadRecordWords]atomic.Uint64
+}
+
+const (
+	threadRecordWords = 29
+	maxMethod         = 16 // bytes of a record that a method may take
+	maxClient         = 48
+)
+
+// Begin records the request that the thread starts on at time now.
+// Long targets are cut.
+func (t *Thread) Begin(now int64, method, target, client []byte) {
+	// The thread's last writer may have died while writing and left an odd
+	// sequence behind; or, not add, gets back into step.
+	seq := uint32(t.head.Load()>>32) | 1
+	t.head.Store(uint64(seq) << 32)
+	var buf [threadRecordWords * 8]byte
+	m := copy(buf[:maxMethod], method)
+	c := copy(buf[m:m+maxClient], client)
+	n := copy(buf[m+c:], target)
+	for i := range (m + c + n + 7) / 8 {
+		t.data[i].Store(binary.NativeEndian.Uint64(buf[i*8:]))
+	}
+	t.start.Store(now)
+	t.head.Store(uint64(seq+1)<<32 | uint64(c)<<24 | uint64(n)<<8 | uint64(m))
+}
+
+// End records that the thread is idle.
+func (t *Thread) End() { t.start.Store(0) }
+
+// Activity is a consistent copy of a thread's record.
+type Activity struct {
+	Start                  int64 // CLOCK_MONOTONIC nanoseconds
+	Method, Target, Client string
+}
+
+// Started returns when the application was started on what the thread works on
+// (CLOCK_MONOTONIC nanoseconds), and 0 if it is idle.
+func (t *Thread) Started() int64 { return t.start.Load() }
+
+// Snapshot returns what the thread works on, and false if it is idle. Where the
+// writer died, or was stopped, while writing, only Start is known.
+func (t *Thread) Snapshot() (Activity, bool) {
+	var buf [threadRecordWords * 8]byte
+	for range 100 {
+		head := t.head.Load()
+		start := t.start.Load()
+		if start == 0 {
+			return Activity{}, false
+		}
+		m, n, c := int(head&0xff), int(head>>8&0xffff), int(head>>24&0xff)
+		if head>>32&1 == 1 || m+n+c > len(buf) {
+			continue
+		}
+		for i := range (m + n + c + 7) / 8 {
+			binary.NativeEndian.PutUint64(buf[i*8:], t.data[i].Load())
+		}
+		if t.head.Load() != head {
+			continue
+		}
+		return Activity{start, string(buf[:m]), string(buf[m+c : m+c+n]), string(buf[m : m+c])}, true
+	}
+	start := t.start.Load()
+	return Activity{Start: start}, start != 0
+}
+
+// SlotState is where the worker in a slot is in its life.
+type SlotState uint32
+
+// The states of a slot; the master alone writes them.
+const (
+	SlotFree SlotState = iota
+	SlotBooting
+	SlotServing
+	SlotDraining
+)
+
+func (s SlotState) String() string {
+	switch s {
+	case SlotFree:
+		return "free"
+	case SlotBooting:
+		return "booting"
+	case SlotServing:
+		return "serving"
+	case SlotDraining:
+		return "draining"
+	}
+	return fmt.Sprintf("SlotState(%d)", uint32(s))
+}
+
+// Slot is one worker's part of the scoreboard.
+type Slot struct {
+	State      atomic.Uint32 // SlotState
+	Generation atomic.Uint32
+	PID        atomic.Int64
+	StartedAt  atomic.Int64 // CLOCK_MONOTONIC nanoseconds
+	_          [32]byte
+	Gauges     Gauges
+	_          [64]byte // what the worker writes often keeps a cache line of its own
+	Counters   Counters
+	ThreadRecs [MaxThreads]Thread
+}
+
+type board struct {
+	magic uint64
+	_     [56]byte
+	slots [MaxSlots]Slot
+}
+
+// Scoreboard is a mapping of the shared memory.
+type Scoreboard struct {
+	b   *board
+	mem []byte
+}
+
+// ErrScoreboard reports memory that is not a scoreboard of this layout.
+var ErrScoreboard = errors.New("not a scoreboard of this version")
+
+// CreateScoreboard makes a new, empty scoreboard and returns it with the memfd
+// that workers map. The caller owns the file.
+func CreateScoreboard() (*Scoreboard, *os.File, error) {
+	fd, err := unix.MemfdCreate("hostler-scoreboard", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot create the scoreboard: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "scoreboard")
+	if err := f.Truncate(int64(scoreboardSize)); err != nil {
+		f.Close()
+		return nil, nil, fmt.Errorf("cannot size the scoreboard: %w", err)
+	}
+	s, err := mapBoard(fd)
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	s.b.magic = scoreboardMagic
+	return s, f, nil
+}
+
+// OpenScoreboard maps the scoreboard behind fd. It keeps no reference to fd.
+func OpenScoreboard(fd int) (*Scoreboard, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, fmt.Errorf("cannot open the scoreboard: %w", err)
+	}
+	if st.Size != int64(scoreboardSize) {
+		return nil, fmt.Errorf("cannot open the scoreboard: %w", ErrScoreboard)
+	}
+	s, err := mapBoard(fd)
+	if err != nil {
+		return nil, err
+	}
+	if s.b.magic != scoreboardMagic {
+		s.Close()
+		return nil, fmt.Errorf("cannot open the scoreboard: %w", ErrScoreboard)
+	}
+	return s, nil
+}
+
+func mapBoard(fd int) (*Scoreboard, error) {
+	mem, err := unix.Mmap(fd, 0, scoreboardSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("cannot map the scoreboard: %w", err)
+	}
+	return &Scoreboard{b: (*board)(unsafe.Pointer(&mem[0])), mem: mem}, nil
+}
+
+// Slot returns slot i, 0 ≤ i < MaxSlots.
+func (s *Scoreboard) Slot(i int) *Slot { return &s.b.slots[i] }
+
+// Used returns how many slots, from the first on, have ever been handed out.
+// That is all of them, since the master hands out the lowest that is free. It
+// does not look beyond the first unused one: even reading a page of shared
+// memory allocates it.
+func (s *Scoreboard) Used() int {
+	for i := range s.b.slots {
+		if !s.b.slots[i].Used() {
+			return i
+		}
+	}
+	return MaxSlots
+}
+
+// Used reports whether the slot has ever been handed out. Generations count
+// from 1, and unlike the rest a slot's generation outlives its worker.
+func (s *Slot) Used() bool { return s.Generation.Load() != 0 }
+
+// Close unmaps the scoreboard; no Slot of it may be used afterwards.
+func (s *Scoreboard) Close() error {
+	s.b = nil
+	return unix.Munmap(s.mem)
+}
+
+// Assign clears what belonged to the slot's last worker and hands the slot to a
+// new one. Counters stay.
+func (s *Slot) Assign(generation uint32, threads int) {
+	s.clear()
+	s.Gauges.Threads.Store(int64(threads))
+	s.Generation.Store(generation)
+	s.PID.Store(0)
+	s.StartedAt.Store(Monotonic())
+	s.State.Store(uint32(SlotBooting))
+}
+
+// Monotonic returns CLOCK_MONOTONIC in nanoseconds.
+func Monotonic() int64 {
+	var ts unix.Timespec
+	// Cannot fail: the clock always exists and ts is ours.
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return ts.Nano()
+}

@@ -1,0 +1,30 @@
+package protocol
+
+import "time"
+
+// Snapshot is what the master says about itself and its workers at one moment.
+// It is immutable once published. It is not for workers: it stands here so that
+// whoever renders it depends on the protocol alone.
+type Snapshot struct {
+	Version, App, Name              string
+	Started                         time.Time
+	Generation                      int
+	Ready, Stopping                 bool
+	TargetWorkers, ThreadsPerWorker int
+	Reloads                         map[string]uint64 // by result: "success", "failure"
+	LastReloadSuccessful            bool
+	LastReload                      time.Time         // zero: never
+	Exits                           map[string]uint64 // worker exits by cause
+	RequestTimeouts                 uint64
+	Upgrades                        map[string]uint64 // by result: "success", "failure"
+	BootFailures                    int               // in a row; a boot is put off while it is not 0
+	NextBoot                        time.Time         // when the next try is due; zero: none is put off
+	Workers                         []WorkerStatus
+}
+
+// WorkerStatus is one worker process as the master sees it.
+type WorkerStatus struct {
+	Slot, Number, PID, Generation int
+	State                         SlotState
+	Started, ReadySince           time.Time // ReadySince is zero until it is ready
+}

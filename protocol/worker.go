@@ -1,0 +1,85 @@
+package protocol
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// File descriptors of a worker process at exec. Listeners follow from
+// FDListeners on, in the order of WorkerConfig.Listeners.
+const (
+	FDControl    = 3
+	FDScoreboard = 4
+	FDLibrary    = 5
+	FDListeners  = 6
+)
+
+// Listener describes an inherited listening socket. Its position tells its
+// file descriptor.
+type Listener struct {
+	Network string `json:"network"` // "tcp" or "unix"
+	Host    string `json:"host"`    // SERVER_NAME; the path for unix
+	Port    string `json:"port"`    // SERVER_PORT; "" for unix
+}
+
+// WorkerConfig is what the master tells a worker at exec, as one JSON argument.
+// Times are nanoseconds (time.Duration). The zero value of a limit means none
+// unless said otherwise.
+type WorkerConfig struct {
+	Slot       int    `json:"slot"` // index into the scoreboard
+	Worker     int    `json:"worker"`
+	Generation int    `json:"generation"`
+	App        string `json:"app"`
+	Name       string `json:"name"` // process title: "hostler: worker 3 gen 2 [Name]"
+
+	Chdir      string   `json:"chdir,omitempty"`
+	PythonPath []string `json:"pythonpath,omitempty"`
+
+	Workers           int        `json:"workers"` // for wsgi.multiprocess
+	Threads           int        `json:"threads"`
+	WorkerConnections int        `json:"worker_connections"`
+	Queue             int        `json:"queue"`
+	Listeners         []Listener `json:"listeners"`
+
+	MaxRequests int `json:"max_requests"` // jitter already applied; the master watches Gauges.Served
+
+	KeepAlive       int64 `json:"keep_alive"`
+	HeaderTimeout   int64 `json:"header_timeout"`
+	BodyTimeout     int64 `json:"body_timeout"`
+	WriteTimeout    int64 `json:"write_timeout"`
+	GracefulTimeout int64 `json:"graceful_timeout"`
+
+	LimitRequestLine      int   `json:"limit_request_line"`
+	LimitRequestFields    int   `json:"limit_request_fields"`
+	LimitRequestFieldSize int   `json:"limit_request_field_size"`
+	LimitRequestBody      int64 `json:"limit_request_body"`
+
+	ForwardedAllowIPs []string `json:"forwarded_allow_ips,omitempty"` // CIDRs; "*": everyone; "unix": unix-socket peers
+
+	AccessLog string `json:"access_log,omitempty"` // "-": stdout; "": off
+	ErrorLog  string `json:"error_log,omitempty"`  // reopened over fd 2 on KindReopen; "" or "-": leave fd 2 alone
+	LogLevel  string `json:"log_level"`
+	Check     bool   `json:"check,omitempty"` // import the application, say ready, exit
+
+	// InternalEnv names variables that the master has put into the environment
+	// for the Go runtime alone; the bootstrap takes them out of os.environ.
+	InternalEnv []string `json:"internal_env,omitempty"`
+}
+
+// Encode returns c as the argument for the worker's command line.
+func (c *WorkerConfig) Encode() (string, error) {
+	b, err := json.Marshal(c)
+	if err != nil {
+		return "", fmt.Errorf("cannot encode the worker's settings: %w", err)
+	}
+	return string(b), nil
+}
+
+// DecodeWorkerConfig is the reverse of Encode.
+func DecodeWorkerConfig(s string) (*WorkerConfig, error) {
+	c := new(WorkerConfig)
+	if err := json.Unmarshal([]byte(s), c); err != nil {
+		return nil, fmt.Errorf("cannot read the worker's settings: %w", err)
+	}
+	return c, nil
+}

@@ -1,0 +1,153 @@
+package worker
+
+import (
+	"fmt"
+	"net/netip"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// accepter takes connections off one listener, in a thread of its own that
+// blocks in accept4(2). The kernel wakes exactly one of all the threads that
+// wait so, the one that has waited longest: there is no thundering herd, and
+// connections spread evenly over the workers. (An epoll set, exclusive or not,
+// would wake all, or always the same one.)
+type accepter struct {
+	l     *Loop
+	fd    int
+	index int
+	tcp   bool
+	mode  atomic.Int32 // what to do next: one of accept…
+	tid   atomic.Int32
+	done  chan struct{}
+	wake  int // signal that interrupts accept4, or 0
+}
+
+const (
+	acceptGo   = iota
+	acceptRest // take what is in the listen queue, then leave
+	acceptStop // leave
+)
+
+// Listen starts to accept on listening sockets, in the order of the settings'
+// Listeners. wake is a signal whose handler does nothing and restarts no system
+// call; with 0 the sockets get a short receive timeout instead.
+func (l *Loop) Listen(fds []int, wake int) error {
+	for i, fd := range fds {
+		sa, err := unix.Getsockname(fd)
+		if err != nil {
+			return fmt.Errorf("cannot accept on listener %d: %w", i, err)
+		}
+		_, isUnix := sa.(*unix.SockaddrUnix)
+		a := &accepter{l: l, fd: fd, index: i, tcp: !isUnix, done: make(chan struct{}), wake: wake}
+		if wake == 0 {
+			tv := unix.NsecToTimeval(int64(20 * time.Millisecond))
+			if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
+				return fmt.Errorf("cannot set a receive timeout on listener %d: %w", i, err)
+			}
+		}
+		l.accepters = append(l.accepters, a)
+		l.accepting.Add(1)
+	}
+	for _, a := range l.accepters {
+		go a.run()
+	}
+	return nil
+}
+
+func (a *accepter) run() {
+	runtime.LockOSThread() // never unlocked: its signal mask is like no other's
+	defer close(a.done)
+	if a.wake != 0 {
+		var set unix.Sigset_t
+		set.Val[(a.wake-1)/64] |= 1 << ((a.wake - 1) % 64)
+		if err := unix.PthreadSigmask(unix.SIG_UNBLOCK, &set, nil); err != nil {
+			a.l.log.Error("cannot unblock the signal that interrupts accept", "error", err)
+		}
+	}
+	a.tid.Store(int32(unix.Gettid()))
+	for a.mode.Load() == acceptGo {
+		if a.l.saturated() {
+			select {
+			case <-a.l.conns.room:
+			case <-time.After(20 * time.Millisecond):
+			}
+			continue
+		}
+		a.once()
+	}
+	if a.mode.Load() == acceptRest {
+		a.rest()
+	}
+	unix.Close(a.fd)
+	a.l.accepting.Add(-1)
+	a.l.checkDrained()
+}
+
+// rest takes what is in the listen queue. Clients may go on to connect for as
+// long as any process listens, so there is an end to it.
+func (a *accepter) rest() {
+	for end := time.Now().Add(time.Second); time.Now().Before(end) && a.mode.Load() != acceptStop; {
+		p := []unix.PollFd{{Fd: int32(a.fd), Events: unix.POLLIN}}
+		if n, err := unix.Poll(p, 0); n == 0 || (err != nil && err != unix.EINTR) {
+			return
+		}
+		a.once()
+	}
+}
+
+func (a *accepter) once() {
+	fd, sa, err := unix.Accept4(a.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+	switch err {
+	case nil:
+		a.l.addConn(fd, a.index, peerOf(sa), a.tcp)
+	case unix.EINTR, unix.ECONNABORTED:
+	case unix.EAGAIN:
+		// O_NONBLOCK belongs to the socket, not to our descriptor: a new
+		// master that inherits the socket sets it for all of us.
+		if a.wake != 0 {
+			_ = unix.SetNonblock(a.fd, false)
+		}
+	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+		a.l.log.Warn("cannot accept; trying again", "error", err)
+		time.Sleep(100 * time.Millisecond)
+	default:
+		a.l.log.Error("cannot accept", "error", err)
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// stop tells the accepter to leave; it may be in accept4, or on its way there,
+// so it is interrupted until it has understood.
+func (a *accepter) stop(mode int32) {
+	a.mode.Store(mode)
+	for {
+		if tid := a.tid.Load(); a.wake != 0 && tid != 0 {
+			_ = unix.Tgkill(unix.Getpid(), int(tid), unix.Signal(a.wake))
+		}
+		select {
+		case <-a.done:
+			return
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// saturated says that a new connection would wait here while another worker
+// could serve it.
+func (l *Loop) saturated() bool {
+	return l.conns.n.Load() >= int64(l.conns.max) || (l.wedged.Load() && l.cfg.Workers > 1)
+}
+
+func peerOf(sa unix.Sockaddr) netip.AddrPort {
+	switch a := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
+	}
+	return netip.AddrPort{}
+}

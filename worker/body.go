@@ -1,0 +1,119 @@
+package worker
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"hostler/worker/http1"
+)
+
+// What Loop.Read says when it has no bytes; part of the ABI with worker/python.
+const (
+	ReadEnd      = 0
+	ReadWait     = -1 // wait for input on Task.FD, without the GIL, and call again
+	ReadBroken   = -2 // the client went away, or stopped sending, before the end
+	ReadBad      = -3 // the chunk framing is malformed
+	ReadTooLarge = -4 // beyond --limit-request-body
+)
+
+// bodyReader is the state of a body that was too large to be gathered before
+// the application was called.
+type bodyReader struct {
+	open      bool // not at its end
+	chunked   bool
+	remaining int64 // not chunked: bytes still to come
+	total     int64 // chunked: bytes so far
+	waited    int64 // since when the thread waits for input; 0: it does not
+	failed    int
+}
+
+// Read fetches more of the body into dst. It is a leaf and never waits.
+func (l *Loop) Read(t *Thread, dst []byte) int {
+	b := &t.body
+	if b.failed != 0 {
+		return b.failed
+	}
+	if !b.open || len(dst) == 0 {
+		return ReadEnd
+	}
+	n := 0
+	if b.chunked {
+		n = l.readChunked(t, dst)
+	} else {
+		var err error
+		n, err = readFD(t.conn.fd, dst[:min(int64(len(dst)), b.remaining)])
+		switch {
+		case err == unix.EAGAIN:
+			n = ReadWait
+		case err != nil || n == 0:
+			n = ReadBroken
+		default:
+			l.slot.Counters.BytesIn.Add(uint64(n))
+			b.remaining -= int64(n)
+			b.open = b.remaining > 0
+		}
+	}
+	switch {
+	case n == ReadWait:
+		now := l.now()
+		if b.waited == 0 {
+			b.waited = now
+		}
+		if limit := l.cfg.BodyTimeout; limit > 0 && now-b.waited > limit {
+			n = ReadBroken
+		}
+	case n > 0:
+		b.waited = 0
+	}
+	if n < ReadWait {
+		b.failed = n
+		b.open = true // so that the connection is not used again
+	}
+	return n
+}
+
+// readChunked decodes from what lies between raw and n of the input, which is
+// filled anew when it is used up. What follows the body there is the begin of
+// the next request.
+func (l *Loop) readChunked(t *Thread, dst []byte) int {
+	b, in := &t.body, t.in
+	for {
+		if in.raw < in.n {
+			n, m, done, reason := in.dec.Decode(dst, in.mem[in.raw:in.n])
+			if reason != http1.ReasonNone {
+				l.slot.Counters.Rejects[reason].Add(1)
+				return ReadBad
+			}
+			in.raw += m
+			b.total += int64(n)
+			if l.cfg.LimitRequestBody > 0 && b.total > l.cfg.LimitRequestBody {
+				return ReadTooLarge
+			}
+			if done {
+				b.open = false
+				t.end = copy(t.buf, in.mem[in.raw:in.n])
+				t.pos = 0
+				return n
+			}
+			if n > 0 {
+				return n
+			}
+		}
+		// The part before in.body is the application's until it has read it;
+		// behind it there is room.
+		in.raw, in.n = in.body, in.body
+		n, err := readFD(t.conn.fd, in.mem[in.n:min(len(in.mem), in.n+inBufferSize)])
+		switch {
+		case err == unix.EAGAIN:
+			return ReadWait
+		case err != nil || n == 0:
+			return ReadBroken
+		}
+		l.slot.Counters.BytesIn.Add(uint64(n))
+		in.n += n
+	}
+}
+
+// BytesAt gives C memory a Go shape; p is not memory of the Go heap.
+func BytesAt(p unsafe.Pointer, n int) []byte { return unsafe.Slice((*byte)(p), n) }

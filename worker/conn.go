@@ -1,0 +1,268 @@
+package worker
+
+import (
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// Bits of conn.state.
+const (
+	stateOwned   = 1 << iota // someone has the connection
+	statePending             // an event came while it was owned
+	stateHup                 // … which told of the peer's end of file, or an error
+)
+
+// phase is what a connection waits for while it is at rest; it decides which
+// time limit applies and what an event means.
+type phase uint32
+
+const (
+	phaseIdle    phase = iota // for a request
+	phaseHead                 // for the rest of a head
+	phaseBody                 // for the rest of a body
+	phaseReady                // for a Python thread
+	phaseRunning              // it is with a Python thread
+	phaseWriting              // for room to write
+	phaseLinger               // for the peer to take note of our close
+	phaseClosed               // it is no connection at present
+	numPhases
+)
+
+// conn is one client connection. Plain fields belong to the owner.
+type conn struct {
+	state    atomic.Uint32
+	gen      atomic.Uint32 // counts the connections that this struct has been
+	phase    atomic.Uint32
+	deadline atomic.Int64 // CLOCK_MONOTONIC ns when the phase has lasted too long; 0: never
+
+	slot      uint32
+	fd        int
+	listener  int
+	served    int
+	hup       bool // the peer will send no more
+	trusted   bool // its word about X-Forwarded-… is taken
+	wantsOut  bool // EPOLLOUT is in its event mask
+	closing   bool // close once out is sent
+	remoteLen uint8
+	portLen   uint8
+	remote    [48]byte
+	port      [8]byte
+
+	in  *input
+	out output
+}
+
+// claim takes the connection for the caller, or leaves the event to its owner.
+func (c *conn) claim(hup bool) bool {
+	for {
+		s := c.state.Load()
+		if s&stateOwned == 0 {
+			if c.state.CompareAndSwap(s, stateOwned) {
+				return true
+			}
+			continue
+		}
+		n := s | statePending
+		if hup {
+			n |= stateHup
+		}
+		if n == s || c.state.CompareAndSwap(s, n) {
+			return false
+		}
+	}
+}
+
+// release gives the connection up. It returns false, and the caller remains the
+// owner, if an event came in the meantime.
+func (c *conn) release() bool {
+	if c.state.CompareAndSwap(stateOwned, 0) {
+		return true
+	}
+	if c.state.Swap(stateOwned)&stateHup != 0 {
+		c.hup = true
+	}
+	return false
+}
+
+func (c *conn) setPhase(p phase, deadline int64) {
+	c.phase.Store(uint32(p))
+	c.deadline.Store(deadline)
+}
+
+func (c *conn) setPeer(a netip.AddrPort) {
+	if !a.IsValid() { // a unix socket
+		c.remoteLen, c.portLen = 0, 0
+		return
+	}
+	c.remoteLen = uint8(len(a.Addr().Unmap().WithZone("").AppendTo(c.remote[:0])))
+	c.portLen = uint8(len(strconv.AppendUint(c.port[:0], uint64(a.Port()), 10)))
+}
+
+const connChunk = 256
+
+// connTable holds all connections of a worker. A conn is never given back to
+// the runtime, so a pointer to it stays valid: a late event finds another
+// generation in it, not freed memory.
+type connTable struct {
+	mu     sync.Mutex
+	chunks []atomic.Pointer[[connChunk]conn]
+	free   []*conn
+	made   int
+	max    int
+	n      atomic.Int64  // open connections
+	room   chan struct{} // poked when a connection was freed
+}
+
+func newConnTable(max int) *connTable {
+	return &connTable{
+		chunks: make([]atomic.Pointer[[connChunk]conn], (max+connChunk-1)/connChunk),
+		max:    max,
+		room:   make(chan struct{}, 1),
+	}
+}
+
+// get returns a connection that the caller owns, or nil if there are too many.
+func (t *connTable) get() *conn {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := len(t.free); n > 0 {
+		c := t.free[n-1]
+		t.free = t.free[:n-1]
+		t.n.Add(1)
+		return c
+	}
+	if t.made == t.max {
+		return nil
+	}
+	i := t.made
+	chunk := t.chunks[i/connChunk].Load()
+	if chunk == nil {
+		chunk = new([connChunk]conn)
+		t.chunks[i/connChunk].Store(chunk)
+	}
+	t.made++
+	c := &chunk[i%connChunk]
+	c.slot = uint32(i)
+	c.state.Store(stateOwned)
+	c.phase.Store(uint32(phaseClosed))
+	t.n.Add(1)
+	return c
+}
+
+// put takes a closed connection back; it stays "owned", so that events that
+// still lie about for it have nothing to claim.
+func (t *connTable) put(c *conn) {
+	t.mu.Lock()
+	t.free = append(t.free, c)
+	t.mu.Unlock()
+	t.n.Add(-1)
+	select {
+	case t.room <- struct{}{}:
+	default:
+	}
+}
+
+// at returns the connection in a slot that get has handed out at some time.
+func (t *connTable) at(slot uint32) *conn {
+	if int(slot) >= t.max {
+		return nil
+	}
+	chunk := t.chunks[slot/connChunk].Load()
+	if chunk == nil {
+		return nil
+	}
+	return &chunk[slot%connChunk]
+}
+
+// each calls f for every connection that has ever been handed out.
+func (t *connTable) each(f func(*conn)) {
+	t.mu.Lock()
+	made := t.made
+	t.mu.Unlock()
+	for i := 0; i < made; i++ {
+		f(&t.chunks[i/connChunk].Load()[i%connChunk])
+	}
+}
+
+// addConn puts a freshly accepted socket under the loop's care.
+func (l *Loop) addConn(fd, listener int, peer netip.AddrPort, tcp bool) {
+	c := l.conns.get()
+	if c == nil { // the accepter has looked; only a race of two listeners comes here
+		unix.Close(fd)
+		return
+	}
+	if tcp {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	}
+	c.fd, c.listener = fd, listener
+	c.served, c.hup, c.wantsOut, c.closing = 0, false, false, false
+	c.setPeer(peer)
+	c.trusted = l.trust.peer(peer)
+	c.setPhase(phaseIdle, l.firstDeadline(l.now()))
+	l.slot.Counters.Accepted.Add(1)
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(c.slot), Pad: int32(c.gen.Load())}
+	// Released first: the set may report the connection before EpollCtl returns.
+	c.state.Store(0)
+	if err := unix.EpollCtl(l.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+		if c.claim(false) {
+			l.closeConn(c)
+		}
+	}
+}
+
+// closeConn closes an owned connection at once.
+func (l *Loop) closeConn(c *conn) {
+	if c.in != nil {
+		l.inputs.put(c.in)
+		c.in = nil
+	}
+	c.out.drop(l)
+	c.gen.Add(1)
+	c.setPhase(phaseClosed, 0)
+	unix.Close(c.fd)
+	c.fd = -1
+	l.conns.put(c)
+	if l.draining.Load() {
+		l.checkDrained()
+	}
+}
+
+// lingerConn tells the peer that no more will come, and keeps reading for a
+// moment: closing a socket with unread input would make the kernel throw away
+// what the peer has not yet taken of our answer (RFC 9112, 9.6).
+func (l *Loop) lingerConn(c *conn) {
+	if c.hup || unix.Shutdown(c.fd, unix.SHUT_WR) != nil {
+		l.closeConn(c)
+		return
+	}
+	if c.in != nil {
+		l.inputs.put(c.in)
+		c.in = nil
+	}
+	c.setPhase(phaseLinger, l.now()+lingerTime)
+	l.lingering(c)
+}
+
+// lingering reads and drops what the peer still sends.
+func (l *Loop) lingering(c *conn) {
+	var waste [4096]byte
+	for {
+		for range 64 { // a peer that never stops must not keep the thread
+			n, err := readFD(c.fd, waste[:])
+			if err == unix.EAGAIN {
+				break
+			}
+			if n == 0 || err != nil {
+				l.closeConn(c)
+				return
+			}
+		}
+		if c.release() {
+			return
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package worker
+
+import (
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"hostler/worker/http1"
+)
+
+const (
+	deputyTick = time.Millisecond
+	// deputyRest is after how many ticks without any step of a Python thread
+	// the deputy goes to sleep, if a leader is at its post.
+	deputyRest = 100
+)
+
+// runDeputy looks every millisecond whether the Python threads get on, while
+// there is work. It returns when the loop stops.
+func (l *Loop) runDeputy() {
+	tick := time.NewTimer(time.Hour)
+	defer tick.Stop()
+	var last uint64
+	still := 0
+	for {
+		l.mu.Lock()
+		sleep := still > deputyRest && l.leader != nil && l.batchPos == l.batchEnd && l.ready.n == 0
+		l.asleep = sleep
+		l.mu.Unlock()
+		if sleep {
+			select {
+			case <-l.deputyWake:
+				still = 0
+			case <-l.stop:
+				return
+			}
+		}
+		tick.Reset(deputyTick)
+		select {
+		case <-tick.C:
+		case <-l.stop:
+			return
+		}
+		n := l.calls.Load()
+		if n != last {
+			last, still = n, 0
+			l.setWedged(false)
+			continue
+		}
+		still++
+		l.stepIn()
+	}
+}
+
+// stepIn does the threads' work where none of them has moved for a tick and none
+// waits in epoll_wait: a follower is woken to lead, or, if there is none, the
+// deputy reads, parses and queues.
+func (l *Loop) stepIn() {
+	l.mu.Lock()
+	away := l.leader == nil
+	var f *Thread
+	if away || l.ready.n > 0 {
+		f = l.unpark()
+	}
+	l.mu.Unlock()
+	if f != nil {
+		f.wake()
+		return
+	}
+	if !away {
+		return
+	}
+	l.setWedged(true)
+	l.poll(l.deputy)
+	for {
+		l.mu.Lock()
+		have := l.batchPos < l.batchEnd
+		var ev unix.EpollEvent
+		if have {
+			ev = l.batch[l.batchPos]
+			l.batchPos++
+			l.deputy.arrived = l.batchAt
+		}
+		l.mu.Unlock()
+		if !have {
+			return
+		}
+		l.event(l.deputy, ev)
+	}
+}
+
+// poll takes what is ready, without waiting.
+func (l *Loop) poll(t *Thread) {
+	var n int
+	for {
+		r, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epfd), uintptr(unsafe.Pointer(&t.Events[0])), maxEvents, 0, 0, 0)
+		if e == unix.EINTR {
+			continue
+		}
+		if e == 0 {
+			n = int(r)
+		}
+		break
+	}
+	if n > 0 {
+		now := l.now()
+		l.mu.Lock()
+		l.take(t.Events[:n], now)
+		l.mu.Unlock()
+	}
+}
+
+func (l *Loop) setWedged(v bool) {
+	if l.wedged.Load() != v {
+		l.wedged.Store(v)
+		if !v {
+			select {
+			case l.conns.room <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// runHousekeeping keeps time limits, gauges and the date. It returns when the
+// loop stops.
+func (l *Loop) runHousekeeping() {
+	const period = 250 * time.Millisecond
+	t := time.NewTicker(period)
+	defer t.Stop()
+	for {
+		select {
+		case now := <-t.C:
+			l.tickDate(now)
+			l.sweep()
+			l.slot.Gauges.Heartbeat.Store(l.now())
+		case <-l.stop:
+			return
+		}
+	}
+}
+
+// tickDate prepares the value of the Date field.
+func (l *Loop) tickDate(now time.Time) {
+	d := http1.FormatDate(make([]byte, 0, 29), now)
+	if old := l.date.Load(); old == nil || string(*old) != string(d) {
+		l.date.Store(&d)
+	}
+}
+
+// sweep ends connections that have been in a phase for too long, and counts all
+// of them for the gauges.
+func (l *Loop) sweep() {
+	now := l.now()
+	var n [numPhases]int64
+	l.conns.each(func(c *conn) {
+		n[c.phase.Load()]++
+		d := c.deadline.Load()
+		if d == 0 || d > now || c.state.Load()&stateOwned != 0 || !c.claim(false) {
+			return
+		}
+		if d = c.deadline.Load(); d != 0 && d <= now {
+			l.expire(c)
+		} else if !c.release() { // it has just moved on, and there is an event for it
+			l.resume(l.sweeper, c)
+		}
+	})
+	g := &l.slot.Gauges
+	g.ConnsIdle.Store(n[phaseIdle])
+	g.ConnsReading.Store(n[phaseHead] + n[phaseBody])
+	g.ConnsRunning.Store(n[phaseReady] + n[phaseRunning])
+	g.ConnsWriting.Store(n[phaseWriting] + n[phaseLinger])
+}

@@ -1,0 +1,43 @@
+// Package worker is all that runs inside a worker process beside Python: it
+// accepts connections, reads and parses requests, decides which Python thread
+// runs which request, writes responses, keeps the time limits and drains.
+//
+// It is pure Go. Python and C are worker/python's business: a Python thread is
+// to this package whoever calls Loop.Next in a loop with its Thread.
+//
+// # Who owns a connection
+//
+// A connection at rest is a file descriptor in the loop's epoll set
+// (edge-triggered) and a small conn. In motion it belongs to exactly one party:
+// a Python thread or the deputy. The state word says so:
+//
+//	rest ──claim──▶ owned ──release──▶ rest
+//	                  │ ▲
+//	       event ─────┘ └── owner finds "pending" at release, and reads again
+//
+// Whoever takes an event claims the connection; if it is owned already, the
+// event is left as the pending bit for the owner. So one request costs no
+// epoll_ctl(2), and no event is lost. Only an owner closes the descriptor.
+//
+// # Who waits where
+//
+// Of the Python threads one leads: it waits in epoll_wait(2), without the GIL.
+// The others follow: each sleeps on its own futex word, the last to sleep is the
+// first to be woken. A thread that took events handles them one by one and runs
+// each whole request to its end before it looks at the next; the batch is
+// shared, so another thread may take the rest.
+//
+//	Next ─▶ ready queue? ─▶ batch? ─▶ no leader? ─▶ Lead  (epoll_wait, then Next)
+//	            │             │             └──────▶ Follow (futex, then Next)
+//	            └──────┬──────┘
+//	                  Run (the application, then Next)
+//
+// If calls into the application have been slow lately, a thread that goes into
+// it wakes a follower first. If they have been quick it does not, and should it
+// stay away for a millisecond all the same, the deputy wakes one. With no
+// follower left, the deputy polls the set itself: it reads, parses and queues.
+// So Python being wedged never makes a worker deaf.
+//
+// Calls from a Python thread are leaves: they never wait for anything but short
+// critical sections.
+package worker

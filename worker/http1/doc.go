@@ -1,0 +1,41 @@
+// Package http1 is the HTTP/1.1 engine: it parses request heads, takes the
+// chunked framing off request bodies, and checks and writes response heads.
+//
+// It does no input or output and never allocates: the caller owns all buffers,
+// and results are offsets into them (Span), in structs of fixed-width integers
+// that C code can read as they lie.
+//
+//	var r http1.Request
+//	lim := http1.DefaultLimits()
+//	whole, reason := http1.Parse(buf, 0, &lim, &r)
+//	switch {
+//	case reason != http1.ReasonNone:
+//		// answer reason.Status(), count reason.String(), close
+//	case !whole:
+//		// read more, then Parse(buf, n, ...) with n bytes looked at already
+//	default:
+//		path := buf[r.Path.Off:][:r.Path.Len]
+//	}
+//
+// # Strictness
+//
+// Whatever two parties on the way could read differently is refused. Lines end
+// with CRLF only, and neither CR nor LF stands anywhere else. There is no
+// obs-fold, no blank before a colon, no second length, no length beside chunked,
+// no transfer coding but chunked, no chunked in HTTP/1.0, exactly one valid
+// Host in HTTP/1.1. Field names that hold an underscore are well-formed but left
+// out of the result: in CGI's variables they could not be told from those with a
+// hyphen. Nothing of them is interpreted either.
+//
+// One empty line ahead of the request line is tolerated, as RFC 9112 asks. What
+// RFC 9112 and 9110 allow and is refused all the same: lower-case letters in
+// methods, an empty Host, a comma in a host, a port that is empty, HTTP/1.2, a
+// Host that differs from the authority of an absolute-form target.
+//
+// # Incremental input
+//
+// Errors are found from left to right: which reason a head is refused for
+// depends on the bytes up to the first offence only, never on how the input was
+// cut into pieces. When a head comes in pieces, though, an offence may be
+// reported no sooner than with the end of its line.
+package http1

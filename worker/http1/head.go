@@ -1,0 +1,339 @@
+package http1
+
+import (
+	"encoding/binary"
+	"strconv"
+	"time"
+)
+
+// Head is what CheckHead found in the head of a response.
+type Head struct {
+	Status        int
+	ContentLength int64 // -1: the application gave none
+	HasDate       bool
+	HasServer     bool
+	NoBody        bool // a response with this status has no body, whatever the request
+	// noLength: the status forbids a Content-Length; AppendHead leaves it out.
+	noLength bool
+}
+
+// HeadError says what is wrong with the head that an application gave. Zero is
+// no error. It is for the log and the application's exception.
+type HeadError uint8
+
+// The errors of CheckHead.
+const (
+	HeadOK HeadError = iota
+	HeadBadStatus
+	HeadInformational
+	HeadBadReason
+	HeadBadRecord
+	HeadBadName
+	HeadBadValue
+	HeadHopByHop
+	HeadBadLength
+	HeadDuplicateLength
+	numHeadErrors
+)
+
+var headErrors = [numHeadErrors]string{
+	HeadOK:              "",
+	HeadBadStatus:       "status is not three digits from 200 to 599, a blank and a reason",
+	HeadInformational:   "a status of 1xx cannot be that of a response",
+	HeadBadReason:       "control character in the reason phrase",
+	HeadBadRecord:       "malformed field record",
+	HeadBadName:         "invalid header name",
+	HeadBadValue:        "control character in a header value",
+	HeadHopByHop:        "hop-by-hop header, which is the server's to set",
+	HeadBadLength:       "invalid Content-Length",
+	HeadDuplicateLength: "more than one Content-Length",
+}
+
+// Error returns a sentence on what is wrong.
+func (e HeadError) Error() string {
+	if e >= numHeadErrors {
+		return "invalid response head"
+	}
+	return headErrors[e]
+}
+
+// String is the same as Error.
+func (e HeadError) String() string { return e.Error() }
+
+// recordLen is the length of the two numbers ahead of a field's name and value.
+const recordLen = 8
+
+// record returns the field at off of fields, and the offset of the next. ok is
+// false when the record does not fit.
+func record(fields []byte, off int) (name, value []byte, next int, ok bool) {
+	if len(fields)-off < recordLen {
+		return nil, nil, 0, false
+	}
+	nl := uint64(binary.NativeEndian.Uint32(fields[off:]))
+	vl := uint64(binary.NativeEndian.Uint32(fields[off+4:]))
+	rest := fields[off+recordLen:]
+	if nl+vl > uint64(len(rest)) {
+		return nil, nil, 0, false
+	}
+	return rest[:nl:nl], rest[nl : nl+vl : nl+vl], off + recordLen + int(nl+vl), true
+}
+
+// CheckHead validates the head of a response and fills h. status is as WSGI has
+// it, "200 OK". fields holds records: the lengths of name and value as uint32 in
+// native byte order, the name, the value. An error about a field comes with the
+// offset of its record, one about the status with -1.
+func CheckHead(status, fields []byte, h *Head) (HeadError, int) {
+	*h = Head{ContentLength: -1}
+	if e := checkStatus(status, h); e != HeadOK {
+		return e, -1
+	}
+	for off := 0; off < len(fields); {
+		name, value, next, ok := record(fields, off)
+		if !ok {
+			return HeadBadRecord, off
+		}
+		kind, e := checkField(name, value)
+		if e != HeadOK {
+			return e, off
+		}
+		switch kind {
+		case fieldLength:
+			if h.ContentLength >= 0 {
+				return HeadDuplicateLength, off
+			}
+			if h.ContentLength = ParseLength(value); h.ContentLength < 0 {
+				return HeadBadLength, off
+			}
+		case fieldDate:
+			h.HasDate = true
+		case fieldServer:
+			h.HasServer = true
+		}
+		off = next
+	}
+	h.NoBody = h.Status == 204 || h.Status == 304
+	if h.Status == 204 {
+		// RFC 9110 8.6: a server must not send it. Frameworks set it to 0.
+		h.noLength, h.ContentLength = true, -1
+	}
+	return HeadOK, 0
+}
+
+// CheckHints validates the fields of an early hint, records as in CheckHead.
+func CheckHints(fields []byte) (HeadError, int) {
+	for off := 0; off < len(fields); {
+		name, value, next, ok := record(fields, off)
+		if !ok {
+			return HeadBadRecord, off
+		}
+		kind, e := checkField(name, value)
+		if e == HeadOK && kind == fieldLength {
+			e = HeadBadLength // there is no body to have one
+		}
+		if e != HeadOK {
+			return e, off
+		}
+		off = next
+	}
+	return HeadOK, 0
+}
+
+func checkStatus(s []byte, h *Head) HeadError {
+	if len(s) < 3 || len(s) > 3 && s[3] != ' ' {
+		return HeadBadStatus
+	}
+	for _, c := range s[:3] {
+		if c < '0' || c > '9' {
+			return HeadBadStatus
+		}
+	}
+	h.Status = int(s[0]-'0')*100 + int(s[1]-'0')*10 + int(s[2]-'0')
+	switch {
+	case h.Status >= 100 && h.Status < 200:
+		return HeadInformational
+	case h.Status < 100 || h.Status > 599:
+		return HeadBadStatus
+	case control(s, 3) != len(s):
+		return HeadBadReason
+	}
+	return HeadOK
+}
+
+// fieldKind tells the response fields that mean something to the server.
+type fieldKind uint8
+
+const (
+	fieldOther fieldKind = iota
+	fieldLength
+	fieldDate
+	fieldServer
+)
+
+func checkField(name, value []byte) (fieldKind, HeadError) {
+	if len(name) == 0 {
+		return fieldOther, HeadBadName
+	}
+	for _, c := range name {
+		if class[c]&isToken == 0 {
+			return fieldOther, HeadBadName
+		}
+	}
+	if control(value, 0) != len(value) {
+		return fieldOther, HeadBadValue
+	}
+	if hopByHop(name) {
+		return fieldOther, HeadHopByHop
+	}
+	return kindOf(name), HeadOK
+}
+
+func kindOf(name []byte) fieldKind {
+	switch {
+	case len(name) == len("content-length") && equalFold(name, "content-length"):
+		return fieldLength
+	case len(name) == len("date") && equalFold(name, "date"):
+		return fieldDate
+	case len(name) == len("server") && equalFold(name, "server"):
+		return fieldServer
+	}
+	return fieldOther
+}
+
+// hopByHop has the names of wsgiref.util.is_hop_by_hop, and the one of RFC 9110
+// that it misspells.
+func hopByHop(name []byte) bool {
+	switch len(name) {
+	case 2:
+		return equalFold(name, "te")
+	case 7:
+		return equalFold(name, "upgrade") || equalFold(name, "trailer")
+	case 8:
+		return equalFold(name, "trailers")
+	case 10:
+		return equalFold(name, "connection") || equalFold(name, "keep-alive")
+	case 17:
+		return equalFold(name, "transfer-encoding")
+	case 18:
+		return equalFold(name, "proxy-authenticate")
+	case 19:
+		return equalFold(name, "proxy-authorization")
+	}
+	return false
+}
+
+// HeadOptions says what AppendHead adds to the application's fields.
+type HeadOptions struct {
+	Minor10KeepAlive bool  // Connection: keep-alive, for a client of HTTP/1.0
+	Close            bool  // Connection: close
+	Chunked          bool  // Transfer-Encoding: chunked
+	AddLength        int64 // Content-Length, if not below 0 and the application gave none
+}
+
+// AppendHead appends the head of a response that CheckHead found to be right, and
+// the empty line. date is as FormatDate makes it.
+func AppendHead(dst []byte, status, fields []byte, h *Head, o HeadOptions, date []byte) []byte {
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = append(dst, status...)
+	if len(status) == 3 {
+		dst = append(dst, ' ')
+	}
+	dst = append(dst, "\r\n"...)
+	dst = appendFields(dst, fields, h.noLength)
+	switch {
+	case h.noLength:
+	case o.Chunked:
+		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+	case o.AddLength >= 0 && h.ContentLength < 0:
+		dst = append(dst, "Content-Length: "...)
+		dst = strconv.AppendInt(dst, o.AddLength, 10)
+		dst = append(dst, "\r\n"...)
+	}
+	switch {
+	case o.Close:
+		dst = append(dst, "Connection: close\r\n"...)
+	case o.Minor10KeepAlive:
+		dst = append(dst, "Connection: keep-alive\r\n"...)
+	}
+	if !h.HasDate {
+		dst = append(dst, "Date: "...)
+		dst = append(dst, date...)
+		dst = append(dst, "\r\n"...)
+	}
+	if !h.HasServer {
+		dst = append(dst, "Server: hostler\r\n"...)
+	}
+	return append(dst, "\r\n"...)
+}
+
+func appendFields(dst, fields []byte, noLength bool) []byte {
+	for off := 0; off < len(fields); {
+		name, value, next, ok := record(fields, off)
+		if !ok {
+			break // CheckHead would have said so
+		}
+		off = next
+		if noLength && kindOf(name) == fieldLength {
+			continue
+		}
+		dst = append(dst, name...)
+		dst = append(dst, ": "...)
+		dst = append(dst, value...)
+		dst = append(dst, "\r\n"...)
+	}
+	return dst
+}
+
+// AppendEarlyHints appends a 103 response with fields that CheckHints found to be
+// right.
+func AppendEarlyHints(dst, fields []byte) []byte {
+	dst = append(dst, "HTTP/1.1 103 Early Hints\r\n"...)
+	dst = appendFields(dst, fields, true)
+	return append(dst, "\r\n"...)
+}
+
+// Continue is the response that lets a client send the body it announced with
+// Expect: 100-continue.
+const Continue = "HTTP/1.1 100 Continue\r\n\r\n"
+
+// LastChunk ends a chunked body.
+const LastChunk = "0\r\n\r\n"
+
+// AppendChunkHeader appends what goes ahead of a chunk of n bytes; n is above 0,
+// and CRLF goes after the chunk.
+func AppendChunkHeader(dst []byte, n int) []byte {
+	dst = strconv.AppendInt(dst, int64(n), 16)
+	return append(dst, "\r\n"...)
+}
+
+// AppendError appends a whole response of the server's own. Its body names the
+// status and nothing from the request. extra holds whole field lines. head is for
+// the answer to a HEAD request: the same without the body.
+func AppendError(dst []byte, status int, extra string, close, head bool, date []byte) []byte {
+	text := StatusText(status)
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(status), 10)
+	dst = append(dst, ' ')
+	dst = append(dst, text...)
+	dst = append(dst, "\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: "...)
+	dst = strconv.AppendInt(dst, int64(len("400 \n")+len(text)), 10)
+	dst = append(dst, "\r\n"...)
+	dst = append(dst, extra...)
+	if close {
+		dst = append(dst, "Connection: close\r\n"...)
+	}
+	dst = append(dst, "Date: "...)
+	dst = append(dst, date...)
+	dst = append(dst, "\r\nServer: hostler\r\n\r\n"...)
+	if head {
+		return dst
+	}
+	dst = strconv.AppendInt(dst, int64(status), 10)
+	dst = append(dst, ' ')
+	dst = append(dst, text...)
+	return append(dst, '\n')
+}
+
+// FormatDate appends t as a Date field has it: 29 bytes.
+func FormatDate(dst []byte, t time.Time) []byte {
+	return t.UTC().AppendFormat(dst, "Mon, 02 Jan 2006 15:04:05 GMT")
+}

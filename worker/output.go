@@ -1,0 +1,152 @@
+package worker
+
+import (
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// output is what a client has not taken of its response yet. The connection's
+// owner adds to it; whoever handles an event for room to write may flush it.
+type output struct {
+	pending atomic.Bool // items is not empty
+	mu      sync.Mutex
+	items   []outItem
+	bytes   int64 // of memory in items
+}
+
+// outItem is a piece of output: memory, or n bytes of a file.
+type outItem struct {
+	mem  []byte
+	ref  uintptr // the Python object that owns mem; 0: the Go heap
+	file int     // or -1
+	off  int64
+	n    int64
+}
+
+type flushed int
+
+const (
+	flushDone flushed = iota
+	flushMore         // an event will tell when there is room
+	flushGone
+)
+
+func (o *output) add(i outItem) {
+	o.items = append(o.items, i)
+	o.bytes += int64(len(i.mem))
+}
+
+func (o *output) addCopy(b []byte) {
+	if len(b) > 0 {
+		o.add(outItem{mem: append([]byte(nil), b...), file: -1})
+	}
+}
+
+func (o *output) left() int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bytes
+}
+
+// flush sends what the socket takes.
+func (o *output) flush(l *Loop, c *conn) flushed {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	armed := false
+	for len(o.items) > 0 {
+		i := &o.items[0]
+		var n int
+		var err error
+		if i.file >= 0 {
+			n, err = sendFile(c.fd, i)
+		} else {
+			flags := 0
+			if len(o.items) > 1 {
+				flags = unix.MSG_MORE
+			}
+			n, err = sendFD(c.fd, i.mem, flags)
+		}
+		if err == unix.EAGAIN {
+			if c.wantsOut || armed {
+				return flushMore
+			}
+			// From now on the set reports room. It does so at once if there is
+			// some again, so nothing is missed between the two calls.
+			ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET,
+				Fd: int32(c.slot), Pad: int32(c.gen.Load())}
+			if unix.EpollCtl(l.epfd, unix.EPOLL_CTL_MOD, c.fd, &ev) != nil {
+				return flushGone
+			}
+			c.wantsOut, armed = true, true
+			continue
+		}
+		if err != nil || n == 0 {
+			return flushGone // n == 0: the file has shrunk
+		}
+		l.slot.Counters.BytesOut.Add(uint64(n))
+		if phase(c.phase.Load()) == phaseWriting {
+			c.deadline.Store(l.deadline(l.cfg.WriteTimeout))
+		}
+		if i.file >= 0 {
+			i.off += int64(n)
+			i.n -= int64(n)
+			if i.n > 0 {
+				continue
+			}
+		} else {
+			o.bytes -= int64(n)
+			i.mem = i.mem[n:]
+			if len(i.mem) > 0 {
+				continue
+			}
+		}
+		i.free(l)
+		o.items = append(o.items[:0], o.items[1:]...)
+	}
+	o.items = nil
+	o.pending.Store(false)
+	return flushDone
+}
+
+// drop forgets what is left; no flush touches the descriptor afterwards.
+func (o *output) drop(l *Loop) {
+	if !o.pending.Load() {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for k := range o.items {
+		o.items[k].free(l)
+	}
+	o.items, o.bytes = nil, 0
+	o.pending.Store(false)
+}
+
+func (i *outItem) free(l *Loop) {
+	if i.file >= 0 {
+		unix.Close(i.file)
+	}
+	if i.ref != 0 {
+		l.discard(i.ref)
+	}
+	*i = outItem{file: -1}
+}
+
+func sendFile(fd int, i *outItem) (int, error) {
+	const most = 1 << 30
+	for {
+		off := i.off
+		n, _, e := unix.RawSyscall6(unix.SYS_SENDFILE, uintptr(fd), uintptr(i.file), uintptr(unsafe.Pointer(&off)),
+			uintptr(min(i.n, most)), 0, 0)
+		switch e {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, e
+		}
+	}
+}

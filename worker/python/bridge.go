@@ -1,0 +1,139 @@
+// Package python is the bridge between Python and the worker's engine: the one
+// package with cgo in it. C (the .c files beside this one) holds the Python
+// threads' loop, builds environ and takes the application's answer; the functions
+// exported here are the leaves that it calls. None of them waits, allocates on
+// Python's side, or touches a Python object: Go knows objects as opaque numbers
+// at most, whose reference it keeps and gives back (Loop.TakeGarbage).
+//
+// Memory: a Task is Go's, outside the Go heap, and lives as long as the process.
+// What it points to is valid from the moment that Next returns Run to the
+// thread's next call of Next.
+package python
+
+/*
+#cgo CFLAGS: -std=gnu11 -O2 -Wall -Wextra -fvisibility=hidden
+#cgo LDFLAGS: -Wl,--unresolved-symbols=ignore-all
+#include <stdint.h>
+*/
+import "C"
+
+import (
+	"unsafe"
+
+	"hostler/worker"
+	"hostler/worker/http1"
+)
+
+// w is the one worker of this process. It is package state since C has no better
+// way to name it; hostlerInit sets it before any thread of C calls in.
+var w *worker.Worker
+
+//export hostlerInit
+func hostlerInit(settings *C.char, n C.int64_t, wake C.int, why *C.char, size C.int) C.int {
+	var err error
+	w, err = worker.Open(C.GoStringN(settings, C.int(n)), int(wake))
+	if err != nil {
+		say(err.Error(), why, size)
+		return -1
+	}
+	return C.int(w.Threads())
+}
+
+//export hostlerServe
+func hostlerServe(why *C.char, size C.int) C.int {
+	if err := w.Serve(); err != nil {
+		say(err.Error(), why, size)
+		return -1
+	}
+	return 0
+}
+
+//export hostlerDrain
+func hostlerDrain() { w.Leave() }
+
+//export hostlerLeave
+func hostlerLeave() { w.Finished() }
+
+//export hostlerTask
+func hostlerTask(i C.int) unsafe.Pointer { return unsafe.Pointer(w.Loop.Thread(int(i)).Task) }
+
+//export hostlerNext
+func hostlerNext(i C.int) C.int { return C.int(w.Loop.Next(w.Loop.Thread(int(i)))) }
+
+//export hostlerNextHeld
+func hostlerNextHeld(i C.int) C.int { return C.int(w.Loop.NextHeld(w.Loop.Thread(int(i)))) }
+
+//export hostlerHead
+func hostlerHead(i C.int, off *C.uint32_t) C.int {
+	e, o := w.Loop.SetHead(w.Loop.Thread(int(i)))
+	*off = C.uint32_t(o)
+	return C.int(e)
+}
+
+//export hostlerHeadSent
+func hostlerHeadSent(i C.int) C.int {
+	if w.Loop.HeadSent(w.Loop.Thread(int(i))) {
+		return 1
+	}
+	return 0
+}
+
+//export hostlerHeadError
+func hostlerHeadError(code C.int, why *C.char, size C.int) {
+	say(http1.HeadError(code).Error(), why, size)
+}
+
+//export hostlerWrite
+func hostlerWrite(i C.int, p unsafe.Pointer, n C.int64_t, ref C.uintptr_t, final C.int) C.int {
+	return C.int(w.Loop.Write(w.Loop.Thread(int(i)), unsafe.Slice((*byte)(p), n), uintptr(ref), final != 0))
+}
+
+//export hostlerWaitRoom
+func hostlerWaitRoom(i C.int) C.int { return C.int(w.Loop.WaitRoom(w.Loop.Thread(int(i)))) }
+
+//export hostlerRead
+func hostlerRead(i C.int, p unsafe.Pointer, n C.int64_t) C.int64_t {
+	return C.int64_t(w.Loop.Read(w.Loop.Thread(int(i)), unsafe.Slice((*byte)(p), n)))
+}
+
+//export hostlerSendFile
+func hostlerSendFile(i C.int, fd C.int, off C.int64_t) C.int {
+	if w.Loop.SendFile(w.Loop.Thread(int(i)), int(fd), int64(off)) {
+		return 1
+	}
+	return 0
+}
+
+//export hostlerHints
+func hostlerHints(i C.int, p unsafe.Pointer, n C.int64_t) C.int {
+	return C.int(w.Loop.EarlyHints(w.Loop.Thread(int(i)), unsafe.Slice((*byte)(p), n)))
+}
+
+//export hostlerGarbage
+func hostlerGarbage(refs *C.uintptr_t, n C.int) C.int {
+	return C.int(w.Loop.TakeGarbage(unsafe.Slice((*uintptr)(unsafe.Pointer(refs)), n)))
+}
+
+//export hostlerKnownName
+func hostlerKnownName(i C.int, dst *C.char, size C.int) C.int {
+	if int(i) >= len(http1.KnownFields) {
+		return 0
+	}
+	return say(http1.KnownFields[i], dst, size)
+}
+
+//export hostlerMethodName
+func hostlerMethodName(i C.int, dst *C.char, size C.int) C.int {
+	if int(i) >= len(http1.KnownMethods) {
+		return 0
+	}
+	return say(http1.KnownMethods[i], dst, size)
+}
+
+// say copies s to dst as a C string, cut to fit, and returns its length.
+func say(s string, dst *C.char, size C.int) C.int {
+	b := unsafe.Slice((*byte)(unsafe.Pointer(dst)), size)
+	n := copy(b[:size-1], s)
+	b[n] = 0
+	return C.int(n)
+}

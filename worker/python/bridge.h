@@ -1,0 +1,62 @@
+/* What the C files of the bridge share. Unless a comment says otherwise a
+ * function is called with the GIL held. */
+#ifndef HOSTLER_BRIDGE_H
+#define HOSTLER_BRIDGE_H
+
+#include "capi.h"
+#include "task.h"
+
+/* A Python thread that serves requests. */
+struct thread {
+	int index;
+	struct task *task;
+	int active;           /* a request is with the application */
+	char body[8 << 10];   /* small response bodies, copied to be sent without the GIL */
+};
+
+extern struct thread *threads; /* one per Python thread, for the life of the process */
+extern int nthreads;
+extern __thread struct thread *current; /* NULL: not one of ours */
+extern int forked; /* this is a child that the application forked: Go must not be entered */
+
+/* handles.c: callables that belong to one request carry its number and its
+ * thread's. lookup returns NULL with an exception if the request has ended. */
+PyObject *handle_new(struct thread *);
+struct thread *handle_lookup(PyObject *handle);
+
+/* environ.c */
+int environ_init(PyObject *bases); /* list of dicts, one per listener */
+PyObject *environ_new(struct task *, PyObject *input); /* new reference or NULL */
+PyObject *decode(const char *, size_t);                /* latin-1, as PEP 3333 wants it */
+
+/* input.c */
+int input_init(void);
+PyObject *input_new(struct thread *); /* new reference */
+
+/* response.c */
+int response_init(PyObject *file_wrapper);
+PyObject *start_response_new(PyObject *handle);
+int response_send(struct thread *, PyObject *result); /* 0, or -1 with an exception */
+PyObject *early_hints_new(void);
+
+/* loop.c */
+int loop_init(PyObject *app, PyObject *report);
+int thread_loop(struct thread *);
+int wait_fd(int fd, short events); /* drops the GIL for a second at most; -1: a signal handler raised */
+int64_t monotonic(void);
+
+/* In bridge.go; leaves: they never wait, and may be called with or without the
+ * GIL. */
+extern int hostlerNext(int);
+extern int hostlerNextHeld(int);
+extern int hostlerHead(int, uint32_t *);
+extern int hostlerHeadSent(int);
+extern void hostlerHeadError(int, char *, int);
+extern int hostlerWrite(int, void *, int64_t, uintptr_t, int);
+extern int hostlerWaitRoom(int);
+extern int64_t hostlerRead(int, void *, int64_t);
+extern int hostlerSendFile(int, int, int64_t);
+extern int hostlerHints(int, void *, int64_t);
+extern int hostlerGarbage(uintptr_t *, int);
+
+#endif

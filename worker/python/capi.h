@@ -1,0 +1,131 @@
+/* The part of CPython's C API that hostler uses, declared by hand so that one
+ * library fits every CPython from 3.8 on and building it needs no Python
+ * headers. All of it is in the stable ABI or has had the same signature and
+ * layout in all these versions. The symbols are left undefined and are found in
+ * the process that loads the library. GIL builds only: the static PyModuleDef
+ * has the 16-byte object head in it. */
+#ifndef HOSTLER_CAPI_H
+#define HOSTLER_CAPI_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+typedef ssize_t Py_ssize_t;
+typedef struct _object PyObject;
+typedef struct _typeobject PyTypeObject;
+typedef struct _ts PyThreadState;
+
+typedef PyObject *(*PyCFunction)(PyObject *, PyObject *);
+typedef PyObject *(*PyCFunctionFastKw)(PyObject *, PyObject *const *, Py_ssize_t, PyObject *);
+typedef struct {
+	const char *name;
+	PyCFunction meth;
+	int flags;
+	const char *doc;
+} PyMethodDef;
+enum { METH_VARARGS = 1, METH_KEYWORDS = 2, METH_NOARGS = 4, METH_O = 8, METH_FASTCALL = 0x80 };
+
+typedef struct {
+	struct { intptr_t refcnt; void *type; } ob; /* PyObject_HEAD */
+	PyObject *(*init)(void);
+	Py_ssize_t index;
+	PyObject *copy;
+	const char *name;
+	const char *doc;
+	Py_ssize_t size;
+	PyMethodDef *methods;
+	void *slots, *traverse, *clear, *free;
+} PyModuleDef;
+
+typedef struct {
+	int slot;
+	void *pfunc;
+} PyType_Slot;
+typedef struct {
+	const char *name;
+	int basicsize, itemsize;
+	unsigned int flags;
+	PyType_Slot *slots;
+} PyType_Spec;
+enum { Py_tp_dealloc = 52, Py_tp_iter = 62, Py_tp_iternext = 63, Py_tp_methods = 64 };
+#define Py_TPFLAGS_DEFAULT (1u << 18)
+
+extern PyTypeObject PyBaseObject_Type, PyBytes_Type, PyList_Type, PyTuple_Type, PyUnicode_Type;
+extern struct _object _Py_NoneStruct;
+#define Py_None (&_Py_NoneStruct)
+extern PyObject *PyExc_AssertionError, *PyExc_BrokenPipeError, *PyExc_MemoryError, *PyExc_OSError, *PyExc_RuntimeError,
+	*PyExc_TypeError, *PyExc_ValueError, *PyExc_AttributeError;
+
+void Py_IncRef(PyObject *);
+void Py_DecRef(PyObject *);
+
+PyThreadState *PyEval_SaveThread(void);
+void PyEval_RestoreThread(PyThreadState *);
+
+PyObject *PyDict_Copy(PyObject *);
+int PyDict_SetItem(PyObject *, PyObject *, PyObject *);
+PyObject *PyDict_GetItemWithError(PyObject *, PyObject *); /* borrowed */
+
+PyObject *PyUnicode_DecodeLatin1(const char *, Py_ssize_t, const char *);
+PyObject *PyUnicode_FromStringAndSize(const char *, Py_ssize_t);
+PyObject *PyUnicode_FromString(const char *);
+PyObject *PyUnicode_FromFormat(const char *, ...);
+PyObject *PyUnicode_InternFromString(const char *);
+PyObject *PyUnicode_AsLatin1String(PyObject *);
+const char *PyUnicode_AsUTF8AndSize(PyObject *, Py_ssize_t *); /* borrowed */
+Py_ssize_t PyUnicode_GetLength(PyObject *);
+
+PyObject *PyBytes_FromStringAndSize(const char *, Py_ssize_t);
+char *PyBytes_AsString(PyObject *);
+Py_ssize_t PyBytes_Size(PyObject *);
+
+PyObject *PyLong_FromUnsignedLongLong(unsigned long long);
+unsigned long long PyLong_AsUnsignedLongLong(PyObject *);
+long long PyLong_AsLongLong(PyObject *);
+long PyLong_AsLong(PyObject *);
+PyObject *PyLong_FromLong(long);
+
+PyObject *PyList_New(Py_ssize_t);
+int PyList_Append(PyObject *, PyObject *);
+Py_ssize_t PyList_Size(PyObject *);
+PyObject *PyList_GetItem(PyObject *, Py_ssize_t); /* borrowed */
+Py_ssize_t PyTuple_Size(PyObject *);
+PyObject *PyTuple_GetItem(PyObject *, Py_ssize_t); /* borrowed */
+int PyArg_ParseTuple(PyObject *, const char *, ...);
+
+PyObject *PyObject_Type(PyObject *);
+PyObject *PyObject_GetIter(PyObject *);
+PyObject *PyIter_Next(PyObject *);
+PyObject *PyObject_GetAttr(PyObject *, PyObject *);
+PyObject *PyObject_GetAttrString(PyObject *, const char *);
+PyObject *PyObject_CallFunctionObjArgs(PyObject *, ...);
+PyObject *PyObject_CallObject(PyObject *, PyObject *);
+PyObject *PyNumber_Index(PyObject *);
+int PyObject_IsTrue(PyObject *);
+int PyObject_SetAttrString(PyObject *, const char *, PyObject *);
+PyObject *PyCFunction_NewEx(PyMethodDef *, PyObject *, PyObject *);
+PyObject *PyType_FromSpec(PyType_Spec *);
+int PyType_IsSubtype(PyTypeObject *, PyTypeObject *);
+void *PyType_GetSlot(PyTypeObject *, int);
+PyObject *PyType_GenericAlloc(PyTypeObject *, Py_ssize_t);
+void PyObject_Free(void *);
+PyObject *PyModule_Create2(PyModuleDef *, int);
+
+PyObject *PyErr_Occurred(void);
+void PyErr_Clear(void);
+void PyErr_SetString(PyObject *, const char *);
+PyObject *PyErr_Format(PyObject *, const char *, ...);
+PyObject *PyErr_NoMemory(void);
+PyObject *PyErr_SetFromErrno(PyObject *);
+int PyErr_ExceptionMatches(PyObject *);
+void PyErr_Fetch(PyObject **, PyObject **, PyObject **);
+void PyErr_Restore(PyObject *, PyObject *, PyObject *);
+void PyErr_NormalizeException(PyObject **, PyObject **, PyObject **);
+void PyErr_WriteUnraisable(PyObject *);
+int PyErr_CheckSignals(void);
+
+/* Since 3.9 (3.8 has it as an inline function only). */
+extern PyObject *PyObject_Vectorcall(PyObject *, PyObject *const *, size_t, PyObject *) __attribute__((weak));
+
+#endif

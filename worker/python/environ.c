@@ -1,0 +1,173 @@
+/* The environ dictionary of PEP 3333, built from the parsed request. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "bridge.h"
+
+enum { MAX_KNOWN = 64, MAX_METHODS = 16, MAX_LISTENERS = 64 };
+
+static PyObject *known_keys[MAX_KNOWN]; /* [0] is NULL */
+static int nknown;
+static PyObject *methods[MAX_METHODS]; /* [0] is NULL */
+static PyObject *bases[MAX_LISTENERS];
+static int nbases;
+static PyObject *k_method, *k_path, *k_query, *k_raw, *k_protocol, *k_addr, *k_port, *k_input, *k_scheme, *k_https;
+static PyObject *v_http10, *v_https, *v_on, *v_empty;
+
+extern int hostlerKnownName(int, char *, int);
+extern int hostlerMethodName(int, char *, int);
+
+PyObject *decode(const char *s, size_t n) { return PyUnicode_DecodeLatin1(s, (Py_ssize_t)n, NULL); }
+
+/* environ_key writes the CGI name of a header into dst. */
+static size_t environ_key(char *dst, const char *name, size_t n) {
+	size_t k = 0;
+	memcpy(dst, "HTTP_", 5);
+	for (k = 0; k < n; k++) {
+		char c = name[k];
+		dst[5 + k] = c >= 'a' && c <= 'z' ? c - 32 : c == '-' ? '_' : c;
+	}
+	return 5 + n;
+}
+
+int environ_init(PyObject *list) {
+	static const struct { PyObject **at; const char *text; } names[] = {
+		{&k_method, "REQUEST_METHOD"}, {&k_path, "PATH_INFO"}, {&k_query, "QUERY_STRING"}, {&k_raw, "RAW_URI"},
+		{&k_protocol, "SERVER_PROTOCOL"}, {&k_addr, "REMOTE_ADDR"}, {&k_port, "REMOTE_PORT"}, {&k_input, "wsgi.input"},
+		{&k_scheme, "wsgi.url_scheme"}, {&k_https, "HTTPS"}, {&v_http10, "HTTP/1.0"}, {&v_https, "https"}, {&v_on, "on"},
+		{&v_empty, ""},
+	};
+	char name[128], key[160];
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		if ((*names[i].at = PyUnicode_InternFromString(names[i].text)) == NULL)
+			return -1;
+	for (nknown = 1; nknown < MAX_KNOWN; nknown++) {
+		int n = hostlerKnownName(nknown, name, sizeof name);
+		if (n == 0)
+			break;
+		if (n == 14 && strncmp(name, "content-length", 14) == 0)
+			strcpy(key, "CONTENT_LENGTH");
+		else if (n == 12 && strncmp(name, "content-type", 12) == 0)
+			strcpy(key, "CONTENT_TYPE");
+		else
+			key[environ_key(key, name, (size_t)n)] = 0;
+		if ((known_keys[nknown] = PyUnicode_InternFromString(key)) == NULL)
+			return -1;
+	}
+	for (int i = 1; i < MAX_METHODS; i++) {
+		int n = hostlerMethodName(i, name, sizeof name);
+		if (n == 0)
+			break;
+		name[n] = 0;
+		if ((methods[i] = PyUnicode_InternFromString(name)) == NULL)
+			return -1;
+	}
+	nbases = (int)PyList_Size(list);
+	if (nbases > MAX_LISTENERS) {
+		PyErr_SetString(PyExc_ValueError, "too many listeners");
+		return -1;
+	}
+	for (int i = 0; i < nbases; i++) {
+		bases[i] = PyList_GetItem(list, i);
+		Py_IncRef(bases[i]); /* for the life of the process */
+	}
+	return 0;
+}
+
+/* set puts a new reference into d and drops it. */
+static int set(PyObject *d, PyObject *key, PyObject *value) {
+	if (value == NULL)
+		return -1;
+	int rc = PyDict_SetItem(d, key, value);
+	Py_DecRef(value);
+	return rc;
+}
+
+/* join sets key to "old,value", for a header that comes more than once. */
+static int join(PyObject *d, PyObject *key, PyObject *old, const char *value, size_t n, const char *sep) {
+	PyObject *v = decode(value, n);
+	if (v == NULL)
+		return -1;
+	PyObject *both = PyUnicode_FromFormat("%U%s%U", old, sep, v);
+	Py_DecRef(v);
+	return set(d, key, both);
+}
+
+static int add_field(PyObject *d, const char *buf, const struct field *f, uint64_t *seen, PyObject *cookie) {
+	const char *value = buf + f->value.off;
+	if (f->known != 0 && f->known < (uint32_t)nknown) {
+		PyObject *key = known_keys[f->known];
+		if (*seen & 1ull << f->known) {
+			PyObject *old = PyDict_GetItemWithError(d, key);
+			if (old == NULL)
+				return -1;
+			return join(d, key, old, value, f->value.len, key == cookie ? "; " : ",");
+		}
+		*seen |= 1ull << f->known;
+		return set(d, key, decode(value, f->value.len));
+	}
+	char small[256], *big = small;
+	if (f->name.len + 5 > sizeof small) {
+		/* Longer names than this are no browser's. */
+		if ((big = malloc(f->name.len + 5)) == NULL) {
+			PyErr_NoMemory();
+			return -1;
+		}
+	}
+	PyObject *key = decode(big, environ_key(big, buf + f->name.off, f->name.len));
+	if (big != small)
+		free(big);
+	if (key == NULL)
+		return -1;
+	int rc;
+	PyObject *old = PyDict_GetItemWithError(d, key);
+	if (old != NULL)
+		rc = join(d, key, old, value, f->value.len, ",");
+	else if (PyErr_Occurred())
+		rc = -1;
+	else
+		rc = set(d, key, decode(value, f->value.len));
+	Py_DecRef(key);
+	return rc;
+}
+
+PyObject *environ_new(struct task *t, PyObject *input) {
+	static PyObject *cookie; /* borrowed from known_keys; set once, under the GIL */
+	const struct request *r = &t->req;
+	const char *buf = t->buf;
+	PyObject *d = PyDict_Copy(bases[t->listener]);
+	if (d == NULL)
+		return NULL;
+	if (cookie == NULL)
+		cookie = PyUnicode_InternFromString("HTTP_COOKIE");
+	PyObject *method = methods[r->method_id];
+	if (method != NULL ? PyDict_SetItem(d, k_method, method) : set(d, k_method, decode(buf + r->method.off, r->method.len)))
+		goto fail;
+	if (set(d, k_path, decode(t->path, t->path_len)))
+		goto fail;
+	if (r->query.len && set(d, k_query, decode(buf + r->query.off, r->query.len)))
+		goto fail;
+	if (set(d, k_raw, decode(buf + r->target.off, r->target.len)))
+		goto fail;
+	if (r->minor == 0 && PyDict_SetItem(d, k_protocol, v_http10))
+		goto fail;
+	if (t->remote_len && set(d, k_addr, decode(t->remote, t->remote_len)))
+		goto fail;
+	if (t->port_len && set(d, k_port, decode(t->port, t->port_len)))
+		goto fail;
+	if (t->https && (PyDict_SetItem(d, k_scheme, v_https) || PyDict_SetItem(d, k_https, v_on)))
+		goto fail;
+	if (PyDict_SetItem(d, k_input, input))
+		goto fail;
+	uint64_t seen = 0;
+	for (uint32_t i = 0; i < r->nfields; i++) {
+		if (t->skip[i / 64] >> (i % 64) & 1)
+			continue;
+		if (add_field(d, buf, &r->fields[i], &seen, cookie))
+			goto fail;
+	}
+	return d;
+fail:
+	Py_DecRef(d);
+	return NULL;
+}

@@ -1,0 +1,177 @@
+/* What a Python thread does: wait, run requests, wait. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bridge.h"
+
+/* When getting the GIL took longer than SLOW_GIL, someone burns CPU under it and
+ * each turn costs a switch interval (5 ms). Then what else is ready is served
+ * before it is given back, for at most HELD_TIME. Nanoseconds. */
+enum { SLOW_GIL = 1000000, HELD_TIME = 5000000 };
+
+struct thread *threads;
+int nthreads;
+__thread struct thread *current;
+int forked;
+
+static PyObject *app, *report;
+
+int64_t monotonic(void) {
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+int loop_init(PyObject *a, PyObject *r) {
+	app = a;
+	report = r;
+	Py_IncRef(app); /* for the life of the process */
+	Py_IncRef(report);
+	return 0;
+}
+
+int wait_fd(int fd, short events) {
+	struct pollfd p = {fd, events, 0};
+	PyThreadState *ts = PyEval_SaveThread();
+	int n = poll(&p, 1, 1000);
+	int interrupted = n < 0 && errno == EINTR;
+	PyEval_RestoreThread(ts);
+	return interrupted ? PyErr_CheckSignals() : 0;
+}
+
+/* failed logs the application's exception, which it clears. */
+static void failed(struct thread *th) {
+	struct task *t = th->task;
+	PyObject *type, *value, *tb;
+	PyErr_Fetch(&type, &value, &tb);
+	PyErr_NormalizeException(&type, &value, &tb);
+	PyObject *method = decode(t->buf + t->req.method.off, t->req.method.len);
+	PyObject *target = decode(t->buf + t->req.target.off, t->req.target.len);
+	if (method && target) {
+		PyObject *r = PyObject_CallFunctionObjArgs(report, method, target, type, value ? value : Py_None, tb ? tb : Py_None, NULL);
+		if (r)
+			Py_DecRef(r);
+	}
+	if (PyErr_Occurred())
+		PyErr_WriteUnraisable(report);
+	if (method)
+		Py_DecRef(method);
+	if (target)
+		Py_DecRef(target);
+	Py_DecRef(type);
+	if (value)
+		Py_DecRef(value);
+	if (tb)
+		Py_DecRef(tb);
+	t->result |= RESULT_FAILED;
+}
+
+static PyObject *call(PyObject *environ, PyObject *sr) {
+	if (PyObject_Vectorcall) {
+		PyObject *args[] = {NULL, environ, sr};
+		return PyObject_Vectorcall(app, args + 1, 2 | (size_t)1 << (8 * sizeof(size_t) - 1), NULL);
+	}
+	return PyObject_CallFunctionObjArgs(app, environ, sr, NULL);
+}
+
+static void run(struct thread *th) {
+	PyObject *handle = NULL, *sr = NULL, *input = NULL, *environ = NULL, *result = NULL;
+	th->active = 1;
+	if ((handle = handle_new(th)) && (sr = start_response_new(handle)) && (input = input_new(th)) &&
+	    (environ = environ_new(th->task, input)) && (result = call(environ, sr)))
+		response_send(th, result);
+	if (forked) {
+		/* The application forked, and its child has come back here: it has
+		 * its parent's connections, and no server around it. */
+		_exit(70);
+	}
+	if (PyErr_Occurred())
+		failed(th);
+	if (result)
+		Py_DecRef(result);
+	if (environ)
+		Py_DecRef(environ);
+	if (input)
+		Py_DecRef(input);
+	if (sr)
+		Py_DecRef(sr);
+	if (handle)
+		Py_DecRef(handle);
+	if (PyErr_Occurred()) /* a destructor's signal handler, at worst */
+		PyErr_WriteUnraisable(app);
+	th->active = 0;
+}
+
+static void check_signals(PyThreadState **ts) {
+	PyEval_RestoreThread(*ts);
+	if (PyErr_CheckSignals())
+		PyErr_WriteUnraisable(app);
+	*ts = PyEval_SaveThread();
+}
+
+static void drop_garbage(void) {
+	uintptr_t refs[64];
+	int n;
+	do {
+		n = hostlerGarbage(refs, 64);
+		for (int i = 0; i < n; i++)
+			Py_DecRef((PyObject *)refs[i]);
+	} while (n == 64);
+}
+
+/* run_with_gil takes the GIL for one request, and for what else is ready if
+ * getting it was slow. */
+static void run_with_gil(struct thread *th, PyThreadState **ts) {
+	struct task *t = th->task;
+	PyEval_RestoreThread(*ts);
+	int64_t got = t->started = monotonic();
+	int slow = got - t->taken > SLOW_GIL;
+	run(th);
+	while (slow && monotonic() - got < HELD_TIME && hostlerNextHeld(th->index) == NEXT_RUN) {
+		t->started = monotonic();
+		run(th);
+	}
+	*ts = PyEval_SaveThread();
+}
+
+int thread_loop(struct thread *th) {
+	struct task *t = th->task;
+	current = th;
+	PyThreadState *ts = PyEval_SaveThread();
+	for (;;) {
+		switch (hostlerNext(th->index)) {
+		case NEXT_RUN:
+			run_with_gil(th, &ts);
+			break;
+		case NEXT_LEAD: {
+			int n = epoll_wait(t->epoll, t->events, MAX_EVENTS, -1);
+			t->polled = monotonic();
+			t->nevents = n > 0 ? n : 0;
+			if (n < 0 && errno == EINTR)
+				check_signals(&ts);
+			break;
+		}
+		case NEXT_FOLLOW:
+			while (atomic_load_explicit((_Atomic uint32_t *)&t->wake, memory_order_acquire) == 0)
+				if (syscall(SYS_futex, &t->wake, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0) < 0 && errno == EINTR)
+					check_signals(&ts);
+			break;
+		case NEXT_GARBAGE:
+			PyEval_RestoreThread(ts);
+			drop_garbage();
+			ts = PyEval_SaveThread();
+			break;
+		default:
+			PyEval_RestoreThread(ts);
+			current = NULL;
+			return 0;
+		}
+	}
+}

@@ -1,0 +1,366 @@
+/* start_response, write, wsgi.early_hints, and what the application returns. */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+#include <fcntl.h>
+
+#include "bridge.h"
+
+/* Above this a chunk is sent without the GIL. */
+enum { SEND_HELD = 16 << 10 };
+
+static PyTypeObject *file_wrapper_type;
+static PyObject *s_close, *s_filelike;
+
+/* text_bytes appends a str (latin-1) or, where an application is sloppy, bytes,
+ * to the response buffer at *len. */
+static int text_bytes(struct task *t, PyObject *o, uint32_t *len, const char *what) {
+	PyTypeObject *type = (PyTypeObject *)PyObject_Type(o);
+	Py_DecRef((PyObject *)type); /* the object keeps it alive */
+	Py_ssize_t n;
+	const char *s;
+	PyObject *latin = NULL;
+	if (!PyType_IsSubtype(type, &PyUnicode_Type)) {
+		PyErr_Format(PyExc_TypeError, "%s must be str, not %R", what, type);
+		return -1;
+	}
+	s = PyUnicode_AsUTF8AndSize(o, &n);
+	if (s == NULL || n != PyUnicode_GetLength(o)) { /* not ASCII */
+		PyErr_Clear();
+		if ((latin = PyUnicode_AsLatin1String(o)) == NULL)
+			return -1;
+		s = PyBytes_AsString(latin);
+		n = PyBytes_Size(latin);
+	}
+	int rc = 0;
+	if ((size_t)n > t->resp_cap - *len) {
+		PyErr_SetString(PyExc_ValueError, "response head too large");
+		rc = -1;
+	} else {
+		memcpy(t->resp + *len, s, (size_t)n);
+		*len += (uint32_t)n;
+	}
+	if (latin)
+		Py_DecRef(latin);
+	return rc;
+}
+
+/* put_fields writes the records that http1.CheckHead reads. */
+static int put_fields(struct task *t, PyObject *headers, uint32_t *at) {
+	PyTypeObject *type = (PyTypeObject *)PyObject_Type(headers);
+	Py_DecRef((PyObject *)type);
+	int list = PyType_IsSubtype(type, &PyList_Type);
+	if (!list && !PyType_IsSubtype(type, &PyTuple_Type)) {
+		PyErr_SetString(PyExc_TypeError, "response headers must be a list of (name, value) tuples");
+		return -1;
+	}
+	for (Py_ssize_t i = 0; i < (list ? PyList_Size(headers) : PyTuple_Size(headers)); i++) {
+		PyObject *pair = list ? PyList_GetItem(headers, i) : PyTuple_GetItem(headers, i);
+		if (pair == NULL)
+			return -1;
+		PyTypeObject *pt = (PyTypeObject *)PyObject_Type(pair);
+		Py_DecRef((PyObject *)pt);
+		if (!PyType_IsSubtype(pt, &PyTuple_Type) || PyTuple_Size(pair) != 2) {
+			PyErr_SetString(PyExc_TypeError, "response headers must be a list of (name, value) tuples");
+			return -1;
+		}
+		uint32_t start = *at, lens[2];
+		if (t->resp_cap - start < sizeof lens) {
+			PyErr_SetString(PyExc_ValueError, "response head too large");
+			return -1;
+		}
+		*at += sizeof lens;
+		for (int k = 0; k < 2; k++) {
+			uint32_t before = *at;
+			if (text_bytes(t, PyTuple_GetItem(pair, k), at, k ? "header value" : "header name"))
+				return -1;
+			lens[k] = *at - before;
+		}
+		memcpy(t->resp + start, lens, sizeof lens);
+	}
+	return 0;
+}
+
+static void head_error(struct task *t, int code, uint32_t off) {
+	char why[160], name[80] = "";
+	hostlerHeadError(code, why, sizeof why);
+	if (off + 8 <= t->fields_len) {
+		uint32_t n;
+		memcpy(&n, t->resp + t->status_len + off, sizeof n);
+		if (n > sizeof name - 1)
+			n = sizeof name - 1;
+		if (n <= t->fields_len - off - 8)
+			for (uint32_t i = 0; i < n; i++) {
+				char c = t->resp[t->status_len + off + 8 + i];
+				name[i] = c >= 0x20 && c < 0x7f ? c : '?';
+			}
+	}
+	if (name[0])
+		PyErr_Format(PyExc_ValueError, "%s: %s", why, name);
+	else
+		PyErr_SetString(PyExc_ValueError, why);
+}
+
+/* deliver sends one piece of the body. ref owns data. It returns a WRITE_ code,
+ * or -3 with an exception (raised by a signal handler while waiting). */
+static int deliver(struct thread *th, const char *data, Py_ssize_t n, PyObject *ref, int final) {
+	struct task *t = th->task;
+	int rc;
+	Py_IncRef(ref);
+	if (n <= SEND_HELD) {
+		rc = hostlerWrite(th->index, (void *)data, n, (uintptr_t)ref, final);
+	} else {
+		PyThreadState *ts = PyEval_SaveThread();
+		rc = hostlerWrite(th->index, (void *)data, n, (uintptr_t)ref, final);
+		PyEval_RestoreThread(ts);
+	}
+	if (!t->out_kept)
+		Py_DecRef(ref);
+	while (rc == WRITE_WAIT) {
+		if (wait_fd(t->fd, POLLOUT))
+			return -3;
+		rc = hostlerWaitRoom(th->index);
+	}
+	if (rc == WRITE_NO_HEAD) {
+		PyErr_SetString(PyExc_AssertionError, "the application sent a body before it called start_response");
+		return -3;
+	}
+	return rc;
+}
+
+static int is_bytes(PyObject *o) {
+	PyTypeObject *type = (PyTypeObject *)PyObject_Type(o);
+	Py_DecRef((PyObject *)type);
+	return type == &PyBytes_Type || PyType_IsSubtype(type, &PyBytes_Type);
+}
+
+static PyObject *write_call(PyObject *self, PyObject *arg) {
+	struct thread *th = handle_lookup(self);
+	if (th == NULL)
+		return NULL;
+	if (!is_bytes(arg))
+		return PyErr_Format(PyExc_TypeError, "write() takes bytes");
+	int rc = deliver(th, PyBytes_AsString(arg), PyBytes_Size(arg), arg, 0);
+	if (rc == -3)
+		return NULL;
+	if (rc == WRITE_GONE) {
+		errno = EPIPE;
+		return PyErr_SetFromErrno(PyExc_OSError);
+	}
+	Py_IncRef(Py_None);
+	return Py_None;
+}
+
+static PyMethodDef write_def = {"write", write_call, METH_O, "write(data): send bytes of the body (PEP 3333)"};
+
+static PyObject *start_response(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+	struct thread *th = handle_lookup(self);
+	if (th == NULL)
+		return NULL;
+	struct task *t = th->task;
+	Py_ssize_t nkw = kwnames ? PyTuple_Size(kwnames) : 0;
+	PyObject *exc = nargs > 2 ? args[2] : NULL;
+	if (nkw == 1 && nargs == 2 && PyUnicode_GetLength(PyTuple_GetItem(kwnames, 0)) == 8) {
+		const char *k = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(kwnames, 0), NULL);
+		if (k != NULL && strcmp(k, "exc_info") == 0) {
+			exc = args[2];
+			nkw = 0;
+		}
+	}
+	if (nargs < 2 || nargs > 3 || nkw != 0)
+		return PyErr_Format(PyExc_TypeError, "start_response(status, headers, exc_info=None)");
+	if (exc == Py_None)
+		exc = NULL;
+	if (exc != NULL && hostlerHeadSent(th->index)) {
+		/* Too late for another head: PEP 3333 wants the error raised again. */
+		PyObject *type = PyTuple_GetItem(exc, 0), *value = PyTuple_GetItem(exc, 1), *tb = PyTuple_GetItem(exc, 2);
+		if (type == NULL || value == NULL || tb == NULL)
+			return NULL;
+		if (tb == Py_None)
+			tb = NULL;
+		Py_IncRef(type);
+		Py_IncRef(value);
+		if (tb)
+			Py_IncRef(tb);
+		PyErr_Restore(type, value, tb);
+		return NULL;
+	}
+	if (exc == NULL && t->status_len != 0)
+		return PyErr_Format(PyExc_AssertionError, "start_response called a second time without exc_info");
+	uint32_t at = 0, off = 0;
+	t->status_len = t->fields_len = 0;
+	if (text_bytes(t, args[0], &at, "status"))
+		return NULL;
+	uint32_t status_len = at;
+	if (put_fields(t, args[1], &at))
+		return NULL;
+	t->status_len = status_len;
+	t->fields_len = at - status_len;
+	int code = hostlerHead(th->index, &off);
+	if (code != 0) {
+		head_error(t, code, off);
+		t->status_len = t->fields_len = 0;
+		return NULL;
+	}
+	return PyCFunction_NewEx(&write_def, self, NULL);
+}
+
+static PyMethodDef start_response_def = {"start_response", (PyCFunction)(void (*)(void))start_response,
+	METH_FASTCALL | METH_KEYWORDS, "start_response(status, headers, exc_info=None) -> write (PEP 3333)"};
+
+PyObject *start_response_new(PyObject *handle) { return PyCFunction_NewEx(&start_response_def, handle, NULL); }
+
+/* early_hints(headers): on the thread that runs the request. */
+static PyObject *early_hints(PyObject *self, PyObject *headers) {
+	(void)self;
+	struct thread *th = current;
+	if (th == NULL || !th->active || forked)
+		return PyErr_Format(PyExc_RuntimeError, "wsgi.early_hints outside of a request's thread");
+	struct task *t = th->task;
+	/* Behind a head that is waiting to be sent there is room. */
+	uint32_t start = t->status_len + t->fields_len, at = start;
+	if (put_fields(t, headers, &at))
+		return NULL;
+	int code = hostlerHints(th->index, t->resp + start, at - start);
+	if (code != 0) {
+		char why[160];
+		hostlerHeadError(code, why, sizeof why);
+		return PyErr_Format(PyExc_ValueError, "%s", why);
+	}
+	Py_IncRef(Py_None);
+	return Py_None;
+}
+
+static PyMethodDef early_hints_def = {"early_hints", early_hints, METH_O, "early_hints(headers): send 103 Early Hints"};
+
+PyObject *early_hints_new(void) { return PyCFunction_NewEx(&early_hints_def, NULL, NULL); }
+
+int response_init(PyObject *file_wrapper) {
+	file_wrapper_type = (PyTypeObject *)file_wrapper;
+	Py_IncRef(file_wrapper);
+	s_close = PyUnicode_InternFromString("close");
+	s_filelike = PyUnicode_InternFromString("filelike");
+	return s_close && s_filelike ? 0 : -1;
+}
+
+/* send_file hands a file to the kernel. 1: done; 0: read and write it instead. */
+static int send_file(struct thread *th, PyObject *wrapper) {
+	int done = 0;
+	PyObject *file = PyObject_GetAttr(wrapper, s_filelike), *fd = NULL, *pos = NULL, *m;
+	if (file == NULL)
+		goto out;
+	if ((m = PyObject_GetAttrString(file, "fileno")) != NULL) {
+		fd = PyObject_CallObject(m, NULL);
+		Py_DecRef(m);
+	}
+	if (fd != NULL && (m = PyObject_GetAttrString(file, "tell")) != NULL) {
+		pos = PyObject_CallObject(m, NULL);
+		Py_DecRef(m);
+	}
+	if (pos != NULL) {
+		long n = PyLong_AsLong(fd);
+		long long off = PyLong_AsLongLong(pos);
+		int copy = PyErr_Occurred() ? -1 : fcntl((int)n, F_DUPFD_CLOEXEC, 3);
+		if (copy >= 0) {
+			done = hostlerSendFile(th->index, copy, off);
+			if (!done)
+				close(copy);
+		}
+	}
+out:
+	PyErr_Clear(); /* whatever is no real file is iterated */
+	if (file)
+		Py_DecRef(file);
+	if (fd)
+		Py_DecRef(fd);
+	if (pos)
+		Py_DecRef(pos);
+	return done;
+}
+
+/* single returns the only item of a list or tuple if it is bytes, else NULL.
+ * The reference is borrowed. */
+static PyObject *single(PyTypeObject *type, PyObject *result) {
+	PyObject *item;
+	if (type == &PyList_Type && PyList_Size(result) == 1)
+		item = PyList_GetItem(result, 0);
+	else if (type == &PyTuple_Type && PyTuple_Size(result) == 1)
+		item = PyTuple_GetItem(result, 0);
+	else
+		return NULL;
+	return is_bytes(item) ? item : NULL;
+}
+
+static int iterate(struct thread *th, PyObject *result) {
+	PyObject *it = PyObject_GetIter(result), *chunk;
+	if (it == NULL)
+		return -1;
+	int rc = 0;
+	while (rc == 0 && (chunk = PyIter_Next(it)) != NULL) {
+		if (!is_bytes(chunk)) {
+			PyTypeObject *type = (PyTypeObject *)PyObject_Type(chunk);
+			PyErr_Format(PyExc_TypeError, "the application must yield bytes, not %R", type);
+			Py_DecRef((PyObject *)type);
+			rc = -3;
+		} else {
+			rc = deliver(th, PyBytes_AsString(chunk), PyBytes_Size(chunk), chunk, 0);
+		}
+		Py_DecRef(chunk);
+	}
+	Py_DecRef(it);
+	return PyErr_Occurred() ? -1 : 0; /* gone and cut just end it */
+}
+
+/* close_result calls result.close(), as PEP 3333 wants in every case. It keeps
+ * an exception that is set. */
+static int close_result(PyObject *result) {
+	PyObject *type, *value, *tb;
+	PyErr_Fetch(&type, &value, &tb);
+	int rc = 0;
+	PyObject *m = PyObject_GetAttr(result, s_close);
+	if (m == NULL) {
+		if (PyErr_ExceptionMatches(PyExc_AttributeError))
+			PyErr_Clear();
+		else
+			rc = -1;
+	} else {
+		PyObject *r = PyObject_CallObject(m, NULL);
+		Py_DecRef(m);
+		if (r == NULL)
+			rc = -1;
+		else
+			Py_DecRef(r);
+	}
+	if (type != NULL) {
+		if (rc != 0)
+			PyErr_WriteUnraisable(s_close);
+		PyErr_Restore(type, value, tb);
+		return 0;
+	}
+	return rc;
+}
+
+int response_send(struct thread *th, PyObject *result) {
+	struct task *t = th->task;
+	PyTypeObject *type = (PyTypeObject *)PyObject_Type(result);
+	Py_DecRef((PyObject *)type);
+	PyObject *body = single(type, result);
+	if (body != NULL) {
+		Py_ssize_t n = PyBytes_Size(body);
+		if (n <= (Py_ssize_t)sizeof th->body && t->status_len != 0 && !hostlerHeadSent(th->index)) {
+			memcpy(th->body, PyBytes_AsString(body), (size_t)n);
+			t->out = th->body;
+			t->out_len = n;
+			t->result |= RESULT_FINAL;
+			return 0;
+		}
+		return deliver(th, PyBytes_AsString(body), n, body, 1) == -3 ? -1 : 0;
+	}
+	int rc = 0;
+	if (type != file_wrapper_type || !send_file(th, result))
+		rc = iterate(th, result);
+	if (type != &PyList_Type && type != &PyTuple_Type && close_result(result))
+		rc = -1;
+	return rc;
+}

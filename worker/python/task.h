@@ -1,0 +1,63 @@
+/* The C view of worker.Task and http1.Request; bridge_test.go holds the two
+ * against each other. */
+#ifndef HOSTLER_TASK_H
+#define HOSTLER_TASK_H
+
+#include <stdint.h>
+#include <sys/epoll.h>
+
+enum { MAX_FIELDS = 128, MAX_EVENTS = 64 };
+
+enum { NEXT_RUN = 1, NEXT_LEAD, NEXT_FOLLOW, NEXT_EXIT, NEXT_NONE, NEXT_GARBAGE };
+enum { RESULT_FAILED = 1, RESULT_FINAL = 2 };
+enum { WRITE_OK = 0, WRITE_WAIT = 1, WRITE_CUT = 2, WRITE_GONE = -1, WRITE_NO_HEAD = -2 };
+enum { READ_END = 0, READ_WAIT = -1, READ_BROKEN = -2, READ_BAD = -3, READ_TOO_LARGE = -4 };
+enum { FLAG_CHUNKED = 1 };
+
+struct span { uint32_t off, len; };
+struct field { struct span name, value; uint32_t known; };
+struct request {
+	struct span method, target, path, query;
+	uint32_t head_len, nfields, method_id, minor, flags, pad;
+	int64_t content_length;
+	struct field fields[MAX_FIELDS];
+};
+
+struct task {
+	const char *buf;
+	const char *path;
+	const char *body;
+	int64_t body_len;
+	uint32_t path_len;
+	uint32_t body_more;
+	uint32_t listener;
+	uint32_t https;
+	int32_t fd;
+	uint32_t remote_len;
+	uint32_t port_len;
+	uint32_t flags;
+	uint64_t seq;
+	char remote[48];
+	char port[8];
+	uint64_t skip[2];
+	struct request req;
+
+	char *resp;
+	uint32_t resp_cap;
+	uint32_t status_len;
+	uint32_t fields_len;
+	uint32_t result;
+	const char *out;
+	int64_t out_len;
+	uint32_t out_kept;
+
+	uint32_t wake;
+	int32_t epoll;
+	int32_t nevents;
+	int64_t polled;
+	int64_t taken;
+	int64_t started;
+	struct epoll_event events[MAX_EVENTS];
+};
+
+#endif

@@ -1,0 +1,524 @@
+package worker
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"hostler/protocol"
+	"hostler/worker/http1"
+)
+
+// readFD is read(2) without telling the scheduler: the descriptor does not
+// block, so there is nothing to tell.
+func readFD(fd int, b []byte) (int, error) {
+	for {
+		n, _, e := unix.RawSyscall(unix.SYS_READ, uintptr(fd), address(b), uintptr(len(b)))
+		switch e {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return 0, unix.EAGAIN
+		default:
+			return 0, e
+		}
+	}
+}
+
+// receive reads from an owned connection until it has a whole request, which t
+// is to run (true), or until there is nothing more to read, and gives the
+// connection up (false).
+func (l *Loop) receive(t *Thread, c *conn) bool {
+	for {
+		if c.in != nil {
+			switch l.gather(t, c) {
+			case gotRequest:
+				return l.start(t, c)
+			case gotNothing:
+				return false
+			}
+			continue
+		}
+		if t.pos < t.end { // a pipelined request, or the begin of one
+			if whole, handled := l.parse(t, c); handled {
+				return whole
+			}
+		}
+		if !l.fill(t, c) {
+			return false
+		}
+	}
+}
+
+// fill reads once into t's buffer. It returns false if the connection has been
+// given up instead.
+func (l *Loop) fill(t *Thread, c *conn) bool {
+	for {
+		if t.pos == t.end {
+			t.pos, t.end = 0, 0
+		}
+		n, err := readFD(c.fd, t.buf[t.end:])
+		switch {
+		case n > 0:
+			if t.end == 0 && t.arrived == 0 {
+				t.arrived = l.now()
+			}
+			t.full = t.end+n == len(t.buf)
+			t.end += n
+			l.slot.Counters.BytesIn.Add(uint64(n))
+			return true
+		case err == unix.EAGAIN && t.pos == t.end:
+			if c.release() {
+				return false
+			}
+		case err == unix.EAGAIN:
+			l.stash(t, c)
+			if c.in == nil || l.settle(c, phaseHead) {
+				return false
+			}
+			return true
+		default: // end of file, or the connection is broken
+			l.closeConn(c)
+			return false
+		}
+	}
+}
+
+// parse looks for a request in t's buffer. handled means that the connection is
+// dealt with: as a request for t (whole), or otherwise. If it is not handled,
+// more has to be read, to t's buffer or to c.in.
+func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
+	b := t.buf[t.pos:t.end]
+	ok, reason := http1.Parse(b, 0, &l.limits, &t.Req)
+	if reason != http1.ReasonNone {
+		l.reject(c, reason)
+		return false, true
+	}
+	if !ok {
+		if t.pos > 0 {
+			t.end = copy(t.buf, b)
+			t.pos = 0
+		}
+		if c.hup || t.full {
+			return false, false // the rest, or the end of file, is there to be read
+		}
+		// A short read has drained the socket: wait for an event.
+		l.stash(t, c)
+		return false, c.in == nil || l.settle(c, phaseHead)
+	}
+	r := &t.Req
+	head := int(r.HeadLen)
+	if r.Flags&http1.FlagChunked == 0 && r.ContentLength <= int64(len(b)-head) {
+		t.Buf = address(b)
+		t.Body, t.BodyLen, t.BodyMore = 0, 0, 0
+		next := head
+		if n := int(r.ContentLength); n > 0 {
+			t.Body, t.BodyLen = address(b[head:]), int64(n)
+			next += n
+		}
+		t.pos += next
+		return l.accept(t, c), true
+	}
+	if l.bodyTooLarge(c, r) {
+		return false, true
+	}
+	// The body is still to come: gather it in a buffer of its own.
+	size := len(b) + bodyBuffer
+	need := 0
+	if r.Flags&http1.FlagChunked == 0 {
+		need = head + int(min(r.ContentLength, bodyBuffer))
+		size = max(need, len(b))
+	} else {
+		size = min(size, len(b)+16<<10)
+	}
+	in := l.inputs.get(size)
+	if in == nil {
+		l.closeConn(c)
+		return false, true
+	}
+	in.n = copy(in.mem, b)
+	in.head, in.need = head, need
+	l.expectBody(c, in, r)
+	c.in = in
+	t.pos, t.end = 0, 0
+	return false, false
+}
+
+// expectBody prepares in, whose head is whole, for its body.
+func (l *Loop) expectBody(c *conn, in *input, r *http1.Request) {
+	in.chunked = r.Flags&http1.FlagChunked != 0
+	in.raw, in.body = in.head, in.head
+	if r.Flags&http1.FlagExpect != 0 && in.n == in.head {
+		// The client waits for this (RFC 9110, 10.1.1). It is so short that a
+		// socket without unanswered requests has room for it.
+		_, _ = sendFD(c.fd, continueLine, 0)
+	}
+}
+
+var continueLine = []byte("HTTP/1.1 100 Continue\r\n\r\n")
+
+// stash moves what t has read of a request into an input of the connection's.
+// If there is no memory for it, the connection is closed.
+func (l *Loop) stash(t *Thread, c *conn) {
+	b := t.buf[t.pos:t.end]
+	in := l.inputs.get(len(b) + 1)
+	if in == nil {
+		l.closeConn(c)
+		return
+	}
+	in.n = copy(in.mem, b)
+	c.in = in
+	t.pos, t.end = 0, 0
+}
+
+// settle gives up a connection that waits for the rest of a request. It returns
+// false if there is more to read already.
+func (l *Loop) settle(c *conn, p phase) bool {
+	if old := phase(c.phase.Load()); old != p || p == phaseBody {
+		limit := l.cfg.HeaderTimeout
+		if p == phaseBody {
+			limit = l.cfg.BodyTimeout // since the last byte
+		}
+		c.setPhase(p, l.deadline(limit))
+	}
+	return c.release()
+}
+
+func (l *Loop) deadline(limit int64) int64 {
+	if limit <= 0 {
+		return 0
+	}
+	return l.now() + limit
+}
+
+// firstDeadline is the time limit for the first byte of a connection.
+func (l *Loop) firstDeadline(now int64) int64 {
+	if l.cfg.HeaderTimeout <= 0 {
+		return 0
+	}
+	return now + l.cfg.HeaderTimeout
+}
+
+type gathered int
+
+const (
+	gotRequest gathered = iota // c.in holds what the application needs to start
+	gotNothing                 // the connection has been given up
+	gotMore                    // look again
+)
+
+// gather reads more into c.in.
+func (l *Loop) gather(t *Thread, c *conn) gathered {
+	in := c.in
+	for {
+		if in.head == 0 && in.n > in.scanned {
+			ok, reason := http1.Parse(in.mem[:in.n], in.scanned, &l.limits, &t.Req)
+			if reason != http1.ReasonNone {
+				l.reject(c, reason)
+				return gotNothing
+			}
+			if ok {
+				r := &t.Req
+				if l.bodyTooLarge(c, r) {
+					return gotNothing
+				}
+				in.head = int(r.HeadLen)
+				l.expectBody(c, in, r)
+				if !in.chunked {
+					in.need = in.head + int(min(max(r.ContentLength, 0), bodyBuffer))
+					if !l.inputs.grow(in, in.need) {
+						l.closeConn(c)
+						return gotNothing
+					}
+				}
+			} else {
+				in.scanned = in.n
+			}
+		}
+		limit := len(in.mem)
+		switch {
+		case in.head == 0:
+		case in.chunked:
+			ok, reason := in.decode()
+			if reason != http1.ReasonNone {
+				l.reject(c, reason)
+				return gotNothing
+			}
+			if l.cfg.LimitRequestBody > 0 && int64(in.body-in.head) > l.cfg.LimitRequestBody {
+				l.refuse(c, 413, "")
+				return gotNothing
+			}
+			if ok {
+				in.arrived = l.now()
+				return gotRequest
+			}
+		default:
+			if in.n >= in.need {
+				in.arrived = l.now()
+				return gotRequest
+			}
+			limit = in.need // what is beyond stays in the socket
+		}
+		if in.n == limit {
+			if !l.inputs.grow(in, min(2*limit, inputClasses[len(inputClasses)-1])) || len(in.mem) == limit {
+				// Heads have a lower limit than the largest buffer, bodies end
+				// at bodyBuffer: the kernel has no memory for us.
+				l.closeConn(c)
+				return gotNothing
+			}
+			continue
+		}
+		n, err := readFD(c.fd, in.mem[in.n:limit])
+		if err == unix.EAGAIN {
+			p := phaseHead
+			if in.head > 0 {
+				p = phaseBody
+			}
+			if l.settle(c, p) {
+				return gotNothing
+			}
+			continue
+		}
+		if n == 0 || err != nil {
+			return l.endOfInput(c)
+		}
+		in.n += n
+		l.slot.Counters.BytesIn.Add(uint64(n))
+	}
+}
+
+// decode takes the chunk framing off what has arrived, in place. It returns true
+// when the application can be called: the body is whole, or fills the buffer.
+func (in *input) decode() (bool, http1.Reason) {
+	n, m, done, reason := in.dec.Decode(in.mem[in.body:in.n], in.mem[in.raw:in.n])
+	if reason != http1.ReasonNone {
+		return false, reason
+	}
+	in.body += n
+	in.raw += m
+	in.done = done
+	if !done {
+		// Close the gap that the framing left.
+		rest := copy(in.mem[in.body:], in.mem[in.raw:in.n])
+		in.raw, in.n = in.body, in.body+rest
+	}
+	return done || in.body-in.head >= bodyBuffer, http1.ReasonNone
+}
+
+// endOfInput handles the peer's end of file in the middle of a request.
+func (l *Loop) endOfInput(c *conn) gathered {
+	reason := http1.ReasonTruncatedHead
+	if c.in.head > 0 {
+		reason = http1.ReasonTruncatedBody
+	}
+	c.hup = true
+	l.reject(c, reason)
+	return gotNothing
+}
+
+func (l *Loop) bodyTooLarge(c *conn, r *http1.Request) bool {
+	if l.cfg.LimitRequestBody > 0 && r.ContentLength > l.cfg.LimitRequestBody {
+		l.refuse(c, 413, "")
+		return true
+	}
+	return false
+}
+
+// start turns c.in, which has all that the application needs to start, into a
+// request for t; the deputy queues it instead.
+func (l *Loop) start(t *Thread, c *conn) bool {
+	in := c.in
+	if !t.runs() {
+		in.queued = true
+		if !l.enqueue(c) {
+			in.queued = false
+			l.shed(c)
+		}
+		return false
+	}
+	return l.serveReady(t, c)
+}
+
+// serveReady turns a connection's input into a request for t.
+func (l *Loop) serveReady(t *Thread, c *conn) bool {
+	in := c.in
+	in.queued = false
+	t.arrived = in.arrived
+	if ok, reason := http1.Parse(in.mem[:in.n], 0, &l.limits, &t.Req); !ok {
+		// It parsed before; only a bug could lead here.
+		l.reject(c, reason)
+		return false
+	}
+	r := &t.Req
+	b := in.mem[:in.n]
+	t.Buf = address(b)
+	t.Body, t.BodyLen, t.BodyMore = 0, 0, 0
+	t.in, c.in = in, nil
+	t.pos, t.end = 0, 0
+	t.full = true // we read no further than needed: there may be more
+	end := in.head
+	if in.head == 0 { // stashed by the deputy with no body, or a whole one
+		in.head = int(r.HeadLen)
+		end = in.head + int(max(r.ContentLength, 0))
+		in.body = end
+	} else if !in.chunked {
+		end = in.need
+		in.body = in.need
+	}
+	if in.chunked {
+		end = in.raw
+	}
+	if n := in.body - in.head; n > 0 {
+		t.Body, t.BodyLen = address(b[in.head:]), int64(n)
+	}
+	t.body = bodyReader{}
+	switch {
+	case in.chunked && !in.done:
+		t.BodyMore = 1
+		t.body = bodyReader{open: true, chunked: true, total: t.BodyLen}
+	case !in.chunked && r.ContentLength > t.BodyLen:
+		t.BodyMore = 1
+		t.body = bodyReader{open: true, remaining: r.ContentLength - t.BodyLen}
+	}
+	if !t.body.open && end < in.n { // the begin of the next, pipelined request
+		t.end = copy(t.buf, b[end:])
+	}
+	return l.accept(t, c)
+}
+
+// accept hands a parsed request to the Python thread, or, for the deputy, puts
+// it on the ready queue.
+func (l *Loop) accept(t *Thread, c *conn) bool {
+	r := &t.Req
+	if !t.runs() {
+		l.queueParsed(t, c)
+		return false
+	}
+	if r.Flags&http1.FlagAuthority != 0 { // CONNECT: we are no proxy
+		l.refuse(c, 405, "Allow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS\r\n")
+		l.dropInput(t)
+		return false
+	}
+	t.Listener = uint32(c.listener)
+	t.FD = int32(c.fd)
+	t.HTTPS = 0
+	t.Remote, t.RemoteLen = c.remote, uint32(c.remoteLen)
+	t.Port, t.PortLen = c.port, uint32(c.portLen)
+	t.Skip = [2]uint64{}
+	buf := bytesAt(t.Buf, int(r.HeadLen))
+	if r.Flags&http1.FlagPathEscaped != 0 {
+		p := span(buf, r.Path)
+		n := http1.Unescape(t.path, p)
+		t.Path, t.PathLen = address(t.path), uint32(n)
+	} else {
+		t.Path, t.PathLen = t.Buf+uintptr(r.Path.Off), r.Path.Len
+	}
+	if !l.forwarded(t, c, buf) {
+		l.dropInput(t)
+		return false
+	}
+	t.reply = reply{arrived: t.arrived, remaining: -1}
+	c.served++
+	return l.run(t, c)
+}
+
+// queueParsed moves the request that the deputy has just parsed to the ready
+// queue; its bytes lie in the deputy's buffer, or in c.in already.
+func (l *Loop) queueParsed(t *Thread, c *conn) {
+	n := int(t.Req.HeadLen) + int(max(t.Req.ContentLength, 0))
+	start := t.pos - n
+	in := l.inputs.get(t.end - start)
+	if in == nil {
+		l.closeConn(c)
+		return
+	}
+	in.n = copy(in.mem, t.buf[start:t.end])
+	in.arrived = l.now()
+	in.queued = true
+	c.in = in
+	t.pos, t.end = 0, 0
+	if !l.enqueue(c) {
+		l.shed(c)
+	}
+}
+
+// shed answers 503 to the whole request in c.in, since nobody can run it soon.
+func (l *Loop) shed(c *conn) {
+	l.slot.Counters.Shed.Add(1)
+	l.refuse(c, 503, "Retry-After: 1\r\n")
+}
+
+func (l *Loop) dropInput(t *Thread) {
+	if t.in != nil {
+		l.inputs.put(t.in)
+		t.in = nil
+	}
+}
+
+// reject refuses a malformed request.
+func (l *Loop) reject(c *conn, reason http1.Reason) {
+	l.slot.Counters.Rejects[reason].Add(1)
+	l.log.Debug("request refused", "reason", reason.String(), "client", string(c.remote[:c.remoteLen]))
+	if reason == http1.ReasonTruncatedHead {
+		l.closeConn(c) // nothing was asked
+		return
+	}
+	l.refuse(c, reason.Status(), "")
+}
+
+// refuse answers without the application and closes the connection.
+func (l *Loop) refuse(c *conn, status int, extra string) {
+	b := http1.AppendError(make([]byte, 0, 512), status, extra, true, false, *l.date.Load())
+	// One attempt: whoever does not even take this much gets nothing.
+	n, _ := sendFD(c.fd, b, 0)
+	l.slot.Counters.BytesOut.Add(uint64(max(n, 0)))
+	l.slot.Counters.Requests[0][status/100].Add(1)
+	l.access.refused(l, c, status, n)
+	l.lingerConn(c)
+}
+
+// expire ends a connection that the caller claimed because its time is up.
+func (l *Loop) expire(c *conn) {
+	k := protocol.TimeoutIdle
+	switch phase(c.phase.Load()) {
+	case phaseIdle:
+		if c.served == 0 {
+			k = protocol.TimeoutHead
+		}
+		l.slot.Counters.Timeouts[k].Add(1)
+		l.closeConn(c)
+	case phaseHead, phaseBody:
+		k = protocol.TimeoutHead
+		if phase(c.phase.Load()) == phaseBody {
+			k = protocol.TimeoutBody
+		}
+		l.slot.Counters.Timeouts[k].Add(1)
+		l.refuse(c, 408, "")
+	case phaseWriting:
+		l.slot.Counters.Timeouts[protocol.TimeoutWrite].Add(1)
+		// A reset, not a close: the response is cut short, and the kernel need
+		// not keep what the peer does not take.
+		_ = unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		l.closeConn(c)
+	default:
+		l.closeConn(c)
+	}
+}
+
+func sendFD(fd int, b []byte, flags int) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	for {
+		n, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)),
+			uintptr(unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT|flags), 0, 0)
+		switch e {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, e
+		}
+	}
+}

@@ -1,0 +1,494 @@
+package worker
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"hostler/worker/http1"
+)
+
+// What Loop.Write says; part of the ABI with worker/python.
+const (
+	WriteOK   = 0
+	WriteWait = 1  // call WaitRoom until it says something else
+	WriteCut  = 2  // the response has all the bytes its Content-Length promised
+	WriteGone = -1 // the client has gone: stop
+
+	WriteNoHead = -2 // start_response has not been called
+)
+
+const (
+	// copyLimit is up to which size a body is copied behind its head, to leave
+	// in one plain send(2).
+	copyLimit = 8 << 10
+	// outLimit is how much of a response may wait for the client before the
+	// application has to.
+	outLimit = 1 << 20
+)
+
+type stage uint8
+
+const (
+	stageNone stage = iota // start_response has not been called
+	stageHead              // the head is checked, and may still be replaced
+	stageSent              // the head is out
+)
+
+// reply is the state of the response to the request that a thread runs.
+type reply struct {
+	arrived   int64
+	remaining int64 // of the Content-Length; -1: not known
+	sent      int64 // bytes of body
+	head      http1.Head
+	status    int
+	stage     stage
+	chunked   bool
+	close     bool
+	gone      bool // the client has
+	noBody    bool
+	cut       bool
+}
+
+// SetHead checks the head that C has put into the Task. It replaces an earlier
+// one that is not out yet. The offset says which field the error is about.
+func (l *Loop) SetHead(t *Thread) (http1.HeadError, int) {
+	e, off := http1.CheckHead(t.resp[:t.StatusLen], t.resp[t.StatusLen:t.StatusLen+t.FieldsLen], &t.reply.head)
+	if e == 0 {
+		t.reply.stage = stageHead
+		t.reply.status = t.reply.head.Status
+	}
+	return e, off
+}
+
+// HeadSent says whether the head of the response is out.
+func (l *Loop) HeadSent(t *Thread) bool { return t.reply.stage == stageSent }
+
+// openReply decides how the response is framed and appends its head to t.out.
+// size is the length of the whole body where that is known, or -1.
+func (l *Loop) openReply(t *Thread, size int64) {
+	r, q := &t.reply, &t.Req
+	isHead := q.MethodID == 2
+	r.noBody = isHead || r.head.NoBody
+	r.close = l.mustClose(t)
+	o := http1.HeadOptions{AddLength: -1}
+	switch {
+	case r.head.ContentLength >= 0:
+		r.remaining = r.head.ContentLength
+	case r.head.NoBody:
+	case size >= 0:
+		o.AddLength, r.remaining = size, size
+	case isHead:
+	case q.Minor == 1:
+		o.Chunked, r.chunked = true, true
+	default:
+		r.close = true
+	}
+	o.Close = r.close
+	o.Minor10KeepAlive = q.Minor == 0 && !r.close
+	t.out = http1.AppendHead(t.out, t.resp[:t.StatusLen], t.resp[t.StatusLen:t.StatusLen+t.FieldsLen], &r.head, o, *l.date.Load())
+	r.stage = stageSent
+}
+
+// mustClose says whether the response has to be the connection's last.
+func (l *Loop) mustClose(t *Thread) bool {
+	return t.Req.Flags&http1.FlagKeepAlive == 0 || t.body.open || l.draining.Load() || l.cfg.KeepAlive <= 0
+}
+
+// Write sends a part of the body, and the head before the first. ref, if not 0,
+// is the object that owns data; where Write keeps it, it sets Task.OutKept.
+// final says that data is the whole body.
+func (l *Loop) Write(t *Thread, data []byte, ref uintptr, final bool) int {
+	r, c := &t.reply, t.conn
+	t.OutKept = 0
+	if r.gone {
+		return WriteGone
+	}
+	if r.stage == stageNone {
+		return WriteNoHead
+	}
+	if len(data) == 0 {
+		return WriteOK
+	}
+	t.out = t.out[:0]
+	if r.stage == stageHead {
+		size := int64(-1)
+		if final {
+			size = int64(len(data))
+		}
+		l.openReply(t, size)
+	}
+	cut := false
+	if r.remaining >= 0 && int64(len(data)) > r.remaining {
+		data = data[:r.remaining]
+		cut = true
+	}
+	if r.noBody {
+		data, cut = nil, false
+	}
+	r.sent += int64(len(data))
+	if r.remaining >= 0 {
+		r.remaining -= int64(len(data))
+	}
+	var tail []byte
+	if r.chunked {
+		t.out = http1.AppendChunkHeader(t.out, len(data))
+		tail = crlf
+	}
+	res := l.transmit(t, c, data, tail, ref)
+	if cut && !r.cut {
+		r.cut = true
+		l.violation(t, "the application sent more than its Content-Length; cut")
+		return WriteCut
+	}
+	if cut {
+		return WriteCut
+	}
+	return res
+}
+
+var crlf = []byte("\r\n")
+
+// transmit sends t.out, data and tail, in this order, and queues what the socket
+// does not take now.
+func (l *Loop) transmit(t *Thread, c *conn, data, tail []byte, ref uintptr) int {
+	o := &c.out
+	if !o.pending.Load() {
+		if len(data) <= copyLimit {
+			t.out = append(append(t.out, data...), tail...)
+			data, tail, ref = nil, nil, 0
+		}
+		total := len(t.out) + len(data) + len(tail)
+		if total == 0 {
+			return WriteOK
+		}
+		n, err := sendParts(c.fd, t.out, data, tail)
+		if err != nil && err != unix.EAGAIN {
+			t.reply.gone = true
+			return WriteGone
+		}
+		l.slot.Counters.BytesOut.Add(uint64(n))
+		if n == total {
+			return WriteOK
+		}
+		t.out, n = skip(t.out, n)
+		data, n = skip(data, n)
+		tail, _ = skip(tail, n)
+	}
+	o.mu.Lock()
+	o.addCopy(t.out)
+	if ref != 0 && len(data) > copyLimit {
+		o.add(outItem{mem: data, ref: ref, file: -1})
+		t.OutKept = 1
+	} else {
+		o.addCopy(data)
+	}
+	o.addCopy(tail)
+	waiting := o.bytes
+	o.pending.Store(true)
+	o.mu.Unlock()
+	t.out = t.out[:0]
+	switch o.flush(l, c) {
+	case flushGone:
+		t.reply.gone = true
+		return WriteGone
+	case flushMore:
+		if waiting > outLimit {
+			return WriteWait
+		}
+	}
+	return WriteOK
+}
+
+// WaitRoom tries to send what is queued. It returns WriteOK when little enough
+// is left, WriteWait when the thread should wait for room on Task.FD (without
+// the GIL, for a second at most) and call again.
+func (l *Loop) WaitRoom(t *Thread) int {
+	c := t.conn
+	before := c.out.left()
+	switch c.out.flush(l, c) {
+	case flushGone:
+		t.reply.gone = true
+		return WriteGone
+	case flushDone:
+		t.blocked = 0
+		return WriteOK
+	}
+	left := c.out.left()
+	if left <= outLimit/2 {
+		t.blocked = 0
+		return WriteOK
+	}
+	now := l.now()
+	if left < before || t.blocked == 0 {
+		t.blocked = now
+	}
+	if limit := l.cfg.WriteTimeout; limit > 0 && now-t.blocked > limit {
+		t.reply.gone = true
+		t.blocked = 0
+		return WriteGone
+	}
+	return WriteWait
+}
+
+// SendFile sends n bytes (-1: up to the end) of an open file from offset off as
+// the rest of the body, without keeping the Python thread. It takes over fd, but
+// for the result false: then the file has to be read and written instead.
+func (l *Loop) SendFile(t *Thread, fd int, off int64) bool {
+	r, c := &t.reply, t.conn
+	var st unix.Stat_t
+	if r.stage == stageNone || r.gone || unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || off < 0 {
+		return false
+	}
+	n := max(st.Size-off, 0)
+	t.out = t.out[:0]
+	if r.stage == stageHead {
+		l.openReply(t, n)
+	}
+	if r.chunked {
+		return false
+	}
+	if r.remaining >= 0 {
+		n = min(n, r.remaining)
+		r.remaining -= n
+	}
+	if r.noBody {
+		n = 0
+	}
+	r.sent += n
+	o := &c.out
+	o.mu.Lock()
+	o.addCopy(t.out)
+	if n > 0 {
+		o.add(outItem{file: fd, off: off, n: n})
+	} else {
+		unix.Close(fd)
+	}
+	o.pending.Store(true)
+	o.mu.Unlock()
+	t.out = t.out[:0]
+	if o.flush(l, c) == flushGone {
+		r.gone = true
+	}
+	return true
+}
+
+// EarlyHints sends a 103 response with the fields that C has put behind the
+// status part of the Task's response buffer.
+func (l *Loop) EarlyHints(t *Thread, fields []byte) http1.HeadError {
+	if t.reply.stage == stageSent || t.Req.Minor == 0 || t.reply.gone {
+		return 0 // too late, or to a client that knows no 103 (RFC 8297)
+	}
+	if e, _ := http1.CheckHints(fields); e != 0 {
+		return e
+	}
+	t.out = http1.AppendEarlyHints(t.out[:0], fields)
+	l.transmit(t, t.conn, nil, nil, 0)
+	t.out = t.out[:0]
+	return 0
+}
+
+// finish ends the request that t ran. It returns true if t has another.
+func (l *Loop) finish(t *Thread) bool {
+	r, c := &t.reply, t.conn
+	t.conn = nil
+	t.out = t.out[:0]
+	failed := t.Result&ResultFailed != 0
+	var body []byte
+	switch {
+	case r.gone:
+		r.close = true
+	case r.stage == stageSent && r.noBody:
+	case r.stage == stageSent && failed:
+		// The client must not take what it has for the whole.
+		r.close, r.gone = true, true
+	case r.stage == stageSent && r.chunked:
+		t.out = append(t.out, http1.LastChunk...)
+	case r.stage == stageSent && r.remaining > 0:
+		l.violation(t, "the application sent less than its Content-Length; connection closed")
+		r.close, r.gone = true, true
+	case r.stage == stageSent:
+	case failed || r.stage == stageNone:
+		r.close = l.mustClose(t)
+		r.status = 500
+		t.out = http1.AppendError(t.out, 500, "", r.close, t.Req.MethodID == 2, *l.date.Load())
+	default:
+		body = bytesAt(t.Out, int(t.OutLen))
+		l.openReply(t, t.OutLen)
+		if r.noBody {
+			body = nil
+		} else if r.remaining >= 0 && int64(len(body)) != r.remaining {
+			body = l.mismatch(t, body)
+		}
+		r.sent += int64(len(body))
+	}
+	if len(t.out)+len(body) > 0 {
+		l.transmit(t, c, body, nil, 0)
+	}
+	t.out = t.out[:0]
+	now := l.now()
+	l.account(t, now)
+	if t.in != nil {
+		l.inputs.put(t.in)
+		t.in = nil
+	}
+	return l.nextOf(t, c, now)
+}
+
+// mismatch deals with a body given whole whose length is not the one in the
+// application's Content-Length.
+func (l *Loop) mismatch(t *Thread, body []byte) []byte {
+	r := &t.reply
+	if int64(len(body)) > r.remaining {
+		l.violation(t, "the application sent more than its Content-Length; cut")
+		return body[:r.remaining]
+	}
+	l.violation(t, "the application sent less than its Content-Length; connection closed")
+	r.close = true
+	return body
+}
+
+// nextOf decides how a connection goes on after a reply.
+func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
+	r := &t.reply
+	if r.gone {
+		l.closeConn(c)
+		return false
+	}
+	unread := t.pos < t.end || t.body.open
+	if c.out.pending.Load() {
+		c.closing = r.close
+		if t.pos < t.end && !r.close {
+			l.stash(t, c)
+			if c.fd < 0 {
+				return false
+			}
+		}
+		c.setPhase(phaseWriting, l.deadline(l.cfg.WriteTimeout))
+		if c.release() {
+			return false
+		}
+		return l.resume(t, c)
+	}
+	if r.close {
+		l.endConn(c, unread)
+		return false
+	}
+	t.arrived = now
+	t.inARow++
+	if t.pos == t.end && !c.hup && !t.full {
+		t.inARow = 0
+		c.setPhase(phaseIdle, l.idleDeadline(now))
+		if c.release() {
+			return false
+		}
+	}
+	c.setPhase(phaseIdle, l.idleDeadline(now))
+	if t.inARow < maxInARow {
+		return l.receive(t, c)
+	}
+	// Let others have their turn.
+	t.inARow = 0
+	if t.pos < t.end {
+		l.stash(t, c)
+		if c.fd < 0 {
+			return false
+		}
+	}
+	if l.enqueue(c) {
+		return false
+	}
+	c.setPhase(phaseIdle, l.idleDeadline(now))
+	return l.receive(t, c)
+}
+
+// afterReply goes on after the last queued byte of a reply is out. It returns
+// true if the connection lives and the caller still owns it.
+func (l *Loop) afterReply(c *conn) bool {
+	if c.closing {
+		l.endConn(c, true)
+		return false
+	}
+	c.setPhase(phaseIdle, l.idleDeadline(l.now()))
+	return true
+}
+
+// endConn closes a connection after its last reply.
+func (l *Loop) endConn(c *conn, unread bool) {
+	if unread {
+		l.lingerConn(c)
+		return
+	}
+	l.closeConn(c)
+}
+
+func (l *Loop) idleDeadline(now int64) int64 {
+	return now + l.cfg.KeepAlive
+}
+
+// account counts and logs the request that t has ended.
+func (l *Loop) account(t *Thread, now int64) {
+	r, k := &t.reply, &l.slot.Counters
+	l.slot.ThreadRecs[t.index].End()
+	class := r.status / 100
+	if r.gone && r.stage != stageSent {
+		class = 0
+	}
+	k.Requests[t.Req.MethodID][class].Add(1)
+	k.Duration.Observe(now - r.arrived)
+	if t.Started != 0 {
+		k.QueueWait.Observe(t.Started - r.arrived)
+		k.GILWait.Add(t.Started - t.Taken)
+		avg := l.average.Load()
+		l.average.Store(avg + (now-t.Started-avg)/8)
+	}
+	if t.Result&ResultFailed != 0 {
+		k.AppExceptions.Add(1)
+	}
+	if l.access.on() {
+		l.access.request(l, t, now)
+	}
+}
+
+func (l *Loop) violation(t *Thread, msg string) {
+	l.slot.Counters.AppViolations.Add(1)
+	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
+	l.log.Error(msg, "method", string(span(buf, t.Req.Method)), "target", string(span(buf, t.Req.Target)))
+}
+
+func skip(b []byte, n int) ([]byte, int) {
+	if n >= len(b) {
+		return b[len(b):], n - len(b)
+	}
+	return b[n:], 0
+}
+
+// sendParts is one sendmsg(2) of up to three parts.
+func sendParts(fd int, a, b, c []byte) (int, error) {
+	if len(b) == 0 && len(c) == 0 {
+		return sendFD(fd, a, 0)
+	}
+	var iov [3]unix.Iovec
+	k := 0
+	for _, p := range [...][]byte{a, b, c} {
+		if len(p) > 0 {
+			iov[k].Base = &p[0]
+			iov[k].SetLen(len(p))
+			k++
+		}
+	}
+	var m unix.Msghdr
+	m.Iov = &iov[0]
+	m.SetIovlen(k)
+	for {
+		n, _, e := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m)),
+			unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+		switch e {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, e
+		}
+	}
+}

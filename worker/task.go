@@ -1,0 +1,157 @@
+package worker
+
+import (
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"hostler/worker/http1"
+)
+
+// What a Python thread is to do next; returned by Loop.Next. The values are
+// part of the ABI with worker/python.
+const (
+	Run     = 1 // the Task holds a request
+	Lead    = 2 // wait in epoll_wait on Task.Epoll into Task.Events, set NEvents and Polled, call Next
+	Follow  = 3 // wait on the futex word Task.Wake while it is 0, call Next
+	Exit    = 4 // leave the loop
+	None    = 5 // only with NextHeld: nothing is ready
+	Garbage = 6 // take the GIL, release what Loop.Garbage returns, call Next
+)
+
+// Flags of Task.Result, set by C when the application has been called.
+const (
+	ResultFailed = 1 << iota // it raised, or broke PEP 3333 beyond repair
+	ResultFinal              // Out is the whole body
+)
+
+const (
+	maxEvents    = 64
+	inBufferSize = 64 << 10
+	// respBufferSize bounds an application's response head.
+	respBufferSize = 64 << 10
+)
+
+// Task is what a Python thread and this package hand to each other. It lies
+// outside the Go heap, one per thread for the life of the process, and its
+// layout is mirrored in worker/python/task.h; keep them alike.
+//
+// Next fills in the request part and hands the Task over by returning Run; until
+// the thread calls Next again everything in it stays valid.
+type Task struct {
+	// The request.
+	Buf       uintptr // what the spans of Req refer to
+	Path      uintptr // decoded path
+	Body      uintptr // the body, or its first part
+	BodyLen   int64
+	PathLen   uint32
+	BodyMore  uint32 // more of the body has to be fetched with Loop.Read
+	Listener  uint32 // index
+	HTTPS     uint32 // a trusted proxy says that the client speaks https
+	FD        int32  // for poll(2) while waiting for body or for room to write
+	RemoteLen uint32
+	PortLen   uint32
+	Flags     uint32    // reserved
+	Seq       uint64    // counts requests of this thread; never 0 while one runs
+	Remote    [48]byte  // REMOTE_ADDR
+	Port      [8]byte   // REMOTE_PORT
+	Skip      [2]uint64 // fields that must not reach environ, a bit each
+	Req       http1.Request
+
+	// The response; written by C.
+	Resp      uintptr // status text, then field records (see http1.CheckHead)
+	RespCap   uint32
+	StatusLen uint32
+	FieldsLen uint32
+	Result    uint32 // Result… flags
+	Out       uintptr
+	OutLen    int64
+	OutKept   uint32 // set by Write: it has taken over the reference it was given
+
+	// Scheduling.
+	Wake    uint32 // futex word: 1 = come
+	Epoll   int32
+	NEvents int32
+	Polled  int64                      // CLOCK_MONOTONIC ns: when epoll_wait returned
+	Taken   int64                      // set by Next: when it handed the request over
+	Started int64                      // set by C: when the application was called, with the GIL
+	Events  [maxEvents]unix.EpollEvent // Fd: the connection's slot, Pad: its generation
+}
+
+// TaskSize is what C must believe the size of a Task to be.
+const TaskSize = unsafe.Sizeof(Task{})
+
+// Thread is a Python thread as this package sees it. All of it belongs to the
+// thread while it is in Next or in the application; the fields in the second
+// group belong to Loop.mu.
+type Thread struct {
+	*Task
+	index  int
+	buf    []byte // where a connection is read into; outside the heap
+	pos    int    // bytes of buf before pos belong to requests already answered
+	end    int    // bytes of buf that are filled
+	in     *input // what the request came in where buf did not suffice
+	resp   []byte
+	out    []byte // response head under construction
+	path   []byte
+	conn   *conn
+	inARow int // requests of one connection served in a row
+	body   bodyReader
+	reply  reply
+
+	blocked int64 // since when the thread waits for room to write
+	leading bool  // Next said Lead
+	full    bool  // the last read may have left something in the socket
+	arrived int64 // when the event was taken that t works on
+
+	parked bool // on Loop.idle
+}
+
+// runs says whether t is a Python thread, which can run a request. The deputy and
+// the sweeper use a Thread for its buffers, and queue what they read.
+func (t *Thread) runs() bool { return t.index >= 0 }
+
+// offHeap returns n bytes of zeroed memory that the collector does not know,
+// page-aligned. Pages cost memory only once they are touched.
+func offHeap(n int) ([]byte, error) {
+	return unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+}
+
+func address(b []byte) uintptr {
+	if len(b) == 0 {
+		return 0
+	}
+	return uintptr(unsafe.Pointer(&b[0]))
+}
+
+// bytesAt is the reverse of address, for memory outside the Go heap.
+func bytesAt(p uintptr, n int) []byte {
+	if n == 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&p))), n)
+}
+
+func newThread(index int, epfd int) (*Thread, error) {
+	taskPages := (int(TaskSize) + 4095) &^ 4095
+	mem, err := offHeap(taskPages + 2*inBufferSize + respBufferSize)
+	if err != nil {
+		return nil, err
+	}
+	t := &Thread{Task: (*Task)(unsafe.Pointer(&mem[0])), index: index}
+	t.buf = mem[taskPages : taskPages+inBufferSize]
+	t.path = mem[taskPages+inBufferSize:][:inBufferSize]
+	t.resp = mem[taskPages+2*inBufferSize:]
+	t.Resp, t.RespCap = address(t.resp), respBufferSize
+	t.Epoll = int32(epfd)
+	t.out = make([]byte, 0, 4096)
+	return t, nil
+}
+
+// wake lets a parked thread go on.
+func (t *Thread) wake() {
+	atomic.StoreUint32(&t.Wake, 1)
+	_, _, _ = unix.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&t.Task.Wake)),
+		1|128 /* FUTEX_WAKE | FUTEX_PRIVATE_FLAG */, 1, 0, 0, 0)
+}

@@ -1,0 +1,186 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hostler/internal/proctitle"
+	"hostler/protocol"
+)
+
+// Worker is the Go side of a worker process: the loop, and its ties to the
+// master.
+type Worker struct {
+	Loop *Loop
+	cfg  *protocol.WorkerConfig
+	log  *slog.Logger
+	wake int
+
+	send sync.Mutex // serialises writes to the control socket
+}
+
+// Open prepares a worker from its settings and the descriptors that the master
+// left to it (see package protocol). wake is a signal for Loop.Listen.
+func Open(settings string, wake int) (*Worker, error) {
+	cfg, err := protocol.DecodeWorkerConfig(settings)
+	if err != nil {
+		return nil, err
+	}
+	board, err := protocol.OpenScoreboard(protocol.FDScoreboard)
+	if err != nil {
+		return nil, err
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
+		level = slog.LevelInfo
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("worker", cfg.Worker)
+	w := &Worker{cfg: cfg, log: log, wake: wake}
+	access, err := openAccessLog(cfg.AccessLog)
+	if err != nil {
+		return nil, err
+	}
+	w.Loop, err = New(Config{Settings: cfg, Slot: board.Slot(cfg.Slot), Log: log, AccessLog: access})
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+func openAccessLog(name string) (int, error) {
+	switch name {
+	case "":
+		return -1, nil
+	case "-":
+		return 1, nil
+	}
+	fd, err := unix.Open(name, unix.O_WRONLY|unix.O_CREAT|unix.O_APPEND|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		return -1, fmt.Errorf("cannot open the access log %s: %w", name, err)
+	}
+	return fd, nil
+}
+
+// Threads is the number of Python threads that shall call Loop.Next.
+func (w *Worker) Threads() int { return w.cfg.Threads }
+
+// Serve starts to accept connections and tells the master so.
+func (w *Worker) Serve() error {
+	w.Loop.Start()
+	fds := make([]int, len(w.cfg.Listeners))
+	for i := range fds {
+		fds[i] = protocol.FDListeners + i
+	}
+	if err := w.Loop.Listen(fds, w.wake); err != nil {
+		return err
+	}
+	title := fmt.Sprintf("hostler: worker %d gen %d", w.cfg.Worker, w.cfg.Generation)
+	if w.cfg.Name != "" {
+		title += " [" + w.cfg.Name + "]"
+	}
+	if err := proctitle.Set(title); err != nil {
+		w.log.Debug("cannot set the process title", "error", err)
+	}
+	go w.control()
+	return w.tell(protocol.Message{Kind: protocol.KindReady})
+}
+
+func (w *Worker) tell(m protocol.Message) error {
+	w.send.Lock()
+	defer w.send.Unlock()
+	if _, err := unix.Write(protocol.FDControl, m.Append(nil)); err != nil {
+		return fmt.Errorf("cannot tell the master: %w", err)
+	}
+	return nil
+}
+
+// control obeys the master.
+func (w *Worker) control() {
+	buf := make([]byte, 4096)
+	for {
+		m, err := receive(buf)
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				w.log.Error("lost the master", "error", err)
+			}
+			w.orphaned()
+			return
+		}
+		switch m.Kind {
+		case protocol.KindDrain:
+			w.Loop.Drain(m.Mode, m.Grace)
+		case protocol.KindDump:
+			dumpTracebacks()
+		case protocol.KindReopen:
+			w.reopen()
+		}
+	}
+}
+
+func receive(buf []byte) (protocol.Message, error) {
+	for {
+		n, err := unix.Read(protocol.FDControl, buf)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return protocol.Message{}, err
+		case n == 0:
+			return protocol.Message{}, io.EOF
+		}
+		return protocol.ParseMessage(buf[:n])
+	}
+}
+
+// orphaned leaves in good order when there is no master any more, and at the
+// latest when the graceful timeout is over.
+func (w *Worker) orphaned() {
+	grace := time.Duration(w.cfg.GracefulTimeout)
+	time.AfterFunc(grace+time.Second, func() { unix.Exit(1) })
+	w.Loop.Drain(protocol.DrainStop, grace)
+}
+
+// Leave drains the worker at its own wish (a SIGTERM sent to it directly).
+func (w *Worker) Leave() {
+	go w.Loop.Drain(protocol.DrainReplaced, time.Duration(w.cfg.GracefulTimeout))
+}
+
+// Finished is called when the Python threads have left, before Python finalises.
+func (w *Worker) Finished() {
+	w.Loop.Stop()
+	// A master that is gone hears nothing, and need not.
+	_ = w.tell(protocol.Message{Kind: protocol.KindDrained})
+}
+
+// dumpSignal is what the bootstrap has registered with faulthandler, whose
+// handler needs neither the GIL nor a sane interpreter.
+const dumpSignal = unix.Signal(0x23) // SIGRTMIN+1 as Python counts
+
+func dumpTracebacks() { _ = unix.Tgkill(unix.Getpid(), unix.Getpid(), dumpSignal) }
+
+func (w *Worker) reopen() {
+	if fd, err := openAccessLog(w.cfg.AccessLog); err != nil {
+		w.log.Error("access log not reopened", "error", err)
+	} else if old := w.Loop.SetAccessLog(fd); old > 2 {
+		// A thread may be about to write to it; give it the time.
+		time.AfterFunc(time.Second, func() { unix.Close(old) })
+	}
+	if name := w.cfg.ErrorLog; name != "" && name != "-" {
+		fd, err := unix.Open(name, unix.O_WRONLY|unix.O_CREAT|unix.O_APPEND|unix.O_CLOEXEC, 0o644)
+		if err != nil {
+			w.log.Error("error log not reopened", "error", err)
+			return
+		}
+		if err := unix.Dup3(fd, 2, 0); err != nil {
+			w.log.Error("error log not reopened", "error", err)
+		}
+		unix.Close(fd)
+	}
+}
