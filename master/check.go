@@ -79,7 +79,9 @@ func awaitCheck(ctx context.Context, set *Settings, proc process, reports <-chan
 				_ = proc.Send(protocol.Message{Kind: protocol.KindDrain, Mode: protocol.DrainQuick})
 				late = time.After(bootLeave)
 			case r.message.Kind == protocol.KindBootFailed:
-				fmt.Fprintln(os.Stderr, strings.TrimRight(r.message.Text, "\n"))
+				if text := strings.TrimRight(r.message.Text, "\n"); strings.Contains(text, "\n") {
+					fmt.Fprintln(os.Stderr, text)
+				}
 				why = bootReason(r.message.Text)
 				late = time.After(bootLeave)
 			}

@@ -347,9 +347,10 @@ func (s *supervisor) readyTooLate(w *worker) {
 
 // bootFailed is called when it is clear that w will not become ready.
 func (s *supervisor) bootFailed(w *worker, why string) {
-	if text := strings.TrimRight(w.bootError, "\n"); text != "" && !w.gen.said[text] {
+	// A traceback is many lines; as a log attribute nobody could read it. A
+	// single line is the reason itself, which is about to be said.
+	if text := strings.TrimRight(w.bootError, "\n"); strings.Contains(text, "\n") && !w.gen.said[text] {
 		w.gen.said[text] = true
-		// A traceback is many lines; as a log attribute nobody could read it.
 		fmt.Fprintln(s.stderr, text)
 	}
 	switch w.gen {

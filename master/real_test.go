@@ -157,7 +157,7 @@ func newRealMaster(t *testing.T, app string) *realMaster {
 	dir := t.TempDir()
 	m := &realMaster{t: t, dir: dir, done: make(chan error, 1)}
 	m.set = Settings{
-		App: filepath.Join(dir, "app.py"), Name: "app:app", Workers: 2, Threads: 1,
+		App: filepath.Join(dir, "app.py"), Name: "stand-in", Workers: 2, Threads: 1,
 		Binds: []Bind{{"tcp", freeAddr(t)}}, Backlog: 64,
 		PIDFile: filepath.Join(dir, "pid"), BootTimeout: 20 * time.Second, GracefulTimeout: 5 * time.Second,
 	}
@@ -213,7 +213,7 @@ func (m *realMaster) start() {
 // await polls until ok, and fails the test if that takes unreasonably long.
 func (m *realMaster) await(what string, ok func() bool) {
 	m.t.Helper()
-	for range 3000 {
+	for range 6000 {
 		if ok() {
 			return
 		}
@@ -250,7 +250,7 @@ func (m *realMaster) exit() error {
 	select {
 	case err := <-m.done:
 		return err
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		m.t.Fatal("the master does not end")
 		return nil
 	}
@@ -288,7 +288,7 @@ func TestStartServeStop(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	title, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", m.cmd.Process.Pid))
-	if s := strings.TrimRight(string(title), "\x00"); !strings.HasPrefix("hostler: master [app:app]", s) || s == "" {
+	if s := strings.TrimRight(string(title), "\x00"); !strings.HasPrefix("hostler: master [stand-in]", s) || s == "" {
 		t.Errorf("process title %q", s)
 	}
 	m.signal(syscall.SIGTERM)

@@ -74,9 +74,8 @@ func (s *Settings) workerConfig(slot, generation, workers, maxRequests int) *pro
 // runtimeEnv is what a worker's Go runtime is to find in its environment (it
 // reads that before any of our code runs) unless the user has set it. A
 // worker's heap is small and would be collected all the time by the default
-// pace; and one thread runs its Go code, the rest of the machine belongs to the
-// other workers.
-var runtimeEnv = [...]string{"GOGC=200", "GOMAXPROCS=1"}
+// pace.
+var runtimeEnv = [...]string{"GOGC=200"}
 
 // workerEnv returns the environment for workers and the names of variables in
 // it that are for the Go runtime only, not for the application.

@@ -47,6 +47,7 @@ type conn struct {
 	trusted   bool // its word about X-Forwarded-… is taken
 	wantsOut  bool // EPOLLOUT is in its event mask
 	closing   bool // close once out is sent
+	framed    bool // the last reply tells where it ends
 	remoteLen uint8
 	portLen   uint8
 	remote    [48]byte

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"runtime"
 	"time"
 	"unsafe"
 
@@ -18,9 +19,11 @@ const (
 
 // runDeputy looks every millisecond whether the Python threads get on, while
 // there is work. It returns when the loop stops.
+//
+// It sleeps in nanosleep(2): a timer of the runtime's would cost several futex
+// calls and a poll of the network each time.
 func (l *Loop) runDeputy() {
-	tick := time.NewTimer(time.Hour)
-	defer tick.Stop()
+	tick := unix.NsecToTimespec(int64(deputyTick))
 	var last uint64
 	still := 0
 	for {
@@ -36,11 +39,12 @@ func (l *Loop) runDeputy() {
 				return
 			}
 		}
-		tick.Reset(deputyTick)
+		_ = unix.Nanosleep(&tick, nil) // early is as good
+		runtime.Gosched()              // see Loop.yield
 		select {
-		case <-tick.C:
 		case <-l.stop:
 			return
+		default:
 		}
 		n := l.calls.Load()
 		if n != last {
@@ -129,8 +133,16 @@ func (l *Loop) runHousekeeping() {
 	const period = 250 * time.Millisecond
 	t := time.NewTicker(period)
 	defer t.Stop()
+	var soon <-chan time.Time
 	for {
 		select {
+		case <-l.sweepSoon:
+			if soon == nil {
+				soon = time.After(time.Duration(farewellTime) + time.Millisecond)
+			}
+		case <-soon:
+			soon = nil
+			l.sweep()
 		case now := <-t.C:
 			l.tickDate(now)
 			l.sweep()

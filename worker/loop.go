@@ -3,6 +3,7 @@ package worker
 import (
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,8 +20,9 @@ const (
 	quickCall = int64(200 * time.Microsecond)
 	// maxInARow bounds the requests of one connection that are served before
 	// others get their turn.
-	maxInARow  = 32
-	lingerTime = int64(2 * time.Second)
+	maxInARow    = 32
+	lingerTime   = int64(2 * time.Second)
+	farewellTime = int64(30 * time.Millisecond)
 )
 
 // Config is what a Loop needs to know. Times are nanoseconds.
@@ -78,6 +80,7 @@ type Loop struct {
 	deputy     *Thread
 	sweeper    *Thread
 	deputyWake chan struct{}
+	sweepSoon  chan struct{}
 	stop       chan struct{} // closed when the threads leave
 }
 
@@ -104,6 +107,7 @@ func New(c Config) (*Loop, error) {
 		conns:      newConnTable(s.WorkerConnections),
 		drained:    make(chan struct{}),
 		deputyWake: make(chan struct{}, 1),
+		sweepSoon:  make(chan struct{}, 1),
 		stop:       make(chan struct{}),
 		asleep:     true,
 	}
@@ -155,6 +159,7 @@ func (l *Loop) Next(t *Thread) int {
 		t.leading = false
 		l.lead(t)
 	}
+	l.yield(t)
 	for {
 		c, ev, what := l.pop(t)
 		switch what {
@@ -217,10 +222,23 @@ func (l *Loop) NextHeld(t *Thread) int {
 	}
 }
 
+// yield goes through Go's scheduler once in a while. A thread of C's that calls in
+// again and again does not; after 10 ms without it sysmon believes that a
+// goroutine hogs its P, takes the P away at each of its rounds, and makes a round
+// every 20 µs (runtime/proc.go, retake).
+func (l *Loop) yield(t *Thread) {
+	const often = int64(5 * time.Millisecond)
+	if t.seen-t.yielded > often {
+		t.yielded = t.seen
+		runtime.Gosched()
+	}
+}
+
 // lead takes what the leader brought from epoll_wait.
 func (l *Loop) lead(t *Thread) {
 	n := int(t.NEvents)
 	t.NEvents = 0
+	t.seen = t.Polled
 	wake := false
 	l.mu.Lock()
 	if l.leader == t {

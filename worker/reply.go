@@ -327,6 +327,7 @@ func (l *Loop) finish(t *Thread) bool {
 	}
 	t.out = t.out[:0]
 	now := l.now()
+	t.seen = now
 	l.account(t, now)
 	if t.in != nil {
 		l.inputs.put(t.in)
@@ -357,7 +358,7 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 	}
 	unread := t.pos < t.end || t.body.open
 	if c.out.pending.Load() {
-		c.closing = r.close
+		c.closing, c.framed = r.close, t.framed()
 		if t.pos < t.end && !r.close {
 			l.stash(t, c)
 			if c.fd < 0 {
@@ -371,6 +372,7 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 		return l.resume(t, c)
 	}
 	if r.close {
+		c.framed = t.framed()
 		l.endConn(c, unread)
 		return false
 	}
@@ -406,20 +408,37 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 // true if the connection lives and the caller still owns it.
 func (l *Loop) afterReply(c *conn) bool {
 	if c.closing {
-		l.endConn(c, true)
+		l.endConn(c, c.in != nil)
 		return false
 	}
 	c.setPhase(phaseIdle, l.idleDeadline(l.now()))
 	return true
 }
 
-// endConn closes a connection after its last reply.
+// framed says whether the client can tell where the reply ends without waiting
+// for the connection's end.
+func (t *Thread) framed() bool {
+	r := &t.reply
+	return t.Req.Minor == 1 && (r.remaining >= 0 || r.chunked || r.noBody)
+}
+
+// endConn closes a connection after its last reply. A client that knows where
+// the reply ends closes the connection itself; it is given a moment for it, for
+// whoever closes first has the port in TIME_WAIT for a minute.
 func (l *Loop) endConn(c *conn, unread bool) {
-	if unread {
+	switch {
+	case unread:
 		l.lingerConn(c)
-		return
+	case c.framed && !c.hup:
+		c.setPhase(phaseLinger, l.now()+farewellTime)
+		select {
+		case l.sweepSoon <- struct{}{}:
+		default:
+		}
+		l.lingering(c)
+	default:
+		l.closeConn(c)
 	}
-	l.closeConn(c)
 }
 
 func (l *Loop) idleDeadline(now int64) int64 {

@@ -101,6 +101,8 @@ type Thread struct {
 	reply  reply
 
 	blocked int64 // since when the thread waits for room to write
+	seen    int64 // when t last looked at the clock
+	yielded int64 // see Loop.yield
 	leading bool  // Next said Lead
 	full    bool  // the last read may have left something in the socket
 	arrived int64 // when the event was taken that t works on

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -42,6 +43,10 @@ func Open(settings string, wake int) (*Worker, error) {
 		level = slog.LevelInfo
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("worker", cfg.Worker)
+	// One P for each Python thread, which keeps it from call to call, one for
+	// the deputy, and one to spare: with fewer, a call from C has to wait for
+	// sysmon to take a P from a thread that is not even in Go.
+	runtime.GOMAXPROCS(cfg.Threads + 2)
 	w := &Worker{cfg: cfg, log: log, wake: wake}
 	access, err := openAccessLog(cfg.AccessLog)
 	if err != nil {

@@ -135,6 +135,8 @@ def main():
 
     raw = sys.argv[1]
     settings = json.loads(raw)
+    for name in settings.get("internal_env") or ():
+        os.environ.pop(name, None)  # Go reads it from the process's first stack
     faulthandler.enable()  # before the library: after it, it would hide Go's own faults
     faulthandler.register(signal.SIGRTMIN + 1, all_threads=True, chain=False)
     for s in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
