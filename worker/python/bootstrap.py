@@ -1,17 +1,19 @@
 # What a worker process runs first: import the application, load the server into
 # this interpreter, serve. It is given to python as -c, with the settings as JSON.
 # Until the version is checked it must be valid for any Python.
-import os, sys
+import io, os, sys
 
-CONTROL, LIBRARY = 3, 5
+CONTROL, LIBRARY, LISTENERS = 3, 5, 6  # 4: the scoreboard
 
 
 def fail(text):
     """Tell the master why there is no worker, and go."""
     os.write(CONTROL, b"F" + text.encode("utf-8", "backslashreplace")[-60000:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1)
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(1)
 
 
 def check_python():
@@ -57,12 +59,22 @@ def load_app(spec):
     return obj
 
 
+def real_file(f):
+    """Return f, or the file in it, if reading from it is the same as reading from
+    its descriptor; else None. (A GzipFile has a fileno(), too.)"""
+    if type(f).__name__ == "_TemporaryFileWrapper" and type(f).__module__ == "tempfile":
+        f = f.file
+    raw = f.raw if type(f) in (io.BufferedReader, io.BufferedRandom) else f
+    return f if type(raw) is io.FileIO else None
+
+
 class FileWrapper:
     """wsgi.file_wrapper; a real file goes out through sendfile(2)."""
 
     def __init__(self, filelike, blksize=8192):
         self.filelike = filelike
         self.blksize = blksize
+        self.real = real_file(filelike)
         if hasattr(filelike, "close"):
             self.close = filelike.close
 
@@ -127,6 +139,57 @@ def load_library():
         raise
 
 
+def own_signals():
+    """Handle the signals that are not the application's to die by, and leave them
+    as they were to children that it forks."""
+    import signal
+
+    def ignore(*_):  # not SIG_IGN, which exec would pass on
+        pass
+
+    first = {s: signal.signal(s, ignore) for s in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)}
+
+    def restore():
+        for s, handler in first.items():
+            if signal.getsignal(s) is ignore:
+                signal.signal(s, handler)
+
+    os.register_at_fork(after_in_child=restore)
+
+
+def drain_on_sigterm(server):
+    """Leave in good order, unless the application has a handler of its own."""
+    import signal
+
+    if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        return
+
+    def drain(*_):
+        server.drain()
+
+    def restore():
+        if signal.getsignal(signal.SIGTERM) is drain:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, drain)
+    os.register_at_fork(after_in_child=restore)
+
+
+def join(thread):
+    """Wait for a thread. Signal handlers run here; what they raise is
+    logged. True: they want an end (SystemExit)."""
+    while True:
+        try:
+            thread.join()
+            return False
+        except SystemExit:
+            return True
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+
+
 def main():
     check_python()
     import faulthandler
@@ -139,9 +202,10 @@ def main():
         os.environ.pop(name, None)  # Go reads it from the process's first stack
     faulthandler.enable()  # before the library: after it, it would hide Go's own faults
     faulthandler.register(signal.SIGRTMIN + 1, all_threads=True, chain=False)
-    for s in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(s, lambda *_: None)  # the master's business; not inherited by exec, as SIG_IGN would be
-    signal.signal(signal.SIGINT, lambda *_: None)
+    own_signals()
+    # Not even for a moment for programs that the application runs.
+    for fd in range(CONTROL, LISTENERS + len(settings.get("listeners") or ())):
+        os.set_inheritable(fd, False)
 
     if settings.get("chdir"):
         os.chdir(settings["chdir"])
@@ -171,7 +235,7 @@ def main():
 
         fail("cannot start the server in %s:\n%s" % (sys.executable, traceback.format_exc()))
     os.close(LIBRARY)
-    signal.signal(signal.SIGTERM, lambda *_: server.drain())
+    drain_on_sigterm(server)
     try:
         server.serve()
     except BaseException as e:
@@ -185,7 +249,8 @@ def main():
         for t in pool:
             t.start()
         for t in pool:
-            t.join()
+            while join(t):
+                server.drain()
     server.leave()
 
 
