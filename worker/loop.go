@@ -60,7 +60,8 @@ type Loop struct {
 	calls atomic.Uint64
 	// average is a moving average of the time that calls into the application
 	// take, in nanoseconds.
-	average atomic.Int64
+	average  atomic.Int64
+	outBytes atomic.Int64 // memory that responses hold for slow clients
 	// wedged is set while every Python thread has been away for a while; the
 	// accepters then leave new connections to other workers.
 	wedged atomic.Bool

@@ -34,14 +34,15 @@ const (
 	flushGone
 )
 
-func (o *output) add(i outItem) {
+func (o *output) add(l *Loop, i outItem) {
 	o.items = append(o.items, i)
 	o.bytes += int64(len(i.mem))
+	l.outBytes.Add(int64(len(i.mem)))
 }
 
-func (o *output) addCopy(b []byte) {
+func (o *output) addCopy(l *Loop, b []byte) {
 	if len(b) > 0 {
-		o.add(outItem{mem: append([]byte(nil), b...), file: -1})
+		o.add(l, outItem{mem: append([]byte(nil), b...), file: -1})
 	}
 }
 
@@ -98,6 +99,7 @@ func (o *output) flush(l *Loop, c *conn) flushed {
 			}
 		} else {
 			o.bytes -= int64(n)
+			l.outBytes.Add(-int64(n))
 			i.mem = i.mem[n:]
 			if len(i.mem) > 0 {
 				continue
@@ -121,6 +123,7 @@ func (o *output) drop(l *Loop) {
 	for k := range o.items {
 		o.items[k].free(l)
 	}
+	l.outBytes.Add(-o.bytes)
 	o.items, o.bytes = nil, 0
 	o.pending.Store(false)
 }

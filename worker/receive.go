@@ -44,6 +44,9 @@ func (l *Loop) receive(t *Thread, c *conn) bool {
 			if whole, handled := l.parse(t, c); handled {
 				return whole
 			}
+			if c.in != nil {
+				continue
+			}
 		}
 		if !l.fill(t, c) {
 			return false

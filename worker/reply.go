@@ -23,8 +23,11 @@ const (
 	// in one plain send(2).
 	copyLimit = 8 << 10
 	// outLimit is how much of a response may wait for the client before the
-	// application has to.
+	// application has to. The last piece of a response may be larger: it is
+	// there already, and with nothing more to come the thread is free for others.
 	outLimit = 1 << 20
+	// outTotal bounds what all responses of a worker may hold in this way.
+	outTotal = 1 << 30
 )
 
 type stage uint8
@@ -136,6 +139,9 @@ func (l *Loop) Write(t *Thread, data []byte, ref uintptr, final bool) int {
 		tail = crlf
 	}
 	res := l.transmit(t, c, data, tail, ref)
+	if res == WriteWait && r.remaining == 0 && l.outBytes.Load() < outTotal {
+		res = WriteOK
+	}
 	if cut && !r.cut {
 		r.cut = true
 		l.violation(t, "the application sent more than its Content-Length; cut")
@@ -176,14 +182,14 @@ func (l *Loop) transmit(t *Thread, c *conn, data, tail []byte, ref uintptr) int 
 		tail, _ = skip(tail, n)
 	}
 	o.mu.Lock()
-	o.addCopy(t.out)
+	o.addCopy(l, t.out)
 	if ref != 0 && len(data) > copyLimit {
-		o.add(outItem{mem: data, ref: ref, file: -1})
+		o.add(l, outItem{mem: data, ref: ref, file: -1})
 		t.OutKept = 1
 	} else {
-		o.addCopy(data)
+		o.addCopy(l, data)
 	}
-	o.addCopy(tail)
+	o.addCopy(l, tail)
 	waiting := o.bytes
 	o.pending.Store(true)
 	o.mu.Unlock()
@@ -258,9 +264,9 @@ func (l *Loop) SendFile(t *Thread, fd int, off int64) bool {
 	r.sent += n
 	o := &c.out
 	o.mu.Lock()
-	o.addCopy(t.out)
+	o.addCopy(l, t.out)
 	if n > 0 {
-		o.add(outItem{file: fd, off: off, n: n})
+		o.add(l, outItem{file: fd, off: off, n: n})
 	} else {
 		unix.Close(fd)
 	}

@@ -204,7 +204,8 @@ def main():
     faulthandler.register(signal.SIGRTMIN + 1, all_threads=True, chain=False)
     own_signals()
     # Not even for a moment for programs that the application runs.
-    for fd in range(CONTROL, LISTENERS + len(settings.get("listeners") or ())):
+    listeners = 0 if settings.get("check") else len(settings["listeners"])
+    for fd in range(CONTROL, LISTENERS + listeners):
         os.set_inheritable(fd, False)
 
     if settings.get("chdir"):
