@@ -26,7 +26,7 @@ func (l *Loop) runDeputy() {
 	tick := unix.NsecToTimespec(int64(deputyTick))
 	var last uint64
 	still := 0
-	for {
+	for ticks := 0; ; ticks++ {
 		l.mu.Lock()
 		sleep := still > deputyRest && l.leader != nil && l.batchPos == l.batchEnd && l.ready.n == 0
 		l.asleep = sleep
@@ -40,7 +40,9 @@ func (l *Loop) runDeputy() {
 			}
 		}
 		_ = unix.Nanosleep(&tick, nil) // early is as good
-		runtime.Gosched()              // see Loop.yield
+		if ticks%8 == 0 {
+			runtime.Gosched() // see Loop.yield
+		}
 		select {
 		case <-l.stop:
 			return

@@ -228,7 +228,7 @@ func (l *Loop) NextHeld(t *Thread) int {
 // goroutine hogs its P, takes the P away at each of its rounds, and makes a round
 // every 20 µs (runtime/proc.go, retake).
 func (l *Loop) yield(t *Thread) {
-	const often = int64(5 * time.Millisecond)
+	const often = int64(8 * time.Millisecond)
 	if t.seen-t.yielded > often {
 		t.yielded = t.seen
 		runtime.Gosched()

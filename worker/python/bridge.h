@@ -11,6 +11,7 @@ struct thread {
 	int index;
 	struct task *task;
 	int active;           /* a request is with the application */
+	int sending;          /* some thread is in Go for the response without the GIL; see sending_done */
 	char body[8 << 10];   /* small response bodies, copied to be sent without the GIL */
 };
 
@@ -18,6 +19,14 @@ extern struct thread *threads; /* one per Python thread, for the life of the pro
 extern int nthreads;
 extern __thread struct thread *current; /* NULL: not one of ours */
 extern int forked; /* this is a child that the application forked: Go must not be entered */
+
+/* sending_done waits for a thread that sends for th without the GIL. Nobody may
+ * touch the response, or end the request, while one does. */
+void sending_wait(struct thread *th);
+static inline void sending_done(struct thread *th) {
+	while (th->sending)
+		sending_wait(th);
+}
 
 /* handles.c: callables that belong to one request carry its number and its
  * thread's. lookup returns NULL with an exception if the request has ended. */
@@ -43,6 +52,14 @@ PyObject *early_hints_new(void);
 int loop_init(PyObject *app, PyObject *report);
 int thread_loop(struct thread *);
 int wait_fd(int fd, short events); /* drops the GIL for a second at most; -1: a signal handler raised */
+void log_exception(struct thread *);  /* and clear it */
+void leave_child(struct thread *);
+
+/* leave_if_forked stands after each return from the application's code. */
+static inline void leave_if_forked(struct thread *th) {
+	if (forked)
+		leave_child(th);
+}
 int64_t monotonic(void);
 
 /* In bridge.go; leaves: they never wait, and may be called with or without the
@@ -58,5 +75,6 @@ extern int64_t hostlerRead(int, void *, int64_t);
 extern int hostlerSendFile(int, int, int64_t);
 extern int hostlerHints(int, void *, int64_t);
 extern int hostlerGarbage(uintptr_t *, int);
+extern void hostlerDrain(void);
 
 #endif

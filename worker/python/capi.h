@@ -55,7 +55,7 @@ extern PyTypeObject PyBaseObject_Type, PyBytes_Type, PyList_Type, PyTuple_Type, 
 extern struct _object _Py_NoneStruct;
 #define Py_None (&_Py_NoneStruct)
 extern PyObject *PyExc_AssertionError, *PyExc_BrokenPipeError, *PyExc_MemoryError, *PyExc_OSError, *PyExc_RuntimeError,
-	*PyExc_TypeError, *PyExc_ValueError, *PyExc_AttributeError;
+	*PyExc_TypeError, *PyExc_ValueError, *PyExc_AttributeError, *PyExc_BaseException, *PyExc_Exception, *PyExc_SystemExit;
 
 void Py_IncRef(PyObject *);
 void Py_DecRef(PyObject *);

@@ -12,7 +12,7 @@ static PyObject *methods[MAX_METHODS]; /* [0] is NULL */
 static PyObject *bases[MAX_LISTENERS];
 static int nbases;
 static PyObject *k_method, *k_path, *k_query, *k_raw, *k_protocol, *k_addr, *k_port, *k_input, *k_scheme, *k_https;
-static PyObject *v_http10, *v_https, *v_on, *v_empty;
+static PyObject *v_http10, *v_https, *v_on, *k_cookie;
 
 extern int hostlerKnownName(int, char *, int);
 extern int hostlerMethodName(int, char *, int);
@@ -35,7 +35,7 @@ int environ_init(PyObject *list) {
 		{&k_method, "REQUEST_METHOD"}, {&k_path, "PATH_INFO"}, {&k_query, "QUERY_STRING"}, {&k_raw, "RAW_URI"},
 		{&k_protocol, "SERVER_PROTOCOL"}, {&k_addr, "REMOTE_ADDR"}, {&k_port, "REMOTE_PORT"}, {&k_input, "wsgi.input"},
 		{&k_scheme, "wsgi.url_scheme"}, {&k_https, "HTTPS"}, {&v_http10, "HTTP/1.0"}, {&v_https, "https"}, {&v_on, "on"},
-		{&v_empty, ""},
+		{&k_cookie, "HTTP_COOKIE"},
 	};
 	char name[128], key[160];
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -63,8 +63,9 @@ int environ_init(PyObject *list) {
 			return -1;
 	}
 	nbases = (int)PyList_Size(list);
-	if (nbases > MAX_LISTENERS) {
-		PyErr_SetString(PyExc_ValueError, "too many listeners");
+	if (nbases < 0 || nbases > MAX_LISTENERS || hostlerKnownName(MAX_KNOWN, name, sizeof name) ||
+	    hostlerMethodName(MAX_METHODS, name, sizeof name)) {
+		PyErr_SetString(PyExc_ValueError, "too many listeners, known fields or methods");
 		return -1;
 	}
 	for (int i = 0; i < nbases; i++) {
@@ -93,7 +94,7 @@ static int join(PyObject *d, PyObject *key, PyObject *old, const char *value, si
 	return set(d, key, both);
 }
 
-static int add_field(PyObject *d, const char *buf, const struct field *f, uint64_t *seen, PyObject *cookie) {
+static int add_field(PyObject *d, const char *buf, const struct field *f, uint64_t *seen) {
 	const char *value = buf + f->value.off;
 	if (f->known != 0 && f->known < (uint32_t)nknown) {
 		PyObject *key = known_keys[f->known];
@@ -101,7 +102,7 @@ static int add_field(PyObject *d, const char *buf, const struct field *f, uint64
 			PyObject *old = PyDict_GetItemWithError(d, key);
 			if (old == NULL)
 				return -1;
-			return join(d, key, old, value, f->value.len, key == cookie ? "; " : ",");
+			return join(d, key, old, value, f->value.len, key == k_cookie ? "; " : ",");
 		}
 		*seen |= 1ull << f->known;
 		return set(d, key, decode(value, f->value.len));
@@ -132,14 +133,11 @@ static int add_field(PyObject *d, const char *buf, const struct field *f, uint64
 }
 
 PyObject *environ_new(struct task *t, PyObject *input) {
-	static PyObject *cookie; /* borrowed from known_keys; set once, under the GIL */
 	const struct request *r = &t->req;
 	const char *buf = t->buf;
 	PyObject *d = PyDict_Copy(bases[t->listener]);
 	if (d == NULL)
 		return NULL;
-	if (cookie == NULL)
-		cookie = PyUnicode_InternFromString("HTTP_COOKIE");
 	PyObject *method = methods[r->method_id];
 	if (method != NULL ? PyDict_SetItem(d, k_method, method) : set(d, k_method, decode(buf + r->method.off, r->method.len)))
 		goto fail;
@@ -163,7 +161,7 @@ PyObject *environ_new(struct task *t, PyObject *input) {
 	for (uint32_t i = 0; i < r->nfields; i++) {
 		if (t->skip[i / 64] >> (i % 64) & 1)
 			continue;
-		if (add_field(d, buf, &r->fields[i], &seen, cookie))
+		if (add_field(d, buf, &r->fields[i], &seen))
 			goto fail;
 	}
 	return d;

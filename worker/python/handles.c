@@ -14,9 +14,11 @@ struct thread *handle_lookup(PyObject *handle) {
 	}
 	unsigned long long v = PyLong_AsUnsignedLongLong(handle);
 	int i = (int)(v & 511);
-	if (i >= nthreads || !threads[i].active || threads[i].task->seq != v >> 9) {
-		PyErr_SetString(PyExc_RuntimeError, "hostler: the request has ended");
-		return NULL;
+	if (i < nthreads) {
+		sending_done(&threads[i]);
+		if (threads[i].active && threads[i].task->seq == v >> 9)
+			return &threads[i];
 	}
-	return &threads[i];
+	PyErr_SetString(PyExc_RuntimeError, "hostler: the request has ended");
+	return NULL;
 }

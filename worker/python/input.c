@@ -9,6 +9,7 @@
 struct input {
 	uint64_t seq;  /* the request; 0: none, the empty input */
 	int index;     /* of its thread */
+	int busy;      /* a read waits, without the GIL */
 	int64_t pos;   /* read so far from task->body */
 	char *ahead;   /* fetched while looking for the end of a line; malloc */
 	size_t ahead_at, ahead_len, ahead_cap;
@@ -25,6 +26,10 @@ static struct thread *owner(struct input *in) {
 		PyErr_SetString(PyExc_RuntimeError, "hostler: a forked child cannot read its parent's request");
 		return NULL;
 	}
+	if (in->busy) {
+		PyErr_SetString(PyExc_RuntimeError, "hostler: wsgi.input is already being read, by another thread or around a signal handler");
+		return NULL;
+	}
 	struct thread *th = &threads[in->index];
 	if (!th->active || th->task->seq != in->seq) {
 		PyErr_SetString(PyExc_ValueError, "hostler: the request has ended");
@@ -34,13 +39,18 @@ static struct thread *owner(struct input *in) {
 }
 
 /* fetch reads up to n bytes that are not in memory yet. 0: the end; -1: an
- * exception is set. */
-static int64_t fetch(struct thread *th, char *dst, int64_t n) {
+ * exception is set. dst stays valid while it waits, since in is busy. */
+static int64_t fetch(struct input *in, struct thread *th, char *dst, int64_t n) {
 	for (;;) {
 		int64_t got = hostlerRead(th->index, dst, n);
 		switch (got) {
 		case READ_WAIT:
-			if (wait_fd(th->task->fd, POLLIN))
+			in->busy = 1;
+			int rc = wait_fd(th->task->fd, POLLIN);
+			in->busy = 0;
+			/* In the meantime the request may have ended, if this is another
+			 * thread than its own. */
+			if (rc || owner(in) == NULL)
 				return -1;
 			continue;
 		case READ_BROKEN:
@@ -78,6 +88,11 @@ static void consume(struct input *in, struct task *t, size_t n) {
 static int more(struct input *in, struct thread *th) {
 	if (in->ahead_at == in->ahead_len)
 		in->ahead_at = in->ahead_len = 0;
+	if (in->ahead_at > 0 && in->ahead_cap - in->ahead_len < 16384) {
+		in->ahead_len -= in->ahead_at;
+		memmove(in->ahead, in->ahead + in->ahead_at, in->ahead_len);
+		in->ahead_at = 0;
+	}
 	if (in->ahead_cap - in->ahead_len < 16384) {
 		size_t cap = in->ahead_cap ? 2 * in->ahead_cap : 65536;
 		char *p = realloc(in->ahead, cap);
@@ -88,7 +103,7 @@ static int more(struct input *in, struct thread *th) {
 		in->ahead = p;
 		in->ahead_cap = cap;
 	}
-	int64_t n = fetch(th, in->ahead + in->ahead_len, (int64_t)(in->ahead_cap - in->ahead_len));
+	int64_t n = fetch(in, th, in->ahead + in->ahead_len, (int64_t)(in->ahead_cap - in->ahead_len));
 	if (n <= 0)
 		return (int)n;
 	in->ahead_len += (size_t)n;
@@ -157,7 +172,7 @@ static PyObject *input_read(PyObject *self, PyObject *const *args, Py_ssize_t na
 			memcpy(buf + len, at, n);
 			consume(in, t, n);
 		} else {
-			int64_t got = fetch(th, buf + len, (int64_t)n);
+			int64_t got = fetch(in, th, buf + len, (int64_t)n);
 			if (got < 0) {
 				free(buf);
 				return NULL;

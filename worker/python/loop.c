@@ -46,8 +46,14 @@ int wait_fd(int fd, short events) {
 	return interrupted ? PyErr_CheckSignals() : 0;
 }
 
-/* failed logs the application's exception, which it clears. */
-static void failed(struct thread *th) {
+void sending_wait(struct thread *th) {
+	PyThreadState *ts = PyEval_SaveThread();
+	while (__atomic_load_n(&th->sending, __ATOMIC_ACQUIRE))
+		usleep(50);
+	PyEval_RestoreThread(ts);
+}
+
+void log_exception(struct thread *th) {
 	struct task *t = th->task;
 	PyObject *type, *value, *tb;
 	PyErr_Fetch(&type, &value, &tb);
@@ -70,7 +76,22 @@ static void failed(struct thread *th) {
 		Py_DecRef(value);
 	if (tb)
 		Py_DecRef(tb);
-	t->result |= RESULT_FAILED;
+}
+
+/* The application forked, and its child has come back here: it has its parent's
+ * connections, and no server around it. */
+void leave_child(struct thread *th) {
+	long code = 70;
+	PyObject *type, *value, *tb;
+	if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_SystemExit)) {
+		PyErr_Fetch(&type, &value, &tb);
+		PyErr_NormalizeException(&type, &value, &tb);
+		PyObject *status = value ? PyObject_GetAttrString(value, "code") : NULL;
+		code = status == NULL || status == Py_None ? 0 : PyLong_AsLong(status);
+	} else if (PyErr_Occurred()) {
+		log_exception(th);
+	}
+	_exit((int)code);
 }
 
 static PyObject *call(PyObject *environ, PyObject *sr) {
@@ -85,15 +106,15 @@ static void run(struct thread *th) {
 	PyObject *handle = NULL, *sr = NULL, *input = NULL, *environ = NULL, *result = NULL;
 	th->active = 1;
 	if ((handle = handle_new(th)) && (sr = start_response_new(handle)) && (input = input_new(th)) &&
-	    (environ = environ_new(th->task, input)) && (result = call(environ, sr)))
+	    (environ = environ_new(th->task, input)) && ((result = call(environ, sr)) || forked)) {
+		leave_if_forked(th);
 		response_send(th, result);
-	if (forked) {
-		/* The application forked, and its child has come back here: it has
-		 * its parent's connections, and no server around it. */
-		_exit(70);
+		leave_if_forked(th);
 	}
-	if (PyErr_Occurred())
-		failed(th);
+	if (PyErr_Occurred()) {
+		log_exception(th);
+		th->task->result |= RESULT_FAILED;
+	}
 	if (result)
 		Py_DecRef(result);
 	if (environ)
@@ -106,13 +127,21 @@ static void run(struct thread *th) {
 		Py_DecRef(handle);
 	if (PyErr_Occurred()) /* a destructor's signal handler, at worst */
 		PyErr_WriteUnraisable(app);
+	leave_if_forked(th);
 	th->active = 0;
+	sending_done(th); /* another thread in write() */
 }
 
 static void check_signals(PyThreadState **ts) {
 	PyEval_RestoreThread(*ts);
-	if (PyErr_CheckSignals())
-		PyErr_WriteUnraisable(app);
+	if (PyErr_CheckSignals()) {
+		if (PyErr_ExceptionMatches(PyExc_SystemExit)) {
+			PyErr_Clear(); /* a handler of the application's wants an end */
+			hostlerDrain();
+		} else {
+			PyErr_WriteUnraisable(app);
+		}
+	}
 	*ts = PyEval_SaveThread();
 }
 
@@ -144,6 +173,9 @@ static void run_with_gil(struct thread *th, PyThreadState **ts) {
 int thread_loop(struct thread *th) {
 	struct task *t = th->task;
 	current = th;
+	/* The only thread is the main one, which runs the signal handlers. A signal
+	 * that comes just before epoll_wait does not interrupt it. */
+	const int patience = nthreads == 1 ? 1000 : -1;
 	PyThreadState *ts = PyEval_SaveThread();
 	for (;;) {
 		switch (hostlerNext(th->index)) {
@@ -151,7 +183,9 @@ int thread_loop(struct thread *th) {
 			run_with_gil(th, &ts);
 			break;
 		case NEXT_LEAD: {
-			int n = epoll_wait(t->epoll, t->events, MAX_EVENTS, -1);
+			int n;
+			while ((n = epoll_wait(t->epoll, t->events, MAX_EVENTS, patience)) == 0)
+				check_signals(&ts);
 			t->polled = monotonic();
 			t->nevents = n > 0 ? n : 0;
 			if (n < 0 && errno == EINTR)

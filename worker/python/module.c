@@ -1,9 +1,13 @@
 /* The extension module _hostler, which the bootstrap loads. */
 #define _GNU_SOURCE
+#include <dirent.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bridge.h"
@@ -11,7 +15,6 @@
 extern int hostlerInit(char *settings, int64_t n, int wake_signal, char *why, int cap);
 extern void *hostlerTask(int);
 extern int hostlerServe(char *why, int cap);
-extern void hostlerDrain(void);
 extern void hostlerLeave(void);
 
 /* accept4 in a thread of Go's is interrupted with this one. */
@@ -19,13 +22,70 @@ extern void hostlerLeave(void);
 
 static void nothing(int sig) { (void)sig; }
 
+/* same_end says whether two addresses name the same local end. A connection to a
+ * listener on a wildcard address has one of its own, but the listener's port. */
+static int same_end(const struct sockaddr_storage *a, socklen_t an, const struct sockaddr_storage *b, socklen_t bn) {
+	if (a->ss_family != b->ss_family)
+		return 0;
+	switch (a->ss_family) {
+	case AF_INET:
+		return ((const struct sockaddr_in *)a)->sin_port == ((const struct sockaddr_in *)b)->sin_port;
+	case AF_INET6:
+		return ((const struct sockaddr_in6 *)a)->sin6_port == ((const struct sockaddr_in6 *)b)->sin6_port;
+	case AF_UNIX:
+		return an == bn && an > sizeof(sa_family_t) && memcmp(a, b, an) == 0;
+	}
+	return 0;
+}
+
+/* What the master left to us; see package protocol. */
+enum { FD_CONTROL = 3, FD_LISTENERS = 6, MAX_ENDS = 64 };
+
+static struct sockaddr_storage ends[MAX_ENDS]; /* the listeners' addresses */
+static socklen_t end_lens[MAX_ENDS];
+static int nends;
+
+static void remember_ends(int listeners) {
+	for (nends = 0; nends < listeners && nends < MAX_ENDS; nends++) {
+		end_lens[nends] = sizeof ends[nends];
+		if (getsockname(FD_LISTENERS + nends, (struct sockaddr *)&ends[nends], &end_lens[nends]) != 0)
+			ends[nends].ss_family = AF_UNSPEC;
+	}
+}
+
+/* close_sockets closes, in a forked child, every socket whose local end is a
+ * listener's: the listeners themselves, and what was accepted from them. Numbers
+ * would not tell: a drain closes listeners, and the application gets theirs. */
+static void close_sockets(void) {
+	DIR *d = opendir("/proc/self/fd");
+	if (d == NULL)
+		return;
+	struct dirent *e;
+	while ((e = readdir(d)) != NULL) {
+		int fd = atoi(e->d_name);
+		struct sockaddr_storage a;
+		socklen_t n = sizeof a;
+		if (fd <= 2 || fd == dirfd(d) || getsockname(fd, (struct sockaddr *)&a, &n) != 0)
+			continue;
+		for (int i = 0; i < nends; i++)
+			if (same_end(&a, n, &ends[i], end_lens[i])) {
+				close(fd);
+				break;
+			}
+	}
+	closedir(d);
+}
+
 /* In a child that the application forks only this thread lives on: no Go. What
- * the child must not keep open is closed. */
+ * the child must not keep open is closed: the control socket, whose end is how
+ * the master learns of our death, the listeners, and the clients' connections,
+ * which a client might wait to see closed. */
 static void after_fork(void) {
 	forked = 1;
 	if (nthreads > 0) {
+		close_sockets();
 		close(threads[0].task->epoll);
-		close(3); /* the control socket: the master watches for its end */
+		close(FD_CONTROL);
 	}
 }
 
@@ -56,6 +116,7 @@ static PyObject *init(PyObject *self, PyObject *args) {
 		threads[i].task = hostlerTask(i);
 	}
 	nthreads = count;
+	remember_ends((int)PyList_Size(bases));
 	if (pthread_atfork(NULL, NULL, after_fork) || loop_init(app, report) || response_init(wrapper) || input_init() ||
 	    environ_init(bases))
 		return PyErr_Occurred() ? NULL : PyErr_NoMemory();

@@ -11,13 +11,32 @@
 enum { SEND_HELD = 16 << 10 };
 
 static PyTypeObject *file_wrapper_type;
-static PyObject *s_close, *s_filelike;
+static PyObject *s_close, *s_real;
 
-/* text_bytes appends a str (latin-1) or, where an application is sloppy, bytes,
- * to the response buffer at *len. */
+/* type_of returns o's real type, which o keeps alive; borrowed. */
+static PyTypeObject *type_of(PyObject *o) {
+	PyObject *type = PyObject_Type(o);
+	Py_DecRef(type);
+	return (PyTypeObject *)type;
+}
+
+/* text_bytes appends a str, which must be latin-1, to the response buffer at
+ * *len. As long as all is well neither it nor put_fields runs code of the
+ * application, so borrowed references stay good. */
+static int not_latin1(const char *what) {
+	PyObject *type, *value, *tb;
+	PyErr_Fetch(&type, &value, &tb);
+	PyErr_Format(PyExc_ValueError, "%s must be latin-1 text: %S", what, value ? value : type);
+	Py_DecRef(type);
+	if (value)
+		Py_DecRef(value);
+	if (tb)
+		Py_DecRef(tb);
+	return -1;
+}
+
 static int text_bytes(struct task *t, PyObject *o, uint32_t *len, const char *what) {
-	PyTypeObject *type = (PyTypeObject *)PyObject_Type(o);
-	Py_DecRef((PyObject *)type); /* the object keeps it alive */
+	PyTypeObject *type = type_of(o);
 	Py_ssize_t n;
 	const char *s;
 	PyObject *latin = NULL;
@@ -27,9 +46,8 @@ static int text_bytes(struct task *t, PyObject *o, uint32_t *len, const char *wh
 	}
 	s = PyUnicode_AsUTF8AndSize(o, &n);
 	if (s == NULL || n != PyUnicode_GetLength(o)) { /* not ASCII */
-		PyErr_Clear();
-		if ((latin = PyUnicode_AsLatin1String(o)) == NULL)
-			return -1;
+		if (s == NULL || (latin = PyUnicode_AsLatin1String(o)) == NULL)
+			return not_latin1(what);
 		s = PyBytes_AsString(latin);
 		n = PyBytes_Size(latin);
 	}
@@ -48,8 +66,7 @@ static int text_bytes(struct task *t, PyObject *o, uint32_t *len, const char *wh
 
 /* put_fields writes the records that http1.CheckHead reads. */
 static int put_fields(struct task *t, PyObject *headers, uint32_t *at) {
-	PyTypeObject *type = (PyTypeObject *)PyObject_Type(headers);
-	Py_DecRef((PyObject *)type);
+	PyTypeObject *type = type_of(headers);
 	int list = PyType_IsSubtype(type, &PyList_Type);
 	if (!list && !PyType_IsSubtype(type, &PyTuple_Type)) {
 		PyErr_SetString(PyExc_TypeError, "response headers must be a list of (name, value) tuples");
@@ -59,9 +76,7 @@ static int put_fields(struct task *t, PyObject *headers, uint32_t *at) {
 		PyObject *pair = list ? PyList_GetItem(headers, i) : PyTuple_GetItem(headers, i);
 		if (pair == NULL)
 			return -1;
-		PyTypeObject *pt = (PyTypeObject *)PyObject_Type(pair);
-		Py_DecRef((PyObject *)pt);
-		if (!PyType_IsSubtype(pt, &PyTuple_Type) || PyTuple_Size(pair) != 2) {
+		if (!PyType_IsSubtype(type_of(pair), &PyTuple_Type) || PyTuple_Size(pair) != 2) {
 			PyErr_SetString(PyExc_TypeError, "response headers must be a list of (name, value) tuples");
 			return -1;
 		}
@@ -85,7 +100,8 @@ static int put_fields(struct task *t, PyObject *headers, uint32_t *at) {
 static void head_error(struct task *t, int code, uint32_t off) {
 	char why[160], name[80] = "";
 	hostlerHeadError(code, why, sizeof why);
-	if (off + 8 <= t->fields_len) {
+	/* Past the end, where it is about the status. */
+	if (off < t->fields_len && t->fields_len - off >= 8) {
 		uint32_t n;
 		memcpy(&n, t->resp + t->status_len + off, sizeof n);
 		if (n > sizeof name - 1)
@@ -106,20 +122,30 @@ static void head_error(struct task *t, int code, uint32_t off) {
  * or -3 with an exception (raised by a signal handler while waiting). */
 static int deliver(struct thread *th, const char *data, Py_ssize_t n, PyObject *ref, int final) {
 	struct task *t = th->task;
+	uint64_t seq = t->seq;
 	int rc;
+	sending_done(th);
 	Py_IncRef(ref);
 	if (n <= SEND_HELD) {
 		rc = hostlerWrite(th->index, (void *)data, n, (uintptr_t)ref, final);
 	} else {
+		th->sending = 1;
 		PyThreadState *ts = PyEval_SaveThread();
 		rc = hostlerWrite(th->index, (void *)data, n, (uintptr_t)ref, final);
 		PyEval_RestoreThread(ts);
+		th->sending = 0;
 	}
 	if (!t->out_kept)
 		Py_DecRef(ref);
 	while (rc == WRITE_WAIT) {
 		if (wait_fd(t->fd, POLLOUT))
 			return -3;
+		sending_done(th);
+		if (!th->active || t->seq != seq) {
+			/* write() on another thread than the request's own. */
+			PyErr_SetString(PyExc_RuntimeError, "hostler: the request has ended");
+			return -3;
+		}
 		rc = hostlerWaitRoom(th->index);
 	}
 	if (rc == WRITE_NO_HEAD) {
@@ -130,8 +156,7 @@ static int deliver(struct thread *th, const char *data, Py_ssize_t n, PyObject *
 }
 
 static int is_bytes(PyObject *o) {
-	PyTypeObject *type = (PyTypeObject *)PyObject_Type(o);
-	Py_DecRef((PyObject *)type);
+	PyTypeObject *type = type_of(o);
 	return type == &PyBytes_Type || PyType_IsSubtype(type, &PyBytes_Type);
 }
 
@@ -140,7 +165,7 @@ static PyObject *write_call(PyObject *self, PyObject *arg) {
 	if (th == NULL)
 		return NULL;
 	if (!is_bytes(arg))
-		return PyErr_Format(PyExc_TypeError, "write() takes bytes");
+		return PyErr_Format(PyExc_TypeError, "write() takes bytes, not %R", (PyObject *)type_of(arg));
 	int rc = deliver(th, PyBytes_AsString(arg), PyBytes_Size(arg), arg, 0);
 	if (rc == -3)
 		return NULL;
@@ -153,6 +178,35 @@ static PyObject *write_call(PyObject *self, PyObject *arg) {
 }
 
 static PyMethodDef write_def = {"write", write_call, METH_O, "write(data): send bytes of the body (PEP 3333)"};
+
+static int set_head(struct thread *th, PyObject *status, PyObject *headers) {
+	struct task *t = th->task;
+	uint32_t at = 0, off = 0;
+	t->status_len = t->fields_len = 0;
+	if (text_bytes(t, status, &at, "status"))
+		return -1;
+	uint32_t status_len = at;
+	if (put_fields(t, headers, &at))
+		return -1;
+	t->status_len = status_len;
+	t->fields_len = at - status_len;
+	int code = hostlerHead(th->index, &off);
+	if (code == 0)
+		return 0;
+	head_error(t, code, off);
+	t->status_len = t->fields_len = 0;
+	return -1;
+}
+
+/* broken_head puts a plain 500 where a head that was fine has been replaced by
+ * one that is not: the application may catch the error and go on. */
+static void broken_head(struct thread *th) {
+	static const char status[] = "500 Internal Server Error";
+	uint32_t off;
+	memcpy(th->task->resp, status, sizeof status - 1);
+	th->task->status_len = sizeof status - 1;
+	hostlerHead(th->index, &off);
+}
 
 static PyObject *start_response(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
 	struct thread *th = handle_lookup(self);
@@ -170,37 +224,33 @@ static PyObject *start_response(PyObject *self, PyObject *const *args, Py_ssize_
 	}
 	if (nargs < 2 || nargs > 3 || nkw != 0)
 		return PyErr_Format(PyExc_TypeError, "start_response(status, headers, exc_info=None)");
-	if (exc == Py_None)
-		exc = NULL;
-	if (exc != NULL && hostlerHeadSent(th->index)) {
+	PyObject *value = NULL; /* the exception, where exc_info has one */
+	if (exc != NULL && exc != Py_None) {
+		if (!PyType_IsSubtype(type_of(exc), &PyTuple_Type) || PyTuple_Size(exc) != 3)
+			return PyErr_Format(PyExc_TypeError, "exc_info must be a tuple (type, value, traceback)");
+		value = PyTuple_GetItem(exc, 1);
+		if (value == Py_None)
+			value = NULL;
+		else if (!PyType_IsSubtype(type_of(value), (PyTypeObject *)PyExc_BaseException))
+			return PyErr_Format(PyExc_TypeError, "exc_info must be a tuple (type, value, traceback)");
+	}
+	if (value != NULL && hostlerHeadSent(th->index)) {
 		/* Too late for another head: PEP 3333 wants the error raised again. */
-		PyObject *type = PyTuple_GetItem(exc, 0), *value = PyTuple_GetItem(exc, 1), *tb = PyTuple_GetItem(exc, 2);
-		if (type == NULL || value == NULL || tb == NULL)
-			return NULL;
+		PyObject *tb = PyTuple_GetItem(exc, 2);
 		if (tb == Py_None)
 			tb = NULL;
-		Py_IncRef(type);
-		Py_IncRef(value);
-		if (tb)
+		else
 			Py_IncRef(tb);
-		PyErr_Restore(type, value, tb);
+		Py_IncRef(value);
+		PyErr_Restore(PyObject_Type(value), value, tb);
 		return NULL;
 	}
-	if (exc == NULL && t->status_len != 0)
+	if (value == NULL && t->status_len != 0)
 		return PyErr_Format(PyExc_AssertionError, "start_response called a second time without exc_info");
-	uint32_t at = 0, off = 0;
-	t->status_len = t->fields_len = 0;
-	if (text_bytes(t, args[0], &at, "status"))
-		return NULL;
-	uint32_t status_len = at;
-	if (put_fields(t, args[1], &at))
-		return NULL;
-	t->status_len = status_len;
-	t->fields_len = at - status_len;
-	int code = hostlerHead(th->index, &off);
-	if (code != 0) {
-		head_error(t, code, off);
-		t->status_len = t->fields_len = 0;
+	int again = t->status_len != 0;
+	if (set_head(th, args[0], args[1])) {
+		if (again)
+			broken_head(th);
 		return NULL;
 	}
 	return PyCFunction_NewEx(&write_def, self, NULL);
@@ -217,6 +267,7 @@ static PyObject *early_hints(PyObject *self, PyObject *headers) {
 	struct thread *th = current;
 	if (th == NULL || !th->active || forked)
 		return PyErr_Format(PyExc_RuntimeError, "wsgi.early_hints outside of a request's thread");
+	sending_done(th);
 	struct task *t = th->task;
 	/* Behind a head that is waiting to be sent there is room. */
 	uint32_t start = t->status_len + t->fields_len, at = start;
@@ -240,15 +291,16 @@ int response_init(PyObject *file_wrapper) {
 	file_wrapper_type = (PyTypeObject *)file_wrapper;
 	Py_IncRef(file_wrapper);
 	s_close = PyUnicode_InternFromString("close");
-	s_filelike = PyUnicode_InternFromString("filelike");
-	return s_close && s_filelike ? 0 : -1;
+	s_real = PyUnicode_InternFromString("real");
+	return s_close && s_real ? 0 : -1;
 }
 
-/* send_file hands a file to the kernel. 1: done; 0: read and write it instead. */
+/* send_file hands a file to the kernel. 1: done; 0: read and write it instead;
+ * -1: an exception that is no mere sign that this is no real file. */
 static int send_file(struct thread *th, PyObject *wrapper) {
 	int done = 0;
-	PyObject *file = PyObject_GetAttr(wrapper, s_filelike), *fd = NULL, *pos = NULL, *m;
-	if (file == NULL)
+	PyObject *file = PyObject_GetAttr(wrapper, s_real), *fd = NULL, *pos = NULL, *m;
+	if (file == NULL || file == Py_None)
 		goto out;
 	if ((m = PyObject_GetAttrString(file, "fileno")) != NULL) {
 		fd = PyObject_CallObject(m, NULL);
@@ -261,15 +313,26 @@ static int send_file(struct thread *th, PyObject *wrapper) {
 	if (pos != NULL) {
 		long n = PyLong_AsLong(fd);
 		long long off = PyLong_AsLongLong(pos);
-		int copy = PyErr_Occurred() ? -1 : fcntl((int)n, F_DUPFD_CLOEXEC, 3);
+		int copy = PyErr_Occurred() || forked ? -1 : fcntl((int)n, F_DUPFD_CLOEXEC, 3);
 		if (copy >= 0) {
+			sending_done(th);
+			th->sending = 1;
+			PyThreadState *ts = PyEval_SaveThread(); /* it may wait for the disk */
 			done = hostlerSendFile(th->index, copy, off);
+			PyEval_RestoreThread(ts);
+			th->sending = 0;
 			if (!done)
 				close(copy);
 		}
 	}
 out:
-	PyErr_Clear(); /* whatever is no real file is iterated */
+	leave_if_forked(th);
+	if (PyErr_Occurred()) {
+		if (PyErr_ExceptionMatches(PyExc_Exception))
+			PyErr_Clear(); /* whatever is no real file is iterated */
+		else
+			done = -1;
+	}
 	if (file)
 		Py_DecRef(file);
 	if (fd)
@@ -294,14 +357,20 @@ static PyObject *single(PyTypeObject *type, PyObject *result) {
 
 static int iterate(struct thread *th, PyObject *result) {
 	PyObject *it = PyObject_GetIter(result), *chunk;
-	if (it == NULL)
+	leave_if_forked(th);
+	if (it == NULL) {
+		if (PyErr_ExceptionMatches(PyExc_TypeError) && result == Py_None)
+			PyErr_SetString(PyExc_TypeError, "the application returned None, not an iterable of bytes");
 		return -1;
+	}
 	int rc = 0;
-	while (rc == 0 && (chunk = PyIter_Next(it)) != NULL) {
+	while (rc == 0) {
+		chunk = PyIter_Next(it);
+		leave_if_forked(th);
+		if (chunk == NULL)
+			break;
 		if (!is_bytes(chunk)) {
-			PyTypeObject *type = (PyTypeObject *)PyObject_Type(chunk);
-			PyErr_Format(PyExc_TypeError, "the application must yield bytes, not %R", type);
-			Py_DecRef((PyObject *)type);
+			PyErr_Format(PyExc_TypeError, "the application must yield bytes, not %R", type_of(chunk));
 			rc = -3;
 		} else {
 			rc = deliver(th, PyBytes_AsString(chunk), PyBytes_Size(chunk), chunk, 0);
@@ -343,8 +412,8 @@ static int close_result(PyObject *result) {
 
 int response_send(struct thread *th, PyObject *result) {
 	struct task *t = th->task;
-	PyTypeObject *type = (PyTypeObject *)PyObject_Type(result);
-	Py_DecRef((PyObject *)type);
+	PyTypeObject *type = type_of(result);
+	sending_done(th);
 	PyObject *body = single(type, result);
 	if (body != NULL) {
 		Py_ssize_t n = PyBytes_Size(body);
@@ -357,10 +426,14 @@ int response_send(struct thread *th, PyObject *result) {
 		}
 		return deliver(th, PyBytes_AsString(body), n, body, 1) == -3 ? -1 : 0;
 	}
-	int rc = 0;
-	if (type != file_wrapper_type || !send_file(th, result))
+	int rc = type == file_wrapper_type ? send_file(th, result) : 0;
+	if (rc == 0)
 		rc = iterate(th, result);
-	if (type != &PyList_Type && type != &PyTuple_Type && close_result(result))
+	if (rc >= 0 && t->status_len == 0) {
+		PyErr_SetString(PyExc_AssertionError, "the application did not call start_response");
 		rc = -1;
-	return rc;
+	}
+	if (type != &PyList_Type && type != &PyTuple_Type && close_result(result))
+		log_exception(th); /* the response is whole all the same */
+	return rc < 0 ? -1 : 0;
 }
