@@ -15,18 +15,18 @@ VENV    := build/venv
 # What a fresh machine lacks is said in words, for apt and dnf.
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing. Debian, Ubuntu: apt-get install $(2); Fedora, RHEL: dnf install $(3)" >&2; exit 1; }
 
-.PHONY: help run test test-go test-e2e bench fuzz lint tools clean check-tools
+.PHONY: help run test test-go bench fuzz lint tools clean check-tools
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 check-tools:
 	@$(call need,go,golang-go,golang)
 	@$(call need,cc,gcc libc6-dev,gcc glibc-devel)
 	@$(call need,$(PYTHON),python3,python3)
 
-$(PAYLOAD)/worker.so: $(GOFILES)
-	@$(MAKE) --no-print-directory check-tools
+# The worker library, without Python headers, and the Python side.
+$(PAYLOAD)/worker.so: $(GOFILES) | check-tools
 	CGO_ENABLED=1 go build -trimpath -buildmode=c-shared -ldflags='-s -w' -o build/worker.so ./cmd/hostler-worker
 	cp build/worker.so $@
 
@@ -35,3 +35,50 @@ $(PAYLOAD)/bootstrap.py: worker/python/bootstrap.py
 
 bin/hostler: $(PAYLOAD)/worker.so $(PAYLOAD)/bootstrap.py $(GOFILES) VERSION ## build bin/hostler
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o $@ ./cmd/hostler
+
+EXAMPLE ?= auto
+run: bin/hostler ## serve examples/ on 127.0.0.1:8000 (EXAMPLE=plain, flask or django)
+	@scripts/run-example $(EXAMPLE)
+
+# --- tests -----------------------------------------------------------------
+
+# Debian's names; each is asked for by its command, so that nothing is installed
+# twice.
+APT := nginx:nginx prometheus:prometheus systemd-analyze:systemd wrk:wrk
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+
+$(VENV)/.done: scripts/requirements.txt
+	@$(call need,$(PYTHON),python3,python3)
+	@$(PYTHON) -m venv $(VENV) || { echo "make: python3 cannot make a virtual environment. Debian, Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(VENV)/bin/pip -q install -r scripts/requirements.txt
+	touch $@
+
+tools: check-tools $(VENV)/.done ## install what the tests need: Debian packages (as root), Python packages into build/
+	@scripts/apt-tools $(APT)
+
+test: bin/hostler tools ## everything
+	go vet ./...
+	go test -race $$(go list ./... | grep -v /e2e)
+	go test -count=1 -timeout 30m ./e2e
+
+test-go: ## the quick part: unit tests
+	go test -race $$(go list ./... | grep -v /e2e)
+
+bench: bin/hostler ## measure side by side with the peers; writes docs/benchmarks.md
+	$(PYTHON) bench/run.py
+
+FUZZTIME ?= 30s
+fuzz: ## run each fuzz target for FUZZTIME
+	@for p in $$(go list ./...); do d=$${p#hostler/}; \
+	  for f in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$d/*_test.go 2>/dev/null | sed 's/func //'); do \
+	    echo "== $$d $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) ./$$d; done; done
+
+lint: check-tools $(VENV)/.done ## gofmt, go vet, staticcheck, ruff, C with warnings as errors
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	$(VENV)/bin/ruff check .
+	cc -std=gnu11 -O2 -Wall -Wextra -Werror -fsyntax-only worker/python/*.c
+
+clean: ## remove what make made
+	rm -rf bin build $(PAYLOAD)/worker.so $(PAYLOAD)/bootstrap.py
