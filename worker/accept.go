@@ -91,6 +91,10 @@ func (a *accepter) run() {
 // long as any process listens, so there is an end to it.
 func (a *accepter) rest() {
 	for end := time.Now().Add(time.Second); time.Now().Before(end) && a.mode.Load() != acceptStop; {
+		if a.l.conns.n.Load() >= int64(a.l.conns.max) {
+			time.Sleep(5 * time.Millisecond) // for want of room it would be closed
+			continue
+		}
 		p := []unix.PollFd{{Fd: int32(a.fd), Events: unix.POLLIN}}
 		if n, err := unix.Poll(p, 0); n == 0 || (err != nil && err != unix.EINTR) {
 			return

@@ -48,6 +48,7 @@ type conn struct {
 	wantsOut  bool // EPOLLOUT is in its event mask
 	closing   bool // close once out is sent
 	framed    bool // the last reply tells where it ends
+	unread    bool // closing: the peer may not have sent all of its request yet
 	remoteLen uint8
 	portLen   uint8
 	remote    [48]byte

@@ -65,14 +65,18 @@ func (l *Loop) runDeputy() {
 func (l *Loop) stepIn() {
 	l.mu.Lock()
 	away := l.leader == nil
+	work := l.ready.n > 0 || l.batchPos < l.batchEnd
 	var f *Thread
-	if away || l.ready.n > 0 {
+	if away || work {
 		f = l.unpark()
 	}
 	l.mu.Unlock()
 	if f != nil {
 		f.wake()
 		return
+	}
+	if !away && work {
+		l.poke() // the leader knows nothing of what has been put there meanwhile
 	}
 	if !away {
 		return

@@ -68,10 +68,11 @@ type Loop struct {
 
 	mu       sync.Mutex // everything below; held for a few instructions at a time
 	ready    ring
-	batch    [maxEvents]unix.EpollEvent
+	batch    []unix.EpollEvent
 	batchPos int
 	batchEnd int
 	batchAt  int64 // when the batch's events were taken
+	turn     bool  // the batch's, where the queue has something too
 	leader   *Thread
 	idle     []*Thread // followers; the last to sleep is the first to be woken
 	asleep   bool      // the deputy has gone to sleep for want of work
@@ -111,6 +112,7 @@ func New(c Config) (*Loop, error) {
 		sweepSoon:  make(chan struct{}, 1),
 		stop:       make(chan struct{}),
 		asleep:     true,
+		batch:      make([]unix.EpollEvent, 2*maxEvents),
 	}
 	if l.trust, err = parseTrust(s.ForwardedAllowIPs); err != nil {
 		return nil, err
@@ -261,8 +263,8 @@ func (l *Loop) lead(t *Thread) {
 }
 
 // take adds events to the batch. Only one thread leads at a time, and it leads
-// only when the batch is empty; but the deputy may have polled in between, so
-// room is not a given: then the connection is queued as an event of its own.
+// only when the batch is empty; but others poll, too, when nobody leads, so room
+// is not a given, and the batch grows.
 func (l *Loop) take(evs []unix.EpollEvent, at int64) {
 	if l.batchPos == l.batchEnd {
 		l.batchPos, l.batchEnd = 0, 0
@@ -270,7 +272,10 @@ func (l *Loop) take(evs []unix.EpollEvent, at int64) {
 	}
 	for i := range evs {
 		if l.batchEnd == len(l.batch) {
-			copy(l.batch[:], l.batch[l.batchPos:l.batchEnd])
+			if l.batchPos == 0 {
+				l.batch = append(l.batch, make([]unix.EpollEvent, len(l.batch))...)
+			}
+			copy(l.batch, l.batch[l.batchPos:l.batchEnd])
 			l.batchEnd -= l.batchPos
 			l.batchPos = 0
 		}
@@ -296,9 +301,12 @@ func (l *Loop) pop(t *Thread) (*conn, unix.EpollEvent, popped) {
 	if len(l.garbage) > 0 {
 		return nil, unix.EpollEvent{}, popGarbage
 	}
-	if c := l.ready.pop(l.slot); c != nil {
-		return c, unix.EpollEvent{}, popReady
+	// By turns: a client that pipelines without end keeps the queue filled.
+	if l.ready.n > 0 && !(l.turn && l.batchPos < l.batchEnd) {
+		l.turn = true
+		return l.ready.pop(l.slot), unix.EpollEvent{}, popReady
 	}
+	l.turn = false
 	if l.batchPos < l.batchEnd {
 		ev := l.batch[l.batchPos]
 		l.batchPos++
@@ -348,12 +356,12 @@ func (l *Loop) event(t *Thread, ev unix.EpollEvent) bool {
 	if !c.claim(hup) {
 		return false
 	}
-	if hup {
-		c.hup = true
-	}
 	if c.gen.Load() != uint32(ev.Pad) {
 		// Closed and taken anew since we looked. Its own events are to come.
 		return !c.release() && l.resume(t, c)
+	}
+	if hup {
+		c.hup = true
 	}
 	return l.resume(t, c)
 }
@@ -452,6 +460,7 @@ func (l *Loop) dequeued(t *Thread, c *conn) bool {
 	}
 	// It had its turn, and gave way to others with more to read.
 	t.pos, t.end, t.arrived = 0, 0, 0
+	c.setPhase(phaseIdle, l.idleDeadline(l.now()))
 	return l.receive(t, c)
 }
 

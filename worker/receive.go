@@ -256,6 +256,9 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 				in.arrived = l.now()
 				return gotRequest
 			}
+			// What is read beyond the body's end has to fit into a thread's
+			// buffer, and behind a full body there has to be room for Read.
+			limit = min(limit, in.n+inBufferSize, in.head+bodyBuffer)
 		default:
 			if in.n >= in.need {
 				in.arrived = l.now()
@@ -337,7 +340,9 @@ func (l *Loop) start(t *Thread, c *conn) bool {
 		if !l.enqueue(c) {
 			in.queued = false
 			l.shed(c)
+			return false
 		}
+		l.nudge() // a thread may have come back since, and lead
 		return false
 	}
 	return l.serveReady(t, c)
@@ -443,7 +448,9 @@ func (l *Loop) queueParsed(t *Thread, c *conn) {
 	t.pos, t.end = 0, 0
 	if !l.enqueue(c) {
 		l.shed(c)
+		return
 	}
+	l.nudge() // a thread may have come back since, and lead
 }
 
 // shed answers 503 to the whole request in c.in, since nobody can run it soon.

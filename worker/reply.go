@@ -51,6 +51,7 @@ type reply struct {
 	gone      bool // the client has
 	noBody    bool
 	cut       bool
+	counted   bool
 }
 
 // SetHead checks the head that C has put into the Task. It replaces an earlier
@@ -60,6 +61,8 @@ func (l *Loop) SetHead(t *Thread) (http1.HeadError, int) {
 	if e == 0 {
 		t.reply.stage = stageHead
 		t.reply.status = t.reply.head.Status
+	} else if t.reply.stage == stageHead {
+		t.reply.stage = stageNone // the earlier head has been overwritten
 	}
 	return e, off
 }
@@ -91,6 +94,14 @@ func (l *Loop) openReply(t *Thread, size int64) {
 	o.Minor10KeepAlive = q.Minor == 0 && !r.close
 	t.out = http1.AppendHead(t.out, t.resp[:t.StatusLen], t.resp[t.StatusLen:t.StatusLen+t.FieldsLen], &r.head, o, *l.date.Load())
 	r.stage = stageSent
+	l.count(t)
+}
+
+// count counts the request by its answer, before that goes out: whoever has seen
+// the answer shall find it counted.
+func (l *Loop) count(t *Thread) {
+	t.reply.counted = true
+	l.slot.Counters.Requests[t.Req.MethodID][t.reply.status/100].Add(1)
 }
 
 // mustClose says whether the response has to be the connection's last.
@@ -317,6 +328,7 @@ func (l *Loop) finish(t *Thread) bool {
 	case failed || r.stage == stageNone:
 		r.close = l.mustClose(t)
 		r.status = 500
+		l.count(t)
 		t.out = http1.AppendError(t.out, 500, "", r.close, t.Req.MethodID == 2, *l.date.Load())
 	default:
 		body = bytesAt(t.Out, int(t.OutLen))
@@ -364,7 +376,7 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 	}
 	unread := t.pos < t.end || t.body.open
 	if c.out.pending.Load() {
-		c.closing, c.framed = r.close, t.framed()
+		c.closing, c.framed, c.unread = r.close, t.framed(), unread
 		if t.pos < t.end && !r.close {
 			l.stash(t, c)
 			if c.fd < 0 {
@@ -375,6 +387,7 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 		if c.release() {
 			return false
 		}
+		t.arrived = 0
 		return l.resume(t, c)
 	}
 	if r.close {
@@ -404,6 +417,14 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 		}
 	}
 	if l.enqueue(c) {
+		// Nobody may be leading, nor going to while the queue has something.
+		l.mu.Lock()
+		look := l.leader == nil && l.batchPos == l.batchEnd
+		l.turn = true
+		l.mu.Unlock()
+		if look {
+			l.poll(t)
+		}
 		return false
 	}
 	c.setPhase(phaseIdle, l.idleDeadline(now))
@@ -414,7 +435,7 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 // true if the connection lives and the caller still owns it.
 func (l *Loop) afterReply(c *conn) bool {
 	if c.closing {
-		l.endConn(c, c.in != nil)
+		l.endConn(c, c.unread)
 		return false
 	}
 	c.setPhase(phaseIdle, l.idleDeadline(l.now()))
@@ -455,11 +476,9 @@ func (l *Loop) idleDeadline(now int64) int64 {
 func (l *Loop) account(t *Thread, now int64) {
 	r, k := &t.reply, &l.slot.Counters
 	l.slot.ThreadRecs[t.index].End()
-	class := r.status / 100
-	if r.gone && r.stage != stageSent {
-		class = 0
+	if !r.counted { // the client had gone before there was an answer
+		k.Requests[t.Req.MethodID][0].Add(1)
 	}
-	k.Requests[t.Req.MethodID][class].Add(1)
 	k.Duration.Observe(now - r.arrived)
 	if t.Started != 0 {
 		k.QueueWait.Observe(t.Started - r.arrived)

@@ -20,9 +20,7 @@ static PyTypeObject *type_of(PyObject *o) {
 	return (PyTypeObject *)type;
 }
 
-/* text_bytes appends a str, which must be latin-1, to the response buffer at
- * *len. As long as all is well neither it nor put_fields runs code of the
- * application, so borrowed references stay good. */
+/* not_latin1 puts a plainer error in the place of the codec's. */
 static int not_latin1(const char *what) {
 	PyObject *type, *value, *tb;
 	PyErr_Fetch(&type, &value, &tb);
@@ -35,6 +33,9 @@ static int not_latin1(const char *what) {
 	return -1;
 }
 
+/* text_bytes appends a str, which must be latin-1, to the response buffer at
+ * *len. As long as all is well neither it nor put_fields runs code of the
+ * application, so borrowed references stay good. */
 static int text_bytes(struct task *t, PyObject *o, uint32_t *len, const char *what) {
 	PyTypeObject *type = type_of(o);
 	Py_ssize_t n;

@@ -1,0 +1,10 @@
+"""A Flask application of one route."""
+
+from flask import Flask
+
+app = Flask(__name__)
+
+
+@app.route("/")
+def index():
+    return "Hello, World!"

@@ -1,0 +1,44 @@
+"""The WSGI applications that every server serves. Plain WSGI, nothing imported
+that costs memory: what is measured is the server."""
+
+import time
+
+MEGABYTE = b"x" * (1 << 20)
+
+
+def hello(environ, start_response):
+    """13 bytes."""
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "13")])
+    return [b"Hello, World!"]
+
+
+def bulk(environ, start_response):
+    """GET: 1 MB down. POST: reads the body and says how long it was."""
+    if environ["REQUEST_METHOD"] == "POST":
+        left, got = int(environ["CONTENT_LENGTH"]), 0
+        while left > 0:
+            piece = environ["wsgi.input"].read(left)
+            if not piece:
+                break
+            left -= len(piece)
+            got += len(piece)
+        body = b"%d" % got
+    else:
+        body = MEGABYTE
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def sleepy(environ, start_response):
+    """Waits 10 ms without the GIL, as for a database."""
+    time.sleep(0.01)
+    return hello(environ, start_response)
+
+
+def burner(environ, start_response):
+    """/cpu holds the GIL for 100 ms of pure Python; all else is hello."""
+    if environ["PATH_INFO"] == "/cpu":
+        end = time.perf_counter() + 0.1
+        while time.perf_counter() < end:
+            pass
+    return hello(environ, start_response)

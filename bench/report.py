@@ -1,0 +1,158 @@
+"""The page: machine, versions, targets, tables. And the chart's data."""
+
+import os
+import platform
+import re
+import subprocess
+from typing import Dict, List, Optional, Tuple
+
+import peers
+from chart import Panel, render
+from scenarios import WORKERS, Results
+from targets import errors, judge, median
+
+TABLES: List[Tuple[str, str]] = [
+    ("hello-1", "Hello, 1 connection"),
+    ("hello-4", "Hello, 4 connections"),
+    ("hello-32", "Hello, 32 connections"),
+    ("hello-256", "Hello, 256 connections"),
+    ("flask", "Flask, 32 connections"),
+    ("download", "1 MB response, 32 connections"),
+    ("upload", "64 kB upload, 32 connections"),
+]
+
+METHOD = """\
+Every server runs with one worker and one thread, unless a table says otherwise, at its defaults but for access logs (off),
+under the same Python and serving the same application. The whole server is pinned to core 0, the client (wrk, one thread) to
+core 1. Each server is started anew for each set of runs, answers a probe that checks what it says, is warmed up, and is then
+measured. CPU per request is user and system time of the server's whole tree of processes, from `/proc/PID/stat` before and
+after the run, divided by the requests that wrk counted. It is the figure to compare: requests per second are also bounded by
+the client. Servers take turns within a round, in a shuffled order; the figure is the median of the rounds, the range behind it
+their least and greatest. Failed requests (socket errors, time-outs, other than 2xx) are summed over all rounds.
+"""
+
+
+def machine() -> List[str]:
+    with open("/proc/cpuinfo") as f:
+        model = re.search(r"^model name\s*: (.*)$", f.read(), re.M)
+    with open("/proc/meminfo") as f:
+        memory = int((re.search(r"^MemTotal:\s+(\d+)", f.read(), re.M) or ["", "0"])[1])
+    system = "Linux"
+    if os.path.exists("/etc/os-release"):
+        with open("/etc/os-release") as f:
+            found = re.search(r'^PRETTY_NAME="?([^"\n]*)', f.read(), re.M)
+            system = found.group(1) if found else system
+    return [
+        "%s, %d cores, %.0f GB" % (model.group(1).strip() if model else platform.machine(), os.cpu_count() or 0, memory / 1e6),
+        "%s, Linux %s" % (system, platform.release()),
+    ]
+
+
+def said(*command: str) -> str:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    return (done.stdout.strip().splitlines() or ["?"])[0]
+
+
+def software() -> str:
+    have = peers.versions()
+    names = sorted(name for name in list(peers.PACKAGES) if name in have)
+    wrk = re.search(r"wrk (\S+)", said("wrk", "-v"))
+    parts = [said(peers.HOSTLER, "--version"), said(peers.BIN + "/python", "--version")]
+    return ", ".join(parts + ["%s %s" % (name, have[name]) for name in names] + ["wrk " + (wrk.group(1) if wrk else "?")])
+
+
+def spread(results: Results, scenario: str, server: str, what: str, digits: int = 1) -> str:
+    """The median, and where there is more than one round the least and the greatest."""
+    values = [s[what] for s in results.samples[scenario][server] if what in s]
+    middle = median(results, scenario, server, what)
+    if middle is None:
+        return "–"
+    text = "%.*f" % (digits, middle)
+    return text if len(values) < 2 else "%s (%.*f–%.*f)" % (text, digits, min(values), digits, max(values))
+
+
+def ranked(results: Results, scenario: str, what: str, best_high: bool = False) -> List[Tuple[str, float]]:
+    pairs = [(name, median(results, scenario, name, what)) for name in results.samples.get(scenario, {})]
+    known = [(name, value) for name, value in pairs if value is not None]
+    return sorted(known, key=lambda pair: pair[1], reverse=best_high)
+
+
+def table(head: List[str], rows: List[List[str]]) -> List[str]:
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    return ["| %s |" % " | ".join(cells) for cells in [head, rule, *rows]]
+
+
+def named(server: str) -> str:
+    return "**%s**" % server if server.startswith("hostler") else server
+
+
+def failures(results: Results, scenario: str) -> List[str]:
+    """The loud rows: what could not be measured, and why."""
+    return ["> **NOT MEASURED: %s**: %s" % (name, why.replace("|", "\\|")) for name, why in sorted(results.failures.get(scenario, {}).items())]
+
+
+def loud(results: Results, scenario: str, server: str) -> str:
+    bad = errors(results, scenario, server)
+    return "**%d**" % bad if bad else "0"
+
+
+def cpu_table(results: Results, scenario: str) -> List[str]:
+    ours = median(results, scenario, "hostler", "cpu")
+    rows = []
+    for name, cpu in ranked(results, scenario, "cpu"):
+        ratio = "%.2f" % (cpu / ours) if ours else "–"
+        p99 = spread(results, scenario, name, "p99", 2).split(" ")[0]
+        rows.append([named(name), spread(results, scenario, name, "cpu"), ratio, spread(results, scenario, name, "rps", 0).split(" ")[0], p99,
+                     loud(results, scenario, name)])  # fmt: skip
+    return table(["server", "CPU µs per request", "× hostler", "requests/s", "p99 ms", "failed"], rows)
+
+
+def latency_table(results: Results, scenario: str, extra: str, title: str, digits: int) -> List[str]:
+    rows = []
+    for name, _ in ranked(results, scenario, "p90" if extra == "burned" else "p99"):
+        cells = [spread(results, scenario, name, what, 2).split(" ")[0] for what in ("p50", "p90", "p99")]
+        rows.append([named(name), spread(results, scenario, name, extra, digits), *cells, loud(results, scenario, name)])
+    return table(["server", title, "p50 ms", "p90 ms", "p99 ms", "failed"], rows)
+
+
+def section(title: str, text: str, lines: List[str], results: Results, scenario: str) -> List[str]:
+    body = lines if len(lines) > 2 else ["Not measured."]
+    wrong = failures(results, scenario)
+    return ["### " + title, ""] + ([text, ""] if text else []) + body + ([""] + wrong if wrong else []) + [""]
+
+
+def page(results: Results, missing: Dict[str, str], about: Dict[str, str]) -> str:
+    out = ["# Benchmarks", "", "Written by `make bench` (`bench/`); %s." % about["run"], ""]
+    if about.get("warning"):
+        out += ["> **%s**" % about["warning"], ""]
+    out += ["> **NOT COMPARED: %s** %s" % (name, why) for name, why in sorted(missing.items())] + ([""] if missing else [])
+    out += ["![CPU per request](benchmarks.svg)", "", "## Targets", ""]
+    words: Dict[Optional[bool], str] = {True: "reached", False: "**NOT reached**", None: "**not measured**"}
+    out += table(["target", "measured", ""], [[v.target, v.got, words[v.reached]] for v in judge(results)])
+    out += ["", "## CPU and throughput", ""]
+    for scenario, title in TABLES:
+        out += section(title, "", cpu_table(results, scenario), results, scenario)
+    out += ["## Threads, slow requests, memory", ""]
+    out += section("Hello with 4 threads, 32 connections", "More threads must not fight over the GIL.",
+                   latency_table(results, "threads", "cpu", "CPU µs per request", 1), results, "threads")  # fmt: skip
+    out += section("Fast requests beside a CPU burner",
+                   "One worker of 4 threads; one connection keeps asking for 100 ms of pure Python, four ask for hello with a pause of 5 ms.",
+                   latency_table(results, "burner", "burned", "burner's requests/s", 1), results, "burner")  # fmt: skip
+    rows = [[named(name), spread(results, "sleepers", name, "rps", 0), loud(results, "sleepers", name)]
+            for name, _ in ranked(results, "sleepers", "rps", True)]  # fmt: skip
+    out += section("An application that sleeps 10 ms", "8 threads, 64 connections: 800 requests/s are possible.",
+                   table(["server", "requests/s", "failed"], rows), results, "sleepers")  # fmt: skip
+    rows = [[named(name), "%.1f" % mb] for name, mb in ranked(results, "memory", "mb")]
+    out += section("Memory of an idle worker",
+                   "PSS of the whole tree, master included, divided by its %d workers (waitress has no workers: one process)." % WORKERS,
+                   table(["server", "MB per worker"], rows), results, "memory")  # fmt: skip
+    out += ["## Method", "", METHOD]
+    out += ["* " + line for line in machine()] + ["* " + software(), "* load average at the start: " + about["load"], ""]
+    out += ["* %s: %s" % (name, note) for name, note in peers.NOTES.items()] + [""]
+    return "\n".join(out)
+
+
+def svg(results: Results, about: Dict[str, str]) -> str:
+    wanted = [("hello-32", "Hello, 32 connections"), ("hello-1", "Hello, 1 connection"), ("flask", "Flask, 32 connections"),
+              ("upload", "64 kB upload, 32 connections"), ("download", "1 MB response, 32 connections")]  # fmt: skip
+    return render([Panel(title, ranked(results, scenario, "cpu")) for scenario, title in wanted], about["run"])

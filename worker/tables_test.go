@@ -1,0 +1,280 @@
+package worker
+
+import (
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"hostler/protocol"
+	"hostler/worker/http1"
+)
+
+func TestTrustList(t *testing.T) {
+	for _, c := range []struct {
+		list    string
+		trusted string
+		not     string
+	}{
+		{"", "", "127.0.0.1 ::1 unix"},
+		{"*", "127.0.0.1 ::1 unix 203.0.113.9", ""},
+		{"unix", "unix", "127.0.0.1"},
+		{"127.0.0.1", "127.0.0.1 ::ffff:127.0.0.1", "127.0.0.2 ::1 unix"},
+		{"::1", "::1", "127.0.0.1 ::2"},
+		{"fe80::/10", "fe80::1%eth0", "fd00::1"},
+		{"10.1.2.3/8 192.168.0.0/16", "10.255.0.1 192.168.9.9", "11.0.0.1 192.169.0.1"},
+		{"::ffff:10.0.0.1", "10.0.0.1", "10.0.0.2"},
+	} {
+		l, err := parseTrust(strings.Fields(c.list))
+		if err != nil {
+			t.Errorf("%q: %v", c.list, err)
+			continue
+		}
+		for want, peers := range map[bool]string{true: c.trusted, false: c.not} {
+			for _, p := range strings.Fields(peers) {
+				var a netip.AddrPort
+				if p != "unix" {
+					a = netip.AddrPortFrom(netip.MustParseAddr(p), 1)
+				}
+				if l.peer(a) != want {
+					t.Errorf("%q: peer %s trusted: %v", c.list, p, !want)
+				}
+			}
+		}
+	}
+	for _, s := range []string{"", "localhost", "10.0.0.0/33", "1.2.3", "10.0.0.1:80"} {
+		if _, err := parseTrust([]string{s}); err == nil || !strings.HasPrefix(err.Error(), "cannot trust") {
+			t.Errorf("%q: %v", s, err)
+		}
+	}
+}
+
+func TestOrigin(t *testing.T) {
+	l, err := parseTrust([]string{"10.0.0.0/8", "fd00::/8"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for chain, want := range map[string]string{
+		"203.0.113.9":                          "203.0.113.9",
+		"1.1.1.1, 203.0.113.9":                 "203.0.113.9",
+		"1.1.1.1, 203.0.113.9, 10.0.0.1":       "203.0.113.9",
+		"203.0.113.9,10.0.0.1,\t10.0.0.2 ":     "203.0.113.9",
+		"10.0.0.3, 10.0.0.1":                   "10.0.0.3",
+		"2001:db8::1, fd00::1":                 "2001:db8::1",
+		"[2001:db8::1]:443, 10.0.0.1:80":       "2001:db8::1",
+		"::ffff:203.0.113.9":                   "203.0.113.9",
+		"evil, 10.0.0.1":                       "10.0.0.1",
+		"1.1.1.1, <script>":                    "",
+		"":                                     "",
+		"1.1.1.1,":                             "",
+		"fe80::1%eth0":                         "fe80::1",
+		"203.0.113.9:4711":                     "203.0.113.9",
+		"unknown":                              "",
+		strings.Repeat("9", 9000) + ",8.8.8.8": "8.8.8.8",
+	} {
+		a, ok := l.origin([]byte(chain))
+		got := ""
+		if ok {
+			got = a.String()
+		}
+		if got != want {
+			t.Errorf("%.60q: %q, want %q", chain, got, want)
+		}
+	}
+}
+
+// What a proxy says counts only if it is trusted, and reaches nobody else.
+func TestForwarded(t *testing.T) {
+	for _, trusted := range []bool{true, false} {
+		cfg := testConfig()
+		if trusted {
+			cfg.ForwardedAllowIPs = []string{"127.0.0.1"}
+		}
+		type seen struct {
+			remote string
+			https  bool
+			skip   [2]uint64
+		}
+		got := make(chan seen, 1)
+		r := serve(t, cfg, func(c *call) {
+			got <- seen{string(c.t.Remote[:c.t.RemoteLen]), c.t.HTTPS == 1, c.t.Skip}
+			c.ok("x")
+		})
+		c := r.dial()
+		rd := responses(t, c)
+		for _, k := range []struct {
+			fields string
+			remote string
+			https  bool
+			skip   uint64
+		}{
+			{"", "127.0.0.1", false, 0},
+			{"X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 203.0.113.9, 127.0.0.1\r\nX-Forwarded-Proto: HTTPS\r\n", "203.0.113.9", true, 0b1110},
+			{"Accept: a\r\nX-Forwarded-Ssl: on\r\nX-Forwarded-Proto: https\r\n", "127.0.0.1", true, 0b1100},
+			{"X-Forwarded-Proto: http\r\n", "127.0.0.1", false, 0b10},
+			{"X-Forwarded-Proto: gopher\r\n", "127.0.0.1", false, 0b10},
+		} {
+			send(t, c, "GET / HTTP/1.1\r\nHost: x\r\n"+k.fields+"\r\n")
+			rd.want(200, "x")
+			want := seen{k.remote, k.https, [2]uint64{}}
+			if !trusted {
+				want = seen{"127.0.0.1", false, [2]uint64{k.skip}}
+			}
+			if s := <-got; s != want {
+				t.Errorf("trusted %v, %q: %+v, want %+v", trusted, k.fields, s, want)
+			}
+		}
+		if trusted {
+			send(t, c, "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Ssl: on\r\n\r\n")
+			rd.want(400, "*")
+			rd.wantEnd()
+		}
+	}
+}
+
+func TestAccessLog(t *testing.T) {
+	pr, pw, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, testConfig(), func(c *call) { c.ok("four") })
+	if old := r.SetAccessLog(int(pw.Fd())); old != -1 {
+		t.Errorf("there was a log: %d", old)
+	}
+	r.start()
+	c := r.dial()
+	rd := responses(t, c)
+	send(t, c, "GET /a?\"b\\ HTTP/1.1\r\nHost: x\r\nReferer: r\"\xe9\r\nUser-Agent: u\\\ta\r\n\r\n")
+	// The parser may refuse some of it; then it is logged as refused.
+	p, err := rd.read(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.status == 200 {
+		send(t, c, "HEAD /h HTTP/1.0\r\n\r\n")
+		if _, err := rd.read(true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(t, r.dial(), "junk\r\n\r\n")
+	eventually(t, "the refusal is counted", func() bool { return r.slot.Counters.Requests[0][4].Load() > 0 })
+	r.stopNow()
+	pw.Close()
+	b, err := io.ReadAll(pr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
+	for _, s := range lines {
+		if !strings.HasPrefix(s, "127.0.0.1 - - [") || strings.Count(strings.NewReplacer(`\\`, "", `\"`, "").Replace(s), `"`) != 6 {
+			t.Errorf("not a line of the combined format: %s", s)
+		}
+		for _, c := range []byte(s) {
+			if c < 0x20 || c > 0x7e {
+				t.Errorf("byte %#x in a line", c)
+			}
+		}
+	}
+	if last := lines[len(lines)-1]; !strings.Contains(last, `"-" 400 `) {
+		t.Errorf("the refused request: %s", last)
+	}
+}
+
+func TestAppendEscaped(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                          "",
+		"/plain?a=b~":               "/plain?a=b~",
+		"\" 200 1\n127.0.0.1 -":     `\" 200 1\x0a127.0.0.1 -`,
+		`\x0a`:                      `\\x0a`,
+		"\x00\x1b[2J\x7f\x80\xff\r": `\x00\x1b[2J\x7f\x80\xff\x0d`,
+	} {
+		if got := string(appendEscaped(nil, []byte(in))); got != want {
+			t.Errorf("%q became %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestRejectsFitTheScoreboard(t *testing.T) {
+	if http1.NumReasons > protocol.MaxRejects {
+		t.Errorf("%d reasons, room for %d", http1.NumReasons, protocol.MaxRejects)
+	}
+	if http1.NumMethods != len(protocol.Methods) {
+		t.Errorf("%d methods, labels for %d", http1.NumMethods, len(protocol.Methods))
+	}
+	for i := 1; i < http1.NumMethods; i++ {
+		if http1.KnownMethods[i] != protocol.Methods[i] {
+			t.Errorf("method %d is %s and %s", i, http1.KnownMethods[i], protocol.Methods[i])
+		}
+	}
+}
+
+// worker/python/task.h mirrors the layout; here it is stated, so that a change
+// is seen on this side too.
+func TestTaskLayout(t *testing.T) {
+	var k Task
+	req := unsafe.Offsetof(k.Req)
+	after := req + unsafe.Sizeof(k.Req)
+	for _, f := range []struct {
+		name      string
+		got, want uintptr
+	}{
+		{"Buf", unsafe.Offsetof(k.Buf), 0},
+		{"BodyLen", unsafe.Offsetof(k.BodyLen), 24},
+		{"PathLen", unsafe.Offsetof(k.PathLen), 32},
+		{"FD", unsafe.Offsetof(k.FD), 48},
+		{"Seq", unsafe.Offsetof(k.Seq), 64},
+		{"Remote", unsafe.Offsetof(k.Remote), 72},
+		{"Port", unsafe.Offsetof(k.Port), 120},
+		{"Skip", unsafe.Offsetof(k.Skip), 128},
+		{"Req", req, 144},
+		{"Resp", unsafe.Offsetof(k.Resp), after},
+		{"RespCap", unsafe.Offsetof(k.RespCap), after + 8},
+		{"Result", unsafe.Offsetof(k.Result), after + 20},
+		{"Out", unsafe.Offsetof(k.Out), after + 24},
+		{"OutKept", unsafe.Offsetof(k.OutKept), after + 40},
+		{"Wake", unsafe.Offsetof(k.Wake), after + 44},
+		{"Polled", unsafe.Offsetof(k.Polled), after + 56},
+		{"Events", unsafe.Offsetof(k.Events), after + 80},
+		{"size", TaskSize, after + 80 + 12*maxEvents},
+	} {
+		if f.got != f.want {
+			t.Errorf("%s lies at %d, not %d", f.name, f.got, f.want)
+		}
+	}
+	if maxEvents != 64 || Run != 1 || Garbage != 6 || ResultFailed != 1 || ResultFinal != 2 {
+		t.Error("a constant of the ABI has changed")
+	}
+}
+
+func TestInputPool(t *testing.T) {
+	var p inputPool
+	for i, k := range inputClasses {
+		for _, n := range []int{k - 1, k} {
+			in := p.get(n)
+			if in == nil || len(in.mem) != k {
+				t.Fatalf("class %d: no input of %d bytes", i, n)
+			}
+			in.mem[0], in.mem[k-1], in.n = 1, 2, k
+			if i+1 < len(inputClasses) {
+				if !p.grow(in, k+1) || len(in.mem) != inputClasses[i+1] || in.mem[0] != 1 || in.mem[k-1] != 2 {
+					t.Errorf("class %d did not grow right", i)
+				}
+			} else if p.grow(in, k+1) {
+				t.Error("grown beyond the largest class")
+			}
+			p.put(in)
+		}
+	}
+	if p.held != 0 {
+		t.Errorf("%d bytes are held by nobody", p.held)
+	}
+	if p.get(inputClasses[len(inputClasses)-1]+1) != nil {
+		t.Error("an input larger than any")
+	}
+	a, b := p.get(1), p.get(1)
+	if &a.mem[0] == &b.mem[0] {
+		t.Error("two inputs share memory")
+	}
+}
