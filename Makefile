@@ -58,11 +58,11 @@ tools: check-tools $(VENV)/.done ## install what the tests need: Debian packages
 
 test: bin/hostler tools ## everything
 	go vet ./...
-	go test -race $$(go list ./... | grep -v /e2e)
+	go test -race -p 1 $$(go list ./... | grep -v /e2e)
 	go test -count=1 -timeout 30m ./e2e
 
 test-go: ## the quick part: unit tests
-	go test -race $$(go list ./... | grep -v /e2e)
+	go test -race -p 1 $$(go list ./... | grep -v /e2e)
 
 bench: bin/hostler ## measure side by side with the peers; writes docs/benchmarks.md
 	$(PYTHON) bench/run.py
@@ -78,7 +78,7 @@ lint: check-tools $(VENV)/.done ## gofmt, go vet, staticcheck, ruff, C with warn
 	go vet ./...
 	go run $(STATICCHECK) ./...
 	$(VENV)/bin/ruff check .
-	cc -std=gnu11 -O2 -Wall -Wextra -Werror -fsyntax-only worker/python/*.c
+	cc -std=gnu11 -O2 -Wall -Wextra -Wshadow -Wconversion -Werror -fsyntax-only worker/python/*.c
 
 clean: ## remove what make made
 	rm -rf bin build $(PAYLOAD)/worker.so $(PAYLOAD)/bootstrap.py

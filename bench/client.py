@@ -3,12 +3,13 @@ connection that asks for /cpu (100 ms of Python) again and again, and four that
 ask for / with a pause of 5 ms. Prints the latencies of the latter in seconds and
 the failures as JSON. wrk cannot tell two kinds of request apart."""
 
+from __future__ import annotations
+
 import json
 import selectors
 import socket
 import sys
 import time
-from typing import List
 
 FAST, PAUSE = 4, 0.005
 
@@ -16,10 +17,10 @@ FAST, PAUSE = 4, 0.005
 class Conn:
     def __init__(self, port: int, path: str, pause: float):
         self.port, self.pause = port, pause
-        self.raw = ("GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path).encode()
-        self.sock: "socket.socket | None" = None
+        self.raw = (f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").encode()
+        self.sock: socket.socket | None = None
         self.busy, self.due, self.sent, self.got = False, 0.0, 0.0, b""
-        self.latencies: List[float] = []
+        self.latencies: list[float] = []
 
     def send(self, sel: selectors.BaseSelector) -> None:
         self.busy, self.got, self.sent = True, b"", time.perf_counter()

@@ -1,26 +1,29 @@
 """Puts load on a server from the other core and reads what it cost."""
 
+from __future__ import annotations
+
 import json
 import os
 import re
 import subprocess
 import sys
-from typing import Dict, List
+from typing import TYPE_CHECKING
 
 from procs import CLIENT_CORE, Failure, Server, on_core
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
 
-# What one measurement gave: rps, cpu (µs per request), p50/p90/p99 (ms), errors,
-# mb. Each load fills those that it can tell.
-Sample = Dict[str, float]
+if TYPE_CHECKING:
+    # What one measurement gave: rps, cpu (µs per request), p50/p90/p99 (ms), errors,
+    # mb. Each load fills those that it can tell.
+    Sample = dict[str, float]
 
 
 def client(*command: str, limit: float) -> str:
     """Runs a client on its core to its end and returns what it printed."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               universal_newlines=True, preexec_fn=on_core(CLIENT_CORE))  # fmt: skip
+                               text=True, preexec_fn=on_core(CLIENT_CORE))  # noqa: PLW1509
     try:
         out, _ = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
@@ -40,7 +43,7 @@ def read_wrk(text: str) -> Sample:
     sample: Sample = {"requests": float(done.group(1))}
     seconds = float(done.group(2)) * UNITS[done.group(3)] / 1e3
     sample["rps"] = sample["requests"] / seconds if seconds else 0.0
-    for share, value, unit in re.findall(r"^\s+(50|90|99)%\s+([\d.]+)(us|ms|s|m)\s*$", text, re.M):
+    for share, value, unit in re.findall(r"^\s+(50|90|99)%\s+([\d.]+)(us|ms|s|m)\s*$", text, re.MULTILINE):
         sample["p" + share] = float(value) * UNITS[unit]
     sockets = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
     status = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
@@ -50,9 +53,9 @@ def read_wrk(text: str) -> Sample:
 
 def wrk(server: Server, connections: int, seconds: float, path: str = "/", upload: bool = False) -> Sample:
     script = ["-s", os.path.join(HERE, "upload.lua")] if upload else []
-    url = "http://127.0.0.1:%d%s" % (server.port, path)
+    url = f"http://127.0.0.1:{server.port}{path}"
     whole = max(1, round(seconds))
-    return read_wrk(client("wrk", "-t1", "-c%d" % connections, "-d%ds" % whole, "--latency", *script, url, limit=whole + 20))
+    return read_wrk(client("wrk", "-t1", f"-c{connections}", f"-d{whole}s", "--latency", *script, url, limit=whole + 20))
 
 
 def measured(server: Server, connections: int, seconds: float, path: str = "/", upload: bool = False, warm: bool = True) -> Sample:
@@ -68,7 +71,7 @@ def measured(server: Server, connections: int, seconds: float, path: str = "/", 
     return sample
 
 
-def quantile(values: List[float], share: float) -> float:
+def quantile(values: list[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 

@@ -1,10 +1,13 @@
 """The servers that are compared: how each is installed, started and named."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess
 import sys
-from typing import Callable, Dict, List, Tuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -13,60 +16,63 @@ BIN = os.path.join(ROOT, "build", "bench-venv", "bin")
 APPS = os.path.join(HERE, "apps")
 HOSTLER = os.path.join(ROOT, "bin", "hostler")
 
-# (application, port, workers, threads) -> command
-Command = Callable[[str, int, int, int], List[str]]
+if TYPE_CHECKING:
+    # (application, port, workers, threads) -> command
+    Command = Callable[[str, int, int, int], list[str]]
 
 
-def hostler(app: str, port: int, workers: int, threads: int) -> List[str]:
-    return [HOSTLER, "-w", str(workers), "--threads", str(threads), "-b", "127.0.0.1:%d" % port,
+def hostler(app: str, port: int, workers: int, threads: int) -> list[str]:
+    return [HOSTLER, "-w", str(workers), "--threads", str(threads), "-b", f"127.0.0.1:{port}",
             "--admin-bind", "off", "--python", BIN + "/python", app]  # fmt: skip
 
 
-def gunicorn(app: str, port: int, workers: int, threads: int) -> List[str]:
+def gunicorn(app: str, port: int, workers: int, threads: int) -> list[str]:
     kind = ["-k", "gthread", "--threads", str(threads)] if threads else ["-k", "sync"]
-    return [BIN + "/gunicorn", "-w", str(workers), *kind, "-b", "127.0.0.1:%d" % port, app]
+    return [BIN + "/gunicorn", "-w", str(workers), *kind, "-b", f"127.0.0.1:{port}", app]
 
 
-def gthread(app: str, port: int, workers: int, threads: int) -> List[str]:
+def gthread(app: str, port: int, workers: int, threads: int) -> list[str]:
     return gunicorn(app, port, workers, threads)
 
 
-def gunicorn_sync(app: str, port: int, workers: int, threads: int) -> List[str]:
+def gunicorn_sync(app: str, port: int, workers: int, threads: int) -> list[str]:
     return gunicorn(app, port, workers, 0)
 
 
-def granian(app: str, port: int, workers: int, threads: int) -> List[str]:
+def granian(app: str, port: int, workers: int, threads: int) -> list[str]:
     return [BIN + "/granian", "--interface", "wsgi", "--workers", str(workers), "--blocking-threads", str(threads),
             "--host", "127.0.0.1", "--port", str(port), "--no-ws", app]  # fmt: skip
 
 
 def launched(name: str) -> Command:
-    def command(app: str, port: int, workers: int, threads: int) -> List[str]:
+    def command(app: str, port: int, workers: int, threads: int) -> list[str]:
         return [BIN + "/python", os.path.join(HERE, "serve.py"), name, app, str(port), str(workers)]
 
     return command
 
 
-def uvicorn(app: str, port: int, workers: int, threads: int) -> List[str]:
+def uvicorn(app: str, port: int, workers: int, threads: int) -> list[str]:
     return [BIN + "/uvicorn", "--interface", "wsgi", "--workers", str(workers), "--no-access-log", "--log-level", "warning",
             "--host", "127.0.0.1", "--port", str(port), app]  # fmt: skip
 
 
-def waitress(app: str, port: int, workers: int, threads: int) -> List[str]:
-    return [BIN + "/waitress-serve", "--threads=%d" % threads, "--listen=127.0.0.1:%d" % port, app]
+def waitress(app: str, port: int, workers: int, threads: int) -> list[str]:
+    return [BIN + "/waitress-serve", f"--threads={threads}", f"--listen=127.0.0.1:{port}", app]
 
 
-def uwsgi(app: str, port: int, workers: int, threads: int) -> List[str]:
-    return [BIN + "/uwsgi", "--http-socket", "127.0.0.1:%d" % port, "--master", "--processes", str(workers),
+def uwsgi(app: str, port: int, workers: int, threads: int) -> list[str]:
+    # Its HTTP closes after each response without a word; said here, wrk need not count it as a failure.
+    return [BIN + "/uwsgi", "--http-socket", f"127.0.0.1:{port}", "--master", "--processes", str(workers),
             *(["--threads", str(threads)] if threads > 1 else []),
-            "--virtualenv", os.path.dirname(BIN), "--module", app, "--listen", "128", "--disable-logging", "--die-on-term"]  # fmt: skip
+            "--virtualenv", os.path.dirname(BIN), "--module", app, "--disable-logging", "--die-on-term",
+            "--add-header", "Connection: close"]  # fmt: skip
 
 
-def floor(app: str, port: int, workers: int, threads: int) -> List[str]:
+def floor(app: str, port: int, workers: int, threads: int) -> list[str]:
     return [BUILD + "/floor", str(port)]
 
 
-COMMANDS: Dict[str, Command] = {
+COMMANDS: dict[str, Command] = {
     "hostler": hostler,
     "fastpysgi": launched("fastpysgi"),
     "bjoern": launched("bjoern"),
@@ -81,16 +87,16 @@ COMMANDS: Dict[str, Command] = {
 
 NOTES = {
     "gunicorn sync": "answers one request per connection, by design",
-    "uwsgi": "`--http-socket`: one request per connection",
+    "uwsgi": "`--http-socket`, which closes after each response; the field that announces it is added, else wrk counts failures",
     "uvicorn": "an ASGI server; WSGI through its adapter",
     "waitress": "one process only",
     "fastpysgi": "no timeouts, no replacing of workers",
-    "bjoern": "no timeouts, no process management",
+    "bjoern": "no timeouts, no process management; for the memory table eight forks of one process (`bench/serve.py`)",
     "C epoll loop": "the floor: no Python, hardly any HTTP (`bench/floor.c`)",
 }
 
 # What pip installs for each; flask is the application's.
-PACKAGES: Dict[str, str] = {
+PACKAGES: dict[str, str] = {
     "gunicorn": "gunicorn",
     "granian": "granian",
     "fastpysgi": "fastpysgi",
@@ -110,10 +116,10 @@ def package(server: str) -> str:
     return server.split()[0]
 
 
-def run(*command: str) -> Tuple[bool, str]:
+def run(*command: str) -> tuple[bool, str]:
     """Runs an installer; whether it went well, and the line that says why not."""
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     except OSError as err:
         return False, str(err)
     lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
@@ -123,8 +129,9 @@ def run(*command: str) -> Tuple[bool, str]:
 
 def apt(*packages: str) -> bool:
     """Debian packages, where we may; else says what to install."""
+    names = " ".join(packages)
     if shutil.which("apt-get") is None or os.geteuid() != 0:
-        say("bench: %s needed: apt-get install %s (or its like with dnf)" % (" and ".join(packages), " ".join(packages)))
+        say(f"bench: needed, but not here: apt-get install {names} (or its like with dnf)")
         return False
     env = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
     ok, _ = run(*env, "install", *packages)
@@ -132,14 +139,14 @@ def apt(*packages: str) -> bool:
         run(*env, "update")
         ok, why = run(*env, "install", *packages)
         if not ok:
-            say("bench: cannot install %s: %s" % (" ".join(packages), why))
+            say(f"bench: cannot install {names}: {why}")
     return ok
 
 
-def install(servers: List[str]) -> Dict[str, str]:
+def install(servers: list[str]) -> dict[str, str]:
     """Puts all in place; returns what could not be installed, and why."""
     os.makedirs(BUILD, exist_ok=True)
-    failed: Dict[str, str] = {}
+    failed: dict[str, str] = {}
     if not os.path.exists(HOSTLER):
         raise SystemExit("bench: bin/hostler is missing: run make first")
     if shutil.which("wrk") is None and not apt("wrk"):
@@ -158,7 +165,7 @@ def install(servers: List[str]) -> Dict[str, str]:
             ok, why = run(BIN + "/pip", "-q", "install", PACKAGES[name])
         if not ok:
             failed[name] = "cannot be installed: " + why
-            say("bench: WARNING: %s %s" % (name, failed[name]))
+            say(f"bench: WARNING: {name} {failed[name]}")
     ok, why = run("cc", "-O2", "-o", BUILD + "/floor", os.path.join(HERE, "floor.c"))
     if not ok:
         failed["C"] = "cannot be compiled: " + why
@@ -166,9 +173,9 @@ def install(servers: List[str]) -> Dict[str, str]:
     return failed
 
 
-def versions() -> Dict[str, str]:
+def versions() -> dict[str, str]:
     """Package name (lower case) -> version, of what the environment holds."""
     done = subprocess.run([BIN + "/pip", "list", "--format=freeze", "--disable-pip-version-check"],
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)  # fmt: skip
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)  # fmt: skip
     pairs = [line.split("==") for line in done.stdout.splitlines() if "==" in line]
     return {name.lower(): version for name, version in pairs}

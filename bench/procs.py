@@ -1,6 +1,8 @@
 """A server as a tree of processes: start it on a core, ask /proc for its CPU time
 and memory, and make sure that nothing of it is left."""
 
+from __future__ import annotations
+
 import ctypes
 import os
 import random
@@ -9,7 +11,6 @@ import signal
 import socket
 import subprocess
 import time
-from typing import Dict, List, Optional
 
 SERVER_CORE, CLIENT_CORE = 0, 1
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -44,14 +45,14 @@ def on_core(core: int):
     return prepare
 
 
-def stat(pid: int) -> List[str]:
+def stat(pid: int) -> list[str]:
     """The fields of /proc/PID/stat from the state on (field 3 is [0])."""
-    with open("/proc/%d/stat" % pid) as f:
+    with open(f"/proc/{pid}/stat") as f:
         return f.read().rsplit(")", 1)[1].split()
 
 
-def tree(root: int) -> List[int]:
-    children: Dict[int, List[int]] = {}
+def tree(root: int) -> list[int]:
+    children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
@@ -67,9 +68,9 @@ def tree(root: int) -> List[int]:
 
 
 class Server:
-    """A running server; as a context manager it is stopped at the end."""
+    """A running server. Whoever starts it stops it."""
 
-    def __init__(self, command: List[str], port: int, log: str, cwd: str, pinned: bool = True):
+    def __init__(self, command: list[str], port: int, log: str, cwd: str, pinned: bool = True):
         self.port, self.log = port, log
         env = {k: v for k, v in os.environ.items() if not k.startswith(("HOSTLER_", "GUNICORN_", "GRANIAN_", "UWSGI_", "UVICORN_", "WEB_CONC", "PYTHON"))}
         env["PYTHONPATH"] = cwd
@@ -84,10 +85,11 @@ class Server:
                     cwd=cwd,
                     env=env,
                     start_new_session=True,
-                    preexec_fn=on_core(SERVER_CORE) if pinned else None,
+                    # No threads here, so nothing can hold a lock across the fork.
+                    preexec_fn=on_core(SERVER_CORE) if pinned else None,  # noqa: PLW1509
                 )
             except OSError as err:
-                raise Failure("cannot start %s: %s" % (command[0], err)) from err
+                raise Failure(f"cannot start {command[0]}: {err}") from err
         try:
             self._wait_until_up()
         except BaseException:
@@ -118,7 +120,7 @@ class Server:
         with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as conn:
             conn.sendall(raw)
             answer = b""
-            length: Optional[int] = None
+            length: int | None = None
             body = b""
             while length is None or len(body) < length:
                 piece = conn.recv(1 << 18)
@@ -129,7 +131,7 @@ class Server:
                 found = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
                 length = int(found.group(1)) if found else None
         if not re.match(rb"HTTP/1\.[01] 200 ", answer):
-            raise Failure("answered %r" % answer[:60])
+            raise Failure(f"answered {answer[:60]!r}")
         return body
 
     def cpu(self) -> float:
@@ -147,8 +149,8 @@ class Server:
         total = 0
         for pid in tree(self.process.pid):
             try:
-                with open("/proc/%d/smaps_rollup" % pid) as f:
-                    found = re.search(r"^Pss:\s+(\d+)", f.read(), re.M)
+                with open(f"/proc/{pid}/smaps_rollup") as f:
+                    found = re.search(r"^Pss:\s+(\d+)", f.read(), re.MULTILINE)
             except OSError:
                 continue
             total += int(found.group(1)) if found else 0
@@ -173,9 +175,3 @@ class Server:
             except OSError:
                 continue
         self.process.wait()
-
-    def __enter__(self) -> "Server":
-        return self
-
-    def __exit__(self, *exc) -> None:
-        self.stop()

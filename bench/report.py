@@ -1,17 +1,18 @@
 """The page: machine, versions, targets, tables. And the chart's data."""
 
+from __future__ import annotations
+
 import os
 import platform
 import re
 import subprocess
-from typing import Dict, List, Optional, Tuple
 
 import peers
 from chart import Panel, render
 from scenarios import WORKERS, Results
 from targets import errors, judge, median
 
-TABLES: List[Tuple[str, str]] = [
+TABLES: list[tuple[str, str]] = [
     ("hello-1", "Hello, 1 connection"),
     ("hello-4", "Hello, 4 connections"),
     ("hello-32", "Hello, 32 connections"),
@@ -32,24 +33,24 @@ their least and greatest. Failed requests (socket errors, time-outs, other than 
 """
 
 
-def machine() -> List[str]:
+def machine() -> list[str]:
     with open("/proc/cpuinfo") as f:
-        model = re.search(r"^model name\s*: (.*)$", f.read(), re.M)
+        model = re.search(r"^model name\s*: (.*)$", f.read(), re.MULTILINE)
     with open("/proc/meminfo") as f:
-        memory = int((re.search(r"^MemTotal:\s+(\d+)", f.read(), re.M) or ["", "0"])[1])
+        memory = int((re.search(r"^MemTotal:\s+(\d+)", f.read(), re.MULTILINE) or ["", "0"])[1])
     system = "Linux"
     if os.path.exists("/etc/os-release"):
         with open("/etc/os-release") as f:
-            found = re.search(r'^PRETTY_NAME="?([^"\n]*)', f.read(), re.M)
+            found = re.search(r'^PRETTY_NAME="?([^"\n]*)', f.read(), re.MULTILINE)
             system = found.group(1) if found else system
     return [
-        "%s, %d cores, %.0f GB" % (model.group(1).strip() if model else platform.machine(), os.cpu_count() or 0, memory / 1e6),
-        "%s, Linux %s" % (system, platform.release()),
+        f"{model.group(1).strip() if model else platform.machine()}, {os.cpu_count() or 0} cores, {memory / 1e6:.0f} GB",
+        f"{system}, Linux {platform.release()}",
     ]
 
 
 def said(*command: str) -> str:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return (done.stdout.strip().splitlines() or ["?"])[0]
 
 
@@ -58,7 +59,7 @@ def software() -> str:
     names = sorted(name for name in list(peers.PACKAGES) if name in have)
     wrk = re.search(r"wrk (\S+)", said("wrk", "-v"))
     parts = [said(peers.HOSTLER, "--version"), said(peers.BIN + "/python", "--version")]
-    return ", ".join(parts + ["%s %s" % (name, have[name]) for name in names] + ["wrk " + (wrk.group(1) if wrk else "?")])
+    return ", ".join(parts + [f"{name} {have[name]}" for name in names] + ["wrk " + (wrk.group(1) if wrk else "?")])
 
 
 def spread(results: Results, scenario: str, server: str, what: str, digits: int = 1) -> str:
@@ -67,47 +68,47 @@ def spread(results: Results, scenario: str, server: str, what: str, digits: int 
     middle = median(results, scenario, server, what)
     if middle is None:
         return "–"
-    text = "%.*f" % (digits, middle)
-    return text if len(values) < 2 else "%s (%.*f–%.*f)" % (text, digits, min(values), digits, max(values))
+    text = f"{middle:.{digits}f}"
+    return text if len(values) < 2 else f"{text} ({min(values):.{digits}f}–{max(values):.{digits}f})"
 
 
-def ranked(results: Results, scenario: str, what: str, best_high: bool = False) -> List[Tuple[str, float]]:
+def ranked(results: Results, scenario: str, what: str, best_high: bool = False) -> list[tuple[str, float]]:
     pairs = [(name, median(results, scenario, name, what)) for name in results.samples.get(scenario, {})]
     known = [(name, value) for name, value in pairs if value is not None]
     return sorted(known, key=lambda pair: pair[1], reverse=best_high)
 
 
-def table(head: List[str], rows: List[List[str]]) -> List[str]:
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
     rule = ["---"] + ["---:"] * (len(head) - 1)
-    return ["| %s |" % " | ".join(cells) for cells in [head, rule, *rows]]
+    return ["| " + " | ".join(cells) + " |" for cells in [head, rule, *rows]]
 
 
 def named(server: str) -> str:
-    return "**%s**" % server if server.startswith("hostler") else server
+    return f"**{server}**" if server.startswith("hostler") else server
 
 
-def failures(results: Results, scenario: str) -> List[str]:
+def failures(results: Results, scenario: str) -> list[str]:
     """The loud rows: what could not be measured, and why."""
-    return ["> **NOT MEASURED: %s**: %s" % (name, why.replace("|", "\\|")) for name, why in sorted(results.failures.get(scenario, {}).items())]
+    return [f"> **NOT MEASURED: {name}**: {why}" for name, why in sorted(results.failures.get(scenario, {}).items())]
 
 
 def loud(results: Results, scenario: str, server: str) -> str:
     bad = errors(results, scenario, server)
-    return "**%d**" % bad if bad else "0"
+    return f"**{bad}**" if bad else "0"
 
 
-def cpu_table(results: Results, scenario: str) -> List[str]:
+def cpu_table(results: Results, scenario: str) -> list[str]:
     ours = median(results, scenario, "hostler", "cpu")
     rows = []
     for name, cpu in ranked(results, scenario, "cpu"):
-        ratio = "%.2f" % (cpu / ours) if ours else "–"
+        ratio = f"{cpu / ours:.2f}" if ours else "–"
         p99 = spread(results, scenario, name, "p99", 2).split(" ")[0]
         rows.append([named(name), spread(results, scenario, name, "cpu"), ratio, spread(results, scenario, name, "rps", 0).split(" ")[0], p99,
                      loud(results, scenario, name)])  # fmt: skip
     return table(["server", "CPU µs per request", "× hostler", "requests/s", "p99 ms", "failed"], rows)
 
 
-def latency_table(results: Results, scenario: str, extra: str, title: str, digits: int) -> List[str]:
+def latency_table(results: Results, scenario: str, extra: str, title: str, digits: int) -> list[str]:
     rows = []
     for name, _ in ranked(results, scenario, "p90" if extra == "burned" else "p99"):
         cells = [spread(results, scenario, name, what, 2).split(" ")[0] for what in ("p50", "p90", "p99")]
@@ -115,19 +116,19 @@ def latency_table(results: Results, scenario: str, extra: str, title: str, digit
     return table(["server", title, "p50 ms", "p90 ms", "p99 ms", "failed"], rows)
 
 
-def section(title: str, text: str, lines: List[str], results: Results, scenario: str) -> List[str]:
+def section(title: str, text: str, lines: list[str], results: Results, scenario: str) -> list[str]:
     body = lines if len(lines) > 2 else ["Not measured."]
     wrong = failures(results, scenario)
     return ["### " + title, ""] + ([text, ""] if text else []) + body + ([""] + wrong if wrong else []) + [""]
 
 
-def page(results: Results, missing: Dict[str, str], about: Dict[str, str]) -> str:
-    out = ["# Benchmarks", "", "Written by `make bench` (`bench/`); %s." % about["run"], ""]
+def page(results: Results, missing: dict[str, str], about: dict[str, str]) -> str:
+    out = ["# Benchmarks", "", "Written by `make bench` (`bench/`); " + about["run"] + ".", ""]
     if about.get("warning"):
-        out += ["> **%s**" % about["warning"], ""]
-    out += ["> **NOT COMPARED: %s** %s" % (name, why) for name, why in sorted(missing.items())] + ([""] if missing else [])
+        out += ["> **" + about["warning"] + "**", ""]
+    out += [f"> **NOT COMPARED: {name}** {why}" for name, why in sorted(missing.items())] + ([""] if missing else [])
     out += ["![CPU per request](benchmarks.svg)", "", "## Targets", ""]
-    words: Dict[Optional[bool], str] = {True: "reached", False: "**NOT reached**", None: "**not measured**"}
+    words: dict[bool | None, str] = {True: "reached", False: "**NOT reached**", None: "**not measured**"}
     out += table(["target", "measured", ""], [[v.target, v.got, words[v.reached]] for v in judge(results)])
     out += ["", "## CPU and throughput", ""]
     for scenario, title in TABLES:
@@ -142,17 +143,17 @@ def page(results: Results, missing: Dict[str, str], about: Dict[str, str]) -> st
             for name, _ in ranked(results, "sleepers", "rps", True)]  # fmt: skip
     out += section("An application that sleeps 10 ms", "8 threads, 64 connections: 800 requests/s are possible.",
                    table(["server", "requests/s", "failed"], rows), results, "sleepers")  # fmt: skip
-    rows = [[named(name), "%.1f" % mb] for name, mb in ranked(results, "memory", "mb")]
+    rows = [[named(name), f"{mb:.1f}"] for name, mb in ranked(results, "memory", "mb")]
     out += section("Memory of an idle worker",
-                   "PSS of the whole tree, master included, divided by its %d workers (waitress has no workers: one process)." % WORKERS,
+                   f"PSS of the whole tree, master included, divided by its {WORKERS} workers (waitress has no workers: one process).",
                    table(["server", "MB per worker"], rows), results, "memory")  # fmt: skip
     out += ["## Method", "", METHOD]
     out += ["* " + line for line in machine()] + ["* " + software(), "* load average at the start: " + about["load"], ""]
-    out += ["* %s: %s" % (name, note) for name, note in peers.NOTES.items()] + [""]
+    out += [f"* {name}: {note}" for name, note in peers.NOTES.items()] + [""]
     return "\n".join(out)
 
 
-def svg(results: Results, about: Dict[str, str]) -> str:
+def svg(results: Results, about: dict[str, str]) -> str:
     wanted = [("hello-32", "Hello, 32 connections"), ("hello-1", "Hello, 1 connection"), ("flask", "Flask, 32 connections"),
               ("upload", "64 kB upload, 32 connections"), ("download", "1 MB response, 32 connections")]  # fmt: skip
     return render([Panel(title, ranked(results, scenario, "cpu")) for scenario, title in wanted], about["run"])

@@ -12,13 +12,14 @@ clients, scenarios.py says what is measured, targets.py what is to be reached;
 report.py and chart.py write it down.
 """
 
+from __future__ import annotations
+
 import argparse
 import datetime
 import json
 import os
 import signal
 import sys
-from typing import Dict, List
 
 import peers
 import report
@@ -39,20 +40,22 @@ def arguments() -> argparse.Namespace:
     return args
 
 
-def chosen(only: str) -> List[str]:
+def chosen(only: str) -> list[str]:
     """Server names by their own or their package's name."""
     wanted = [name.strip() for name in only.split(",") if name.strip()]
     unknown = [w for w in wanted if not any(w in (name, peers.package(name)) for name in peers.COMMANDS)]
     if unknown or not wanted:
-        raise SystemExit("bench: no such server: %s (there are %s)" % (", ".join(unknown), ", ".join(peers.COMMANDS)))
+        known = ", ".join(peers.COMMANDS)
+        raise SystemExit(f"bench: no such server: {only} (there are {known})")
     return [name for name in peers.COMMANDS if name in wanted or peers.package(name) in wanted]
 
 
-def describe(plan: Plan, quick: bool, partial: bool) -> Dict[str, str]:
+def describe(plan: Plan, quick: bool, partial: bool) -> dict[str, str]:
     load = os.getloadavg()[0]
+    rounds = "1 round" if plan.rounds == 1 else f"{plan.rounds} rounds"
     about = {
-        "run": "%s, %d round%s of %d s" % (datetime.date.today().isoformat(), plan.rounds, "s" if plan.rounds > 1 else "", plan.seconds),
-        "load": "%.2f" % load,
+        "run": f"{datetime.date.today().isoformat()}, {rounds}, runs of {plan.seconds} s",
+        "load": f"{load:.2f}",
     }
     notes = []
     if quick:
@@ -60,21 +63,21 @@ def describe(plan: Plan, quick: bool, partial: bool) -> Dict[str, str]:
     if partial:
         notes.append("Not all servers were asked for.")
     if load > 0.5:
-        notes.append("The machine was not idle when this began (load average %.2f)." % load)
+        notes.append(f"The machine was not idle when this began (load average {load:.2f}).")
     if not {SERVER_CORE, CLIENT_CORE} <= os.sched_getaffinity(0):
         notes.append("Cores 0 and 1 are not both ours: nothing was pinned to what is missing, and figures vary.")
     about["warning"] = " ".join(notes)
     return about
 
 
-def write(out: str, results: Results, missing: Dict[str, str], about: Dict[str, str]) -> None:
+def write(out: str, results: Results, missing: dict[str, str], about: dict[str, str]) -> None:
     os.makedirs(out, exist_ok=True)
     for name, text in (("benchmarks.md", report.page(results, missing, about)), ("benchmarks.svg", report.svg(results, about))):
         with open(os.path.join(out, name), "w", encoding="utf-8") as f:
             f.write(text)
     with open(os.path.join(peers.BUILD, "results.json"), "w", encoding="utf-8") as f:
         json.dump({"samples": results.samples, "failures": results.failures, "missing": missing, "about": about}, f, indent=1)
-    peers.say("bench: wrote %s" % os.path.join(out, "benchmarks.md"))
+    peers.say(f"bench: wrote {out}/benchmarks.md and benchmarks.svg")
 
 
 def main() -> int:
@@ -92,7 +95,7 @@ def main() -> int:
     write(args.out or (partial if args.quick or args.only else os.path.join(peers.ROOT, "docs")), results, missing, about)
     for verdict in judge(results):
         word = {True: "reached", False: "NOT reached", None: "not measured"}[verdict.reached]
-        print("%-12s %s: %s" % (word, verdict.target, verdict.got))
+        print(f"{word:12} {verdict.target}: {verdict.got}")
     return 0
 
 

@@ -2,13 +2,17 @@
 stops it. Jobs of a round follow each other server by server, and rounds repeat
 them in another order, so that a slow minute of the machine meets everyone."""
 
+from __future__ import annotations
+
 import os
 import random
 import time
-from typing import Callable, Dict, List, NamedTuple, Tuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
 
 import peers
-from loads import Sample, beside_burner, measured, wrk
+from loads import beside_burner, measured, wrk
 from procs import Failure, Server, free_port
 
 CONNECTIONS = (1, 4, 32, 256)
@@ -19,7 +23,7 @@ WORKERS = 8
 class Plan(NamedTuple):
     rounds: int
     seconds: int  # of each run that counts
-    servers: List[str]
+    servers: list[str]
     warm_each: bool  # warm up before each load, not only the first on a server
 
 
@@ -27,34 +31,40 @@ class Results:
     """scenario -> server -> what its rounds gave; failures beside them."""
 
     def __init__(self) -> None:
-        self.samples: Dict[str, Dict[str, List[Sample]]] = {}
-        self.failures: Dict[str, Dict[str, str]] = {}
+        self.samples: dict[str, dict[str, list[Sample]]] = {}
+        self.failures: dict[str, dict[str, str]] = {}
 
     def add(self, scenario: str, server: str, sample: Sample) -> None:
         self.samples.setdefault(scenario, {}).setdefault(server, []).append(sample)
 
     def fail(self, scenario: str, server: str, why: str) -> None:
         self.failures.setdefault(scenario, {})[server] = why
-        peers.say("bench: WARNING: %s, %s: %s" % (scenario, server, why))
+        peers.say(f"bench: WARNING: {scenario}, {server}: {why}")
 
 
-def start(name: str, app: str, workers: int = 1, threads: int = 1, pinned: bool = True) -> Server:
+@contextmanager
+def start(name: str, app: str, workers: int = 1, threads: int = 1, pinned: bool = True) -> Iterator[Server]:
+    """A server that answers; it is stopped at the end, come what may."""
     port = free_port()
     command = peers.COMMANDS[name](app, port, workers, threads)
-    return Server(command, port, os.path.join(peers.BUILD, "server.log"), peers.APPS, pinned)
+    server = Server(command, port, os.path.join(peers.BUILD, "server.log"), peers.APPS, pinned)
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 def expect(server: Server, what: str, raw: bytes, good: Callable[[bytes], bool]) -> None:
     """No figure counts for a server that answers something else."""
     if not good(server.request(raw)):
-        raise Failure("answers %s wrongly" % what)
+        raise Failure(f"answers {what} wrongly")
 
 
 def hello(results: Results, name: str, plan: Plan) -> None:
     with start(name, "plain:hello") as server:
         expect(server, "hello", b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", lambda b: b == b"Hello, World!")
         for connections in CONNECTIONS:
-            scenario = "hello-%d" % connections
+            scenario = f"hello-{connections}"
             guarded(results, scenario, name, lambda c=connections: measured(server, c, plan.seconds, warm=plan.warm_each or c == 1))
 
 
@@ -77,7 +87,8 @@ def flask(results: Results, name: str, plan: Plan) -> None:
 def threads(results: Results, name: str, plan: Plan) -> None:
     for count in (1, 4):
         with start(name, "plain:hello", threads=count) as server:
-            results.add("threads", "%s, %d thread%s" % (name, count, "s" if count > 1 else ""), measured(server, 32, plan.seconds + 1))
+            label = f"{name}, 1 thread" if count == 1 else f"{name}, {count} threads"
+            results.add("threads", label, measured(server, 32, plan.seconds + 1))
 
 
 def burner(results: Results, name: str, plan: Plan) -> None:
@@ -112,10 +123,13 @@ def guarded(results: Results, scenario: str, name: str, measure: Callable[[], Sa
         results.fail(scenario, name, str(err))
 
 
-Job = Callable[[Results, str, Plan], None]
+if TYPE_CHECKING:
+    from loads import Sample
+
+    Job = Callable[[Results, str, Plan], None]
 THREADED = ["hostler", "granian", "gunicorn gthread"]
 # job, how it is called when it fails, whom it concerns (None: all)
-JOBS: List[Tuple[Job, str, List[str]]] = [
+JOBS: list[tuple[Job, str, list[str]]] = [
     (hello, "hello-32", list(peers.COMMANDS)),
     (flask, "flask", list(peers.COMMANDS)),
     (bulk, "download", list(peers.COMMANDS)),
@@ -133,7 +147,7 @@ def measure_all(plan: Plan) -> Results:
             names = [name for name in plan.servers if name in whom]
             order.shuffle(names)
             for name in names:
-                attempt(results, job, scenario, name, plan, "round %d of %d" % (number, plan.rounds))
+                attempt(results, job, scenario, name, plan, f"round {number} of {plan.rounds}")
     for name in plan.servers:  # memory does not vary: once
         if name != "C epoll loop":
             attempt(results, memory, "memory", name, plan, "memory")
@@ -141,7 +155,7 @@ def measure_all(plan: Plan) -> Results:
 
 
 def attempt(results: Results, job: Job, scenario: str, name: str, plan: Plan, where: str) -> None:
-    peers.say("bench: %s: %s, %s" % (where, job.__name__, name))
+    peers.say(f"bench: {where}: {job.__name__}, {name}")
     try:
         job(results, name, plan)
     except (Failure, OSError) as err:

@@ -1,7 +1,9 @@
 """What hostler has set itself to reach, and whether it did."""
 
+from __future__ import annotations
+
 import statistics
-from typing import List, NamedTuple, Optional
+from typing import NamedTuple
 
 from scenarios import Results
 
@@ -9,10 +11,10 @@ from scenarios import Results
 class Verdict(NamedTuple):
     target: str
     got: str
-    reached: Optional[bool]  # None: could not be measured
+    reached: bool | None  # None: could not be measured
 
 
-def median(results: Results, scenario: str, server: str, what: str) -> Optional[float]:
+def median(results: Results, scenario: str, server: str, what: str) -> float | None:
     samples = [s[what] for s in results.samples.get(scenario, {}).get(server, []) if what in s]
     return statistics.median(samples) if samples else None
 
@@ -21,19 +23,19 @@ def errors(results: Results, scenario: str, server: str) -> int:
     return int(sum(s.get("errors", 0) for s in results.samples.get(scenario, {}).get(server, [])))
 
 
-def compare(text: str, limit: float, ours: Optional[float], theirs: Optional[float], unit: str) -> Verdict:
+def compare(text: str, limit: float, ours: float | None, theirs: float | None, unit: str) -> Verdict:
     """ours against limit times theirs."""
     if ours is None or theirs is None or theirs <= 0:
         return Verdict(text, "not measured", None)
     ratio = ours / theirs
-    return Verdict(text, "%.*f × (%.3g against %.3g %s)" % (3 if limit < 0.1 else 2, ratio, ours, theirs, unit), ratio <= limit)
+    return Verdict(text, f"{ratio:.{3 if limit < 0.1 else 2}f} × ({ours:.3g} against {theirs:.3g} {unit})", ratio <= limit)
 
 
-def judge(results: Results) -> List[Verdict]:
-    def cpu(scenario: str, server: str = "hostler") -> Optional[float]:
+def judge(results: Results) -> list[Verdict]:
+    def cpu(scenario: str, server: str = "hostler") -> float | None:
         return median(results, scenario, server, "cpu")
 
-    def of(scenario: str, what: str, server: str) -> Optional[float]:
+    def of(scenario: str, what: str, server: str) -> float | None:
         return median(results, scenario, server, what)
 
     one, four = "hostler, 1 thread", "hostler, 4 threads"
@@ -51,11 +53,11 @@ def judge(results: Results) -> List[Verdict]:
     ]
     mb = median(results, "memory", "hostler", "mb")
     verdicts.append(Verdict("idle hello worker ≤ 9 MB PSS, the master's share included",
-                            "not measured" if mb is None else "%.1f MB" % mb, None if mb is None else mb <= 9))  # fmt: skip
+                            "not measured" if mb is None else f"{mb:.1f} MB", None if mb is None else mb <= 9))  # fmt: skip
     rps = median(results, "sleepers", "hostler", "rps")
     verdicts.append(Verdict("8 threads, an application that sleeps 10 ms: ≥ 0.95 of 800 requests/s",
-                            "not measured" if rps is None else "%.0f requests/s" % rps, None if rps is None else rps >= 760))  # fmt: skip
+                            "not measured" if rps is None else f"{rps:.0f} requests/s", None if rps is None else rps >= 760))  # fmt: skip
     measured = any(results.samples.get(s, {}).get("hostler") for s in results.samples)
     bad = sum(errors(results, s, name) for s in results.samples for name in results.samples[s] if name.startswith("hostler"))
-    verdicts.append(Verdict("no failed request of hostler in any run", "%d failed" % bad if measured else "not measured", bad == 0 if measured else None))
+    verdicts.append(Verdict("no failed request of hostler in any run", f"{bad} failed" if measured else "not measured", bad == 0 if measured else None))
     return verdicts

@@ -107,7 +107,7 @@ func TestOOMWatch(t *testing.T) {
 				t.Error("what happened before us was claimed")
 			}
 			set("6")
-			if !w.claim() || !w.claim() || w.claim() {
+			if first, second, third := w.claim(), w.claim(), w.claim(); !first || !second || third {
 				t.Error("two victims were not claimed twice")
 			}
 			set("7")

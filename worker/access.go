@@ -24,7 +24,8 @@ func (l *Loop) SetAccessLog(fd int) int { return int(l.access.fd.Swap(int64(fd))
 
 func (a *accessLog) request(l *Loop, t *Thread, now int64) {
 	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
-	b := a.begin(make([]byte, 0, 512), t.Remote[:t.RemoteLen])
+	// t.out has been sent, or copied, by now.
+	b := a.begin(t.out[:0], t.Remote[:t.RemoteLen])
 	b = append(b, '"')
 	b = appendEscaped(b, span(buf, t.Req.Method))
 	b = append(b, ' ')

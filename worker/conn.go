@@ -252,8 +252,8 @@ func (l *Loop) lingerConn(c *conn) {
 // lingering reads and drops what the peer still sends.
 func (l *Loop) lingering(c *conn) {
 	var waste [4096]byte
-	for {
-		for range 64 { // a peer that never stops must not keep the thread
+	for range 8 { // a peer that never stops must not keep the thread
+		for range 64 {
 			n, err := readFD(c.fd, waste[:])
 			if err == unix.EAGAIN {
 				break
@@ -267,4 +267,6 @@ func (l *Loop) lingering(c *conn) {
 			return
 		}
 	}
+	// An event is passed over. If it was the last, the time limit ends it.
+	c.state.Store(0)
 }

@@ -170,6 +170,9 @@ func (l *Loop) tickDate(now time.Time) {
 // sweep ends connections that have been in a phase for too long, and counts all
 // of them for the gauges.
 func (l *Loop) sweep() {
+	if l.stopping.Load() {
+		l.hasten()
+	}
 	now := l.now()
 	var n [numPhases]int64
 	l.conns.each(func(c *conn) {

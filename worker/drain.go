@@ -38,12 +38,15 @@ func (l *Loop) Drain(mode protocol.DrainMode, grace time.Duration) {
 	// from here on that the close is announced.
 	l.draining.Store(true)
 	if mode == protocol.DrainStop {
+		l.stopping.Store(true)
 		l.hasten()
 	}
 	l.checkDrained()
 }
 
-// hasten shortens the life of connections at rest.
+// hasten shortens the life of connections at rest. Some come to rest only after
+// it, whose last response was under way when the drain began; so the sweeper does
+// it again.
 func (l *Loop) hasten() {
 	limit := l.now() + restGrace
 	l.conns.each(func(c *conn) {

@@ -119,6 +119,27 @@ func TestDrainGraceIsAnEnd(t *testing.T) {
 	}
 }
 
+// A response whose head went out before the drain began does not announce the
+// close; its connection must not keep a server that stops for all of KeepAlive.
+func TestDrainStopHastensLateComers(t *testing.T) {
+	cfg := testConfig()
+	cfg.KeepAlive = int64(time.Hour)
+	gate := make(chan struct{})
+	r := serve(t, cfg, func(c *call) {
+		c.head("200 OK")
+		c.write([]byte("x"), true)
+		<-gate
+	})
+	c := r.dial()
+	send(t, c, get)
+	rd := responses(t, c)
+	rd.want(200, "x")
+	r.Drain(protocol.DrainStop, time.Hour)
+	close(gate)
+	rd.wantEnd()
+	r.wg.Wait()
+}
+
 func TestDrainQuick(t *testing.T) {
 	cfg := testConfig()
 	cfg.Threads = 3

@@ -49,6 +49,7 @@ type Loop struct {
 
 	threads   []*Thread
 	draining  atomic.Bool // announce the close on every response
+	stopping  atomic.Bool // the server stops: connections at rest live on for restGrace at most
 	accepters []*accepter
 	accepting atomic.Int64  // accepters that are still at work
 	drained   chan struct{} // closed when a draining loop has nothing left to do

@@ -40,10 +40,23 @@ func (o *output) add(l *Loop, i outItem) {
 	l.outBytes.Add(int64(len(i.mem)))
 }
 
+// mergeLimit is up to which size copies share an item: an application that yields
+// a few bytes at a time must not make a long list of them, with a send(2) each.
+const mergeLimit = 32 << 10
+
 func (o *output) addCopy(l *Loop, b []byte) {
-	if len(b) > 0 {
-		o.add(l, outItem{mem: append([]byte(nil), b...), file: -1})
+	if len(b) == 0 {
+		return
 	}
+	if n := len(o.items); n > 0 {
+		if i := &o.items[n-1]; i.file < 0 && i.ref == 0 && len(i.mem)+len(b) <= mergeLimit {
+			i.mem = append(i.mem, b...)
+			o.bytes += int64(len(b))
+			l.outBytes.Add(int64(len(b)))
+			return
+		}
+	}
+	o.add(l, outItem{mem: append([]byte(nil), b...), file: -1})
 }
 
 func (o *output) left() int64 {

@@ -65,6 +65,33 @@ func TestSlowReader(t *testing.T) {
 	r.level()
 }
 
+// Many small pieces for a slow client make neither many items nor many sends.
+func TestSmallPiecesAreMerged(t *testing.T) {
+	piece, n := "piece of a stream\n", 100000
+	r := serve(t, testConfig(), func(c *call) {
+		c.head("200 OK")
+		for range n {
+			if c.write([]byte(piece), false) != WriteOK {
+				t.Error("not written")
+				return
+			}
+		}
+	})
+	c := r.dial()
+	send(t, c, get)
+	eventually(t, "the application waits", func() bool { return r.outBytes.Load() > outLimit })
+	o := &r.conns.at(0).out
+	o.mu.Lock()
+	items := len(o.items)
+	o.mu.Unlock()
+	if items > 3*outLimit/mergeLimit {
+		t.Errorf("%d items for %d bytes", items, outLimit)
+	}
+	responses(t, c).want(200, strings.Repeat(piece, n))
+	c.Close()
+	r.level()
+}
+
 // The last piece of a response does not keep the thread, whatever its size.
 func TestLastPieceFreesTheThread(t *testing.T) {
 	body := pattern(5 << 20)

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -145,11 +146,11 @@ func TestBodySizesAroundInputClasses(t *testing.T) {
 }
 
 func pattern(n int) string {
-	var b strings.Builder
-	for i := 0; b.Len() < n; i++ {
-		fmt.Fprintf(&b, "%x,", i)
+	b := make([]byte, 0, n+20)
+	for i := int64(0); len(b) < n; i++ {
+		b = append(strconv.AppendInt(b, i, 16), ',')
 	}
-	return b.String()[:n]
+	return string(b[:n])
 }
 
 func chunked(body string, size int) string {
@@ -306,6 +307,35 @@ func TestLinger(t *testing.T) {
 	eventually(t, "it is closed", func() bool { return r.conns.n.Load() == 0 })
 }
 
+// A client that floods a connection which is closed neither keeps a thread nor
+// the connection.
+func TestLingerWithAFlood(t *testing.T) {
+	cfg := testConfig()
+	cfg.LimitRequestBody = 10
+	cfg.Threads = 2
+	r := serve(t, cfg, echo)
+	c := r.dialTCP()
+	send(t, c, "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n")
+	flood := make(chan struct{})
+	go func() {
+		defer close(flood)
+		b := make([]byte, 64<<10)
+		for {
+			if _, err := c.Write(b); err != nil {
+				return
+			}
+		}
+	}()
+	other := r.dial()
+	rd := responses(t, other)
+	for range 50 {
+		send(t, other, get)
+		rd.want(200, "GET /a ")
+	}
+	<-flood
+	eventually(t, "it is closed", func() bool { return r.conns.n.Load() == 1 })
+}
+
 func TestHalfClose(t *testing.T) {
 	r := serve(t, testConfig(), echo)
 	c := r.dialTCP()
@@ -378,7 +408,7 @@ func TestResets(t *testing.T) {
 func TestTimeouts(t *testing.T) {
 	cfg := testConfig()
 	cfg.KeepAlive, cfg.HeaderTimeout = int64(100*time.Millisecond), int64(300*time.Millisecond)
-	cfg.BodyTimeout, cfg.WriteTimeout = int64(100*time.Millisecond), int64(100*time.Millisecond)
+	cfg.BodyTimeout, cfg.WriteTimeout = int64(600*time.Millisecond), int64(100*time.Millisecond)
 	r := serve(t, cfg, func(c *call) {
 		if c.target == "/big" {
 			c.head("200 OK")
@@ -410,8 +440,8 @@ func TestTimeouts(t *testing.T) {
 	c = r.dial() // a slowloris: each byte of the head in time, all of it not
 	began := time.Now()
 	stop := make(chan struct{})
+	send(t, c, "GET / HTTP/1.1\r\nHost: x\r\nX: ")
 	go func() {
-		send(t, c, "GET / HTTP/1.1\r\nHost: x\r\nX: ")
 		for {
 			select {
 			case <-stop:
@@ -433,8 +463,8 @@ func TestTimeouts(t *testing.T) {
 
 	c = r.dial() // a body that stops; one that trickles goes on
 	send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\n")
-	for range 6 {
-		time.Sleep(40 * time.Millisecond)
+	for range 9 {
+		time.Sleep(100 * time.Millisecond)
 		send(t, c, "b")
 	}
 	if count(protocol.TimeoutBody) != 0 {
@@ -446,8 +476,9 @@ func TestTimeouts(t *testing.T) {
 	}
 	c.Close()
 
+	large := pattern(bodyBuffer)
 	c = r.dial() // a large body that stops, with the application in it
-	send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1100000\r\n\r\n"+pattern(bodyBuffer))
+	send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1100000\r\n\r\n"+large)
 	responses(t, c).want(500, "*")
 
 	c = r.dial() // takes nothing of its response

@@ -1,7 +1,9 @@
 # What a worker process runs first: import the application, load the server into
 # this interpreter, serve. It is given to python as -c, with the settings as JSON.
 # Until the version is checked it must be valid for any Python.
-import io, os, sys
+import io
+import os
+import sys
 
 CONTROL, LIBRARY, LISTENERS = 3, 5, 6  # 4: the scoreboard
 
@@ -227,7 +229,7 @@ def main():
         server, mask = load_library()
         try:
             hints = server.early_hints()
-            bases = [base_environ(settings, l, hints) for l in settings["listeners"]]
+            bases = [base_environ(settings, listener, hints) for listener in settings["listeners"]]
             threads = server.init(raw, app, bases, FileWrapper, report)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -1,0 +1,107 @@
+"""python3 -m unittest discover -s bench: the parts that judge and write, without a load."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import unittest
+import xml.etree.ElementTree as ET
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import chart
+import report
+from loads import quantile, read_wrk
+from procs import Failure, free_port, stat, tree
+from scenarios import Results
+from targets import judge
+
+WRK = """Running 2s test @ http://127.0.0.1:12345/
+  1 threads and 32 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency   637.07us    1.18ms  29.24ms   96.90%
+  Latency Distribution
+     50%  420.00us
+     75%  500.00us
+     90%    1.06ms
+     99%    1.20s
+  100000 requests in 2.00s, 7.34MB read
+"""
+
+
+class WrkTest(unittest.TestCase):
+    def test_units(self) -> None:
+        sample = read_wrk(WRK)
+        self.assertEqual(sample["rps"], 50000)
+        self.assertEqual((sample["p50"], sample["p90"], sample["p99"]), (0.42, 1.06, 1200))
+        self.assertEqual(sample["errors"], 0)
+
+    def test_errors_are_summed(self) -> None:
+        text = WRK + "  Socket errors: connect 1, read 20, write 300, timeout 4000\n  Non-2xx or 3xx responses: 5\n"
+        self.assertEqual(read_wrk(text)["errors"], 4326)
+
+    def test_no_report(self) -> None:
+        with self.assertRaises(Failure):
+            read_wrk("unable to connect to 127.0.0.1:1 Connection refused")
+
+    def test_quantile(self) -> None:
+        values = [float(x) for x in range(100, 0, -1)]
+        self.assertEqual((quantile(values, 0.5), quantile(values, 0.99), quantile([7.0], 0.99)), (51, 100, 7))
+
+
+class ProcessTest(unittest.TestCase):
+    def test_tree_has_the_children(self) -> None:
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        try:
+            self.assertIn(child.pid, tree(os.getpid()))
+            self.assertEqual(int(stat(child.pid)[1]), os.getpid())
+        finally:
+            child.communicate(b"\n")
+
+    def test_port_is_below_the_ephemeral_range(self) -> None:
+        self.assertLess(free_port(), 32768)
+
+
+class TargetTest(unittest.TestCase):
+    def results(self, ours: float) -> Results:
+        results = Results()
+        for value in (ours, ours, 900.0):  # a slow round does not move the median
+            results.add("hello-32", "hostler", {"cpu": value, "rps": 1000.0, "errors": 0})
+        results.add("hello-32", "granian", {"cpu": 20.0, "rps": 1000.0, "errors": 3})
+        return results
+
+    def verdict(self, results: Results, words: str) -> bool | None:
+        return next(v.reached for v in judge(results) if words in v.target)
+
+    def test_ratio(self) -> None:
+        self.assertIs(self.verdict(self.results(13.0), "granian"), True)
+        self.assertIs(self.verdict(self.results(13.1), "granian"), False)
+
+    def test_what_was_not_measured_is_not_reached(self) -> None:
+        self.assertIsNone(self.verdict(self.results(13.0), "fastpysgi"))
+        self.assertIsNone(self.verdict(Results(), "failed request"))
+
+    def test_failures_are_told(self) -> None:
+        results = self.results(13.0)
+        self.assertIs(self.verdict(results, "failed request"), True)
+        results.add("flask", "hostler", {"cpu": 1.0, "errors": 2})
+        self.assertIs(self.verdict(results, "failed request"), False)
+        self.assertIn("**3**", "\n".join(report.cpu_table(results, "hello-32")))
+        with contextlib.redirect_stderr(io.StringIO()):
+            results.fail("flask", "bjoern", "did not serve")
+        self.assertIn("NOT MEASURED: bjoern", "\n".join(report.section("Flask", "", [], results, "flask")))
+
+
+class ChartTest(unittest.TestCase):
+    def test_well_formed_and_names_escaped(self) -> None:
+        bars = [("hostler", 8.0), ("a<b&c", 10.0), ("C epoll loop", 4.0), ("slow", 900.0)]
+        text = chart.render([chart.Panel("Hello & more", bars), chart.Panel("empty", [])], "1 round")
+        ET.fromstring(text)
+        self.assertIn("900 (bar cut)", text)
+        self.assertNotIn("empty", text)
+
+
+if __name__ == "__main__":
+    unittest.main()
