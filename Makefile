@@ -24,6 +24,7 @@ check-tools:
 	@$(call need,go,golang-go,golang)
 	@$(call need,cc,gcc libc6-dev,gcc glibc-devel)
 	@$(call need,$(PYTHON),python3,python3)
+	@go list -m >/dev/null 2>&1 || { echo "make: $$(go version) cannot build this module, go.mod asks for Go $$(awk '$$1 == "go" {print $$2}' go.mod): take a newer one from https://go.dev/dl/" >&2; exit 1; }
 
 # The worker library, without Python headers, and the Python side.
 $(PAYLOAD)/worker.so: $(GOFILES) | check-tools
@@ -49,6 +50,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
 $(VENV)/.done: scripts/requirements.txt
 	@$(call need,$(PYTHON),python3,python3)
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/apt-tools ensurepip:python3-venv
 	@$(PYTHON) -m venv $(VENV) || { echo "make: python3 cannot make a virtual environment. Debian, Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	$(VENV)/bin/pip -q install -r scripts/requirements.txt
 	touch $@

@@ -104,7 +104,7 @@ func TestDjango(t *testing.T) {
 func TestPythons(t *testing.T) {
 	found := map[string]string{}
 	home, _ := os.UserHomeDir()
-	patterns := []string{home + "/.pyenv/versions/3.*/bin/python3", "/root/.pyenv/versions/3.*/bin/python3", "/usr/bin/python3.[0-9]*", "/usr/local/bin/python3.[0-9]*"}
+	patterns := []string{home + "/.pyenv/versions/3.*/bin/python3", os.Getenv("PYENV_ROOT") + "/versions/3.*/bin/python3", "/usr/bin/python3.[0-9]*", "/usr/local/bin/python3.[0-9]*"}
 	for _, p := range patterns {
 		paths, _ := filepath.Glob(p)
 		for _, path := range paths {
