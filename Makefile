@@ -61,6 +61,7 @@ tools: check-tools $(VENV)/.done ## install what the tests need: Debian packages
 test: bin/hostler tools ## everything
 	go vet ./...
 	go test -race -p 1 $$(go list ./... | grep -v /e2e)
+	$(PYTHON) -m unittest discover -s bench
 	go test -count=1 -timeout 30m ./e2e
 
 test-go: ## the quick part: unit tests

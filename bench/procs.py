@@ -144,17 +144,19 @@ class Server:
                 continue
         return total / TICKS
 
-    def pss(self) -> float:
-        """Proportional memory of the whole tree in MB."""
-        total = 0
+    def pss(self) -> tuple[float, float]:
+        """Proportional memory in MB: of the whole tree, and of its first process (the master, where there is one)."""
+        total = root = 0
         for pid in tree(self.process.pid):
             try:
                 with open(f"/proc/{pid}/smaps_rollup") as f:
                     found = re.search(r"^Pss:\s+(\d+)", f.read(), re.MULTILINE)
             except OSError:
                 continue
-            total += int(found.group(1)) if found else 0
-        return total / 1024
+            kb = int(found.group(1)) if found else 0
+            total += kb
+            root = kb if pid == self.process.pid else root
+        return total / 1024, root / 1024
 
     def stop(self) -> None:
         pids = tree(self.process.pid) if self.process.poll() is None else []

@@ -143,10 +143,10 @@ def page(results: Results, missing: dict[str, str], about: dict[str, str]) -> st
             for name, _ in ranked(results, "sleepers", "rps", True)]  # fmt: skip
     out += section("An application that sleeps 10 ms", "8 threads, 64 connections: 800 requests/s are possible.",
                    table(["server", "requests/s", "failed"], rows), results, "sleepers")  # fmt: skip
-    rows = [[named(name), f"{mb:.1f}"] for name, mb in ranked(results, "memory", "mb")]
+    rows = [[named(name), f"{mb:.1f}", spread(results, "memory", name, "own")] for name, mb in ranked(results, "memory", "mb")]
     out += section("Memory of an idle worker",
                    f"PSS of the whole tree, master included, divided by its {WORKERS} workers (waitress has no workers: one process).",
-                   table(["server", "MB per worker"], rows), results, "memory")  # fmt: skip
+                   table(["server", "MB per worker", "without the master"], rows), results, "memory")  # fmt: skip
     out += ["## Method", "", METHOD]
     out += ["* " + line for line in machine()] + ["* " + software(), "* load average at the start: " + about["load"], ""]
     out += [f"* {name}: {note}" for name, note in peers.NOTES.items()] + [""]

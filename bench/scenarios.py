@@ -106,13 +106,14 @@ def memory(results: Results, name: str, plan: Plan) -> None:
     workers = 1 if name == "waitress" else WORKERS
     with start(name, "plain:hello", workers=workers, pinned=False) as server:
         time.sleep(1.5)  # until the last of them has booted
-        last, now = 0.0, server.pss()
+        last, (now, root) = 0.0, server.pss()
         for _ in range(10):
             if abs(now - last) < 0.5:
                 break
             time.sleep(0.5)
-            last, now = now, server.pss()
-        results.add("memory", name, {"mb": now / workers})
+            last, (now, root) = now, server.pss()
+        own = now if workers == 1 else now - root
+        results.add("memory", name, {"mb": now / workers, "own": own / workers})
 
 
 def guarded(results: Results, scenario: str, name: str, measure: Callable[[], Sample]) -> None:

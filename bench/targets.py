@@ -51,9 +51,9 @@ def judge(results: Results) -> list[Verdict]:
         compare("beside a CPU burner, 4 threads: p90 ≤ granian", 1.0, of("burner", "p90", "hostler"), of("burner", "p90", "granian"), "ms"),
         compare("Flask, 32 connections: CPU ≤ 0.33 × gunicorn sync", 0.33, cpu("flask"), cpu("flask", "gunicorn sync"), us),
     ]
-    mb = median(results, "memory", "hostler", "mb")
+    mb, own = of("memory", "mb", "hostler"), of("memory", "own", "hostler")
     verdicts.append(Verdict("idle hello worker ≤ 9 MB PSS, the master's share included",
-                            "not measured" if mb is None else f"{mb:.1f} MB", None if mb is None else mb <= 9))  # fmt: skip
+                            "not measured" if mb is None else f"{mb:.1f} MB ({own or 0:.1f} MB without it)", None if mb is None else mb <= 9))  # fmt: skip
     rps = median(results, "sleepers", "hostler", "rps")
     verdicts.append(Verdict("8 threads, an application that sleeps 10 ms: ≥ 0.95 of 800 requests/s",
                             "not measured" if rps is None else f"{rps:.0f} requests/s", None if rps is None else rps >= 760))  # fmt: skip

@@ -163,6 +163,9 @@ func openSocket(b Bind) (net.Listener, error) {
 	var lc net.ListenConfig // sets SO_REUSEADDR
 	// Accepted sockets are the workers' business, keep-alive probes too.
 	lc.KeepAlive = -1
+	// Workers accept with plain system calls; MPTCP's listeners know neither
+	// receive timeouts nor all of the options.
+	lc.SetMultipathTCP(false)
 	return lc.Listen(context.Background(), b.goNetwork(), b.Address)
 }
 

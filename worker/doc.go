@@ -25,7 +25,8 @@
 // The others follow: each sleeps on its own futex word, the last to sleep is the
 // first to be woken. A thread that took events handles them one by one and runs
 // each whole request to its end before it looks at the next; the batch is
-// shared, so another thread may take the rest.
+// shared, so another thread may take the rest. Queue and batch come by turns where
+// both have something, so that neither starves the other.
 //
 //	Next ─▶ ready queue? ─▶ batch? ─▶ no leader? ─▶ Lead  (epoll_wait, then Next)
 //	            │             │             └──────▶ Follow (futex, then Next)

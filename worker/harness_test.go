@@ -175,7 +175,7 @@ func (c *call) write(data []byte, final bool) int {
 		ref = uintptr(c.r.refs.Add(1))
 	}
 	rc := c.r.Write(c.t, data, ref, final)
-	if c.t.OutKept == 0 {
+	if c.t.OutKept == 0 && ref != 0 {
 		v, _ := c.r.garbage.LoadOrStore(ref, new(atomic.Int64))
 		v.(*atomic.Int64).Add(1)
 	}
