@@ -111,6 +111,9 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 		return false, c.in == nil || l.settle(c, phaseHead)
 	}
 	r := &t.Req
+	if l.bodyTooLarge(c, r) {
+		return false, true
+	}
 	head := int(r.HeadLen)
 	if r.Flags&http1.FlagChunked == 0 && r.ContentLength <= int64(len(b)-head) {
 		t.Buf = address(b)
@@ -122,9 +125,6 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 		}
 		t.pos += next
 		return l.accept(t, c), true
-	}
-	if l.bodyTooLarge(c, r) {
-		return false, true
 	}
 	// The body is still to come: gather it in a buffer of its own.
 	size := len(b) + bodyBuffer
