@@ -103,6 +103,63 @@ func TestUnderTheGIL(t *testing.T) {
 	})
 }
 
+// Threads that step down for others, and threads that wait for others, leave
+// nothing lying about.
+func TestGivingWay(t *testing.T) {
+	for _, d := range []time.Duration{0, 2 * time.Duration(quickCall)} {
+		cfg := testConfig()
+		cfg.Threads = 4
+		r := newRig(t, cfg, nil)
+		var gaveWay atomic.Int64
+		r.app = func(c *call) {
+			if rand.IntN(20) == 0 {
+				time.Sleep(2 * time.Millisecond) // the deputy sends another thread
+			}
+			c.work(d)
+			gaveWay.Add(int64(c.t.Contended))
+			echo(c)
+		}
+		r.start()
+		var wg sync.WaitGroup
+		for id := range 16 {
+			c := r.dial()
+			wg.Go(func() {
+				if err := ask(r, c, id, 150, rand.New(rand.NewPCG(uint64(id), 2))); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if gaveWay.Load() == 0 {
+			t.Error("no thread had to give way")
+		}
+	}
+}
+
+// Where calls are quick the thread that gives way follows, unless another leads.
+func TestStepsDown(t *testing.T) {
+	cfg := testConfig()
+	cfg.Threads = 2
+	r := newRig(t, cfg, nil)
+	a, b := r.Thread(0), r.Thread(1)
+	if got := r.giveWay(a); got != Follow || !a.parked {
+		t.Errorf("quick calls: %d, parked: %v", got, a.parked)
+	}
+	if _, _, what := r.pop(b); what != popLead {
+		t.Errorf("the other one: %v", what)
+	}
+	r.mu.Lock()
+	r.unpark()
+	r.mu.Unlock()
+	if got := r.giveWay(a); got != Run || a.parked {
+		t.Errorf("another leads: %d, parked: %v", got, a.parked)
+	}
+	r.average.Store(2 * quickCall)
+	if got := r.giveWay(a); got != Yield || a.parked {
+		t.Errorf("slow calls: %d, parked: %v", got, a.parked)
+	}
+}
+
 // More connections become ready while one thread is away than a batch holds.
 func TestMoreEventsThanABatch(t *testing.T) {
 	cfg := testConfig()

@@ -39,6 +39,12 @@
 // follower left, the deputy polls the set itself: it reads, parses and queues.
 // So Python being wedged never makes a worker deaf.
 //
+// CPython's lock is not fair: a thread that releases it and wants it again at once
+// gets it, however long another has waited. So a thread that has finished a
+// request while another waits for the GIL gives way (Loop.giveWay): where calls
+// are quick it steps down, as one thread can do all the work; where they are slow
+// it waits for the other to have had its turn.
+//
 // Calls from a Python thread are leaves: they never wait for anything but short
 // critical sections.
 package worker

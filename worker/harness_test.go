@@ -31,6 +31,7 @@ type rig struct {
 	slot *protocol.Slot
 	app  func(*call)
 	gil  sync.Mutex
+	want atomic.Int64 // threads that wait for gil in call.work
 	wg   sync.WaitGroup
 	once sync.Once
 
@@ -111,6 +112,10 @@ func (r *rig) thread(t *Thread) {
 				_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&t.Task.Wake)), 128, 0,
 					uintptr(unsafe.Pointer(&ts)), 0, 0)
 			}
+		case Yield:
+			for end := time.Now().Add(5 * time.Millisecond); r.want.Load() > 0 && time.Now().Before(end); {
+				time.Sleep(10 * time.Microsecond)
+			}
 		case Garbage:
 			r.dropGarbage()
 		case Exit:
@@ -136,6 +141,18 @@ func (r *rig) run(t *Thread) {
 	c := &call{r: r, t: t, method: string(span(buf, t.Req.Method)), target: string(span(buf, t.Req.Target)),
 		body: bytesAt(t.Body, int(t.BodyLen))}
 	r.app(c)
+}
+
+// work holds the GIL for d, and says afterwards whether another thread wants it.
+func (c *call) work(d time.Duration) {
+	c.r.want.Add(1)
+	c.r.gil.Lock()
+	c.r.want.Add(-1)
+	time.Sleep(d)
+	c.r.gil.Unlock()
+	if c.r.want.Load() > 0 {
+		c.t.Contended = 1
+	}
 }
 
 func (c *call) head(status string, fields ...string) http1.HeadError {

@@ -18,6 +18,9 @@ const (
 	// quickCall is how long the application may take, on average, for the
 	// leader to go into it without waking a follower first.
 	quickCall = int64(200 * time.Microsecond)
+	// outlier bounds what one call weighs in that average: one that lost the GIL
+	// for its switch interval does not make the others slow.
+	outlier = 4 * quickCall
 	// maxInARow bounds the requests of one connection that are served before
 	// others get their turn.
 	maxInARow    = 32
@@ -158,6 +161,12 @@ func (l *Loop) Next(t *Thread) int {
 		if l.finish(t) {
 			return Run
 		}
+		if t.Contended != 0 {
+			t.Contended = 0
+			if what := l.giveWay(t); what != Run {
+				return what
+			}
+		}
 	}
 	if t.leading {
 		t.leading = false
@@ -186,6 +195,35 @@ func (l *Loop) Next(t *Thread) int {
 			return Garbage
 		}
 	}
+}
+
+// giveWay lets another thread have the GIL, which t has just released. Were t to
+// go on with the next request, it would take the GIL back before the other has
+// woken up, time and again: CPython's lock is not fair to those who wait for it.
+//
+// Where calls are quick, one thread does the work of all and t steps down. The
+// other one looks at the queue when it has run its request; should it stay away,
+// the deputy wakes someone, as always. Where they are slow, they may be waiting
+// for something else than the GIL, and t stays. It returns Run where t may go on
+// at once.
+func (l *Loop) giveWay(t *Thread) int {
+	if l.average.Load() > quickCall {
+		return Yield
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.leader != nil || l.exiting || len(l.garbage) > 0 {
+		return Run // the other has been and gone: it leads
+	}
+	l.follow(t)
+	return Follow
+}
+
+// follow makes t a follower. Loop.mu is held.
+func (l *Loop) follow(t *Thread) {
+	atomic.StoreUint32(&t.Wake, 0)
+	t.parked = true
+	l.idle = append(l.idle, t)
 }
 
 // NextHeld is Next for a thread that keeps the GIL because getting it has been
@@ -321,9 +359,7 @@ func (l *Loop) pop(t *Thread) (*conn, unix.EpollEvent, popped) {
 		l.leader = t
 		return nil, unix.EpollEvent{}, popLead
 	}
-	atomic.StoreUint32(&t.Wake, 0)
-	t.parked = true
-	l.idle = append(l.idle, t)
+	l.follow(t)
 	return nil, unix.EpollEvent{}, popFollow
 }
 

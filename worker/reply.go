@@ -484,7 +484,7 @@ func (l *Loop) account(t *Thread, now int64) {
 		k.QueueWait.Observe(t.Started - r.arrived)
 		k.GILWait.Add(t.Started - t.Taken)
 		avg := l.average.Load()
-		l.average.Store(avg + (now-t.Started-avg)/8)
+		l.average.Store(avg + (min(now-t.Started, outlier)-avg)/8)
 	}
 	if t.Result&ResultFailed != 0 {
 		k.AppExceptions.Add(1)

@@ -18,6 +18,7 @@ const (
 	Exit    = 4 // leave the loop
 	None    = 5 // only with NextHeld: nothing is ready
 	Garbage = 6 // take the GIL, release what Loop.Garbage returns, call Next
+	Yield   = 7 // wait until another thread that waits for the GIL has it, call Next
 )
 
 // Flags of Task.Result, set by C when the application has been called.
@@ -52,7 +53,7 @@ type Task struct {
 	FD        int32  // for poll(2) while waiting for body or for room to write
 	RemoteLen uint32
 	PortLen   uint32
-	Flags     uint32    // reserved
+	Contended uint32    // set by C after a request: another thread waits for the GIL to run one
 	Seq       uint64    // counts requests of this thread; never 0 while one runs
 	Remote    [48]byte  // REMOTE_ADDR
 	Port      [8]byte   // REMOTE_PORT

@@ -27,7 +27,7 @@ func TestLayout(t *testing.T) {
 	values := map[string]int{
 		"MaxFields": http1.MaxFields,
 		"Run":       worker.Run, "Lead": worker.Lead, "Follow": worker.Follow,
-		"Exit": worker.Exit, "None": worker.None, "Garbage": worker.Garbage,
+		"Exit": worker.Exit, "None": worker.None, "Garbage": worker.Garbage, "Yield": worker.Yield,
 		"ResultFailed": worker.ResultFailed, "ResultFinal": worker.ResultFinal,
 		"WriteOK": worker.WriteOK, "WriteWait": worker.WriteWait, "WriteCut": worker.WriteCut,
 		"WriteGone": worker.WriteGone, "WriteNoHead": worker.WriteNoHead,

@@ -1,6 +1,7 @@
 /* What a Python thread does: wait, run requests, wait. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <stdatomic.h>
@@ -14,7 +15,11 @@
 /* When getting the GIL took longer than SLOW_GIL, someone burns CPU under it and
  * each turn costs a switch interval (5 ms). Then what else is ready is served
  * before it is given back, for at most HELD_TIME. Nanoseconds. */
-enum { SLOW_GIL = 1000000, HELD_TIME = 5000000 };
+enum { SLOW_GIL = 1000000, HELD_TIME = 5000000, SWITCH_INTERVAL = 5000000 };
+
+/* Threads that wait for the GIL to run a request; how often one of them has got
+ * it, a futex word; threads in give_turn. Outside the GIL, so atomic. */
+static _Atomic uint32_t waiting, turns, yielding;
 
 struct thread *threads;
 int nthreads;
@@ -159,7 +164,12 @@ static void drop_garbage(void) {
  * getting it was slow. */
 static void run_with_gil(struct thread *th, PyThreadState **ts) {
 	struct task *t = th->task;
+	atomic_fetch_add(&waiting, 1);
 	PyEval_RestoreThread(*ts);
+	atomic_fetch_sub(&waiting, 1);
+	atomic_fetch_add(&turns, 1);
+	if (atomic_load(&yielding) > 0)
+		syscall(SYS_futex, &turns, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 	int64_t got = t->started = monotonic();
 	int slow = got - t->taken > SLOW_GIL;
 	run(th);
@@ -168,6 +178,18 @@ static void run_with_gil(struct thread *th, PyThreadState **ts) {
 		run(th);
 	}
 	*ts = PyEval_SaveThread();
+	t->contended = atomic_load(&waiting) > 0;
+}
+
+/* give_turn waits until a thread that waits for the GIL has it; if something else
+ * holds it, no longer than a switch interval. The GIL is not held. */
+static void give_turn(void) {
+	struct timespec limit = {0, SWITCH_INTERVAL};
+	atomic_fetch_add(&yielding, 1);
+	uint32_t seen = atomic_load(&turns);
+	if (atomic_load(&waiting) > 0)
+		syscall(SYS_futex, &turns, FUTEX_WAIT_PRIVATE, seen, &limit, NULL, 0);
+	atomic_fetch_sub(&yielding, 1);
 }
 
 int thread_loop(struct thread *th) {
@@ -196,6 +218,9 @@ int thread_loop(struct thread *th) {
 			while (atomic_load_explicit((_Atomic uint32_t *)&t->wake, memory_order_acquire) == 0)
 				if (syscall(SYS_futex, &t->wake, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0) < 0 && errno == EINTR)
 					check_signals(&ts);
+			break;
+		case NEXT_YIELD:
+			give_turn();
 			break;
 		case NEXT_GARBAGE:
 			PyEval_RestoreThread(ts);

@@ -8,7 +8,7 @@
 
 enum { MAX_FIELDS = 128, MAX_EVENTS = 64 };
 
-enum { NEXT_RUN = 1, NEXT_LEAD, NEXT_FOLLOW, NEXT_EXIT, NEXT_NONE, NEXT_GARBAGE };
+enum { NEXT_RUN = 1, NEXT_LEAD, NEXT_FOLLOW, NEXT_EXIT, NEXT_NONE, NEXT_GARBAGE, NEXT_YIELD };
 enum { RESULT_FAILED = 1, RESULT_FINAL = 2 };
 enum { WRITE_OK = 0, WRITE_WAIT = 1, WRITE_CUT = 2, WRITE_GONE = -1, WRITE_NO_HEAD = -2 };
 enum { READ_END = 0, READ_WAIT = -1, READ_BROKEN = -2, READ_BAD = -3, READ_TOO_LARGE = -4 };
@@ -35,7 +35,7 @@ struct task {
 	int32_t fd;
 	uint32_t remote_len;
 	uint32_t port_len;
-	uint32_t flags;
+	uint32_t contended;
 	uint64_t seq;
 	char remote[48];
 	char port[8];
