@@ -37,6 +37,15 @@ func dialTo(t *testing.T, network, addr string) *wire {
 	return &wire{t: t, Conn: c, r: bufio.NewReader(c)}
 }
 
+// dialQuiet is dial for goroutines that must not end the test; nil if it fails.
+func dialQuiet(addr string) *wire {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil
+	}
+	return &wire{Conn: c, r: bufio.NewReader(c)}
+}
+
 // send writes a request, or a part of one.
 func (w *wire) send(parts ...string) {
 	w.t.Helper()
@@ -129,4 +138,12 @@ func procField(pid int, name string) string {
 		}
 	}
 	return ""
+}
+
+// readPid reads a pid file; 0 if there is none.
+func readPid(file string) int {
+	var pid int
+	b, _ := os.ReadFile(file)
+	_, _ = fmt.Sscan(string(b), &pid)
+	return pid
 }

@@ -35,6 +35,9 @@ func TestMain(m *testing.M) {
 		return a
 	}
 	binary, venv, apps = abs("../bin/hostler"), abs("../build/venv/bin/python"), abs("apps")
+	if other := os.Getenv("HOSTLER"); other != "" { // another build of it
+		binary = abs(other)
+	}
 	for path, target := range map[string]string{binary: "make", venv: "make tools"} {
 		if _, err := os.Stat(path); err != nil {
 			fmt.Fprintf(os.Stderr, "e2e: %s is missing: run %s\n", path, target)
@@ -98,11 +101,18 @@ func start(t *testing.T, args ...string) *server {
 // launch runs hostler with args.
 func launch(t *testing.T, args ...string) *server {
 	t.Helper()
+	admin := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	s := launchBare(t, append([]string{"--admin-bind", admin, "--python", venv, "--chdir", apps}, args...)...)
+	s.admin = admin
+	return s
+}
+
+// launchBare runs hostler with args and an address to bind, and nothing else.
+func launchBare(t *testing.T, args ...string) *server {
+	t.Helper()
 	s := &server{t: t, log: new(logBuffer), exited: make(chan struct{})}
 	s.addr = fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	s.admin = fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	all := append([]string{"-b", s.addr, "--admin-bind", s.admin, "--python", venv, "--chdir", apps}, args...)
-	s.cmd = exec.Command(binary, all...)
+	s.cmd = exec.Command(binary, append([]string{"-b", s.addr}, args...)...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	s.cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

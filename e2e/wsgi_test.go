@@ -108,9 +108,7 @@ func TestRules(t *testing.T) {
 	}
 	for _, want := range []string{"the application raised on GET /exception", "a marker for the log", "on GET /system_exit",
 		"more than its Content-Length", "less than its Content-Length"} {
-		if !strings.Contains(s.log.String(), want) {
-			t.Errorf("not in the log: %q", want)
-		}
+		s.waitLog(want)
 	}
 	if out := s.raw("HEAD /write HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"); !strings.HasSuffix(out, "\r\n\r\n") || strings.Contains(out, "abc") {
 		t.Errorf("HEAD: %q", out)

@@ -370,7 +370,7 @@ type BootError struct {
 	Reason string // one line
 }
 
-func (e *BootError) Error() string { return fmt.Sprintf("cannot load %s: %s", e.App, e.Reason) }
+func (e *BootError) Error() string { return fmt.Sprintf("cannot start %s: %s", e.App, e.Reason) }
 
 // bootReason is the line of a traceback that says most: the last one.
 func bootReason(text string) string {

@@ -69,7 +69,7 @@ func TestReloadFails(t *testing.T) {
 		prepare      func(r *rig)
 		during       func(r *rig)
 	}{
-		{"boot fails", "cannot load app:app: Oops", func(int) manner { return manner{fails: "Traceback\nOops"} }, nil, nil},
+		{"boot fails", "cannot start app:app: Oops", func(int) manner { return manner{fails: "Traceback\nOops"} }, nil, nil},
 		{"one boot fails", "Oops", func(n int) manner {
 			if n == 3 {
 				return manner{fails: "Oops", slow: time.Second}

@@ -309,7 +309,7 @@ func TestBootReason(t *testing.T) {
 		}
 	}
 	var be *BootError
-	if err := error(&BootError{App: "a:b", Reason: "c"}); !errors.As(err, &be) || err.Error() != "cannot load a:b: c" {
+	if err := error(&BootError{App: "a:b", Reason: "c"}); !errors.As(err, &be) || err.Error() != "cannot start a:b: c" {
 		t.Errorf("%v", err)
 	}
 }

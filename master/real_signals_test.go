@@ -172,7 +172,7 @@ func TestFirstBootFails(t *testing.T) {
 		t.Errorf("exit: %v", err)
 	}
 	log := m.logged()
-	want := "hostler: cannot load " + m.set.App + ": ModuleNotFoundError: No module named 'no_such_module_at_all'\n"
+	want := "hostler: cannot start " + m.set.App + ": ModuleNotFoundError: No module named 'no_such_module_at_all'\n"
 	if !strings.HasSuffix(log, want) || strings.Count(log, "Traceback") != 1 {
 		t.Errorf("log:\n%s", log)
 	}

@@ -211,7 +211,10 @@ def main():
         os.set_inheritable(fd, False)
 
     if settings.get("chdir"):
-        os.chdir(settings["chdir"])
+        try:
+            os.chdir(settings["chdir"])
+        except OSError as e:
+            fail("cannot change to the directory %s: %s" % (settings["chdir"], e.strerror))
     sys.path[:] = [p for p in sys.path if p != ""]
     sys.path[:0] = settings.get("pythonpath") or []
     sys.path.insert(0, os.getcwd())
@@ -233,6 +236,8 @@ def main():
             threads = server.init(raw, app, bases, FileWrapper, report)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    except RuntimeError as e:  # the library says what is wrong
+        fail(str(e))
     except BaseException:
         import traceback
 

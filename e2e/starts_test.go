@@ -1,0 +1,198 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// run executes hostler to its end, for starts that fail.
+func run(t *testing.T, dir string, env []string, args ...string) (int, string) {
+	t.Helper()
+	cmd := exec.Command(binary, args...)
+	cmd.Dir = dir
+	cmd.Env = append(append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1"), env...)
+	timer := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	out, _ := cmd.CombinedOutput()
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+func write(t *testing.T, dir string, files map[string]string) string {
+	t.Helper()
+	for name, code := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(code), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+const minimal = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'%s']\n"
+
+// TestFailedStarts wants one clear message, once, and an exit status.
+func TestFailedStarts(t *testing.T) {
+	dir := write(t, t.TempDir(), map[string]string{
+		"raises.py": "def deep():\n    raise RuntimeError('the cause is here')\ndeep()\n",
+		"syntax.py": "def app(:\n",
+		"exits.py":  "import sys\nsys.exit(4)\n",
+		"hard.py":   "import os\nos._exit(5)\n",
+		"fine.py":   fmt.Sprintf(minimal, "fine"),
+		"number.py": "app = 3\n",
+		"factory.py": "def make():\n    raise KeyError('SECRET_KEY')\n" +
+			"def odd():\n    return 7\n",
+	})
+	old := write(t, t.TempDir(), map[string]string{"sitecustomize.py": "import sys\nsys.version_info = (3, 7, 17, 'final', 0)\n"})
+	musl := write(t, t.TempDir(), map[string]string{"sitecustomize.py": "import os\ndel os.confstr\ndef confstr(name):\n    raise ValueError(name)\nos.confstr = confstr\n"})
+	taken, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", freePort(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	free := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	for _, c := range []struct {
+		name, want string
+		env, args  []string
+		itsFault   bool // the application's own traceback is wanted
+	}{
+		{"raises on import", "the cause is here", nil, []string{"raises:app"}, true},
+		{"syntax error", "SyntaxError", nil, []string{"syntax:app"}, true},
+		{"sys.exit on import", "exits", nil, []string{"exits:app"}, true},
+		{"os._exit on import", "exit:5", nil, []string{"hard:app"}, false},
+		{"no such module", "nowhere", nil, []string{"nowhere:app"}, true},
+		{"no such attribute", "'other'", nil, []string{"fine:other"}, false},
+		{"not callable", "not callable", nil, []string{"number:app"}, false},
+		{"a factory that raises", "SECRET_KEY", nil, []string{"factory:make()"}, true},
+		{"a factory of no application", "not callable", nil, []string{"factory:odd()"}, false},
+		{"Python too old", "Python 3.7 is too old", []string{"PYTHONPATH=" + old}, []string{"fine:app"}, false},
+		{"musl", "musl", []string{"PYTHONPATH=" + musl}, []string{"fine:app"}, false},
+		{"no directory", "nothing_here", nil, []string{"--chdir", dir + "/nothing_here", "fine:app"}, false},
+		{"the admin address in use", "admin", nil, []string{"--admin-bind", taken.Addr().String(), "fine:app"}, false},
+		{"an address of another machine", "192.0.2.1", nil, []string{"-b", "192.0.2.1:8123", "fine:app"}, false},
+		{"a bad address", "99999", nil, []string{"-b", "127.0.0.1:99999", "fine:app"}, false},
+		{"a bad number", "--workers", nil, []string{"-w", "many", "fine:app"}, false},
+		{"a bad variable", "HOSTLER_THREADS", []string{"HOSTLER_THREADS=none"}, []string{"fine:app"}, false},
+		{"a settings file that is not there", "missing.toml", nil, []string{"-c", "missing.toml", "fine:app"}, false},
+		{"an access log that cannot be", "no/such/dir", nil, []string{"--access-log", "/no/such/dir/log", "fine:app"}, false},
+		{"no shape of an application", "a b", nil, []string{"a b:c"}, false},
+	} {
+		for _, workers := range []string{"1", "4"} {
+			args := append([]string{"--python", venv, "--admin-bind", "off", "-b", free, "--chdir", dir, "-w", workers}, c.args...)
+			code, out := run(t, t.TempDir(), c.env, args...)
+			if code <= 0 || !strings.Contains(out, c.want) || strings.Contains(out, "goroutine ") {
+				t.Errorf("%s, %s workers: exit status %d, want %q in\n%s", c.name, workers, code, c.want, out)
+			}
+			tracebacks := 0
+			if c.itsFault {
+				tracebacks = 1
+			}
+			if n := strings.Count(out, "Traceback (most recent call last)"); n != tracebacks {
+				t.Errorf("%s, %s workers: %d tracebacks instead of %d\n%s", c.name, workers, n, tracebacks, out)
+			}
+			if strings.Contains(out, "msg=serving") {
+				t.Errorf("%s, %s workers: it says that it serves\n%s", c.name, workers, out)
+			}
+		}
+	}
+	if c, err := net.Dial("tcp", free); err == nil {
+		c.Close()
+		t.Error("a failed start left somebody behind who listens")
+	}
+}
+
+func TestCheckAndVersion(t *testing.T) {
+	dir := write(t, t.TempDir(), map[string]string{"fine.py": fmt.Sprintf(minimal, "fine"), "bad.py": "raise RuntimeError('bad on purpose')\n"})
+	if code, out := run(t, dir, nil, "--python", venv, "--check", "fine:app"); code != 0 {
+		t.Errorf("--check: %d\n%s", code, out)
+	}
+	if code, out := run(t, dir, nil, "--python", venv, "--check", "bad:app"); code == 0 || strings.Count(out, "bad on purpose") == 0 {
+		t.Errorf("--check of a broken application: %d\n%s", code, out)
+	}
+	version, err := os.ReadFile("../VERSION")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, out := run(t, dir, nil, "--version"); code != 0 || !strings.Contains(out, strings.TrimSpace(string(version))) {
+		t.Errorf("--version: %d %q", code, out)
+	}
+	if code, out := run(t, dir, nil, "--help"); code != 0 || !strings.Contains(out, "--graceful-timeout") {
+		t.Errorf("--help: %d %q", code, out)
+	}
+}
+
+// TestAppNames serves what can be named in every way.
+func TestAppNames(t *testing.T) {
+	dir := write(t, t.TempDir(), map[string]string{
+		"one.py": strings.ReplaceAll(fmt.Sprintf(minimal, "application"), "def app", "def application") + fmt.Sprintf(minimal, "app"),
+		"two.py": fmt.Sprintf(minimal, "app only"),
+		"three.py": "class Deep:\n    @staticmethod\n" + "    def app(e, s):\n        s('200 OK', [])\n        return [b'attribute']\n" +
+			"def make():\n    return Deep.app\n",
+	})
+	if err := os.Mkdir(dir+"/package", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir+"/package", map[string]string{"__init__.py": "", "wsgi.py": fmt.Sprintf(minimal, "package")})
+	elsewhere := write(t, t.TempDir(), map[string]string{"four.py": fmt.Sprintf(minimal, "elsewhere")})
+	for name, want := range map[string]string{
+		"one": "application", "one:app": "app", "two": "app only", "three:Deep.app": "attribute", "three:make()": "attribute",
+		"package.wsgi:app": "package", "four:app": "elsewhere",
+	} {
+		s := start(t, "--chdir", dir, "--pythonpath", elsewhere, name)
+		if code, b := s.get("/"); code != 200 || b != want {
+			t.Errorf("%s: %d %q", name, code, b)
+		}
+		s.stop()
+	}
+}
+
+// TestSurroundings looks at what the rest of the system sees of a server.
+func TestSurroundings(t *testing.T) {
+	pidfile := filepath.Join(t.TempDir(), "pid")
+	t.Setenv("WEB_CONCURRENCY", "3")
+	s := start(t, "-p", pidfile, "-n", "shop", "faults:factory()")
+	if n := len(s.workers()); n != 3 {
+		t.Errorf("WEB_CONCURRENCY=3: %d workers", n)
+	}
+	if b, _ := os.ReadFile(pidfile); strings.TrimSpace(string(b)) != fmt.Sprint(s.cmd.Process.Pid) {
+		t.Errorf("pid file: %q", b)
+	}
+	title := func(pid int) string {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		return strings.Trim(string(b), "\x00 ")
+	}
+	if got := title(s.cmd.Process.Pid); got != "hostler: master [shop]" {
+		t.Errorf("master: %q", got)
+	}
+	titles := map[string]bool{}
+	for _, pid := range s.workers() {
+		titles[title(pid)] = true
+	}
+	for i := 1; i <= 3; i++ {
+		if want := fmt.Sprintf("hostler: worker %d gen 1 [shop]", i); !titles[want] {
+			t.Errorf("no %q among %v", want, titles)
+		}
+	}
+	s.stop()
+	if _, err := os.Stat(pidfile); err == nil {
+		t.Error("the pid file is still there")
+	}
+}
+
+// TestAdminDefaultTaken wants a second server on the machine to go on without
+// metrics, where it was only the default that is taken.
+func TestAdminDefaultTaken(t *testing.T) {
+	if l, err := net.Listen("tcp", "127.0.0.1:9191"); err == nil { // else somebody else has it: as good
+		defer l.Close()
+	}
+	s := launchBare(t, "--python", venv, "--chdir", apps, "faults:app")
+	s.waitLog("going on without metrics")
+	s.waitLog("msg=serving")
+	if code, _ := s.get("/"); code != 200 {
+		t.Errorf("%d", code)
+	}
+}
