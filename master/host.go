@@ -8,16 +8,19 @@ import (
 
 	"github.com/cloudflare/tableflip"
 	"golang.org/x/sys/unix"
+
+	"hostler/protocol"
 )
 
 // systemHost is the real host.
 type systemHost struct {
-	log   *slog.Logger
-	opts  Options
-	flip  *tableflip.Upgrader
-	admin func() // ends the admin server; nil: none runs
-	pid   string // the pid file written
-	owner bool   // the sockets are ours to end: there is no parent that serves on
+	log      *slog.Logger
+	opts     Options
+	flip     *tableflip.Upgrader
+	admin    func() // ends the admin server; nil: none runs
+	pid      string // the pid file written
+	exchange [2]int // both ends, for the workers of this binary and the next
+	owner    bool   // the sockets are ours to end: there is no parent that serves on
 }
 
 var _ host = (*systemHost)(nil)
@@ -40,11 +43,46 @@ func newSystemHost(opts Options) (*systemHost, error) {
 		unix.CloseOnExec(4)
 	}
 	h := &systemHost{log: opts.Log, opts: opts, flip: flip, owner: !flip.HasParent()}
+	if h.exchange, err = takeOrMakeExchange(flip.Fds); err != nil {
+		h.close()
+		return nil, err
+	}
 	if err := h.startAdmin(); err != nil {
 		h.close()
 		return nil, err
 	}
 	return h, nil
+}
+
+// takeOrMakeExchange returns the exchange of the binary before us, so that its
+// workers' connections can move to ours, or a new one.
+func takeOrMakeExchange(fds *tableflip.Fds) (ends [2]int, err error) {
+	names := [2]string{"exchange out", "exchange in"}
+	var files [2]*os.File
+	for i, name := range names {
+		if files[i], err = fds.File(name); err != nil {
+			return ends, fmt.Errorf("cannot take over the exchange: %w", err)
+		}
+	}
+	if files[0] == nil || files[1] == nil {
+		out, in, err := protocol.NewExchange()
+		if err != nil {
+			return ends, err
+		}
+		for i, fd := range [2]int{out, in} {
+			files[i] = os.NewFile(uintptr(fd), names[i])
+			if err := fds.AddFile(names[i], files[i]); err != nil {
+				return ends, fmt.Errorf("cannot keep the exchange for upgrades: %w", err)
+			}
+		}
+	}
+	for i, f := range files {
+		if ends[i], err = unix.FcntlInt(uintptr(rawFD(f)), unix.F_DUPFD_CLOEXEC, 10); err != nil {
+			return ends, fmt.Errorf("cannot copy the exchange: %w", err)
+		}
+		f.Close()
+	}
+	return ends, nil
 }
 
 // startAdmin runs the admin server, before any worker is there: it says that we

@@ -146,6 +146,7 @@ func (m *Master) Run(ctx context.Context) error {
 		return err
 	}
 	defer h.close()
+	sp.exchange = h.exchange
 	m.sup.host, m.sup.starter = h, sp
 
 	var wg sync.WaitGroup

@@ -24,8 +24,9 @@ const lastWords = 50 * time.Millisecond
 type spawner struct {
 	log        *slog.Logger
 	bootstrap  string
-	library    int // file descriptor of the worker library
-	scoreboard int // file descriptor of the scoreboard
+	library    int    // file descriptor of the worker library
+	scoreboard int    // file descriptor of the scoreboard
+	exchange   [2]int // descriptors of both ends, see protocol.NewExchange
 	stdin      *os.File
 
 	requests chan spawnRequest
@@ -62,6 +63,7 @@ func newSpawner(log *slog.Logger, bootstrap string, library, scoreboard int) (*s
 	}
 	s := &spawner{
 		log: log, bootstrap: bootstrap, library: library, scoreboard: scoreboard, stdin: null,
+		exchange: [2]int{rawFD(null), rawFD(null)}, // a worker that only checks the application needs none
 		requests: make(chan spawnRequest),
 		childs:   make(chan os.Signal, 1),
 		done:     make(chan struct{}),
@@ -160,7 +162,8 @@ func (s *spawner) Start(spec processSpec, to func(report)) (process, error) {
 	}
 	// Raw numbers all through: os.File.Fd would switch the shared description
 	// of a listener to blocking, for every process that has it (golang/go#29277).
-	files := []uintptr{s.stdin.Fd(), 1, 2, uintptr(pair[1]), uintptr(s.scoreboard), uintptr(s.library)}
+	files := []uintptr{s.stdin.Fd(), 1, 2, uintptr(pair[1]), uintptr(s.scoreboard), uintptr(s.library),
+		uintptr(s.exchange[0]), uintptr(s.exchange[1])}
 	for _, fd := range spec.listeners {
 		files = append(files, uintptr(fd))
 	}

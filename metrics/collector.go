@@ -160,6 +160,8 @@ func (c *Collector) collectConnections(out sink, t *totals) {
 	out.gauge(c.f.connections, float64(t.running), "running")
 	out.gauge(c.f.connections, float64(t.writing), "writing")
 	out.counter(c.f.accepted, float64(t.accepted))
+	out.counter(c.f.handedOver, float64(t.handedOut), "out")
+	out.counter(c.f.handedOver, float64(t.handedIn), "in")
 	for i, phase := range protocol.TimeoutNames {
 		out.counter(c.f.connTimeouts, float64(t.timeouts[i]), phase)
 	}

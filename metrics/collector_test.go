@@ -31,6 +31,8 @@ func busy(r *rig, s *protocol.Slot) {
 	c.BytesOut.Add(2000)
 	c.Accepted.Add(7)
 	c.Shed.Add(3)
+	c.HandedOut.Add(2)
+	c.HandedIn.Add(1)
 	c.AppExceptions.Add(4)
 	c.AppViolations.Add(5)
 	c.AccessLogErrs.Add(6)
@@ -73,6 +75,8 @@ func TestValues(t *testing.T) {
 		`hostler_gil_wait_seconds_total`:                                            0.25,
 		`hostler_received_bytes_total`:                                              1000,
 		`hostler_sent_bytes_total`:                                                  2000,
+		`hostler_connections_handed_over_total{direction="out"}`:                    2,
+		`hostler_connections_handed_over_total{direction="in"}`:                     1,
 		`hostler_connections_accepted_total`:                                        7,
 		`hostler_unavailable_total`:                                                 3,
 		`hostler_app_exceptions_total`:                                              4,

@@ -17,6 +17,7 @@ type families struct {
 
 	// connections and threads
 	connections, accepted, connTimeouts *prometheus.Desc
+	handedOver                          *prometheus.Desc
 	threads, queueDepth, oldest         *prometheus.Desc
 
 	// workers
@@ -54,6 +55,7 @@ func newFamilies() *families {
 	f.connections = desc("connections",
 		"Open connections: between requests (idle), receiving a request (reading), with the application or waiting for it (running), sending what is left of a response (writing).", "state")
 	f.accepted = desc("connections_accepted_total", "Connections accepted.")
+	f.handedOver = desc("connections_handed_over_total", "Connections that workers gave to others (out) and took from them (in).", "direction")
 	f.connTimeouts = desc("connection_timeouts_total", "Connections ended by a time limit, by what they were in.", "phase")
 	f.threads = desc("threads", "Python threads of workers that have booted, by whether they run a request.", "state")
 	f.queueDepth = desc("queue_depth", "Whole requests that wait for a Python thread.")

@@ -34,6 +34,7 @@ type totals struct {
 	duration, queueWait         histogram
 	gilWait                     int64
 	bytesIn, bytesOut, accepted uint64
+	handedOut, handedIn         uint64
 	shed, exceptions            uint64
 	violations, accessLogErrors uint64
 	timeouts                    [protocol.NumTimeouts]uint64
@@ -61,6 +62,8 @@ func (t *totals) addCounters(s *protocol.Slot) (requests uint64) {
 	t.bytesIn += c.BytesIn.Load()
 	t.bytesOut += c.BytesOut.Load()
 	t.accepted += c.Accepted.Load()
+	t.handedOut += c.HandedOut.Load()
+	t.handedIn += c.HandedIn.Load()
 	t.shed += c.Shed.Load()
 	t.exceptions += c.AppExceptions.Load()
 	t.violations += c.AppViolations.Load()

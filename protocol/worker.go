@@ -11,7 +11,9 @@ const (
 	FDControl    = 3
 	FDScoreboard = 4
 	FDLibrary    = 5
-	FDListeners  = 6
+	FDHandOut    = 6 // see NewExchange
+	FDHandIn     = 7
+	FDListeners  = 8
 )
 
 // Listener describes an inherited listening socket. Its position tells its

@@ -16,14 +16,13 @@ import (
 // connections spread evenly over the workers. (An epoll set, exclusive or not,
 // would wake all, or always the same one.)
 type accepter struct {
-	l     *Loop
-	fd    int
-	index int
-	tcp   bool
-	mode  atomic.Int32 // what to do next: one of accept…
-	tid   atomic.Int32
-	done  chan struct{}
-	wake  int // signal that interrupts accept4, or 0
+	l    *Loop
+	fd   int
+	once func()       // wait for one connection and take it
+	mode atomic.Int32 // what to do next: one of accept…
+	tid  atomic.Int32
+	done chan struct{}
+	wake int // signal that interrupts accept4, or 0
 }
 
 const (
@@ -42,7 +41,8 @@ func (l *Loop) Listen(fds []int, wake int) error {
 			return fmt.Errorf("cannot accept on listener %d: %w", i, err)
 		}
 		_, isUnix := sa.(*unix.SockaddrUnix)
-		a := &accepter{l: l, fd: fd, index: i, tcp: !isUnix, done: make(chan struct{}), wake: wake}
+		a := &accepter{l: l, fd: fd, done: make(chan struct{}), wake: wake}
+		a.once = func() { a.accept(i, !isUnix) }
 		if wake == 0 {
 			tv := unix.NsecToTimeval(int64(20 * time.Millisecond))
 			if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
@@ -50,6 +50,10 @@ func (l *Loop) Listen(fds []int, wake int) error {
 			}
 		}
 		l.accepters = append(l.accepters, a)
+		l.accepting.Add(1)
+	}
+	if l.exchange != nil {
+		l.accepters = append(l.accepters, l.receiver(wake))
 		l.accepting.Add(1)
 	}
 	for _, a := range l.accepters {
@@ -103,11 +107,12 @@ func (a *accepter) rest() {
 	}
 }
 
-func (a *accepter) once() {
+// accept takes a connection off a listening socket.
+func (a *accepter) accept(index int, tcp bool) {
 	fd, sa, err := unix.Accept4(a.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 	switch err {
 	case nil:
-		a.l.addConn(fd, a.index, peerOf(sa), a.tcp)
+		a.l.addConn(fd, index, peerOf(sa), tcp)
 	case unix.EINTR, unix.ECONNABORTED:
 	case unix.EAGAIN:
 		// O_NONBLOCK belongs to the socket, not to our descriptor: a new

@@ -43,16 +43,18 @@ type conn struct {
 	fd        int
 	listener  int
 	served    int
-	hup       bool // the peer will send no more
-	trusted   bool // its word about X-Forwarded-… is taken
-	wantsOut  bool // EPOLLOUT is in its event mask
-	closing   bool // close once out is sent
-	framed    bool // the last reply tells where it ends
-	unread    bool // closing: the peer may not have sent all of its request yet
+	hup       bool  // the peer will send no more
+	hops      uint8 // how often it has moved to another worker since its last answer
+	trusted   bool  // its word about X-Forwarded-… is taken
+	wantsOut  bool  // EPOLLOUT is in its event mask
+	closing   bool  // close once out is sent
+	framed    bool  // the last reply tells where it ends
+	unread    bool  // closing: the peer may not have sent all of its request yet
 	remoteLen uint8
 	portLen   uint8
 	remote    [48]byte
 	port      [8]byte
+	peer      netip.AddrPort
 
 	in  *input
 	out output
@@ -95,7 +97,16 @@ func (c *conn) setPhase(p phase, deadline int64) {
 	c.deadline.Store(deadline)
 }
 
+// reset makes c another connection. TCP_NODELAY and the like are set already.
+func (c *conn) reset(fd, listener int, peer netip.AddrPort) {
+	c.fd, c.listener = fd, listener
+	c.served, c.hops = 0, 0
+	c.hup, c.wantsOut, c.closing = false, false, false
+	c.setPeer(peer)
+}
+
 func (c *conn) setPeer(a netip.AddrPort) {
+	c.peer = a
 	if !a.IsValid() { // a unix socket
 		c.remoteLen, c.portLen = 0, 0
 		return
@@ -200,20 +211,36 @@ func (l *Loop) addConn(fd, listener int, peer netip.AddrPort, tcp bool) {
 	if tcp {
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	}
-	c.fd, c.listener = fd, listener
-	c.served, c.hup, c.wantsOut, c.closing = 0, false, false, false
-	c.setPeer(peer)
+	c.reset(fd, listener, peer)
 	c.trusted = l.trust.peer(peer)
 	c.setPhase(phaseIdle, l.firstDeadline(l.now()))
 	l.slot.Counters.Accepted.Add(1)
-	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(c.slot), Pad: int32(c.gen.Load())}
+	l.admit(c)
+}
+
+// admit lets the set watch a connection at rest.
+func (l *Loop) admit(c *conn) {
+	ev, fd := c.interest(), c.fd
 	// Released first: the set may report the connection before EpollCtl returns.
 	c.state.Store(0)
-	if err := unix.EpollCtl(l.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
-		if c.claim(false) {
-			l.closeConn(c)
-		}
+	if unix.EpollCtl(l.epfd, unix.EPOLL_CTL_ADD, fd, &ev) != nil && c.claim(false) {
+		l.closeConn(c)
 	}
+}
+
+// watch registers an owned connection with the set, or changes what is watched.
+func (l *Loop) watch(c *conn, op int) error {
+	ev := c.interest()
+	return unix.EpollCtl(l.epfd, op, c.fd, &ev)
+}
+
+// interest is what the set is to report of an owned connection.
+func (c *conn) interest() unix.EpollEvent {
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(c.slot), Pad: int32(c.gen.Load())}
+	if c.wantsOut {
+		ev.Events |= unix.EPOLLOUT
+	}
+	return ev
 }
 
 // closeConn closes an owned connection at once.

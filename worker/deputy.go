@@ -71,6 +71,11 @@ func (l *Loop) stepIn() {
 		f = l.unpark()
 	}
 	l.mu.Unlock()
+	if f != nil || !away {
+		// calls need not have changed since: the thread that was away may have
+		// been in Next already.
+		l.setWedged(false)
+	}
 	if f != nil {
 		f.wake()
 		return
@@ -82,6 +87,11 @@ func (l *Loop) stepIn() {
 		return
 	}
 	l.setWedged(true)
+	l.spare = 0
+	if l.exchange != nil {
+		l.spare = l.exchange.spare()
+	}
+	l.offload()
 	l.poll(l.deputy)
 	for {
 		l.mu.Lock()
@@ -172,6 +182,9 @@ func (l *Loop) tickDate(now time.Time) {
 func (l *Loop) sweep() {
 	if l.stopping.Load() {
 		l.hasten()
+	}
+	if l.moving.Load() {
+		l.moveAll()
 	}
 	now := l.now()
 	var n [numPhases]int64

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"hostler/protocol"
 )
 
 // ask sends n requests with targets of their own over c, some of them pipelined,
@@ -133,6 +135,24 @@ func TestGivingWay(t *testing.T) {
 		if gaveWay.Load() == 0 {
 			t.Error("no thread had to give way")
 		}
+	}
+}
+
+// A worker must not go on believing that all its threads are away, or it would
+// never accept again.
+func TestNoLongerWedged(t *testing.T) {
+	r := newRig(t, testConfig(), nil)
+	r.calls.Store(7)
+	r.stepIn() // the thread is on its way back: it has been counted, and does not lead yet
+	if !r.wedged.Load() {
+		t.Fatal("not wedged with every thread away")
+	}
+	if _, _, what := r.pop(r.Thread(0)); what != popLead {
+		t.Fatal(what)
+	}
+	r.stepIn() // no call since
+	if r.wedged.Load() {
+		t.Error("wedged with a thread at its post")
 	}
 }
 
@@ -429,5 +449,42 @@ func TestClaimAndRelease(t *testing.T) {
 	}
 	if !c.release() || c.state.Load() != 0 {
 		t.Error("not released")
+	}
+}
+
+func TestRingTake(t *testing.T) {
+	slot := new(protocol.Slot)
+	for n := range 40 {
+		for gone := range n {
+			r := ring{max: 100}
+			conns := make([]conn, n)
+			for i := range 7 { // so that it wraps
+				r.push(&conn{}, slot)
+				if i > 2 {
+					r.pop(slot)
+				}
+			}
+			for r.n > 0 {
+				r.pop(slot)
+			}
+			for i := range conns {
+				r.push(&conns[i], slot)
+			}
+			if got := r.take(func(c *conn) bool { return c == &conns[gone] }, slot); got != &conns[gone] {
+				t.Fatalf("%d of %d: another one", gone, n)
+			}
+			r.unpop(&conns[gone], slot)
+			if got := r.pop(slot); got != &conns[gone] {
+				t.Fatalf("%d of %d: not in front", gone, n)
+			}
+			for i := range conns {
+				if i != gone && r.pop(slot) != &conns[i] {
+					t.Fatalf("%d of %d: the order has changed at %d", gone, n, i)
+				}
+			}
+			if r.n != 0 || r.take(func(*conn) bool { return true }, slot) != nil {
+				t.Fatal("not empty")
+			}
+		}
 	}
 }

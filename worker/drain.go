@@ -36,10 +36,18 @@ func (l *Loop) Drain(mode protocol.DrainMode, grace time.Duration) {
 	}
 	// Connections taken from the queue just now get their answer, too; it is
 	// from here on that the close is announced.
-	l.draining.Store(true)
-	if mode == protocol.DrainStop {
+	switch {
+	case mode == protocol.DrainStop:
+		l.moving.Store(false)
+		l.draining.Store(true)
 		l.stopping.Store(true)
 		l.hasten()
+	case mode == protocol.DrainReplaced && l.exchange != nil && !l.stopping.Load():
+		l.moving.Store(true)
+		l.draining.Store(true)
+		l.moveAll()
+	default:
+		l.draining.Store(true)
 	}
 	l.checkDrained()
 }

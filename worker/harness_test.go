@@ -61,8 +61,12 @@ func testConfig() *protocol.WorkerConfig {
 // newRig makes a Loop that nobody serves yet.
 func newRig(t testing.TB, cfg *protocol.WorkerConfig, app func(*call)) *rig {
 	t.Helper()
-	slot := new(protocol.Slot)
-	l, err := New(Config{Settings: cfg, Slot: slot, Log: slog.New(slog.DiscardHandler), AccessLog: -1})
+	return newRigIn(t, cfg, new(protocol.Slot), nil, app)
+}
+
+func newRigIn(t testing.TB, cfg *protocol.WorkerConfig, slot *protocol.Slot, x *Exchange, app func(*call)) *rig {
+	t.Helper()
+	l, err := New(Config{Settings: cfg, Slot: slot, Log: slog.New(slog.DiscardHandler), AccessLog: -1, Exchange: x})
 	if err != nil {
 		t.Fatal(err)
 	}

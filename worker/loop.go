@@ -33,25 +33,29 @@ type Config struct {
 	Settings *protocol.WorkerConfig
 	Slot     *protocol.Slot
 	Log      *slog.Logger
+	// Exchange is where connections move from and to other workers; nil: nowhere.
+	Exchange *Exchange
 	// AccessLog is the descriptor that access-log lines go to, or -1.
 	AccessLog int
 }
 
 // Loop is a worker's engine: its connections, its threads and its queue.
 type Loop struct {
-	cfg    *protocol.WorkerConfig
-	slot   *protocol.Slot
-	log    *slog.Logger
-	limits http1.Limits
-	trust  trustList
-	epfd   int
-	wakefd int
-	conns  *connTable
-	inputs inputPool
-	access accessLog
+	cfg      *protocol.WorkerConfig
+	slot     *protocol.Slot
+	log      *slog.Logger
+	limits   http1.Limits
+	exchange *Exchange
+	trust    trustList
+	epfd     int
+	wakefd   int
+	conns    *connTable
+	inputs   inputPool
+	access   accessLog
 
 	threads   []*Thread
 	draining  atomic.Bool // announce the close on every response
+	moving    atomic.Bool // draining, and others take the connections
 	stopping  atomic.Bool // the server stops: connections at rest live on for restGrace at most
 	accepters []*accepter
 	accepting atomic.Int64  // accepters that are still at work
@@ -83,6 +87,7 @@ type Loop struct {
 	exiting  bool
 	garbage  []uintptr // Python objects to be released
 
+	spare      int // the deputy's: threads of other workers that are free
 	deputy     *Thread
 	sweeper    *Thread
 	deputyWake chan struct{}
@@ -106,7 +111,7 @@ func New(c Config) (*Loop, error) {
 		return nil, fmt.Errorf("cannot watch the eventfd: %w", err)
 	}
 	l := &Loop{
-		cfg: s, slot: c.Slot, log: c.Log,
+		cfg: s, slot: c.Slot, log: c.Log, exchange: c.Exchange,
 		limits: http1.Limits{Line: s.LimitRequestLine, Field: s.LimitRequestFieldSize, Fields: s.LimitRequestFields,
 			Head: inBufferSize - 1},
 		epfd: epfd, wakefd: wakefd,
@@ -400,6 +405,10 @@ func (l *Loop) event(t *Thread, ev unix.EpollEvent) bool {
 	if hup {
 		c.hup = true
 	}
+	if t == l.deputy && l.spare > 0 && phase(c.phase.Load()) == phaseIdle && l.handOver(c, nil) {
+		l.spare-- // before a byte is read
+		return false
+	}
 	return l.resume(t, c)
 }
 
@@ -542,16 +551,49 @@ func (r *ring) push(c *conn, s *protocol.Slot) bool {
 		return false
 	}
 	if r.n == len(r.q) {
-		q := make([]*conn, max(16, 2*len(r.q)))
-		for i := range r.n {
-			q[i] = r.q[(r.head+i)%len(r.q)]
-		}
-		r.q, r.head = q, 0
+		r.grow()
 	}
 	r.q[(r.head+r.n)%len(r.q)] = c
 	r.n++
 	r.publish(s)
 	return true
+}
+
+// take removes the first connection for which ok says so, or returns nil.
+func (r *ring) take(ok func(*conn) bool, s *protocol.Slot) *conn {
+	at := func(i int) **conn { return &r.q[(r.head+i)%len(r.q)] }
+	for i := range r.n {
+		c := *at(i)
+		if !ok(c) {
+			continue
+		}
+		for ; i > 0; i-- {
+			*at(i) = *at(i - 1)
+		}
+		r.pop(s)
+		return c
+	}
+	return nil
+}
+
+// unpop puts c to the front.
+func (r *ring) unpop(c *conn, s *protocol.Slot) {
+	if r.n == len(r.q) {
+		r.grow()
+	}
+	r.head = (r.head + len(r.q) - 1) % len(r.q)
+	r.q[r.head] = c
+	r.n++
+	r.publish(s)
+}
+
+// grow makes room for more.
+func (r *ring) grow() {
+	q := make([]*conn, max(16, 2*len(r.q)))
+	for i := range r.n {
+		q[i] = r.q[(r.head+i)%len(r.q)]
+	}
+	r.q, r.head = q, 0
 }
 
 func (r *ring) pop(s *protocol.Slot) *conn {

@@ -89,12 +89,10 @@ func (o *output) flush(l *Loop, c *conn) flushed {
 			}
 			// From now on the set reports room. It does so at once if there is
 			// some again, so nothing is missed between the two calls.
-			ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET,
-				Fd: int32(c.slot), Pad: int32(c.gen.Load())}
-			if unix.EpollCtl(l.epfd, unix.EPOLL_CTL_MOD, c.fd, &ev) != nil {
+			c.wantsOut, armed = true, true
+			if l.watch(c, unix.EPOLL_CTL_MOD) != nil {
 				return flushGone
 			}
-			c.wantsOut, armed = true, true
 			continue
 		}
 		if err != nil || n == 0 {

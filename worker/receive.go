@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -253,7 +254,7 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 				return gotNothing
 			}
 			if ok {
-				in.arrived = l.now()
+				in.arrived = cmp.Or(in.arrived, l.now())
 				return gotRequest
 			}
 			// What is read beyond the body's end has to fit into a thread's
@@ -261,7 +262,7 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 			limit = min(limit, in.n+inBufferSize, in.head+bodyBuffer)
 		default:
 			if in.n >= in.need {
-				in.arrived = l.now()
+				in.arrived = cmp.Or(in.arrived, l.now()) // or it came from another worker
 				return gotRequest
 			}
 			limit = in.need // what is beyond stays in the socket

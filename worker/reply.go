@@ -106,7 +106,7 @@ func (l *Loop) count(t *Thread) {
 
 // mustClose says whether the response has to be the connection's last.
 func (l *Loop) mustClose(t *Thread) bool {
-	return t.Req.Flags&http1.FlagKeepAlive == 0 || t.body.open || l.draining.Load() || l.cfg.KeepAlive <= 0
+	return t.Req.Flags&http1.FlagKeepAlive == 0 || t.body.open || l.draining.Load() && !l.moving.Load() || l.cfg.KeepAlive <= 0
 }
 
 // Write sends a part of the body, and the head before the first. ref, if not 0,
@@ -395,6 +395,11 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 		l.endConn(c, unread)
 		return false
 	}
+	c.hops = 0
+	if l.moving.Load() && l.handOver(c, t.buf[t.pos:t.end]) {
+		t.pos, t.end = 0, 0
+		return false
+	}
 	t.arrived = now
 	t.inARow++
 	if t.pos == t.end && !c.hup && !t.full {
@@ -438,8 +443,9 @@ func (l *Loop) afterReply(c *conn) bool {
 		l.endConn(c, c.unread)
 		return false
 	}
+	c.hops = 0
 	c.setPhase(phaseIdle, l.idleDeadline(l.now()))
-	return true
+	return !(l.moving.Load() && l.handOver(c, c.unparsed()))
 }
 
 // framed says whether the client can tell where the reply ends without waiting

@@ -52,7 +52,8 @@ func Open(settings string, wake int) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.Loop, err = New(Config{Settings: cfg, Slot: board.Slot(cfg.Slot), Log: log, AccessLog: access})
+	w.Loop, err = New(Config{Settings: cfg, Slot: board.Slot(cfg.Slot), Log: log, AccessLog: access,
+		Exchange: &Exchange{Out: protocol.FDHandOut, In: protocol.FDHandIn, Board: board, Slot: cfg.Slot}})
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,7 @@ import io
 import os
 import sys
 
-CONTROL, LIBRARY, LISTENERS = 3, 5, 6  # 4: the scoreboard
+CONTROL, LIBRARY, LISTENERS = 3, 5, 8  # 4: the scoreboard, 6 and 7: the exchange
 
 
 def fail(text):

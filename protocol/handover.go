@@ -1,0 +1,162 @@
+package protocol
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// The exchange is a SOCK_SEQPACKET pair that all workers of a server share, of
+// all its generations and across upgrades of the binary. A worker that gives a
+// connection away puts it into one end; whoever has room for it waits at the
+// other. A packet is received by exactly one process, so a connection never has
+// two owners, and one that nobody has taken yet survives the death of them all.
+
+// MaxHandoverData bounds the unanswered bytes that may travel with a connection.
+const MaxHandoverData = 64 << 10
+
+// maxHandover bounds a packet: the data, two strings and an address.
+const maxHandover = MaxHandoverData + 1024
+
+// HandoverBuffer is the size of a buffer for ReceiveHandover.
+const HandoverBuffer = maxHandover
+
+// Handover is a connection on its way from one worker to another.
+type Handover struct {
+	FD       int            // not part of the encoding: it travels beside it
+	Hops     uint8          // how often it has moved since its last answer
+	Served   bool           // it has had an answer already
+	Arrived  int64          // when the request in Data was whole, CLOCK_MONOTONIC ns; 0: it is not
+	Listener Listener       // where it was accepted
+	Peer     netip.AddrPort // not valid: the peer of a unix socket
+	Data     []byte         // what has been read of it and not been answered
+}
+
+// ErrHandover reports a packet that is no connection.
+var ErrHandover = errors.New("malformed hand-over")
+
+// handoverKind is the first byte of a packet; a change of the layout changes it,
+// for two versions of hostler share an exchange during an upgrade.
+const handoverKind = 'C'
+
+// Append encodes h, but for FD, at the end of dst.
+func (h *Handover) Append(dst []byte) []byte {
+	served := byte(0)
+	if h.Served {
+		served = 1
+	}
+	dst = append(dst, handoverKind, h.Hops, served)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(h.Arrived))
+	peer, _ := h.Peer.MarshalBinary() // of AddrPort: cannot fail
+	if !h.Peer.IsValid() {
+		peer = nil
+	}
+	for _, s := range [][]byte{[]byte(h.Listener.Network), []byte(h.Listener.Host), []byte(h.Listener.Port), peer} {
+		dst = binary.LittleEndian.AppendUint16(dst, uint16(len(s)))
+		dst = append(dst, s...)
+	}
+	return append(dst, h.Data...)
+}
+
+// ParseHandover decodes a packet. Data aliases p; FD is -1.
+func ParseHandover(p []byte) (Handover, error) {
+	bad := func(what string) (Handover, error) { return Handover{}, fmt.Errorf("%s: %w", what, ErrHandover) }
+	const fixed = 3 + 8
+	if len(p) < fixed || p[0] != handoverKind || p[2] > 1 {
+		return bad("unknown kind")
+	}
+	h := Handover{FD: -1, Hops: p[1], Served: p[2] == 1, Arrived: int64(binary.LittleEndian.Uint64(p[3:]))}
+	p = p[fixed:]
+	var part [4][]byte
+	for i := range part {
+		if len(p) < 2 {
+			return bad("cut short")
+		}
+		n := int(binary.LittleEndian.Uint16(p))
+		if p = p[2:]; n > len(p) {
+			return bad("cut short")
+		}
+		part[i], p = p[:n], p[n:]
+	}
+	h.Listener = Listener{Network: string(part[0]), Host: string(part[1]), Port: string(part[2])}
+	if len(part[3]) > 0 {
+		if err := h.Peer.UnmarshalBinary(part[3]); err != nil {
+			return bad("no address")
+		}
+	}
+	if len(p) > MaxHandoverData {
+		return bad("too long")
+	}
+	h.Data = p
+	return h, nil
+}
+
+// NewExchange makes an exchange. The caller owns both ends.
+func NewExchange() (out, in int, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, -1, fmt.Errorf("cannot make an exchange for connections: %w", err)
+	}
+	return pair[0], pair[1], nil
+}
+
+// SendHandover puts h into the exchange, without waiting: EAGAIN says that it is
+// full. buf is for the encoding. The caller keeps h.FD, and is to close it if, and
+// only if, the result is nil.
+func SendHandover(out int, h *Handover, buf []byte) error {
+	for {
+		err := unix.Sendmsg(out, h.Append(buf[:0]), unix.UnixRights(h.FD), nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("cannot hand a connection over: %w", err)
+		}
+		return nil
+	}
+}
+
+// ReceiveHandover waits for a connection. The caller owns its FD, which is
+// close-on-exec. Data lies in buf, which has HandoverBuffer bytes. EINTR is
+// returned as it is.
+func ReceiveHandover(in int, buf []byte) (Handover, error) {
+	var oob [64]byte
+	n, m, flags, _, err := unix.Recvmsg(in, buf, oob[:], unix.MSG_CMSG_CLOEXEC)
+	if err != nil {
+		return Handover{}, err
+	}
+	fds := rights(oob[:m])
+	drop := func() {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+	}
+	h, err := ParseHandover(buf[:n])
+	if err == nil && (len(fds) != 1 || flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0) {
+		err = fmt.Errorf("%d descriptors: %w", len(fds), ErrHandover)
+	}
+	if err != nil {
+		drop()
+		return Handover{}, err
+	}
+	h.FD = fds[0]
+	return h, nil
+}
+
+// rights returns all descriptors that came with a packet.
+func rights(oob []byte) []int {
+	var fds []int
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil
+	}
+	for i := range msgs {
+		if got, err := unix.ParseUnixRights(&msgs[i]); err == nil {
+			fds = append(fds, got...)
+		}
+	}
+	return fds
+}

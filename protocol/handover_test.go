@@ -1,0 +1,169 @@
+package protocol
+
+import (
+	"bytes"
+	"errors"
+	"net/netip"
+	"os"
+	"reflect"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+var handovers = []Handover{
+	{FD: -1, Data: []byte{}},
+	{FD: -1, Hops: 3, Served: true, Arrived: 1 << 60, Listener: Listener{"tcp", "::1", "8000"},
+		Peer: netip.MustParseAddrPort("[2001:db8::1]:40000"), Data: []byte("GET / HTTP/1.1\r\n")},
+	{FD: -1, Listener: Listener{"unix", "/run/shop.sock", ""}, Data: bytes.Repeat([]byte("x"), MaxHandoverData)},
+	{FD: -1, Listener: Listener{"tcp", "", "1"}, Peer: netip.MustParseAddrPort("127.0.0.1:1"), Data: []byte{0}},
+}
+
+func TestHandoverRoundTrip(t *testing.T) {
+	for _, h := range handovers {
+		got, err := ParseHandover(h.Append(nil))
+		if err != nil || !reflect.DeepEqual(got, h) {
+			t.Errorf("%.200v became %.200v, %v", h, got, err)
+		}
+	}
+}
+
+func TestParseHandoverRefuses(t *testing.T) {
+	whole := handovers[1].Append(nil)
+	head := len(whole) - len(handovers[1].Data)
+	for i := range head {
+		if _, err := ParseHandover(whole[:i]); !errors.Is(err, ErrHandover) {
+			t.Errorf("cut after %d of %d bytes: %v", i, head, err)
+		}
+	}
+	long := handovers[2]
+	long.Data = append(bytes.Clone(long.Data), 'x')
+	if _, err := ParseHandover(long.Append(nil)); !errors.Is(err, ErrHandover) {
+		t.Errorf("too much data: %v", err)
+	}
+}
+
+func FuzzParseHandover(f *testing.F) {
+	for _, h := range handovers {
+		f.Add(h.Append(nil))
+	}
+	f.Fuzz(func(t *testing.T, p []byte) {
+		h, err := ParseHandover(p)
+		if err != nil {
+			if !errors.Is(err, ErrHandover) {
+				t.Fatalf("an error of another kind: %v", err)
+			}
+			return
+		}
+		again, err := ParseHandover(h.Append(nil))
+		if err != nil || !reflect.DeepEqual(again, h) {
+			t.Fatalf("%v became %v, %v", h, again, err)
+		}
+	})
+}
+
+func exchange(t *testing.T) (out, in int) {
+	t.Helper()
+	out, in, err := NewExchange()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(out); unix.Close(in) })
+	return out, in
+}
+
+func TestExchange(t *testing.T) {
+	out, in := exchange(t)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	buf, send := make([]byte, HandoverBuffer), make([]byte, 0, HandoverBuffer)
+	for _, h := range handovers {
+		h.FD = int(w.Fd())
+		if err := SendHandover(out, &h, send); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReceiveHandover(in, buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.FD == h.FD {
+			t.Error("the same descriptor")
+		}
+		if flags, err := unix.FcntlInt(uintptr(got.FD), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+			t.Errorf("close-on-exec: %v, %v", flags, err)
+		}
+		if _, err := unix.Write(got.FD, []byte("x")); err != nil {
+			t.Error(err)
+		}
+		unix.Close(got.FD)
+	}
+	w.Close()
+	var all [10]byte
+	if n, _ := r.Read(all[:]); n != len(handovers) {
+		t.Errorf("%d of %d descriptors were the pipe", n, len(handovers))
+	}
+}
+
+func TestExchangeFull(t *testing.T) {
+	out, in := exchange(t)
+	h := handovers[1]
+	h.FD = 0
+	sent := 0
+	for {
+		err := SendHandover(out, &h, nil)
+		if errors.Is(err, unix.EAGAIN) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent++
+	}
+	if sent < 20 {
+		t.Errorf("full after %d connections", sent)
+	}
+	buf := make([]byte, HandoverBuffer)
+	for range sent {
+		got, err := ReceiveHandover(in, buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unix.Close(got.FD)
+	}
+}
+
+// What else may lie in an exchange harms nobody, and leaves no descriptor open.
+func TestExchangeRubbish(t *testing.T) {
+	out, in := exchange(t)
+	before := openFiles(t)
+	buf := make([]byte, HandoverBuffer)
+	good := handovers[1].Append(nil)
+	for _, c := range []struct {
+		packet []byte
+		fds    []int
+	}{
+		{[]byte("C"), []int{0}}, {good, nil}, {good, []int{0, 1}}, {good, make([]int, 40)}, {[]byte("x"), make([]int, 3)},
+	} {
+		if err := unix.Sendmsg(out, c.packet, unix.UnixRights(c.fds...), nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		if h, err := ReceiveHandover(in, buf); err == nil {
+			t.Errorf("%q with %v was taken: %v", c.packet, c.fds, h)
+		}
+	}
+	if after := openFiles(t); after != before {
+		t.Errorf("%d descriptors became %d", before, after)
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
+}

@@ -1,0 +1,240 @@
+package worker
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hostler/protocol"
+)
+
+const (
+	// maxHops bounds how often a connection moves before its next answer. One
+	// that goes out because its worker is busy may come to another busy one,
+	// whose receiver waited already: that one puts it back, behind itself in the
+	// kernel's queue of receivers, as long as a third worker seems to be free.
+	maxHops = 16
+	// handoverPatience is for how many milliseconds a drain waits for room in
+	// the exchange. Then there seems to be nobody to take connections, and the
+	// worker announces their close instead.
+	handoverPatience = 1000
+)
+
+// Exchange is where this worker gives connections to others, and gets them.
+type Exchange struct {
+	Out, In int // see protocol.NewExchange
+	Board   *protocol.Scoreboard
+	Slot    int // this worker's, on Board
+}
+
+// spare counts the Python threads of other workers that could take a request.
+func (x *Exchange) spare() int {
+	n := 0
+	for i := range x.Board.Used() {
+		s := x.Board.Slot(i)
+		if i == x.Slot || protocol.SlotState(s.State.Load()) != protocol.SlotServing || s.Gauges.QueueDepth.Load() > 0 {
+			continue
+		}
+		for k := range min(int(s.Gauges.Threads.Load()), len(s.ThreadRecs)) {
+			if s.ThreadRecs[k].Started() == 0 {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// handOver gives an owned connection, with what has been read of it and not
+// answered, to whichever worker takes it first. It returns false if the
+// connection stays; the caller owns it then as before.
+//
+// The exchange delivers a packet to exactly one process, and this one forgets
+// the connection only once the packet is in: the request is answered by one of
+// the two, whatever dies.
+func (l *Loop) handOver(c *conn, data []byte) bool {
+	x := l.exchange
+	if x == nil || c.hops >= maxHops || len(data) > protocol.MaxHandoverData || c.out.pending.Load() {
+		return false
+	}
+	// By itself the set would go on to report it: a registration lives for as
+	// long as any process has the socket open.
+	if unix.EpollCtl(l.epfd, unix.EPOLL_CTL_DEL, c.fd, nil) != nil {
+		return false
+	}
+	h := protocol.Handover{FD: c.fd, Hops: c.hops + 1, Served: c.served > 0, Listener: l.cfg.Listeners[c.listener], Peer: c.peer, Data: data}
+	if c.in != nil {
+		h.Arrived = c.in.arrived
+	}
+	if err := protocol.SendHandover(x.Out, &h, nil); err != nil {
+		if !errors.Is(err, unix.EAGAIN) {
+			l.log.Error("connections stay where they are", "error", err)
+			l.moving.Store(false)
+		}
+		if l.watch(c, unix.EPOLL_CTL_ADD) != nil {
+			l.closeConn(c)
+			return true
+		}
+		return false
+	}
+	l.slot.Counters.HandedOut.Add(1)
+	l.closeConn(c)
+	return true
+}
+
+// moveAll hands over what rests, when the worker drains and others go on.
+// Connections that come to rest later move then (see nextOf); those for which
+// there was no room in the exchange are the sweeper's.
+func (l *Loop) moveAll() {
+	l.conns.each(func(c *conn) {
+		for try := 0; l.moving.Load(); try++ {
+			p := phase(c.phase.Load())
+			if p != phaseIdle && p != phaseHead || c.state.Load()&stateOwned != 0 || !c.claim(false) {
+				return
+			}
+			p = phase(c.phase.Load())
+			if (p == phaseIdle || p == phaseHead) && l.handOver(c, c.unparsed()) {
+				return
+			}
+			if !c.release() {
+				l.requeue(c)
+				return
+			}
+			if try == handoverPatience {
+				l.log.Warn("nobody takes this worker's connections over")
+				l.moving.Store(false)
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	})
+}
+
+// unparsed is what has been read of a connection at rest.
+func (c *conn) unparsed() []byte {
+	if c.in == nil {
+		return nil
+	}
+	return c.in.mem[:c.in.n]
+}
+
+// requeue leaves an owned connection, which has something to read, to a Python
+// thread.
+func (l *Loop) requeue(c *conn) {
+	if !l.enqueue(c) {
+		l.shed(c)
+		return
+	}
+	l.nudge()
+}
+
+// portable says whether a connection in the ready queue can move with what has
+// been read of it. (Chunked bodies are decoded in place.)
+func (c *conn) portable() bool {
+	return c.hops < maxHops && (c.in == nil || !c.in.chunked && c.in.n <= protocol.MaxHandoverData)
+}
+
+// offload gives waiting requests to other workers that have threads for them,
+// while all of this one's are away.
+func (l *Loop) offload() {
+	for l.spare > 0 {
+		l.mu.Lock()
+		c := l.ready.take((*conn).portable, l.slot)
+		l.mu.Unlock()
+		if c == nil {
+			return
+		}
+		if !l.handOver(c, c.unparsed()) {
+			l.mu.Lock()
+			l.ready.unpop(c, l.slot)
+			l.mu.Unlock()
+			l.nudge()
+			return
+		}
+		l.spare--
+	}
+}
+
+// adopt takes a connection over from another worker.
+func (l *Loop) adopt(h *protocol.Handover) {
+	if l.saturated() && h.Hops < maxHops && l.exchange.spare() > 0 {
+		h.Hops++
+		if protocol.SendHandover(l.exchange.Out, h, nil) == nil {
+			unix.Close(h.FD)
+			return
+		}
+	}
+	c := l.conns.get()
+	if c == nil {
+		l.log.Error("no room for a connection that another worker gave away")
+		unix.Close(h.FD)
+		return
+	}
+	l.slot.Counters.HandedIn.Add(1)
+	c.reset(h.FD, l.listenerIndex(h.Listener), h.Peer)
+	c.trusted = l.trust.peer(h.Peer)
+	c.hops = h.Hops
+	now := l.now()
+	if h.Served {
+		c.served = 1
+		c.setPhase(phaseIdle, l.idleDeadline(now))
+	} else {
+		c.setPhase(phaseIdle, l.firstDeadline(now))
+	}
+	if len(h.Data) == 0 {
+		l.admit(c)
+		return
+	}
+	in := l.inputs.get(len(h.Data) + 1)
+	if in == nil {
+		l.closeConn(c)
+		return
+	}
+	in.n = copy(in.mem, h.Data)
+	in.arrived = h.Arrived
+	c.in = in
+	if l.watch(c, unix.EPOLL_CTL_ADD) != nil {
+		l.closeConn(c)
+		return
+	}
+	l.requeue(c)
+}
+
+// listenerIndex finds the listener a connection came in by. After a reload it may
+// be gone; the connections that it has brought live on as if they were the first's.
+func (l *Loop) listenerIndex(want protocol.Listener) int {
+	for i, have := range l.cfg.Listeners {
+		if have == want {
+			return i
+		}
+	}
+	return 0
+}
+
+// receiver takes connections from the exchange, in a thread of its own that
+// blocks, like an accepter, and for the same reason.
+func (l *Loop) receiver(wake int) *accepter {
+	buf := make([]byte, protocol.HandoverBuffer)
+	in := l.exchange.In
+	if wake == 0 {
+		tv := unix.NsecToTimeval(int64(20 * time.Millisecond))
+		_ = unix.SetsockoptTimeval(in, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv)
+	}
+	a := &accepter{l: l, fd: in, done: make(chan struct{}), wake: wake}
+	a.once = func() {
+		h, err := protocol.ReceiveHandover(a.fd, buf)
+		switch {
+		case err == nil:
+			l.adopt(&h)
+		case err == unix.EINTR:
+		case err == unix.EAGAIN:
+			if wake != 0 { // as in accept
+				_ = unix.SetNonblock(in, false)
+			}
+		default:
+			l.log.Error("cannot take a connection over", "error", err)
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	return a
+}
