@@ -30,6 +30,8 @@ type Config struct {
 	Chdir      string // "": stay
 	PythonPath []string
 	Env        []string // KEY=VALUE
+	Preload    bool
+	Warmup     []string // request targets
 
 	Timeout           time.Duration // 0: none
 	BootTimeout       time.Duration // 0: none

@@ -151,6 +151,18 @@ func table() []*setting {
 			value: list("directories with commas or colons between them", ",:", func(c *Config) *[]string { return &c.PythonPath }, parseText),
 		},
 		{
+			name: "preload", group: groupPython,
+			help:  "import the application once, and fork the workers from there",
+			more:  "Workers share the memory of what was imported, and a new one is there in milliseconds. What the application opened while it was imported (connections, threads) does not survive the fork: open it with `os.register_at_fork(after_in_child=...)`, or at the first request. SIGHUP imports anew.",
+			value: boolean(func(c *Config) *bool { return &c.Preload }),
+		},
+		{
+			name: "warmup", group: groupPython, arg: "PATH",
+			help:  "request to run before the workers are forked; may be repeated",
+			more:  "With `--preload`: what the first request would import or compile is then shared, too. The application sees a GET from 127.0.0.1; its answer is thrown away, a failure is logged.",
+			value: list("a path that begins with /", "", func(c *Config) *[]string { return &c.Warmup }, parsePath),
+		},
+		{
 			name: "env", short: "e", group: groupPython, arg: "KEY=VALUE", noEnv: true,
 			help: "environment variable for workers; may be repeated",
 			more: "Workers also have all of hostler's own environment. In the file it may be a table: `[env]` and then `KEY = \"VALUE\"`.",

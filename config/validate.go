@@ -33,6 +33,9 @@ func (c *Config) warnings() []string {
 	warn := func(setting, format string, args ...any) {
 		w = append(w, c.where(setting)+": "+fmt.Sprintf(format, args...))
 	}
+	if len(c.Warmup) > 0 && !c.Preload {
+		warn("warmup", "does nothing without --preload")
+	}
 	if c.MaxRequestsJitter > 0 && c.MaxRequests == 0 {
 		warn("max-requests-jitter", "does nothing without --max-requests")
 	}

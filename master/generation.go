@@ -91,6 +91,9 @@ func (s *supervisor) abandon(err error) {
 	}
 	g := s.next
 	s.next = nil
+	if g != nil {
+		s.starter.Retire(g.number)
+	}
 	s.stats.reloaded(false, s.clock.now())
 	s.log.Error("the reload failed; the old workers serve on", "generation", s.current.number, "error", err)
 	if g != nil {
@@ -119,6 +122,7 @@ func (s *supervisor) commit() {
 		s.reloadEnded(nil)
 		return
 	}
+	s.starter.Retire(old.number)
 	mode := protocol.DrainReplaced
 	for _, l := range old.listeners {
 		if !slices.Contains(g.listeners, l) {
@@ -318,6 +322,7 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 		}
 		s.become(w, stateServing)
 		w.ready = s.clock.now()
+		w.board.PID.Store(int64(w.proc.PID()))
 		s.log.Info("worker ready", "worker", w.number(), "pid", w.proc.PID(), "generation", w.gen.number,
 			"after", w.ready.Sub(w.started).Round(time.Millisecond))
 	case protocol.KindBootFailed:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloudflare/tableflip"
@@ -17,10 +18,11 @@ type systemHost struct {
 	log      *slog.Logger
 	opts     Options
 	flip     *tableflip.Upgrader
-	admin    func() // ends the admin server; nil: none runs
-	pid      string // the pid file written
-	exchange [2]int // both ends, for the workers of this binary and the next
-	owner    bool   // the sockets are ours to end: there is no parent that serves on
+	admin    func()        // ends the admin server; nil: none runs
+	pid      string        // the pid file written
+	foreign  *atomic.Int32 // see spawner
+	exchange [2]int        // both ends, for the workers of this binary and the next
+	owner    bool          // the sockets are ours to end: there is no parent that serves on
 }
 
 var _ host = (*systemHost)(nil)
@@ -139,7 +141,11 @@ func (h *systemHost) Listen(b Bind, backlog int) (*listener, error) {
 	return listen(h.flip, b, backlog)
 }
 
-func (h *systemHost) Upgrade() error { return h.flip.Upgrade() }
+func (h *systemHost) Upgrade() error {
+	h.foreign.Add(1) // tableflip waits for the new master itself
+	defer h.foreign.Add(-1)
+	return h.flip.Upgrade()
+}
 
 func (h *systemHost) Serving(set *Settings, first bool) {
 	if first {
@@ -149,6 +155,7 @@ func (h *systemHost) Serving(set *Settings, first bool) {
 		}
 		h.owner = true
 		notify(h.log, fmt.Sprintf("READY=1\nMAINPID=%d", os.Getpid()))
+		time.AfterFunc(slimAfter, slim)
 	} else if err := redirectLog(set.ErrorLog); err != nil {
 		h.log.Error("the error log stays where it was", "error", err)
 	}

@@ -385,7 +385,7 @@ func TestCheck(t *testing.T) {
 				set.BootTimeout = time.Minute
 			}
 			err := Check(t.Context(), Options{Settings: set, Log: slog.New(slog.DiscardHandler),
-				Payload: Payload{Library: []byte("no library"), Bootstrap: standIn}})
+				Payload: Payload{Library: noLibrary, Bootstrap: standIn}})
 			switch {
 			case c.want == "" && err != nil:
 				t.Error(err)

@@ -185,6 +185,9 @@ type procs struct {
 
 var _ starter = (*procs)(nil)
 
+// Retire implements starter.
+func (ps *procs) Retire(int) {}
+
 func (ps *procs) Start(spec processSpec, to func(report)) (process, error) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()

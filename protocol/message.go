@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -19,6 +21,8 @@ const (
 	KindDrain      Kind = 'D' // master: Mode and Grace say how to leave
 	KindDump       Kind = 'T' // master: write every thread's Python traceback to the error log
 	KindReopen     Kind = 'U' // master: reopen the log files
+	KindFork       Kind = 'W' // master to mold: fork a worker; Text is its settings, its control socket travels beside it
+	KindForked     Kind = 'P' // mold: PID is the new worker's process, or 0 and Text says why there is none
 )
 
 // DrainMode says what a draining worker still does.
@@ -40,7 +44,8 @@ type Message struct {
 	Kind  Kind
 	Mode  DrainMode     // KindDrain
 	Grace time.Duration // KindDrain: after this the worker gives up on what is left
-	Text  string        // KindBootFailed
+	Text  string        // KindBootFailed, KindFork, KindForked
+	PID   int           // KindForked
 }
 
 // MaxMessage bounds a packet; longer texts are cut by the sender.
@@ -62,6 +67,10 @@ func (m Message) Append(dst []byte) []byte {
 			t = t[len(t)-(MaxMessage-1):] // the end of a traceback says most
 		}
 		dst = append(dst, t...)
+	case KindFork:
+		dst = append(dst, m.Text...)
+	case KindForked:
+		dst = fmt.Appendf(dst, "%d %s", m.PID, m.Text)
 	}
 	return dst
 }
@@ -77,8 +86,15 @@ func ParseMessage(p []byte) (Message, error) {
 		if len(body) != 0 {
 			return Message{}, fmt.Errorf("%q with a payload: %w", p[0], ErrMessage)
 		}
-	case KindBootFailed:
+	case KindBootFailed, KindFork:
 		m.Text = string(body)
+	case KindForked:
+		pid, text, _ := strings.Cut(string(body), " ")
+		n, err := strconv.ParseUint(pid, 10, 31)
+		if err != nil || fmt.Sprintf("%d %s", n, text) != string(body) {
+			return Message{}, fmt.Errorf("process %q: %w", pid, ErrMessage)
+		}
+		m.PID, m.Text = int(n), text
 	case KindDrain:
 		if len(body) != 9 {
 			return Message{}, fmt.Errorf("drain of %d bytes: %w", len(body), ErrMessage)

@@ -115,6 +115,8 @@ func masterSettings(c *config.Config) *master.Settings {
 		MaxRequests: c.MaxRequests, MaxRequestsJitter: c.MaxRequestsJitter,
 		Worker: protocol.WorkerConfig{
 			PythonPath:            c.PythonPath,
+			Preload:               c.Preload,
+			Warmup:                c.Warmup,
 			WorkerConnections:     c.WorkerConnections,
 			Queue:                 c.Queue,
 			KeepAlive:             int64(c.KeepAlive),
