@@ -194,6 +194,10 @@ func (m *mold) fail(why string) {
 
 // fail reports that the worker did not boot.
 func (f *forkling) fail(s *spawner, why string) {
+	if sig := f.child.signalled(); sig != 0 { // not wanted any more
+		f.ends(s, syscall.WaitStatus(sig))
+		return
+	}
 	f.to(report{message: protocol.Message{Kind: protocol.KindBootFailed, Text: why}})
 	f.ends(s, 1<<8) // as if it had left with exit status 1
 }

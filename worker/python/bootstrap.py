@@ -229,8 +229,8 @@ def audit(listeners):
         socket_type = sys.modules["socket"].socket
         for o in gc.get_objects():
             if isinstance(o, socket_type) and o.fileno() >= 0:
-                holders = [type(r) for r in gc.get_referrers(o) if isinstance(r, dict) is False and r is not o]
-                owners[o.fileno()] = "%r, held by %s" % (o, ", ".join("%s.%s" % (h.__module__, h.__qualname__) for h in holders[:3]) or "a module")
+                names = [m + "." + k for m, module in list(sys.modules.items()) for k, v in list(vars(module).items()) if v is o]
+                owners[o.fileno()] = "%s %r" % (", ".join(names) or "held by no module itself:", o)
     for name in os.listdir("/proc/self/fd"):
         fd = int(name)
         try:
