@@ -216,3 +216,30 @@ func TestPreloadUpgrade(t *testing.T) {
 		t.Error("the old mold is still there")
 	}
 }
+
+// TestPreloadImportHangs stops, or runs into the boot timeout, while the mold imports.
+func TestPreloadImportHangs(t *testing.T) {
+	p := newPlan(t, "time.sleep(100)")
+	s := launch(t, "--preload", "-w", "2", "-e", "PLAN="+p.path, "faults:app")
+	time.Sleep(500 * time.Millisecond)
+	s.signal(syscall.SIGTERM)
+	select {
+	case <-s.exited:
+	case <-time.After(10 * time.Second):
+		t.Fatal("still there")
+	}
+	s = launch(t, "--preload", "-w", "2", "--boot-timeout", "1", "-e", "PLAN="+p.path, "faults:app")
+	select {
+	case <-s.exited:
+	case <-time.After(20 * time.Second):
+		t.Fatal("still there")
+	}
+	if code := s.cmd.ProcessState.ExitCode(); code != 1 {
+		t.Errorf("exit status %d", code)
+	}
+	for _, want := range []string{"not ready within 1s", `File "` + apps + `/faults.py"`} {
+		if !strings.Contains(s.log.String(), want) {
+			t.Errorf("not in the log: %q", want)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package master
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -59,11 +60,30 @@ func (s *spawner) startForked(spec processSpec, to func(report)) (process, error
 	if err != nil {
 		return nil, err
 	}
+	f := &forkling{c, arg, theirs, to}
+	c.told = func() { m.unwanted(f) }
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.queue = append(m.queue, &forkling{c, arg, theirs, to})
+	m.queue = append(m.queue, f)
 	m.next()
 	return c, nil
+}
+
+// unwanted is called when a worker that is not forked yet has been sent a signal.
+// One that waits for its turn ends here and now. SIGABRT says that it takes too
+// long: where the mold still imports, its traceback is what people need.
+func (m *mold) unwanted(f *forkling) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.ready && m.proc != nil && f.child.signalled() == syscall.SIGABRT {
+		_ = m.proc.Signal(syscall.SIGABRT)
+		return
+	}
+	if i := slices.Index(m.queue, f); i >= 0 {
+		m.queue = slices.Delete(m.queue, i, i+1)
+		unix.Close(f.theirs)
+		f.ends(m.s, syscall.WaitStatus(f.child.signalled()))
+	}
 }
 
 func (s *spawner) moldFor(spec processSpec) (*mold, error) {
@@ -141,11 +161,6 @@ func (m *mold) next() {
 	for m.ready && m.asked == nil && len(m.queue) > 0 {
 		f := m.queue[0]
 		m.queue = m.queue[1:]
-		if sig := f.child.signalled(); sig != 0 { // not wanted any more
-			unix.Close(f.theirs)
-			f.ends(m.s, syscall.WaitStatus(sig))
-			continue
-		}
 		if err := m.proc.sendWith(protocol.Message{Kind: protocol.KindFork, Text: f.config}, f.theirs); err != nil {
 			unix.Close(f.theirs)
 			f.fail(m.s, err.Error())

@@ -273,7 +273,8 @@ type child struct {
 
 	mu     sync.Mutex
 	pid    int            // 0: not forked yet
-	early  syscall.Signal // what it was sent before that
+	early  syscall.Signal // what it was sent before that; told tells the mold so
+	told   func()
 	reaped bool
 }
 
@@ -301,6 +302,7 @@ func (c *child) Signal(sig syscall.Signal) error {
 	}
 	if c.pid == 0 {
 		c.early = sig
+		go c.told() // not here: the mold's lock comes before ours
 		return nil
 	}
 	return syscall.Kill(c.pid, sig)
