@@ -64,7 +64,8 @@ func TestDefaults(t *testing.T) {
 		"KeepAlive": 5 * time.Second, "ForwardedAllowIPs": []string{"127.0.0.1/32", "::1/128"},
 		"Python": "", "Chdir": "", "PythonPath": []string(nil), "Env": []string(nil), "Preload": false, "Warmup": []string(nil),
 		"Timeout": 30 * time.Second, "BootTimeout": time.Minute, "GracefulTimeout": 30 * time.Second,
-		"MaxRequests": 0, "MaxRequestsJitter": 0,
+		"MaxRequests": 0, "MaxRequestsJitter": 0, "SlowRequest": time.Duration(0),
+		"MaxAge": time.Duration(0), "MaxMemory": int64(0), "MaxMemoryHard": int64(0),
 		"HeaderTimeout": 10 * time.Second, "BodyTimeout": 30 * time.Second, "WriteTimeout": time.Minute,
 		"LimitRequestLine": 8192, "LimitRequestFields": 100, "LimitRequestFieldSize": 8192, "LimitRequestBody": int64(0),
 		"LogLevel": "info", "AccessLog": "", "ErrorLog": "-", "Admin": config.Bind{Network: "tcp", Address: "127.0.0.1:9191"},
@@ -281,6 +282,8 @@ func TestWarnings(t *testing.T) {
 		args []string
 		want string
 	}{
+		{nil, []string{"--max-memory=2m", "--max-memory-hard=2m"}, "--max-memory-hard: kills workers before --max-memory can replace them"},
+		{nil, []string{"--slow-request=30"}, "--slow-request: does nothing: --timeout comes first"},
 		{nil, []string{"--warmup=/"}, "--warmup: does nothing without --preload"},
 		{nil, []string{"--max-requests-jitter=5"}, "--max-requests-jitter: does nothing without --max-requests"},
 		{[]string{"HOSTLER_MAX_REQUESTS_JITTER=5"}, nil, "HOSTLER_MAX_REQUESTS_JITTER: does nothing without --max-requests"},

@@ -180,6 +180,12 @@ func table() []*setting {
 			value: duration(func(c *Config) timePtr { return &c.Timeout }),
 		},
 		{
+			name: "slow-request", group: groupLife, arg: "SECS", def: "0",
+			help:  "log the tracebacks of a request that runs longer; 0: never",
+			more:  "All threads of its worker are shown; nothing else happens to it.",
+			value: duration(func(c *Config) timePtr { return &c.SlowRequest }),
+		},
+		{
 			name: "boot-timeout", group: groupLife, arg: "SECS", def: "60",
 			help:  "time for a worker to import the application; 0: any",
 			value: duration(func(c *Config) timePtr { return &c.BootTimeout }),
@@ -200,6 +206,24 @@ func table() []*setting {
 			name: "max-requests-jitter", group: groupLife, arg: "N", def: "0",
 			help:  "add up to this many to --max-requests, at random",
 			value: number(0, 1<<40, func(c *Config) *int { return &c.MaxRequestsJitter }),
+		},
+		{
+			name: "max-age", group: groupLife, arg: "SECS", def: "0",
+			help:  "replace a worker that is older, e.g. 12h; 0: never",
+			more:  "Up to a tenth is taken off at random, so that workers started together do not leave together.",
+			value: duration(func(c *Config) timePtr { return &c.MaxAge }),
+		},
+		{
+			name: "max-memory", group: groupLife, arg: "BYTES", def: "0",
+			help:  "replace a worker that uses more memory, e.g. 500m; 0: never",
+			more:  "What counts is the worker's resident anonymous memory. The replacement is up before the old worker goes. A limit below what a fresh worker uses is logged, and not applied.",
+			value: size(0, 1<<62, func(c *Config) *int64 { return &c.MaxMemory }),
+		},
+		{
+			name: "max-memory-hard", group: groupLife, arg: "BYTES", def: "0",
+			help:  "kill a worker that uses more memory; 0: never",
+			more:  "Its requests are lost, and named in the log: this is for leaks that are faster than a replacement.",
+			value: size(0, 1<<62, func(c *Config) *int64 { return &c.MaxMemoryHard }),
 		},
 
 		{

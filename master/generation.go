@@ -293,7 +293,10 @@ func (s *supervisor) start(g *generation) error {
 	cfg.InternalEnv = g.internal
 	s.ids++
 	w := &worker{id: s.ids, slot: slot, gen: g, board: s.board.Slot(slot), state: stateBooting,
-		started: s.clock.now(), maxRequests: limit, stuck: make(map[int]int64)}
+		started: s.clock.now(), maxRequests: limit, stuck: make(map[int]int64), slow: make(map[int]int64)}
+	if age := g.set.MaxAge; age > 0 {
+		w.oldAt = w.started.Add(age - rand.N(age/10+1))
+	}
 	// The worker may write to its slot before Start returns.
 	w.board.Assign(uint32(g.number), g.set.Threads)
 	spec := processSpec{python: g.python, config: cfg, env: g.env, listeners: g.fds()}
