@@ -1,6 +1,7 @@
 package master
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -145,6 +146,11 @@ func (h *systemHost) Listen(b Bind, backlog int) (*listener, error) {
 func (h *systemHost) Upgrade() error {
 	h.foreign.Add(1) // tableflip waits for the new master itself
 	defer h.foreign.Add(-1)
+	// An upgrade is refused while the binary before us is still leaving. It may
+	// have gone a moment ago, and we have not noticed yet.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = h.flip.WaitForParent(ctx) // Upgrade says why, if it still lives
 	return h.flip.Upgrade()
 }
 
