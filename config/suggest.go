@@ -15,8 +15,6 @@ func gunicornHint(flag string) (hint string, takesValue bool) {
 		return " (hostler has one kind of worker; see --threads)", true
 	case "-D", "--daemon":
 		return " (run hostler under systemd or another supervisor)", false
-	case "-u", "--user", "-g", "--group":
-		return " (start hostler as that user, e.g. by User= and Group= of a systemd unit)", true
 	case "--worker-tmp-dir":
 		return " (hostler needs no such directory)", true
 	case "--statsd-host":

@@ -90,6 +90,22 @@ func table() []*setting {
 			value: number(1, maxThreads, func(c *Config) *int { return &c.Threads }),
 		},
 		{
+			name: "user", short: "u", group: groupProcesses, arg: "USER",
+			help:  "run workers as this user (name or number)",
+			more:  "The master stays who it is, having bound the addresses; it must be root. Workers get the user's groups, the supplementary ones included, and open their log files as this user.",
+			value: text(func(c *Config) *string { return &c.User }),
+		},
+		{
+			name: "group", short: "g", group: groupProcesses, arg: "GROUP",
+			help:  "run workers in this group (name or number) [the user's]",
+			value: text(func(c *Config) *string { return &c.Group }),
+		},
+		{
+			name: "umask", short: "m", group: groupProcesses, arg: "MODE",
+			help:  "octal umask of workers, e.g. 027",
+			value: custom("an octal number up to 777", func(c *Config) *string { return &c.Umask }, parseUmask),
+		},
+		{
 			name: "queue", group: groupProcesses, arg: "N", def: "512",
 			help: "whole requests that may wait for a thread, per worker",
 			more: "When as many wait, the next are answered 503 with Retry-After. The default is half of what `--worker-connections` lets in: bursts of clients that keep connections open are queued, " +

@@ -122,6 +122,13 @@ func boolean(field func(*Config) *bool) value {
 	return v
 }
 
+func parseUmask(s string) (string, error) {
+	if n, err := strconv.ParseUint(s, 8, 16); err != nil || n > 0o777 {
+		return "", fmt.Errorf("%q is not an octal number up to 777", s)
+	}
+	return s, nil
+}
+
 func parsePath(s string) (string, error) {
 	if !strings.HasPrefix(s, "/") {
 		return "", fmt.Errorf("%q does not begin with /", s)

@@ -196,3 +196,49 @@ func TestAdminDefaultTaken(t *testing.T) {
 		t.Errorf("%d", code)
 	}
 }
+
+// TestIdentity runs workers as somebody else: with root's help, or not at all.
+func TestIdentity(t *testing.T) {
+	dir := write(t, t.TempDir(), map[string]string{"who.py": `
+import os
+def app(environ, start_response):
+    mask = os.umask(0)
+    os.umask(mask)
+    body = ("%d %d %s %o" % (os.geteuid(), os.getegid(), sorted(os.getgroups()), mask)).encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+`})
+	if os.Geteuid() != 0 {
+		code, out := run(t, dir, nil, "--python", venv, "--admin-bind", "off", "-u", "1", "who:app")
+		if code != 1 || !strings.Contains(out, "the master is not root") {
+			t.Errorf("%d %s", code, out)
+		}
+		return
+	}
+	for ; dir != os.TempDir(); dir = filepath.Dir(dir) { // for the others to read
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := filepath.Glob(os.TempDir() + "/TestIdentity*/*/who.py")
+	if err != nil || len(files) == 0 {
+		t.Fatal(err)
+	}
+	file := files[len(files)-1]
+	if err := os.Chmod(file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, preload := range []string{"--preload=false", "--preload"} {
+		s := launchBare(t, preload, "--python", "/usr/bin/python3", "--admin-bind", "off", "--chdir", filepath.Dir(file), "-u", "4242", "-g", "4343", "-m", "027", "who:app")
+		s.waitLog("msg=serving")
+		if code, b := s.get("/"); code != 200 || b != "4242 4343 [] 27" {
+			t.Errorf("%s: %d %q", preload, code, b)
+		}
+		s.stop()
+	}
+	for _, args := range [][]string{{"-u", "no-such-user"}, {"-g", "no-such-group"}} {
+		if code, out := run(t, "/", nil, append(args, "--python", venv, "--admin-bind", "off", "who:app")...); code != 1 || !strings.Contains(out, "there is no ") {
+			t.Errorf("%v: %d %s", args, code, out)
+		}
+	}
+}

@@ -21,6 +21,10 @@ func Check(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
+	identity, err := findIdentity(set.User, set.Group)
+	if err != nil {
+		return err
+	}
 	board, file, err := protocol.CreateScoreboard()
 	if err != nil {
 		return err
@@ -40,7 +44,7 @@ func Check(ctx context.Context, opts Options) error {
 
 	board.Slot(0).Assign(1, set.Threads)
 	cfg := set.workerConfig(0, 1, 1, 0)
-	spec := processSpec{python: python, config: cfg}
+	spec := processSpec{python: python, config: cfg, identity: identity}
 	spec.env, cfg.InternalEnv = workerEnv(os.Environ(), set.Env)
 	reports := make(chan report, 8)
 	proc, err := sp.Start(spec, func(r report) {

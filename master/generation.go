@@ -30,7 +30,11 @@ func (s *supervisor) prepare(set *Settings) (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &generation{set: set, python: python, said: make(map[string]bool)}
+	identity, err := findIdentity(set.User, set.Group)
+	if err != nil {
+		return nil, err
+	}
+	g := &generation{set: set, python: python, identity: identity, said: make(map[string]bool)}
 	g.env, g.internal = workerEnv(s.host.Environ(), set.Env)
 	for _, b := range set.Binds {
 		if s.current != nil {
@@ -299,7 +303,7 @@ func (s *supervisor) start(g *generation) error {
 	}
 	// The worker may write to its slot before Start returns.
 	w.board.Assign(uint32(g.number), g.set.Threads)
-	spec := processSpec{python: g.python, config: cfg, env: g.env, listeners: g.fds()}
+	spec := processSpec{python: g.python, config: cfg, env: g.env, identity: g.identity, listeners: g.fds()}
 	proc, err := s.starter.Start(spec, func(r report) { s.post(workerEvent{w.id, r}) })
 	if err != nil {
 		w.board.Free()

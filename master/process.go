@@ -27,7 +27,8 @@ type processSpec struct {
 	python    string
 	config    *protocol.WorkerConfig
 	env       []string
-	listeners []int // file descriptors, in the order of config.Listeners
+	identity  *syscall.Credential // nil: the master's own
+	listeners []int               // file descriptors, in the order of config.Listeners
 }
 
 // starter starts worker processes. What the process says and its end go to

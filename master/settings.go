@@ -19,6 +19,7 @@ type Settings struct {
 	Threads int
 
 	Binds         []Bind
+	User, Group   string // who workers are; names or numbers, "": as the master
 	Backlog       int
 	Admin         Bind // zero: no admin server
 	AdminOptional bool // go on with a warning if its address is taken

@@ -246,8 +246,9 @@ func (s *spawner) startFresh(spec processSpec, to func(report)) (*child, error) 
 			Env:   spec.env,
 			Files: files,
 			Sys: &syscall.SysProcAttr{
-				Setpgid:   true, // Ctrl-C in the terminal is for the master only
-				Pdeathsig: syscall.SIGTERM,
+				Setpgid:    true, // Ctrl-C in the terminal is for the master only
+				Pdeathsig:  syscall.SIGTERM,
+				Credential: spec.identity,
 			},
 		},
 		reply: reply,

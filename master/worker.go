@@ -2,6 +2,7 @@ package master
 
 import (
 	"fmt"
+	"syscall"
 	"time"
 
 	"hostler/protocol"
@@ -139,6 +140,7 @@ type generation struct {
 	set       *Settings
 	python    string
 	env       []string
+	identity  *syscall.Credential
 	internal  []string
 	listeners []*listener
 	opened    []*listener     // those that no earlier generation had

@@ -35,6 +35,7 @@ type WorkerConfig struct {
 	Name       string `json:"name"` // process title: "hostler: worker 3 gen 2 [Name]"
 
 	Chdir      string   `json:"chdir,omitempty"`
+	Umask      string   `json:"umask,omitempty"` // octal
 	PythonPath []string `json:"pythonpath,omitempty"`
 
 	Preload bool     `json:"preload,omitempty"` // workers are forked from a mold

@@ -108,7 +108,7 @@ func masterSettings(c *config.Config) *master.Settings {
 	s := &master.Settings{
 		App: c.App, Name: c.Name,
 		Python: c.Python, Chdir: c.Chdir, Env: c.Env, Workers: c.Workers, Threads: c.Threads,
-		Backlog: c.Backlog,
+		Backlog: c.Backlog, User: c.User, Group: c.Group,
 		Admin:   master.Bind(c.Admin), AdminOptional: !c.AdminGiven(),
 		PIDFile: c.PIDFile, ErrorLog: c.ErrorLog, AccessLog: c.AccessLog,
 		Timeout: c.Timeout, BootTimeout: c.BootTimeout, GracefulTimeout: c.GracefulTimeout,
@@ -116,6 +116,7 @@ func masterSettings(c *config.Config) *master.Settings {
 		MaxAge: c.MaxAge, MaxMemory: c.MaxMemory, MaxMemoryHard: c.MaxMemoryHard,
 		Worker: protocol.WorkerConfig{
 			PythonPath:            c.PythonPath,
+			Umask:                 c.Umask,
 			Preload:               c.Preload,
 			Warmup:                c.Warmup,
 			WorkerConnections:     c.WorkerConnections,

@@ -354,6 +354,8 @@ def main():
     for fd in range(CONTROL, LISTENERS + listeners):
         os.set_inheritable(fd, False)
 
+    if settings.get("umask"):
+        os.umask(int(settings["umask"], 8))
     if settings.get("chdir"):
         try:
             os.chdir(settings["chdir"])
