@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"strconv"
+	"unsafe"
 
 	"hostler/worker/http1"
 )
@@ -83,10 +84,11 @@ func parseNode(s []byte) (a netip.Addr, port uint16, ok bool) {
 		port = uint16(n)
 	}
 	const longest = 64 // an IPv6 address and a zone
-	if len(host) > longest {
+	if len(host) == 0 || len(host) > longest {
 		return a, 0, false
 	}
-	a, err := netip.ParseAddr(string(host))
+	// The string is gone with the zone, which alone would refer to it.
+	a, err := netip.ParseAddr(unsafe.String(&host[0], len(host)))
 	if err != nil || bracketed && !a.Is6() {
 		return netip.Addr{}, 0, false
 	}
