@@ -6,6 +6,9 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 
+/* What the master left to us; see package protocol. */
+enum { FD_CONTROL = 3, FD_HAND_OUT = 6, FD_HAND_IN = 7, FD_LISTENERS = 8 };
+
 enum { MAX_FIELDS = 128, MAX_EVENTS = 64 };
 
 enum { NEXT_RUN = 1, NEXT_LEAD, NEXT_FOLLOW, NEXT_EXIT, NEXT_NONE, NEXT_GARBAGE, NEXT_YIELD };
