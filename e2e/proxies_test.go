@@ -387,6 +387,63 @@ func (p *proxy) checkReload() {
 	}
 }
 
+// TestHAProxy lets the PROXY protocol's own implementation speak it: both versions,
+// over TCP and a unix socket, health checks included, and over a reload.
+func TestHAProxy(t *testing.T) {
+	local := func() string { return fmt.Sprintf("127.0.0.1:%d", freePort(t)) }
+	p := &proxy{dir: t.TempDir(), plain: local(), tls: local()}
+	socket := filepath.Join(p.dir, "hostler.sock")
+	p.server = start(t, "-w", "2", "--threads", "4", "--keep-alive", "75", "-b", "unix:"+socket,
+		"--proxy-protocol", "auto", "--proxy-allow-ips", "127.0.0.1,unix", "proxied:app")
+	conf := "defaults\nmode tcp\ntimeout connect 5s\ntimeout client 30s\ntimeout server 30s\noption httpchk GET /health\n"
+	fronts := map[string]string{"v1 over TCP": p.plain, "v2 over TCP": local(), "v1 over unix": local(), "v2 over unix": p.tls}
+	for name, front := range fronts {
+		version, network, _ := strings.Cut(name, " over ")
+		send, upstream := "send-proxy", p.addr
+		if version == "v2" {
+			send = "send-proxy-v2"
+		}
+		if network == "unix" {
+			upstream = socket
+		}
+		conf += fmt.Sprintf("listen %s\nbind %s\nserver s %s %s check inter 200ms fall 1\n", strings.ReplaceAll(name, " ", "-"), front, upstream, send)
+	}
+	p.run("haproxy", "-db", "-f", p.write("haproxy.conf", conf))
+	time.Sleep(time.Second) // health checks have had their say
+	check := func() {
+		t.Helper()
+		for name, front := range fronts {
+			_, seen := p.origin("http://"+front+"/", "X-Forwarded-For", "6.6.6.6", "X-Forwarded-Proto", "https")
+			_, reached := seen["HTTP_X_FORWARDED_FOR"]
+			if seen["REMOTE_ADDR"] != "127.0.0.2" || seen["wsgi.url_scheme"] != "http" || reached {
+				t.Errorf("%s: %v", name, seen)
+			}
+		}
+	}
+	check()
+	stop := make(chan struct{})
+	var results []<-chan loadResult
+	for _, front := range fronts {
+		through := &server{t: t, addr: front}
+		results = append(results, through.load(3, "/", stop))
+	}
+	for i := range 3 {
+		time.Sleep(200 * time.Millisecond)
+		s := p.server
+		s.signal(syscall.SIGHUP)
+		s.waitLog("msg=reloaded", i+1)
+	}
+	time.Sleep(200 * time.Millisecond)
+	close(stop)
+	for _, r := range results {
+		(<-r).check(t, 50)
+	}
+	check()
+	if n := p.metric("hostler_rejected_requests_total", ""); n != 0 {
+		t.Errorf("%v requests were refused", n)
+	}
+}
+
 // TestForwardedEnviron says what becomes of each field.
 func TestForwardedEnviron(t *testing.T) {
 	s := start(t, "--forwarded-headers", "for,proto,host,prefix,forwarded", "proxied:app")
