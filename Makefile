@@ -26,9 +26,10 @@ check-tools:
 	@$(call need,$(PYTHON),python3,python3)
 	@go list -m >/dev/null 2>&1 || { echo "make: $$(go version) cannot build this module, go.mod asks for Go $$(awk '$$1 == "go" {print $$2}' go.mod): take a newer one from https://go.dev/dl/" >&2; exit 1; }
 
-# The worker library, without Python headers, and the Python side.
+# The worker library, without Python headers, and the Python side. netgo: it looks
+# no names up, and need not have libresolv in every worker.
 $(PAYLOAD)/worker.so: $(GOFILES) | check-tools
-	CGO_ENABLED=1 go build -trimpath -buildmode=c-shared -ldflags='-s -w' -o build/worker.so ./cmd/hostler-worker
+	CGO_ENABLED=1 go build -tags netgo -trimpath -buildmode=c-shared -ldflags='-s -w' -o build/worker.so ./cmd/hostler-worker
 	cp build/worker.so $@
 
 $(PAYLOAD)/bootstrap.py: worker/python/bootstrap.py
@@ -45,7 +46,7 @@ run: bin/hostler ## serve examples/ on 127.0.0.1:8000 (EXAMPLE=plain, flask or d
 
 # Debian's names; each is asked for by its command, so that nothing is installed
 # twice.
-APT := python3-dbg:python3-dbg nginx:nginx prometheus:prometheus systemd-analyze:systemd wrk:wrk
+APT := python3-dbg:python3-dbg nginx:nginx apache2:apache2 haproxy:haproxy prometheus:prometheus systemd-analyze:systemd wrk:wrk
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
 $(VENV)/.done: scripts/requirements.txt

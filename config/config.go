@@ -24,7 +24,11 @@ type Config struct {
 	Backlog           int
 	WorkerConnections int
 	KeepAlive         time.Duration // 0: every response closes its connection
+	Behind            string        // the proxy whose presets are the defaults; "": none
 	ForwardedAllowIPs []string      // CIDRs; "*": everyone; "unix": unix-socket peers
+	ForwardedHeaders  []string      // "for", "proto", "host", "prefix", "forwarded", "cf-connecting-ip"
+	ProxyProtocol     string        // "v1", "v2", "auto" or "": off
+	ProxyAllowIPs     []string      // as ForwardedAllowIPs
 
 	Python     string // "": to be found
 	Chdir      string // "": stay

@@ -16,7 +16,7 @@ first of these holds:
 2. the environment variable HOSTLER_…, unless it is empty;
 3. the key in the settings file: the one that ` + "`--config`" + ` names, or ` + "`hostler.toml`" + ` where hostler is started, if there is one;
 4. an environment variable that Gunicorn goes by too, where one is named below, unless it is empty;
-5. the default.
+5. the default, which ` + "`--behind`" + ` may change.
 
 A list is taken from one of these as a whole. SIGHUP reads the file again. A setting that is unknown or wrong ends hostler
 with exit status 2 and a line for each problem (an unknown HOSTLER_ variable is only warned of); at SIGHUP it leaves
@@ -102,6 +102,15 @@ func writeEntry(b *strings.Builder, s *setting) {
 	}
 	if s.def != "" {
 		item("Default", "%s", defaultForms(s))
+	}
+	if len(s.behind) > 0 {
+		var parts []string
+		for _, p := range presets {
+			if d, ok := s.behind[p]; ok {
+				parts = append(parts, fmt.Sprintf("%s: `%s`", p, d))
+			}
+		}
+		item("Default with `--behind`", "%s", strings.Join(parts, "; "))
 	}
 }
 

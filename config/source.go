@@ -149,9 +149,14 @@ func (l *loader) readFile(read func(string) ([]byte, error)) {
 // leaves a sound one in place for the checks that follow.
 func (l *loader) resolve() *Config {
 	c := &Config{origins: make(map[string]origin)}
+	preset := l.preset()
 	for _, s := range l.settings {
-		if s.def != "" && s.name != "config" {
-			if errs := s.value.set(c, []string{s.def}); errs != nil {
+		def := s.def
+		if d, ok := s.behind[preset]; ok {
+			def = d
+		}
+		if def != "" && s.name != "config" {
+			if errs := s.value.set(c, []string{def}); errs != nil {
 				panic(fmt.Sprintf("config: default of %s: %v", s.name, errs))
 			}
 		}
@@ -168,4 +173,18 @@ func (l *loader) resolve() *Config {
 		}
 	}
 	return c
+}
+
+// preset is the kind of proxy that --behind names; one that it cannot name is
+// reported with the other problems.
+func (l *loader) preset() string {
+	given, ok := l.given[l.find("behind")]
+	if !ok {
+		return ""
+	}
+	name, err := parsePreset(given.texts[len(given.texts)-1])
+	if err != nil {
+		return ""
+	}
+	return name
 }

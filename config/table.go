@@ -26,6 +26,8 @@ type setting struct {
 
 	// defaults are other people's environment variables that stand in for def.
 	defaults []fallback
+	// behind is the default behind a proxy of that kind: see presets.
+	behind map[string]string
 	// flagOnly marks what makes no sense but on the command line, noEnv what
 	// does in the file too.
 	flagOnly, noEnv bool
@@ -136,17 +138,54 @@ func table() []*setting {
 			name: "keep-alive", aliases: []string{"keepalive"}, group: groupNetwork, arg: "SECS", def: "5",
 			help: "close a connection idle this long; 0: after one response",
 			more: "Long enough for a browser to fetch what a page needs next, short enough that clients that are gone do not fill `--worker-connections`. " +
-				"Behind a proxy that keeps connections to hostler open, set it higher than the proxy's own limit (nginx and AWS load balancers: 60 seconds, so 75 here), so that it is always the proxy that closes: " +
-				"otherwise the proxy may send a request on a connection that is just being closed.",
-			value: duration(func(c *Config) timePtr { return &c.KeepAlive }),
+				"Behind a proxy that keeps connections to hostler open, it has to be longer than the proxy's own limit, so that it is always the proxy that closes: " +
+				"otherwise the proxy may send a request on a connection that is just being closed. `--behind` sees to that.",
+			// The limits of the proxies themselves: 60 s (nginx's keepalive_timeout
+			// in an upstream), 60 s (the idle timeout of an ALB), 600 s, 900 s.
+			behind: map[string]string{presetNginx: "75", presetALB: "75", presetGCP: "650", presetCloudflare: "915"},
+			value:  duration(func(c *Config) timePtr { return &c.KeepAlive }),
+		},
+		{
+			name: "behind", group: groupNetwork, arg: "PROXY",
+			help: "nginx, alb, gcp or cloudflare: defaults to suit it",
+			more: "The defaults of `--keep-alive`, `--forwarded-allow-ips` and `--forwarded-headers` become those that suit this proxy; [Behind proxies](proxies.md) has a table of them. " +
+				"What is given elsewhere holds against it.",
+			value: custom("`nginx`, `alb` (AWS), `gcp` (Google Cloud) or `cloudflare`", func(c *Config) *string { return &c.Behind }, parsePreset),
 		},
 		{
 			name: "forwarded-allow-ips", group: groupNetwork, arg: "IPS", def: "127.0.0.1,::1",
 			help: "proxies whose X-Forwarded-* headers are believed",
 			more: "Addresses and networks with commas between them. `*` believes everyone, `unix` those that connect to a `unix:` address; an empty value nobody. " +
-				"Only name proxies that set these headers themselves.",
+				"Only name proxies that set these headers themselves. From everyone else these fields do not reach the application.",
 			defaults: []fallback{{variable: "FORWARDED_ALLOW_IPS"}},
-			value:    peers(func(c *Config) *[]string { return &c.ForwardedAllowIPs }),
+			// Who listens on a unix socket behind nginx means nginx.
+			behind: map[string]string{presetNginx: "127.0.0.1,::1,unix"},
+			value:  peers(func(c *Config) *[]string { return &c.ForwardedAllowIPs }),
+		},
+		{
+			name: "forwarded-headers", group: groupNetwork, arg: "LIST", def: "for,proto,forwarded",
+			help: "what is believed of what these proxies say",
+			more: "`for`: the client's address; `proto`: its scheme (X-Forwarded-Proto, X-Forwarded-Ssl); `host`: the host it asked for; `prefix`: the path that the application is mounted at. " +
+				"`forwarded`: the field of RFC 7239 counts, too, for those of these that are in the list. `cf-connecting-ip`: Cloudflare's field for the client's address. " +
+				"Name only what your proxy sets itself, or clients will. See [Behind proxies](proxies.md).",
+			behind: map[string]string{
+				presetNginx: "for,proto", presetALB: "for,proto", presetGCP: "for,proto",
+				presetCloudflare: "cf-connecting-ip,proto",
+			},
+			value: list("`for`, `proto`, `host`, `prefix`, `forwarded` and `cf-connecting-ip` with commas between them", ",",
+				func(c *Config) *[]string { return &c.ForwardedHeaders }, parseForwardedHeader),
+		},
+		{
+			name: "proxy-protocol", group: groupNetwork, arg: "VERSION", def: "off",
+			help:  "connections begin with a PROXY header: v1, v2, auto",
+			more:  "Holds for connections from `--proxy-allow-ips`, which are closed if they do not begin so; others are plain HTTP. `auto` takes either version.",
+			value: custom("`off`, `v1`, `v2` or `auto`", func(c *Config) *string { return &c.ProxyProtocol }, parseProxyProtocol),
+		},
+		{
+			name: "proxy-allow-ips", group: groupNetwork, arg: "IPS", def: "127.0.0.1,::1",
+			help:  "proxies that speak the PROXY protocol",
+			more:  "As for `--forwarded-allow-ips`. It does nothing without `--proxy-protocol`.",
+			value: peers(func(c *Config) *[]string { return &c.ProxyAllowIPs }),
 		},
 
 		{

@@ -2,6 +2,7 @@ package config
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -52,6 +53,11 @@ func TestTableIsSound(t *testing.T) {
 		}
 		for _, f := range s.defaults {
 			claim(f.variable)
+		}
+		for p, text := range s.behind {
+			if !slices.Contains(presets, p) || s.value.set(new(Config), []string{text}) != nil {
+				t.Errorf("%s: the default %q behind %s", s.name, text, p)
+			}
 		}
 	}
 }

@@ -1,6 +1,9 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Validate reports all that is wrong with settings that are each right by
 // themselves, one line each.
@@ -51,11 +54,17 @@ func (c *Config) warnings() []string {
 	if c.Given("queue") && c.Queue > c.WorkerConnections {
 		warn("queue", "never fills: a worker has no more than %d connections", c.WorkerConnections)
 	}
-	for _, p := range c.ForwardedAllowIPs {
-		if p == "*" && len(c.ForwardedAllowIPs) > 1 {
-			warn("forwarded-allow-ips", `"*" believes everyone; the rest of the list does nothing`)
-			break
-		}
+	if slices.Contains(c.ForwardedAllowIPs, "*") && len(c.ForwardedAllowIPs) > 1 {
+		warn("forwarded-allow-ips", `"*" believes everyone; the rest of the list does nothing`)
+	}
+	if _, anywhere := c.origins["forwarded-allow-ips"]; !anywhere && c.Behind != "" && c.Behind != presetNginx {
+		warn("behind", "%s is believed only where it connects from this machine: give its networks with --forwarded-allow-ips", c.Behind)
+	}
+	if c.Given("proxy-allow-ips") && c.ProxyProtocol == "" {
+		warn("proxy-allow-ips", "does nothing without --proxy-protocol")
+	}
+	if c.ProxyProtocol != "" && len(c.ProxyAllowIPs) == 0 {
+		warn("proxy-protocol", "does nothing with an empty --proxy-allow-ips")
 	}
 	return w
 }

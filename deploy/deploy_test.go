@@ -80,3 +80,34 @@ func TestNginxSite(t *testing.T) {
 		})
 	}
 }
+
+func TestApacheSite(t *testing.T) {
+	site, err := os.ReadFile("apache/hostler.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const tcp, unix = "    ProxyPass / \"http://127.0.0.1:8000/\"", "    # or: ProxyPass / \"unix:"
+	for _, part := range []string{tcp, unix} {
+		if strings.Count(string(site), part) != 1 {
+			t.Fatalf("the site does not have %q once", part)
+		}
+	}
+	variants := map[string]string{
+		"TCP":         string(site),
+		"unix socket": strings.NewReplacer(tcp, "#", unix, strings.Replace(unix, "# or: ", "", 1)).Replace(string(site)),
+	}
+	for name, text := range variants {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			conf := "ServerRoot " + dir + "\nDefaultRuntimeDir " + dir + "\nPidFile " + dir + "/pid\nErrorLog " + dir + "/log\nListen 127.0.0.1:28766\n"
+			for _, m := range []string{"mpm_event", "authz_core", "headers", "proxy", "proxy_http"} {
+				conf += "LoadModule " + m + "_module /usr/lib/apache2/modules/mod_" + m + ".so\n"
+			}
+			file := filepath.Join(dir, "apache.conf")
+			if err := os.WriteFile(file, []byte(conf+text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			run(t, "apache2", "-t", "-f", file)
+		})
+	}
+}

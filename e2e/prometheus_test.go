@@ -14,6 +14,10 @@ import (
 func tool(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
+	if err != nil { // where daemons are, and not every user's PATH leads
+		path = filepath.Join("/usr/sbin", name)
+		_, err = os.Stat(path)
+	}
 	if err != nil {
 		t.Fatalf("%s is missing: run make tools", name)
 	}

@@ -26,13 +26,15 @@ const HandoverBuffer = maxHandover
 
 // Handover is a connection on its way from one worker to another.
 type Handover struct {
-	FD       int            // not part of the encoding: it travels beside it
-	Hops     uint8          // how often it has moved since its last answer
-	Served   bool           // it has had an answer already
-	Arrived  int64          // when the request in Data was whole, CLOCK_MONOTONIC ns; 0: it is not
-	Listener Listener       // where it was accepted
-	Peer     netip.AddrPort // not valid: the peer of a unix socket
-	Data     []byte         // what has been read of it and not been answered
+	FD        int            // not part of the encoding: it travels beside it
+	Hops      uint8          // how often it has moved since its last answer
+	Served    bool           // it has had an answer already
+	Awaits    bool           // it has to begin with the PROXY protocol's header, and has not yet
+	Anonymous bool           // a proxy does not know whose it is: Peer is the proxy's
+	Arrived   int64          // when the request in Data was whole, CLOCK_MONOTONIC ns; 0: it is not
+	Listener  Listener       // where it was accepted
+	Peer      netip.AddrPort // the client, as far as is known; not valid: the peer of a unix socket
+	Data      []byte         // what has been read of it and not been answered
 }
 
 // ErrHandover reports a packet that is no connection.
@@ -42,13 +44,18 @@ var ErrHandover = errors.New("malformed hand-over")
 // for two versions of hostler share an exchange during an upgrade.
 const handoverKind = 'C'
 
+// handoverFlags is the number of bools in a Handover.
+const handoverFlags = 3
+
 // Append encodes h, but for FD, at the end of dst.
 func (h *Handover) Append(dst []byte) []byte {
-	served := byte(0)
-	if h.Served {
-		served = 1
+	flags := byte(0)
+	for i, set := range [handoverFlags]bool{h.Served, h.Awaits, h.Anonymous} {
+		if set {
+			flags |= 1 << i
+		}
 	}
-	dst = append(dst, handoverKind, h.Hops, served)
+	dst = append(dst, handoverKind, h.Hops, flags)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(h.Arrived))
 	peer, _ := h.Peer.MarshalBinary() // of AddrPort: cannot fail
 	if !h.Peer.IsValid() {
@@ -65,10 +72,10 @@ func (h *Handover) Append(dst []byte) []byte {
 func ParseHandover(p []byte) (Handover, error) {
 	bad := func(what string) (Handover, error) { return Handover{}, fmt.Errorf("%s: %w", what, ErrHandover) }
 	const fixed = 3 + 8
-	if len(p) < fixed || p[0] != handoverKind || p[2] > 1 {
+	if len(p) < fixed || p[0] != handoverKind || p[2] >= 1<<handoverFlags {
 		return bad("unknown kind")
 	}
-	h := Handover{FD: -1, Hops: p[1], Served: p[2] == 1, Arrived: int64(binary.LittleEndian.Uint64(p[3:]))}
+	h := Handover{FD: -1, Hops: p[1], Served: p[2]&1 != 0, Awaits: p[2]&2 != 0, Anonymous: p[2]&4 != 0, Arrived: int64(binary.LittleEndian.Uint64(p[3:]))}
 	p = p[fixed:]
 	var part [4][]byte
 	for i := range part {

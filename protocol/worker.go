@@ -63,6 +63,10 @@ type WorkerConfig struct {
 
 	ForwardedAllowIPs []string `json:"forwarded_allow_ips,omitempty"` // CIDRs; "*": everyone; "unix": unix-socket peers
 
+	ForwardedHeaders []string `json:"forwarded_headers,omitempty"` // what of theirs is believed: "for", "proto", "host", "prefix", "forwarded", "cf-connecting-ip"
+	ProxyProtocol    string   `json:"proxy_protocol,omitempty"`    // "v1", "v2", "auto"; "": off
+	ProxyAllowIPs    []string `json:"proxy_allow_ips,omitempty"`   // as ForwardedAllowIPs; their connections begin with a header of that protocol
+
 	AccessLog string `json:"access_log,omitempty"` // "-": stdout; "": off
 	ErrorLog  string `json:"error_log,omitempty"`  // reopened over fd 2 on KindReopen; "" or "-": leave fd 2 alone
 	LogLevel  string `json:"log_level"`

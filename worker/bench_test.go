@@ -21,7 +21,9 @@ type server struct {
 }
 
 func newServer(tb testing.TB, request string) *server {
-	r := newRig(tb, testConfig(), nil)
+	cfg := testConfig()
+	cfg.ForwardedAllowIPs, cfg.ForwardedHeaders = []string{"127.0.0.1"}, []string{"for", "proto", "host", "prefix", "forwarded"}
+	r := newRig(tb, cfg, nil)
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		tb.Fatal(err)
@@ -92,6 +94,8 @@ func (s *server) serveAgain(tb testing.TB) {
 var benchRequests = map[string]string{
 	"get":  "GET /hello?a=b HTTP/1.1\r\nHost: example.com\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n",
 	"post": "POST /caf%C3%A9 HTTP/1.1\r\nHost: example.com\r\nContent-Length: 5\r\nCookie: a=b\r\n\r\nhello",
+	"proxied": "GET /hello HTTP/1.1\r\nHost: example.com\r\nX-Forwarded-For: 6.6.6.6, 2001:db8::1, 127.0.0.1\r\nX-Forwarded-Proto: https\r\n" +
+		"X-Forwarded-Host: example.com\r\nForwarded: for=\"[2001:db8::1]:4711\";proto=https\r\n\r\n",
 }
 
 // BenchmarkServe is a request from epoll_wait to the answer in the socket,

@@ -46,6 +46,8 @@ type conn struct {
 	hup       bool  // the peer will send no more
 	hops      uint8 // how often it has moved to another worker since its last answer
 	trusted   bool  // its word about X-Forwarded-… is taken
+	awaits    bool  // the PROXY protocol's header is to come before all else
+	anonymous bool  // a proxy does not know whose it is
 	wantsOut  bool  // EPOLLOUT is in its event mask
 	closing   bool  // close once out is sent
 	framed    bool  // the last reply tells where it ends
@@ -102,6 +104,7 @@ func (c *conn) reset(fd, listener int, peer netip.AddrPort) {
 	c.fd, c.listener = fd, listener
 	c.served, c.hops = 0, 0
 	c.hup, c.wantsOut, c.closing = false, false, false
+	c.awaits, c.anonymous = false, false
 	c.setPeer(peer)
 }
 
@@ -213,6 +216,7 @@ func (l *Loop) addConn(fd, listener int, peer netip.AddrPort, tcp bool) {
 	}
 	c.reset(fd, listener, peer)
 	c.trusted = l.trust.peer(peer)
+	c.awaits = l.speaks != 0 && l.proxies.peer(peer)
 	c.setPhase(phaseIdle, l.firstDeadline(l.now()))
 	l.slot.Counters.Accepted.Add(1)
 	l.admit(c)

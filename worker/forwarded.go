@@ -4,137 +4,243 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"strconv"
 
 	"hostler/worker/http1"
 )
 
-// trustList says whose word about a request's origin is taken.
-type trustList struct {
-	all, unix bool
-	nets      []netip.Prefix
+// Who says what of the client; bits of Loop.believes.
+const (
+	believeFor        = 1 << iota // X-Forwarded-For
+	believeProto                  // X-Forwarded-Proto, X-Forwarded-Ssl
+	believeHost                   // X-Forwarded-Host
+	believePrefix                 // X-Forwarded-Prefix
+	believeForwarded              // Forwarded (RFC 7239), as far as the bits above go
+	believeCloudflare             // CF-Connecting-IP
+)
+
+var believable = map[string]uint32{
+	"for": believeFor, "proto": believeProto, "host": believeHost, "prefix": believePrefix,
+	"forwarded": believeForwarded, "cf-connecting-ip": believeCloudflare,
 }
 
-func parseTrust(list []string) (trustList, error) {
-	var t trustList
+func parseBelieved(list []string) (uint32, error) {
+	var b uint32
 	for _, s := range list {
-		switch s {
-		case "*":
-			t.all = true
-			continue
-		case "unix":
-			t.unix = true
-			continue
+		bit, ok := believable[s]
+		if !ok {
+			return 0, fmt.Errorf("cannot believe %q: no field that tells of a client", s)
 		}
-		if a, err := netip.ParseAddr(s); err == nil {
-			t.nets = append(t.nets, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
-			continue
-		}
-		p, err := netip.ParsePrefix(s)
-		if err != nil {
-			return t, fmt.Errorf("cannot trust %q: neither an address nor a network", s)
-		}
-		t.nets = append(t.nets, p.Masked())
+		b |= bit
 	}
-	return t, nil
-}
-
-func (t *trustList) addr(a netip.Addr) bool {
-	if t.all {
-		return true
-	}
-	a = a.Unmap().WithZone("")
-	for _, n := range t.nets {
-		if n.Contains(a) {
-			return true
-		}
-	}
-	return false
-}
-
-func (t *trustList) peer(a netip.AddrPort) bool {
-	if !a.IsValid() {
-		return t.all || t.unix
-	}
-	return t.addr(a.Addr())
+	return b, nil
 }
 
 // forwarded applies what a trusted proxy says of the client, and keeps what
-// anybody else says of it from the application. It returns false if the request
-// contradicts itself; it is answered then.
+// anybody else says of it from the application. Only requests with FlagForwarded
+// come here. It returns false if the request has been refused: what it says of the
+// client is malformed, or contradicts itself, and so somebody along the way does
+// not say what the others believe he does.
 func (l *Loop) forwarded(t *Thread, c *conn, buf []byte) bool {
-	var chain []byte
-	proto := -1
-	for i := range t.Req.NFields {
-		f := &t.Req.Fields[i]
-		if f.Known < http1.KnownXForwardedFor || f.Known > http1.KnownXForwardedSSL {
-			continue
-		}
-		if !c.trusted {
-			t.Skip[i/64] |= 1 << (i % 64)
-			continue
-		}
-		v := span(buf, f.Value)
-		said := -1
-		switch f.Known {
-		case http1.KnownXForwardedFor:
-			if len(chain) > 0 {
-				chain = append(append(bytes.Clone(chain), ','), v...)
-			} else {
-				chain = v
-			}
-		case http1.KnownXForwardedProto:
-			if bytes.EqualFold(v, []byte("https")) {
-				said = 1
-			} else if bytes.EqualFold(v, []byte("http")) {
-				said = 0
-			}
-		case http1.KnownXForwardedSSL:
-			if bytes.EqualFold(v, []byte("on")) {
-				said = 1
-			} else if bytes.EqualFold(v, []byte("off")) {
-				said = 0
+	if !c.trusted {
+		for i := range t.Req.NFields {
+			k := t.Req.Fields[i].Known
+			if k >= http1.KnownXForwardedFor && k <= http1.KnownXRealIP || k == http1.KnownForwarded ||
+				k == http1.KnownCFConnectingIP && l.believes&believeCloudflare != 0 {
+				t.Skip[i/64] |= 1 << (i % 64)
 			}
 		}
-		if said >= 0 && proto >= 0 && said != proto {
-			l.refuse(c, 400, "")
-			return false
-		}
-		if said >= 0 {
-			proto = said
+		return true
+	}
+	h := hearing{trust: &l.trust, believes: l.believes, buf: buf}
+	if reason := h.hear(&t.Req); reason != http1.ReasonNone {
+		l.reject(c, reason)
+		return false
+	}
+	s := &h.verdict
+	if s.addr.IsValid() {
+		t.RemoteLen = uint32(len(s.addr.AppendTo(t.Remote[:0])))
+		t.PortLen = 0
+		if s.port != 0 {
+			t.PortLen = uint32(len(strconv.AppendUint(t.Port[:0], uint64(s.port), 10)))
 		}
 	}
-	if proto == 1 {
-		t.HTTPS = 1
+	if s.proto == protoHTTPS {
+		t.Forwarded |= ForwardedHTTPS
 	}
-	if len(chain) > 0 {
-		if a, ok := l.trust.origin(chain); ok {
-			t.RemoteLen = uint32(len(a.AppendTo(t.Remote[:0])))
-			t.PortLen = 0
+	if s.host.Len > 0 {
+		t.Forwarded |= ForwardedHost
+		t.Host, t.HostName = s.host, nameLen(span(buf, s.host))
+	}
+	if s.prefix.Len > 0 {
+		t.Forwarded |= ForwardedPrefix
+		t.Prefix = s.prefix
+		// The proxy has taken it off already, or it has not.
+		path, prefix := bytesAt(t.Path, int(t.PathLen)), span(buf, s.prefix)
+		if bytes.HasPrefix(path, prefix) && (len(path) == len(prefix) || path[len(prefix)] == '/') {
+			t.Path += uintptr(len(prefix))
+			t.PathLen -= uint32(len(prefix))
 		}
 	}
 	return true
 }
 
-// origin returns the right-most address of an X-Forwarded-For chain that is not
-// a trusted proxy's; what stands left of it, anybody may have made up.
-func (t *trustList) origin(chain []byte) (netip.Addr, bool) {
-	var last netip.Addr
-	for len(chain) > 0 {
-		i := bytes.LastIndexByte(chain, ',')
-		s := bytes.Trim(chain[i+1:], " \t")
-		chain = chain[:max(i, 0)]
-		a, err := netip.ParseAddr(string(s))
-		if err != nil {
-			ap, err := netip.ParseAddrPort(string(s))
-			if err != nil {
-				break
-			}
-			a = ap.Addr()
+// nameLen is the length of a valid host without its port.
+func nameLen(host []byte) uint32 {
+	if i := bytes.LastIndexByte(host, ':'); i > bytes.LastIndexByte(host, ']') {
+		return uint32(i)
+	}
+	return uint32(len(host))
+}
+
+const (
+	protoHTTP = iota + 1
+	protoHTTPS
+)
+
+// said is what somebody says of the client. Zero values are silence.
+type said struct {
+	addr   netip.Addr
+	port   uint16
+	proto  uint8
+	host   http1.Span
+	prefix http1.Span
+}
+
+// hearing gathers what the fields of a request say of its client.
+type hearing struct {
+	trust    *trustList
+	believes uint32
+	buf      []byte
+	verdict  said
+
+	chain, elements walk // through X-Forwarded-For and Forwarded
+	element         said // what the element of Forwarded says that names the client
+	cf              bool
+}
+
+func (h *hearing) hear(r *http1.Request) http1.Reason {
+	s := &h.verdict
+	ok, same := true, true
+	// From the right: what stands there was written by the proxy next to us, and
+	// field lines of one name are one list (RFC 9110, 5.3).
+	for i := int(r.NFields) - 1; i >= 0 && ok && same; i-- {
+		f := &r.Fields[i]
+		v := span(h.buf, f.Value)
+		if len(v) == 0 {
+			continue
 		}
-		last = a.Unmap().WithZone("")
-		if !t.addr(last) {
-			break
+		switch f.Known {
+		case http1.KnownXForwardedFor:
+			ok = h.believes&believeFor == 0 || h.chain.addresses(h.trust, v)
+		case http1.KnownForwarded:
+			ok = h.believes&believeForwarded == 0 || h.forwarded(f.Value)
+		case http1.KnownXForwardedProto:
+			if h.believes&believeProto != 0 {
+				ok, same = h.protos(v)
+			}
+		case http1.KnownXForwardedSSL:
+			if h.believes&believeProto != 0 {
+				switch {
+				case bytes.EqualFold(v, []byte("on")):
+					same = s.agreeProto(protoHTTPS)
+				case bytes.EqualFold(v, []byte("off")):
+					same = s.agreeProto(protoHTTP)
+				default:
+					ok = false
+				}
+			}
+		case http1.KnownXForwardedHost:
+			if h.believes&believeHost != 0 && s.host.Len == 0 {
+				s.host = lastMember(h.buf, f.Value)
+				ok = s.host.Len == 0 || http1.ValidHost(span(h.buf, s.host))
+			}
+		case http1.KnownXForwardedPrefix:
+			if h.believes&believePrefix != 0 && s.prefix.Len == 0 {
+				s.prefix, ok = prefix(h.buf, lastMember(h.buf, f.Value))
+			}
+		case http1.KnownCFConnectingIP:
+			if h.believes&believeCloudflare != 0 {
+				a, _, valid := parseNode(v)
+				ok, same = valid && !h.cf, s.agreeAddr(a, 0)
+				h.cf = true
+			}
 		}
 	}
-	return last, last.IsValid()
+	if !ok {
+		return http1.ReasonBadForwarded
+	}
+	if h.believes&believeFor != 0 {
+		same = same && s.agreeAddr(h.chain.addr, h.chain.port) && s.agreeAddr(h.elements.addr, h.elements.port)
+	}
+	if h.believes&believeProto != 0 {
+		same = same && s.agreeProto(h.element.proto)
+	}
+	if h.believes&believeHost != 0 {
+		same = same && h.agreeHost(h.element.host)
+	}
+	if !same {
+		return http1.ReasonForwardedMismatch
+	}
+	return http1.ReasonNone
+}
+
+// agreeAddr adds what another source says, and tells whether it is the same.
+func (s *said) agreeAddr(a netip.Addr, port uint16) bool {
+	if !a.IsValid() {
+		return true
+	}
+	if s.addr.IsValid() {
+		if s.port == 0 {
+			s.port = port
+		}
+		return s.addr == a
+	}
+	s.addr, s.port = a, port
+	return true
+}
+
+func (s *said) agreeProto(p uint8) bool {
+	if p != 0 && s.proto == 0 {
+		s.proto = p
+	}
+	return p == 0 || s.proto == p
+}
+
+func (h *hearing) agreeHost(o http1.Span) bool {
+	s := &h.verdict
+	if o.Len > 0 && s.host.Len == 0 {
+		s.host = o
+	}
+	return o.Len == 0 || bytes.EqualFold(span(h.buf, o), span(h.buf, s.host))
+}
+
+// protos takes an X-Forwarded-Proto. Proxies in a row that each add a value have
+// to agree: the field does not say whose is whose.
+func (h *hearing) protos(list []byte) (ok, same bool) {
+	for p := range bytes.SplitSeq(list, []byte(",")) {
+		if p = trimBlanks(p); len(p) == 0 {
+			continue
+		}
+		proto := parseProto(p)
+		if proto == 0 {
+			return false, true
+		}
+		if !h.verdict.agreeProto(proto) {
+			return true, false
+		}
+	}
+	return true, true
+}
+
+// parseProto returns 0 for what is not a scheme that leads here. Some proxies name
+// the scheme of a WebSocket.
+func parseProto(v []byte) uint8 {
+	switch {
+	case bytes.EqualFold(v, []byte("https")), bytes.EqualFold(v, []byte("wss")):
+		return protoHTTPS
+	case bytes.EqualFold(v, []byte("http")), bytes.EqualFold(v, []byte("ws")):
+		return protoHTTP
+	}
+	return 0
 }

@@ -74,7 +74,8 @@ func (l *Loop) handOver(c *conn, data []byte) bool {
 	if unix.EpollCtl(l.epfd, unix.EPOLL_CTL_DEL, c.fd, nil) != nil {
 		return false
 	}
-	h := protocol.Handover{FD: c.fd, Hops: c.hops + 1, Served: c.served > 0, Listener: l.cfg.Listeners[c.listener], Peer: c.peer, Data: data}
+	h := protocol.Handover{FD: c.fd, Hops: c.hops + 1, Served: c.served > 0, Awaits: c.awaits, Anonymous: c.anonymous,
+		Listener: l.cfg.Listeners[c.listener], Peer: c.peer, Data: data}
 	if c.in != nil {
 		h.Arrived = c.in.arrived
 	}
@@ -184,7 +185,8 @@ func (l *Loop) adopt(h *protocol.Handover) {
 	}
 	l.slot.Counters.HandedIn.Add(1)
 	c.reset(h.FD, l.listenerIndex(h.Listener), h.Peer)
-	c.trusted = l.trust.peer(h.Peer)
+	c.awaits, c.anonymous = h.Awaits, h.Anonymous
+	c.trusted = !h.Anonymous && l.trust.peer(h.Peer)
 	c.hops = h.Hops
 	now := l.now()
 	if h.Served {

@@ -47,6 +47,9 @@ type Loop struct {
 	limits   http1.Limits
 	exchange *Exchange
 	trust    trustList
+	believes uint32    // what fields of trusted peers: believe… bits
+	proxies  trustList // who speaks the PROXY protocol
+	speaks   proxyVersions
 	epfd     int
 	wakefd   int
 	conns    *connTable
@@ -124,6 +127,15 @@ func New(c Config) (*Loop, error) {
 		batch:      make([]unix.EpollEvent, 2*maxEvents),
 	}
 	if l.trust, err = parseTrust(s.ForwardedAllowIPs); err != nil {
+		return nil, err
+	}
+	if l.believes, err = parseBelieved(s.ForwardedHeaders); err != nil {
+		return nil, err
+	}
+	if l.proxies, err = parseTrust(s.ProxyAllowIPs); err != nil {
+		return nil, err
+	}
+	if l.speaks, err = parseProxyVersions(s.ProxyProtocol); err != nil {
 		return nil, err
 	}
 	l.access.fd.Store(int64(c.AccessLog))

@@ -95,7 +95,21 @@ func (l *Loop) fill(t *Thread, c *conn) bool {
 // more has to be read, to t's buffer or to c.in.
 func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 	b := t.buf[t.pos:t.end]
-	ok, reason := http1.Parse(b, 0, &l.limits, &t.Req)
+	if c.awaits {
+		n, ok := l.proxied(c, b)
+		if !ok {
+			return false, true
+		}
+		t.pos += n
+		if b = b[n:]; len(b) == 0 {
+			return false, false
+		}
+	}
+	var reason http1.Reason
+	ok := false
+	if !c.awaits {
+		ok, reason = http1.Parse(b, 0, &l.limits, &t.Req)
+	}
 	if reason != http1.ReasonNone {
 		l.reject(c, reason)
 		return false, true
@@ -217,7 +231,21 @@ const (
 func (l *Loop) gather(t *Thread, c *conn) gathered {
 	in := c.in
 	for {
-		if in.head == 0 && in.n > in.scanned {
+		if c.awaits {
+			n, ok := l.proxied(c, in.mem[:in.n])
+			if !ok {
+				return gotNothing
+			}
+			in.n = copy(in.mem, in.mem[n:in.n])
+			if in.n == 0 {
+				// The connection is as good as new.
+				l.inputs.put(in)
+				c.in = nil
+				c.phase.Store(uint32(phaseIdle))
+				return gotMore
+			}
+		}
+		if in.head == 0 && in.n > in.scanned && !c.awaits {
 			ok, reason := http1.Parse(in.mem[:in.n], in.scanned, &l.limits, &t.Req)
 			if reason != http1.ReasonNone {
 				l.reject(c, reason)
@@ -317,7 +345,10 @@ func (in *input) decode() (bool, http1.Reason) {
 // endOfInput handles the peer's end of file in the middle of a request.
 func (l *Loop) endOfInput(c *conn) gathered {
 	reason := http1.ReasonTruncatedHead
-	if c.in.head > 0 {
+	switch {
+	case c.awaits:
+		reason = http1.ReasonBadProxyHeader
+	case c.in.head > 0:
 		reason = http1.ReasonTruncatedBody
 	}
 	c.hup = true
@@ -412,7 +443,7 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 	}
 	t.Listener = uint32(c.listener)
 	t.FD = int32(c.fd)
-	t.HTTPS = 0
+	t.Forwarded = 0
 	t.Remote, t.RemoteLen = c.remote, uint32(c.remoteLen)
 	t.Port, t.PortLen = c.port, uint32(c.portLen)
 	t.Skip = [2]uint64{}
@@ -424,7 +455,7 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 	} else {
 		t.Path, t.PathLen = t.Buf+uintptr(r.Path.Off), r.Path.Len
 	}
-	if !l.forwarded(t, c, buf) {
+	if r.Flags&http1.FlagForwarded != 0 && !l.forwarded(t, c, buf) {
 		l.dropInput(t)
 		return false
 	}
@@ -472,7 +503,8 @@ func (l *Loop) dropInput(t *Thread) {
 func (l *Loop) reject(c *conn, reason http1.Reason) {
 	l.slot.Counters.Rejects[reason].Add(1)
 	l.log.Debug("request refused", "reason", reason.String(), "client", string(c.remote[:c.remoteLen]))
-	if reason == http1.ReasonTruncatedHead {
+	switch reason {
+	case http1.ReasonTruncatedHead, http1.ReasonBadProxyHeader, http1.ReasonMissingProxyHeader:
 		l.closeConn(c) // nothing was asked
 		return
 	}
@@ -507,6 +539,10 @@ func (l *Loop) expire(c *conn) {
 			k = protocol.TimeoutBody
 		}
 		l.slot.Counters.Timeouts[k].Add(1)
+		if c.awaits {
+			l.closeConn(c)
+			return
+		}
 		l.refuse(c, 408, "")
 	case phaseWriting:
 		l.slot.Counters.Timeouts[protocol.TimeoutWrite].Add(1)

@@ -27,6 +27,13 @@ const (
 	ResultFinal              // Out is the whole body
 )
 
+// Bits of Task.Forwarded.
+const (
+	ForwardedHTTPS  = 1 << iota // the client speaks https
+	ForwardedHost               // it asked for Host
+	ForwardedPrefix             // the application is under Prefix
+)
+
 const (
 	maxEvents    = 64
 	inBufferSize = 64 << 10
@@ -49,7 +56,7 @@ type Task struct {
 	PathLen   uint32
 	BodyMore  uint32 // more of the body has to be fetched with Loop.Read
 	Listener  uint32 // index
-	HTTPS     uint32 // a trusted proxy says that the client speaks https
+	Forwarded uint32 // what a trusted proxy says: Forwarded… bits
 	FD        int32  // for poll(2) while waiting for body or for room to write
 	RemoteLen uint32
 	PortLen   uint32
@@ -58,7 +65,12 @@ type Task struct {
 	Remote    [48]byte  // REMOTE_ADDR
 	Port      [8]byte   // REMOTE_PORT
 	Skip      [2]uint64 // fields that must not reach environ, a bit each
-	Req       http1.Request
+	// With ForwardedHost and ForwardedPrefix, these are in Buf like Req's.
+	Host     http1.Span
+	Prefix   http1.Span // SCRIPT_NAME
+	HostName uint32     // length of Host without its port
+	_        uint32
+	Req      http1.Request
 
 	// The response; written by C.
 	Resp      uintptr // status text, then field records (see http1.CheckHead)

@@ -130,6 +130,9 @@ func masterSettings(c *config.Config) *master.Settings {
 			LimitRequestFieldSize: c.LimitRequestFieldSize,
 			LimitRequestBody:      c.LimitRequestBody,
 			ForwardedAllowIPs:     c.ForwardedAllowIPs,
+			ForwardedHeaders:      c.ForwardedHeaders,
+			ProxyProtocol:         c.ProxyProtocol,
+			ProxyAllowIPs:         c.ProxyAllowIPs,
 			LogLevel:              c.LogLevel,
 		},
 	}

@@ -52,6 +52,7 @@ const (
 	KnownKeepAlive
 	KnownVia
 	KnownContentEncoding
+	KnownCFConnectingIP
 	NumKnown
 )
 
@@ -109,6 +110,7 @@ var KnownFields = [NumKnown]string{
 	KnownKeepAlive:               "keep-alive",
 	KnownVia:                     "via",
 	KnownContentEncoding:         "content-encoding",
+	KnownCFConnectingIP:          "cf-connecting-ip",
 }
 
 // knownBuckets finds a name by a hash of its length and three of its letters,

@@ -28,6 +28,9 @@ func validHost(h []byte, wantPort bool) bool {
 	return h[i] == ':' && validPort(h[i+1:])
 }
 
+// ValidHost says whether h could be the value of a Host field.
+func ValidHost(h []byte) bool { return validHost(h, false) }
+
 func validPort(p []byte) bool {
 	if len(p) == 0 || len(p) > 5 {
 		return false

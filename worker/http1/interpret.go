@@ -4,7 +4,13 @@ import "math"
 
 // interpreted has a bit for each known field that interpret wants to see.
 const interpreted = 1<<KnownHost | 1<<KnownContentLength | 1<<KnownTransferEncoding | 1<<KnownConnection |
-	1<<KnownExpect | 1<<KnownContentType | 1<<KnownUpgrade
+	1<<KnownExpect | 1<<KnownContentType | 1<<KnownUpgrade | forwarding
+
+// forwarding has those that only mean something to whoever trusts the peer. A
+// flag tells of them, so that requests without them need no second look.
+const forwarding = 1<<KnownXForwardedFor | 1<<KnownXForwardedProto | 1<<KnownXForwardedHost |
+	1<<KnownXForwardedPrefix | 1<<KnownXForwardedPort | 1<<KnownXForwardedSSL | 1<<KnownXRealIP |
+	1<<KnownForwarded | 1<<KnownCFConnectingIP
 
 // interpret draws the consequences of a field of the head.
 func interpret(known uint32, value []byte, r *Request) Reason {
@@ -55,6 +61,8 @@ func interpret(known uint32, value []byte, r *Request) Reason {
 		r.Flags |= sawContentType
 	case KnownUpgrade:
 		r.Flags |= sawUpgrade
+	default: // forwarding
+		r.Flags |= FlagForwarded
 	}
 	return ReasonNone
 }

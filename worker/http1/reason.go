@@ -43,6 +43,10 @@ const (
 	ReasonTrailerTooLarge
 	ReasonTruncatedHead // for the caller: the peer ended in the middle
 	ReasonTruncatedBody
+	ReasonBadForwarded      // for the caller: a trusted proxy's word makes no sense
+	ReasonForwardedMismatch // … or contradicts itself
+	ReasonBadProxyHeader    // for the caller: the PROXY protocol's header; no request has begun
+	ReasonMissingProxyHeader
 	numReasons
 )
 
@@ -90,6 +94,10 @@ var reasons = [NumReasons]struct {
 	ReasonTrailerTooLarge:             {"trailer_too_large", 431},
 	ReasonTruncatedHead:               {"truncated_head", 400},
 	ReasonTruncatedBody:               {"truncated_body", 400},
+	ReasonBadForwarded:                {"bad_forwarded", 400},
+	ReasonForwardedMismatch:           {"forwarded_mismatch", 400},
+	ReasonBadProxyHeader:              {"bad_proxy_header", 400},
+	ReasonMissingProxyHeader:          {"missing_proxy_header", 400},
 }
 
 // String returns the reason as a label for a metric.

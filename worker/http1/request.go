@@ -42,6 +42,7 @@ const (
 	FlagAuthority                // the target is that of a CONNECT, host:port; Path is empty
 	FlagAsterisk                 // the target is the '*' of an OPTIONS; Path is empty
 	FlagAbsolute                 // the target is an absolute URI
+	FlagForwarded                // a field speaks of the client on whose behalf a proxy asks
 
 	// What Parse has to remember, never in a result.
 	sawHost

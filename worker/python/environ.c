@@ -11,8 +11,9 @@ static int nknown;
 static PyObject *methods[MAX_METHODS]; /* [0] is NULL */
 static PyObject *bases[MAX_LISTENERS];
 static int nbases;
-static PyObject *k_method, *k_path, *k_query, *k_raw, *k_protocol, *k_addr, *k_port, *k_input, *k_scheme, *k_https;
-static PyObject *v_http10, *v_https, *v_on, *k_cookie;
+static PyObject *k_method, *k_path, *k_query, *k_raw, *k_protocol, *k_addr, *k_port, *k_input, *k_scheme, *k_https,
+	*k_host, *k_name, *k_server_port, *k_script;
+static PyObject *v_http10, *v_https, *v_on, *v_80, *v_443, *k_cookie;
 
 extern int hostlerKnownName(int, char *, int);
 extern int hostlerMethodName(int, char *, int);
@@ -35,7 +36,8 @@ int environ_init(PyObject *list) {
 		{&k_method, "REQUEST_METHOD"}, {&k_path, "PATH_INFO"}, {&k_query, "QUERY_STRING"}, {&k_raw, "RAW_URI"},
 		{&k_protocol, "SERVER_PROTOCOL"}, {&k_addr, "REMOTE_ADDR"}, {&k_port, "REMOTE_PORT"}, {&k_input, "wsgi.input"},
 		{&k_scheme, "wsgi.url_scheme"}, {&k_https, "HTTPS"}, {&v_http10, "HTTP/1.0"}, {&v_https, "https"}, {&v_on, "on"},
-		{&k_cookie, "HTTP_COOKIE"},
+		{&k_cookie, "HTTP_COOKIE"}, {&k_host, "HTTP_HOST"}, {&k_name, "SERVER_NAME"}, {&k_server_port, "SERVER_PORT"},
+		{&k_script, "SCRIPT_NAME"}, {&v_80, "80"}, {&v_443, "443"},
 	};
 	char name[128], key[160];
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -132,6 +134,23 @@ static int add_field(PyObject *d, const char *buf, const struct field *f, uint64
 	return rc;
 }
 
+/* forwarded puts what a trusted proxy says of the client's request in the place of
+ * what the proxy itself has asked for. */
+static int forwarded(PyObject *d, const struct task *t) {
+	if (t->forwarded & FORWARDED_HTTPS && (PyDict_SetItem(d, k_scheme, v_https) || PyDict_SetItem(d, k_https, v_on)))
+		return -1;
+	if (t->forwarded & FORWARDED_PREFIX && set(d, k_script, decode(t->buf + t->prefix.off, t->prefix.len)))
+		return -1;
+	if (!(t->forwarded & FORWARDED_HOST))
+		return 0;
+	const char *host = t->buf + t->host.off;
+	if (set(d, k_host, decode(host, t->host.len)) || set(d, k_name, decode(host, t->host_name)))
+		return -1;
+	if (t->host.len > t->host_name + 1)
+		return set(d, k_server_port, decode(host + t->host_name + 1, t->host.len - t->host_name - 1));
+	return PyDict_SetItem(d, k_server_port, t->forwarded & FORWARDED_HTTPS ? v_443 : v_80);
+}
+
 PyObject *environ_new(struct task *t, PyObject *input) {
 	const struct request *r = &t->req;
 	const char *buf = t->buf;
@@ -153,8 +172,6 @@ PyObject *environ_new(struct task *t, PyObject *input) {
 		goto fail;
 	if (t->port_len && set(d, k_port, decode(t->port, t->port_len)))
 		goto fail;
-	if (t->https && (PyDict_SetItem(d, k_scheme, v_https) || PyDict_SetItem(d, k_https, v_on)))
-		goto fail;
 	if (PyDict_SetItem(d, k_input, input))
 		goto fail;
 	uint64_t seen = 0;
@@ -164,6 +181,8 @@ PyObject *environ_new(struct task *t, PyObject *input) {
 		if (add_field(d, buf, &r->fields[i], &seen))
 			goto fail;
 	}
+	if (t->forwarded && forwarded(d, t))
+		goto fail;
 	return d;
 fail:
 	Py_DecRef(d);

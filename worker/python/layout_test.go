@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"testing"
 
+	"hostler/protocol"
 	"hostler/worker"
 	"hostler/worker/http1"
 )
@@ -25,9 +26,11 @@ func TestLayout(t *testing.T) {
 		"Span":    reflect.TypeFor[http1.Span](),
 	}
 	values := map[string]int{
+		"FDControl": protocol.FDControl, "FDHandOut": protocol.FDHandOut, "FDHandIn": protocol.FDHandIn, "FDListeners": protocol.FDListeners,
 		"MaxFields": http1.MaxFields,
 		"Run":       worker.Run, "Lead": worker.Lead, "Follow": worker.Follow,
 		"Exit": worker.Exit, "None": worker.None, "Garbage": worker.Garbage, "Yield": worker.Yield,
+		"ForwardedHTTPS": worker.ForwardedHTTPS, "ForwardedHost": worker.ForwardedHost, "ForwardedPrefix": worker.ForwardedPrefix,
 		"ResultFailed": worker.ResultFailed, "ResultFinal": worker.ResultFinal,
 		"WriteOK": worker.WriteOK, "WriteWait": worker.WriteWait, "WriteCut": worker.WriteCut,
 		"WriteGone": worker.WriteGone, "WriteNoHead": worker.WriteNoHead,

@@ -38,14 +38,17 @@ static int same_end(const struct sockaddr_storage *a, socklen_t an, const struct
 	return 0;
 }
 
-/* What the master left to us; see package protocol. */
-enum { FD_CONTROL = 3, FD_LISTENERS = 6, MAX_ENDS = 64 };
+enum { MAX_ENDS = 64 };
 
 static struct sockaddr_storage ends[MAX_ENDS]; /* the listeners' addresses */
 static socklen_t end_lens[MAX_ENDS];
 static int nends;
+static ino_t exchange[2]; /* both ends; they have no address */
 
 static void remember_ends(int listeners) {
+	struct stat st;
+	for (int i = 0; i < 2; i++)
+		exchange[i] = fstat(FD_HAND_OUT + i, &st) == 0 ? st.st_ino : 0;
 	for (nends = 0; nends < listeners && nends < MAX_ENDS; nends++) {
 		end_lens[nends] = sizeof ends[nends];
 		if (getsockname(FD_LISTENERS + nends, (struct sockaddr *)&ends[nends], &end_lens[nends]) != 0)
@@ -54,8 +57,9 @@ static void remember_ends(int listeners) {
 }
 
 /* close_sockets closes, in a forked child, every socket whose local end is a
- * listener's: the listeners themselves, and what was accepted from them. Numbers
- * would not tell: a drain closes listeners, and the application gets theirs. */
+ * listener's: the listeners themselves, and what was accepted from them; and the
+ * exchange. Numbers would not tell: a drain closes listeners, and the application
+ * gets theirs. */
 static void close_sockets(void) {
 	DIR *d = opendir("/proc/self/fd");
 	if (d == NULL)
@@ -65,8 +69,13 @@ static void close_sockets(void) {
 		int fd = atoi(e->d_name);
 		struct sockaddr_storage a;
 		socklen_t n = sizeof a;
+		struct stat st;
 		if (fd <= 2 || fd == dirfd(d) || getsockname(fd, (struct sockaddr *)&a, &n) != 0)
 			continue;
+		if (fstat(fd, &st) == 0 && (st.st_ino == exchange[0] || st.st_ino == exchange[1])) {
+			close(fd);
+			continue;
+		}
 		for (int i = 0; i < nends; i++)
 			if (same_end(&a, n, &ends[i], end_lens[i])) {
 				close(fd);

@@ -6,6 +6,9 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 
+/* What the master left to us; see package protocol. */
+enum { FD_CONTROL = 3, FD_HAND_OUT = 6, FD_HAND_IN = 7, FD_LISTENERS = 8 };
+
 enum { MAX_FIELDS = 128, MAX_EVENTS = 64 };
 
 enum { NEXT_RUN = 1, NEXT_LEAD, NEXT_FOLLOW, NEXT_EXIT, NEXT_NONE, NEXT_GARBAGE, NEXT_YIELD };
@@ -13,6 +16,7 @@ enum { RESULT_FAILED = 1, RESULT_FINAL = 2 };
 enum { WRITE_OK = 0, WRITE_WAIT = 1, WRITE_CUT = 2, WRITE_GONE = -1, WRITE_NO_HEAD = -2 };
 enum { READ_END = 0, READ_WAIT = -1, READ_BROKEN = -2, READ_BAD = -3, READ_TOO_LARGE = -4 };
 enum { FLAG_CHUNKED = 1 };
+enum { FORWARDED_HTTPS = 1, FORWARDED_HOST = 2, FORWARDED_PREFIX = 4 };
 
 struct span { uint32_t off, len; };
 struct field { struct span name, value; uint32_t known; };
@@ -31,7 +35,7 @@ struct task {
 	uint32_t path_len;
 	uint32_t body_more;
 	uint32_t listener;
-	uint32_t https;
+	uint32_t forwarded;
 	int32_t fd;
 	uint32_t remote_len;
 	uint32_t port_len;
@@ -40,6 +44,8 @@ struct task {
 	char remote[48];
 	char port[8];
 	uint64_t skip[2];
+	struct span host, prefix;
+	uint32_t host_name, pad;
 	struct request req;
 
 	char *resp;
