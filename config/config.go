@@ -35,9 +35,9 @@ type Config struct {
 	PythonPath []string
 	Env        []string // KEY=VALUE
 	Preload    bool
-	User       string // name or number; "": the master's own
-	Group      string // name or number; "": the user's
-	Umask      string // octal; "": as it is
+	User       string   // name or number; "": the master's own
+	Group      string   // name or number; "": the user's
+	Umask      string   // octal; "": as it is
 	Warmup     []string // request targets
 
 	Timeout           time.Duration // 0: none
