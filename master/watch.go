@@ -133,6 +133,7 @@ func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
 		s.send(w, protocol.Message{Kind: protocol.KindDump})
 		if w.state == stateServing && w.condemned == "" {
 			w.condemned = causeTimeout
+			s.want(w, string(causeTimeout))
 		}
 	}
 	if w.state == stateDraining && len(w.stuck) > 0 {
@@ -179,6 +180,7 @@ func (s *supervisor) recycle() {
 	}
 	if due != nil {
 		due.condemned = causeRecycled
+		s.want(due, string(causeRecycled))
 		s.log.Info("a worker has served its requests; replacing it", "worker", due.number(), "pid", due.proc.PID(),
 			"served", due.board.Gauges.Served.Load())
 	}

@@ -75,12 +75,13 @@ const (
 	causeRecycled    cause = "recycled"     // --max-requests
 	causeReload      cause = "reload"       // its generation was replaced, or never taken over
 	causeScaleDown   cause = "scale_down"
+	causeRestart     cause = "restart" // somebody asked for it with hostler ctl
 	causeStopped     cause = "stopped" // the server stops, or another binary took over
 )
 
 // causes are all of them, so that metrics show zeros from the start.
 var causes = [...]cause{causeExit, causeSignal, causeOOM, causeTimeout, causeBootFailed, causeBootTimeout,
-	causeRecycled, causeReload, causeScaleDown, causeStopped}
+	causeRecycled, causeReload, causeScaleDown, causeRestart, causeStopped}
 
 // worker is a worker process. The state goroutine owns it.
 type worker struct {
