@@ -23,7 +23,7 @@ type fake struct {
 	asked  []string
 	err    error
 	events []protocol.Event
-	down   chan struct{}
+	takes  time.Duration // a reload
 }
 
 var _ Master = (*fake)(nil)
@@ -32,7 +32,14 @@ func (f *fake) note(format string, args ...any) error {
 	f.asked = append(f.asked, fmt.Sprintf(format, args...))
 	return f.err
 }
-func (f *fake) Reload(context.Context) error { return f.note("reload") }
+func (f *fake) Reload(ctx context.Context) error {
+	select {
+	case <-time.After(f.takes):
+		return f.note("reload")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 func (f *fake) Scale(_ context.Context, n int, relative bool) (int, int, error) {
 	return 2, 4, f.note("scale %d %v", n, relative)
 }
@@ -111,6 +118,15 @@ func TestCommands(t *testing.T) {
 		if status != 0 || stdout != c.stdout || stderr != "" || strings.Join(f.asked, "; ") != c.asked {
 			t.Errorf("%s: status %d, %q, %q, asked %q", c.args, status, stdout, stderr, f.asked)
 		}
+	}
+}
+
+// TestLongReload: no time limit of the server's may end the waiting.
+func TestLongReload(t *testing.T) {
+	t.Parallel()
+	f := &fake{takes: headerTimeout + 500*time.Millisecond}
+	if status, stdout, stderr := call(t, testServer(t, f), "reload"); status != 0 || stdout != "reloaded: generation 3 serves\n" {
+		t.Errorf("status %d, %q, %q", status, stdout, stderr)
 	}
 }
 

@@ -62,8 +62,9 @@ func Serve(path string, takeover bool, o Options) (*Server, error) {
 	}
 	s := &Server{socket: l, http: &http.Server{
 		Handler: Handler(o),
-		// There is no limit for answers: a reload takes as long as it takes.
-		ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout,
+		// There is no limit for answers: a reload takes as long as it takes. Nor
+		// may there be a ReadTimeout, which would end the context of whoever waits.
+		ReadHeaderTimeout: headerTimeout,
 		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelError),
 	}}
 	s.wg.Go(func() {

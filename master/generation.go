@@ -74,7 +74,11 @@ func (s *supervisor) reload(done chan<- error) {
 		s.waiting = append(s.waiting, done)
 	}
 	s.log.Info("reloading", "generation", s.numbers+1)
-	s.note(protocol.Event{Kind: "reload_started", Generation: s.numbers + 1})
+	asked := "SIGHUP"
+	if len(s.waiting) > 0 {
+		asked = "hostler ctl"
+	}
+	s.note(protocol.Event{Kind: "reload_started", Generation: s.numbers + 1, Text: "by " + asked})
 	set, err := s.host.ReadSettings()
 	if err != nil {
 		s.abandon(fmt.Errorf("cannot read the settings: %w", err))
