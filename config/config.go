@@ -104,10 +104,11 @@ func (c *Config) where(setting string) string {
 // Level returns the log level for slog.
 func (c *Config) Level() slog.Level { return slogLevel(c.LogLevel) }
 
-// ParseLevel reads a level as --log-level has it.
-func ParseLevel(s string) (slog.Level, error) {
+// ParseLevel reads a level as --log-level has it, and returns its name and what
+// it is for slog.
+func ParseLevel(s string) (string, slog.Level, error) {
 	l, err := parseLevel(s)
-	return slogLevel(l), err
+	return l, slogLevel(l), err
 }
 
 func slogLevel(s string) slog.Level {

@@ -51,10 +51,10 @@ type LevelRequest struct {
 	Level string `json:"level"`
 }
 
-// Level is the master's log level. Workers have the one they were started with.
+// Level is the log level of master and workers, until the settings are read
+// again.
 type Level struct {
 	Level string `json:"level"`
-	Scope string `json:"scope"` // "master"
 }
 
 // Done answers what has nothing more to say. It is the state at the end.

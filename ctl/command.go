@@ -39,8 +39,7 @@ Commands:
   events [-n N]       what happened to server and workers lately, and why
   upgrade             replace the binary, as by SIGUSR2; waits, and fails if the upgrade does
   drain               finish what runs and stop, as by SIGTERM; waits until the server is gone
-  log-level LEVEL     debug, info, warning or error, for the master until the next reload;
-                      for the workers change the setting and reload
+  log-level LEVEL     debug, info, warning or error, for master and workers, until the next reload
 
 Flags:
   -s, --socket PATH   the server's socket; default: HOSTLER_CTL_SOCKET, or ctl_socket in ./hostler.toml
@@ -319,7 +318,7 @@ func (c *Command) logLevel(ctx context.Context, args []string) error {
 	if shown, err := c.ask(ctx, http.MethodPost, "log-level", LevelRequest{Level: args[0]}, &l); shown || err != nil {
 		return err
 	}
-	return c.print(fmt.Sprintf("the master logs at level %s until the next reload; workers keep theirs: change the setting and reload\n", l.Level))
+	return c.print(fmt.Sprintf("master and workers log at level %s until the next reload\n", l.Level))
 }
 
 func (c *Command) events(ctx context.Context, _ []string) error {

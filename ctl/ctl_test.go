@@ -71,11 +71,11 @@ func testServer(t *testing.T, f *fake) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "s")
 	s, err := Serve(path, false, Options{Master: f, Status: testStatus, Log: slog.New(slog.DiscardHandler),
-		SetLevel: func(l string) error {
+		SetLevel: func(_ context.Context, l string) (string, error) {
 			if l != "debug" {
-				return errors.New("no such level")
+				return "", BadRequest(errors.New("no such level"))
 			}
-			return f.note("level %s", l)
+			return l, f.note("level %s", l)
 		}})
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +110,7 @@ func TestCommands(t *testing.T) {
 		{"dump", "dump 0", "the tracebacks are in the error log: the server's standard error (workers: 1, 2)\n"},
 		{"dump 2", "dump 2", "the tracebacks are in the error log: the server's standard error (workers: 1, 2)\n"},
 		{"upgrade", "upgrade", fmt.Sprintf("upgraded: hostler 1.2 serves, master 42 in the place of %d\n", os.Getpid())},
-		{"log-level debug", "level debug", "the master logs at level debug until the next reload; workers keep theirs: change the setting and reload\n"},
+		{"log-level debug", "level debug", "master and workers log at level debug until the next reload\n"},
 		{"--json drain", "drain", fmt.Sprintf(`{"pid":%d,"generation":3}`+"\n", os.Getpid())},
 	} {
 		f := new(fake)

@@ -33,8 +33,9 @@ type Master interface {
 type Options struct {
 	Master Master
 	Status func() admin.Status
-	// SetLevel changes the master's log level.
-	SetLevel func(level string) error
+	// SetLevel changes the log level of master and workers, and returns its usual
+	// name.
+	SetLevel func(ctx context.Context, level string) (string, error)
 	Log      *slog.Logger
 }
 
@@ -65,7 +66,7 @@ func Serve(path string, takeover bool, o Options) (*Server, error) {
 		// There is no limit for answers: a reload takes as long as it takes. Nor
 		// may there be a ReadTimeout, which would end the context of whoever waits.
 		ReadHeaderTimeout: headerTimeout,
-		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelError),
+		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelError),
 	}}
 	s.wg.Go(func() {
 		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -119,17 +120,18 @@ func Handler(o Options) http.Handler {
 	command(mux, h, "drain", func(ctx context.Context, _ struct{}) (any, error) {
 		return h.done(h.Master.Drain(ctx))
 	})
-	command(mux, h, "log-level", func(_ context.Context, r LevelRequest) (any, error) {
-		if err := h.SetLevel(r.Level); err != nil {
-			return nil, badRequest{err}
-		}
-		return Level{Level: r.Level, Scope: "master"}, nil
+	command(mux, h, "log-level", func(ctx context.Context, r LevelRequest) (any, error) {
+		level, err := h.SetLevel(ctx, r.Level)
+		return Level{Level: level}, err
 	})
 	return mux
 }
 
 // badRequest is an error that no other moment would mend.
 type badRequest struct{ error }
+
+// BadRequest marks err as the caller's mistake.
+func BadRequest(err error) error { return badRequest{err} }
 
 // command registers what changes something: its request is decoded, logged and
 // handed to do.

@@ -270,8 +270,19 @@ func TestCtlDump(t *testing.T) {
 }
 
 func TestCtlLogLevel(t *testing.T) {
-	s := startCtl(t, "faults:app")
+	socket := filepath.Join(t.TempDir(), "ctl")
+	s := ctlServer{launch(t, "--ctl-socket", socket, "--log-level", "warning", "faults:app"), socket}
+	s.eventually("a worker", func() bool { // the log does not say, at this level
+		status, stdout, _ := s.ctl("status")
+		return status == 0 && strings.Contains(stdout, "1 of 1 workers serve")
+	})
+	s.raw("NONSENSE\r\n\r\n")
 	s.must("log-level", "debug")
+	s.raw("NONSENSE\r\n\r\n")
+	s.waitLog("request refused") // the worker's line
+	if n := strings.Count(s.log.String(), "request refused"); n != 1 {
+		t.Errorf("%d refused requests in the log", n)
+	}
 	s.must("restart")
 	s.waitLog(`level=DEBUG msg="worker started"`)
 	s.must("log-level", "error")
@@ -331,6 +342,7 @@ func TestCtlUpgrade(t *testing.T) {
 			t.Errorf("version %q", v)
 		}
 		s.gone(first)
+		time.Sleep(200 * time.Millisecond) // until the second knows that the first is gone
 		if err := syscall.Kill(second, syscall.SIGUSR2); err != nil {
 			t.Fatal(err)
 		}

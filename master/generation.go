@@ -84,6 +84,7 @@ func (s *supervisor) reload(done chan<- error) {
 		s.abandon(fmt.Errorf("cannot read the settings: %w", err))
 		return
 	}
+	s.level = "" // the master's own follows the settings by now, too
 	s.begin(set)
 }
 
@@ -307,6 +308,9 @@ func (s *supervisor) start(g *generation, why string) error {
 	cfg := g.set.workerConfig(slot, g.number, s.target(g.set), limit)
 	cfg.Listeners = g.listenerInfos()
 	cfg.InternalEnv = g.internal
+	if s.level != "" {
+		cfg.LogLevel = s.level
+	}
 	s.ids++
 	w := &worker{id: s.ids, slot: slot, gen: g, board: s.board.Slot(slot), state: stateBooting,
 		started: s.clock.now(), maxRequests: limit, stuck: make(map[int]int64)}

@@ -114,6 +114,19 @@ func (m *Master) Dump(ctx context.Context, number int) (told []int, errorLog str
 	return told, errorLog, err
 }
 
+// SetLogLevel makes all workers, those to come too, log at a level as in the
+// settings, until these are read again. The master's own level is its logger's.
+func (m *Master) SetLogLevel(ctx context.Context, level string) error {
+	return m.ask(ctx, func(s *supervisor) {
+		s.level = level
+		for _, w := range s.workers {
+			if w.state != stateKilled { // one that boots reads it when it is ready
+				s.send(w, protocol.Message{Kind: protocol.KindLevel, Text: level})
+			}
+		}
+	})
+}
+
 // Upgrade does what SIGUSR2 does and waits until the new binary serves or has
 // failed.
 func (m *Master) Upgrade(ctx context.Context) error {

@@ -226,6 +226,27 @@ func TestDump(t *testing.T) {
 	})
 }
 
+func TestSetLogLevel(t *testing.T) {
+	set := testSettings()
+	set.Worker.LogLevel = "warning"
+	withRig(t, set, nil, func(r *rig) {
+		r.awaitServing()
+		m := r.master()
+		if err := m.SetLogLevel(r.t.Context(), "debug"); err != nil {
+			t.Error(err)
+		}
+		if n, msg := r.all()[1].got(protocol.KindLevel); n != 1 || msg.Text != "debug" {
+			t.Errorf("told %d times, %+v", n, msg)
+		}
+		r.signal(syscall.SIGTTIN)
+		r.signal(syscall.SIGHUP)
+		all := r.all()
+		if got := []string{all[0].spec.config.LogLevel, all[2].spec.config.LogLevel, all[3].spec.config.LogLevel}; !slices.Equal(got, []string{"warning", "debug", "warning"}) {
+			t.Errorf("first, later and after the reload: %q", got)
+		}
+	})
+}
+
 func TestUpgradeAndWait(t *testing.T) {
 	withRig(t, testSettings(), nil, func(r *rig) {
 		m := r.master()

@@ -85,6 +85,7 @@ type supervisor struct {
 
 	phase    phase
 	set      *Settings // those of current; at the start of next
+	level    string    // for workers, until the settings are read again; "": theirs
 	adjust   int       // by SIGTTIN and SIGTTOU, kept across reloads
 	current  *generation
 	next     *generation // boots; nil unless starting or reloading

@@ -19,6 +19,7 @@ const (
 	KindDrain      Kind = 'D' // master: Mode and Grace say how to leave
 	KindDump       Kind = 'T' // master: write every thread's Python traceback to the error log
 	KindReopen     Kind = 'U' // master: reopen the log files
+	KindLevel      Kind = 'L' // master: Text is the log level from now on, as in WorkerConfig
 )
 
 // DrainMode says what a draining worker still does.
@@ -40,7 +41,7 @@ type Message struct {
 	Kind  Kind
 	Mode  DrainMode     // KindDrain
 	Grace time.Duration // KindDrain: after this the worker gives up on what is left
-	Text  string        // KindBootFailed
+	Text  string        // KindBootFailed, KindLevel
 }
 
 // MaxMessage bounds a packet; longer texts are cut by the sender.
@@ -62,6 +63,8 @@ func (m Message) Append(dst []byte) []byte {
 			t = t[len(t)-(MaxMessage-1):] // the end of a traceback says most
 		}
 		dst = append(dst, t...)
+	case KindLevel:
+		dst = append(dst, m.Text...)
 	}
 	return dst
 }
@@ -77,7 +80,7 @@ func ParseMessage(p []byte) (Message, error) {
 		if len(body) != 0 {
 			return Message{}, fmt.Errorf("%q with a payload: %w", p[0], ErrMessage)
 		}
-	case KindBootFailed:
+	case KindBootFailed, KindLevel:
 		m.Text = string(body)
 	case KindDrain:
 		if len(body) != 9 {

@@ -14,6 +14,7 @@ var messages = []Message{
 	{Kind: KindDrained},
 	{Kind: KindDump},
 	{Kind: KindReopen},
+	{Kind: KindLevel, Text: "debug"},
 	{Kind: KindBootFailed},
 	{Kind: KindBootFailed, Text: "Traceback …\nModuleNotFoundError: No module named 'app'\n"},
 	{Kind: KindDrain, Mode: DrainReplaced, Grace: 30 * time.Second},

@@ -30,12 +30,13 @@ func serveCtl(path string, takeover bool, m *master.Master, o serveOptions) (mas
 	s, err := ctl.Serve(path, takeover, ctl.Options{
 		Master: m,
 		Status: func() admin.Status { return admin.Current(status) },
-		SetLevel: func(text string) error {
-			level, err := config.ParseLevel(text)
-			if err == nil {
-				o.level.Set(level)
+		SetLevel: func(ctx context.Context, text string) (string, error) {
+			name, level, err := config.ParseLevel(text)
+			if err != nil {
+				return "", ctl.BadRequest(err)
 			}
-			return err
+			o.level.Set(level)
+			return name, m.SetLogLevel(ctx, name)
 		},
 		Log: o.log,
 	})
