@@ -30,12 +30,18 @@ type Config struct {
 	Chdir      string // "": stay
 	PythonPath []string
 	Env        []string // KEY=VALUE
+	Preload    bool
+	Warmup     []string // request targets
 
 	Timeout           time.Duration // 0: none
 	BootTimeout       time.Duration // 0: none
 	GracefulTimeout   time.Duration
-	MaxRequests       int // 0: no limit
+	SlowRequest       time.Duration // 0: none is slow
+	MaxRequests       int           // 0: no limit
 	MaxRequestsJitter int
+	MaxAge            time.Duration // 0: no limit
+	MaxMemory         int64         // bytes; 0: no limit
+	MaxMemoryHard     int64         // bytes; 0: no limit
 
 	HeaderTimeout time.Duration
 	BodyTimeout   time.Duration

@@ -62,9 +62,10 @@ func TestDefaults(t *testing.T) {
 		"App": "shop", "Workers": 1, "WorkersAuto": false, "Threads": 1, "Queue": 512,
 		"Binds": []config.Bind{{Network: "tcp", Address: "127.0.0.1:8000"}}, "Backlog": 2048, "WorkerConnections": 1000,
 		"KeepAlive": 5 * time.Second, "ForwardedAllowIPs": []string{"127.0.0.1/32", "::1/128"},
-		"Python": "", "Chdir": "", "PythonPath": []string(nil), "Env": []string(nil),
+		"Python": "", "Chdir": "", "PythonPath": []string(nil), "Env": []string(nil), "Preload": false, "Warmup": []string(nil),
 		"Timeout": 30 * time.Second, "BootTimeout": time.Minute, "GracefulTimeout": 30 * time.Second,
-		"MaxRequests": 0, "MaxRequestsJitter": 0,
+		"MaxRequests": 0, "MaxRequestsJitter": 0, "SlowRequest": time.Duration(0),
+		"MaxAge": time.Duration(0), "MaxMemory": int64(0), "MaxMemoryHard": int64(0),
 		"HeaderTimeout": 10 * time.Second, "BodyTimeout": 30 * time.Second, "WriteTimeout": time.Minute,
 		"LimitRequestLine": 8192, "LimitRequestFields": 100, "LimitRequestFieldSize": 8192, "LimitRequestBody": int64(0),
 		"LogLevel": "info", "AccessLog": "", "ErrorLog": "-", "Admin": config.Bind{Network: "tcp", Address: "127.0.0.1:9191"},
@@ -281,6 +282,9 @@ func TestWarnings(t *testing.T) {
 		args []string
 		want string
 	}{
+		{nil, []string{"--max-memory=2m", "--max-memory-hard=2m"}, "--max-memory-hard: kills workers before --max-memory can replace them"},
+		{nil, []string{"--slow-request=30"}, "--slow-request: does nothing: --timeout comes first"},
+		{nil, []string{"--warmup=/"}, "--warmup: does nothing without --preload"},
 		{nil, []string{"--max-requests-jitter=5"}, "--max-requests-jitter: does nothing without --max-requests"},
 		{[]string{"HOSTLER_MAX_REQUESTS_JITTER=5"}, nil, "HOSTLER_MAX_REQUESTS_JITTER: does nothing without --max-requests"},
 		{nil, []string{"--worker-connections=2", "--threads=4"}, "--worker-connections: 2 connections cannot keep 4 threads busy"},
@@ -318,4 +322,34 @@ func ExampleLoad() {
 	}
 	fmt.Println(cfg.App, cfg.Workers, cfg.Binds[0], cfg.Timeout)
 	// Output: shop:app 2 unix:/run/shop.sock 30s
+}
+
+func TestPreload(t *testing.T) {
+	for _, c := range []struct {
+		file, env string
+		args      []string
+		want      bool
+	}{
+		{"", "", []string{"--preload"}, true}, {"", "HOSTLER_PRELOAD=1", nil, true}, {"preload = true", "", nil, true},
+		{"preload = true", "HOSTLER_PRELOAD=false", nil, false}, {"", "HOSTLER_PRELOAD=0", []string{"--preload"}, true},
+	} {
+		args, fs := c.args, files{}
+		if c.file != "" {
+			fs["hostler.toml"] = c.file
+			args = append(args, "-c", "hostler.toml")
+		}
+		var env []string
+		if c.env != "" {
+			env = []string{c.env}
+		}
+		if got := mustLoad(t, fs, env, append(args, "shop")...); got.Preload != c.want {
+			t.Errorf("%+v: %v", c, got.Preload)
+		}
+	}
+	if got := mustLoad(t, nil, nil, "--preload", "--warmup", "/a?b=1,2", "--warmup=/c", "shop").Warmup; !slices.Equal(got, []string{"/a?b=1,2", "/c"}) {
+		t.Errorf("warm-up requests: %q", got)
+	}
+	if got := problems(t, nil, nil, "--preload", "--warmup", "a", "shop"); len(got) != 1 || !strings.Contains(got[0], "does not begin with /") {
+		t.Errorf("%q", got)
+	}
 }

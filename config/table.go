@@ -151,6 +151,18 @@ func table() []*setting {
 			value: list("directories with commas or colons between them", ",:", func(c *Config) *[]string { return &c.PythonPath }, parseText),
 		},
 		{
+			name: "preload", group: groupPython,
+			help:  "import the application once, and fork the workers from there",
+			more:  "Workers share the memory of what was imported, and a new one is there in milliseconds. What the application opened while it was imported (connections, threads) does not survive the fork: open it with `os.register_at_fork(after_in_child=...)`, or at the first request. SIGHUP imports anew.",
+			value: boolean(func(c *Config) *bool { return &c.Preload }),
+		},
+		{
+			name: "warmup", group: groupPython, arg: "PATH",
+			help:  "request to run before the workers are forked; may be repeated",
+			more:  "With `--preload`: what the first request would import or compile is then shared, too. The application sees a GET from 127.0.0.1; its answer is thrown away, a failure is logged.",
+			value: list("a path that begins with /", "", func(c *Config) *[]string { return &c.Warmup }, parsePath),
+		},
+		{
 			name: "env", short: "e", group: groupPython, arg: "KEY=VALUE", noEnv: true,
 			help: "environment variable for workers; may be repeated",
 			more: "Workers also have all of hostler's own environment. In the file it may be a table: `[env]` and then `KEY = \"VALUE\"`.",
@@ -166,6 +178,12 @@ func table() []*setting {
 			help:  "replace a worker with a request that runs longer; 0: never",
 			more:  "The tracebacks of all its threads are logged first, and its other requests may finish. It holds for each request, whatever the number of threads.",
 			value: duration(func(c *Config) timePtr { return &c.Timeout }),
+		},
+		{
+			name: "slow-request", group: groupLife, arg: "SECS", def: "0",
+			help:  "log the tracebacks of a request that runs longer; 0: never",
+			more:  "All threads of its worker are shown; nothing else happens to it.",
+			value: duration(func(c *Config) timePtr { return &c.SlowRequest }),
 		},
 		{
 			name: "boot-timeout", group: groupLife, arg: "SECS", def: "60",
@@ -188,6 +206,24 @@ func table() []*setting {
 			name: "max-requests-jitter", group: groupLife, arg: "N", def: "0",
 			help:  "add up to this many to --max-requests, at random",
 			value: number(0, 1<<40, func(c *Config) *int { return &c.MaxRequestsJitter }),
+		},
+		{
+			name: "max-age", group: groupLife, arg: "SECS", def: "0",
+			help:  "replace a worker that is older, e.g. 12h; 0: never",
+			more:  "Up to a tenth is taken off at random, so that workers started together do not leave together.",
+			value: duration(func(c *Config) timePtr { return &c.MaxAge }),
+		},
+		{
+			name: "max-memory", group: groupLife, arg: "BYTES", def: "0",
+			help:  "replace a worker that uses more memory, e.g. 500m; 0: never",
+			more:  "What counts is the worker's resident anonymous memory. The replacement is up before the old worker goes. A limit below what a fresh worker uses is logged, and not applied.",
+			value: size(0, 1<<62, func(c *Config) *int64 { return &c.MaxMemory }),
+		},
+		{
+			name: "max-memory-hard", group: groupLife, arg: "BYTES", def: "0",
+			help:  "kill a worker that uses more memory; 0: never",
+			more:  "Its requests are lost, and named in the log: this is for leaks that are faster than a replacement.",
+			value: size(0, 1<<62, func(c *Config) *int64 { return &c.MaxMemoryHard }),
 		},
 
 		{

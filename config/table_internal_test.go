@@ -47,9 +47,6 @@ func TestTableIsSound(t *testing.T) {
 		if s.value.boolean != (s.arg == "") {
 			t.Errorf("%s: a switch has no argument, all else has", s.name)
 		}
-		if s.value.boolean && !s.flagOnly {
-			t.Errorf("%s: a switch would be a variable too", s.name)
-		}
 		if !s.value.boolean && s.value.accepts == "" {
 			t.Errorf("%s does not say what it accepts", s.name)
 		}

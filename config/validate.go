@@ -36,6 +36,15 @@ func (c *Config) warnings() []string {
 	warn := func(setting, format string, args ...any) {
 		w = append(w, c.where(setting)+": "+fmt.Sprintf(format, args...))
 	}
+	if c.MaxMemoryHard > 0 && c.MaxMemoryHard <= c.MaxMemory {
+		warn("max-memory-hard", "kills workers before --max-memory can replace them")
+	}
+	if c.SlowRequest > 0 && c.Timeout > 0 && c.SlowRequest >= c.Timeout {
+		warn("slow-request", "does nothing: --timeout comes first")
+	}
+	if len(c.Warmup) > 0 && !c.Preload {
+		warn("warmup", "does nothing without --preload")
+	}
 	if c.MaxRequestsJitter > 0 && c.MaxRequests == 0 {
 		warn("max-requests-jitter", "does nothing without --max-requests")
 	}

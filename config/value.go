@@ -122,6 +122,13 @@ func boolean(field func(*Config) *bool) value {
 	return v
 }
 
+func parsePath(s string) (string, error) {
+	if !strings.HasPrefix(s, "/") {
+		return "", fmt.Errorf("%q does not begin with /", s)
+	}
+	return s, nil
+}
+
 func number(lo, hi int, field func(*Config) *int) value {
 	accepts := fmt.Sprintf("a whole number from %d to %d", lo, hi)
 	if hi >= 1<<40 {

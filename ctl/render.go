@@ -102,7 +102,10 @@ func eventLines(events []protocol.Event) string {
 	for _, e := range events {
 		fmt.Fprintf(&b, "%s  %-15s", e.Time.Local().Format("2006-01-02 15:04:05.000"), e.Kind)
 		if e.Worker != 0 {
-			fmt.Fprintf(&b, "  worker %d, pid %d", e.Worker, e.PID)
+			fmt.Fprintf(&b, "  worker %d", e.Worker)
+			if e.PID != 0 { // one that the mold is to fork has none yet
+				fmt.Fprintf(&b, ", pid %d", e.PID)
+			}
 		}
 		if e.Generation != 0 {
 			fmt.Fprintf(&b, "  generation %d", e.Generation)

@@ -108,7 +108,7 @@ func TestStuckBesideOthers(t *testing.T) {
 				return
 			}
 			defer r.Body.Close()
-			if r.StatusCode != 200 || !r.Close {
+			if r.StatusCode != 200 || r.Close { // its connection moves on
 				t.Errorf("beside the stuck one: %s, close announced: %v", r.Status, r.Close)
 			}
 		})
@@ -200,4 +200,40 @@ func TestStopBounded(t *testing.T) {
 		t.Fatal("still there, 15 s after SIGTERM with a graceful timeout of 1 s")
 	}
 	s.waitLog("/sleep?60") // the request that was cut off is named
+}
+
+// TestSlowRequest wants the traceback of a slow request, and no harm done to it.
+func TestSlowRequest(t *testing.T) {
+	s := start(t, "--threads", "2", "--slow-request", "0.5", "faults:app")
+	if code, _ := s.get("/sleep?1.5"); code != 200 {
+		t.Errorf("%d", code)
+	}
+	s.waitLog("a slow request")
+	s.waitLog("target=/sleep?1.5")
+	s.waitLog("in sleep_without_gil")
+	if n := s.metric("hostler_worker_exits_total", ""); n != 0 {
+		t.Errorf("%v workers have left", n)
+	}
+}
+
+// TestMaxMemory replaces a worker that has grown, under load.
+func TestMaxMemory(t *testing.T) {
+	dir := write(t, t.TempDir(), map[string]string{"leak.py": `
+kept = []
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/leak":
+        kept.append(bytearray(b"x" * 100_000_000))
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+`})
+	s := start(t, "-w", "2", "--max-memory", "80m", "--max-memory-hard", "1g", "--chdir", dir, "leak:app")
+	time.Sleep(3 * time.Second) // the workers are looked at while they are small
+	s.underLoad(func() {
+		s.get("/leak")
+		s.waitLog("cause=max_memory", 2)
+		s.eventually("two workers", func() bool { return s.metric("hostler_workers", `state="serving"`) == 2 })
+	})
+	if n := s.metric("hostler_worker_exits_total", `cause="max_memory"`); n != 1 {
+		t.Errorf("%v workers have left for their memory", n)
+	}
 }

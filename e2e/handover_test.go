@@ -93,3 +93,20 @@ func TestBusyWorkersPassOn(t *testing.T) {
 		t.Errorf("%v connections moved", n)
 	}
 }
+
+// TestNewConnectionsSpread opens connections one after the other and wants every
+// worker to get its share.
+func TestNewConnectionsSpread(t *testing.T) {
+	const workers, conns = 8, 64
+	s := start(t, "-w", fmt.Sprint(workers), "--keep-alive", "30", "faults:app")
+	share := map[int]int{}
+	for range conns {
+		c := s.dial()
+		share[c.pidOf()]++
+	}
+	for pid, n := range share {
+		if n > conns/workers*3/2 {
+			t.Errorf("worker %d has %d of %d connections: %v", pid, n, conns, share)
+		}
+	}
+}

@@ -276,3 +276,35 @@ func TestThreadsAndForks(t *testing.T) {
 		t.Errorf("%d workers", n)
 	}
 }
+
+// TestEndBeforeClose wants the end of a chunked body to be sent before close() is
+// called, which may take its time.
+func TestEndBeforeClose(t *testing.T) {
+	s := start(t, "--threads", "2", "pep3333:app")
+	c := s.dial()
+	c.send(getLine("/close_waits"))
+	if _, b := c.answer("GET"); b != "all of it" {
+		t.Errorf("%q", b)
+	}
+	s.get("/opens")
+	s.eventually("close() to return", func() bool {
+		_, b := s.get("/events")
+		return strings.Contains(b, "close waited: True")
+	})
+}
+
+// TestClientGoneInWrite wants no traceback of an application that merely heard,
+// from write(), that nobody listens any more.
+func TestClientGoneInWrite(t *testing.T) {
+	s := start(t, "pep3333:app")
+	c := s.dial()
+	c.send(getLine("/gone"))
+	if _, err := c.r.Peek(1); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	s.eventually("the request to end", func() bool { return s.metric("hostler_request_duration_seconds_count", "") == 1 })
+	if n := s.metric("hostler_app_exceptions_total", ""); n != 0 || strings.Contains(s.log.String(), "Traceback") {
+		t.Errorf("%v exceptions", n)
+	}
+}

@@ -73,8 +73,12 @@ func TestReloadDuringRequest(t *testing.T) {
 	if v := s.version(); v != "new" {
 		t.Errorf("after the reload: %q", v)
 	}
-	if r, b := slow.answer("GET"); !strings.HasPrefix(b, "old ") || !r.Close {
+	if r, b := slow.answer("GET"); !strings.HasPrefix(b, "old ") || r.Close {
 		t.Errorf("the slow request: %q, close announced: %v", b, r.Close)
+	}
+	slow.send(getLine("/"))
+	if _, b := slow.answer("GET"); !strings.HasPrefix(b, "new ") {
+		t.Errorf("the next one on its connection: %q", b)
 	}
 	s.waitLog("cause=reload")
 }

@@ -27,7 +27,7 @@ func Check(ctx context.Context, opts Options) error {
 	}
 	defer board.Close()
 	defer file.Close()
-	lib, err := openLibrary(opts.Log, opts.Payload.Library, opts.CacheDir)
+	lib, err := opts.openLibrary()
 	if err != nil {
 		return err
 	}

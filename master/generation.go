@@ -97,6 +97,9 @@ func (s *supervisor) abandon(err error) {
 	}
 	g := s.next
 	s.next = nil
+	if g != nil {
+		s.starter.Retire(g.number)
+	}
 	s.stats.reloaded(false, s.clock.now())
 	failed := s.numbers
 	if g == nil { // it never got a number
@@ -132,6 +135,7 @@ func (s *supervisor) commit() {
 		s.reloadEnded(nil)
 		return
 	}
+	s.starter.Retire(old.number)
 	mode := protocol.DrainReplaced
 	for _, l := range old.listeners {
 		if !slices.Contains(g.listeners, l) {
@@ -313,7 +317,10 @@ func (s *supervisor) start(g *generation, why string) error {
 	}
 	s.ids++
 	w := &worker{id: s.ids, slot: slot, gen: g, board: s.board.Slot(slot), state: stateBooting,
-		started: s.clock.now(), maxRequests: limit, stuck: make(map[int]int64)}
+		started: s.clock.now(), maxRequests: limit, stuck: make(map[int]int64), slow: make(map[int]int64)}
+	if age := g.set.MaxAge; age > 0 {
+		w.oldAt = w.started.Add(age - rand.N(age/10+1))
+	}
 	// The worker may write to its slot before Start returns.
 	w.board.Assign(uint32(g.number), g.set.Threads)
 	spec := processSpec{python: g.python, config: cfg, env: g.env, listeners: g.fds()}
@@ -343,6 +350,7 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 		}
 		s.become(w, stateServing)
 		w.ready = s.clock.now()
+		w.board.PID.Store(int64(w.proc.PID()))
 		s.log.Info("worker ready", "worker", w.number(), "pid", w.proc.PID(), "generation", w.gen.number,
 			"after", w.ready.Sub(w.started).Round(time.Millisecond))
 		s.noteWorker(w, protocol.Event{Kind: "worker_ready"})

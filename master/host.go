@@ -1,9 +1,12 @@
 package master
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloudflare/tableflip"
@@ -21,6 +24,7 @@ type systemHost struct {
 	down     chan<- struct{} // closed at the end of it all
 	admin    func()          // ends the admin server; nil: none runs
 	pid      string          // the pid file written
+	foreign  *atomic.Int32   // see spawner
 	exchange [2]int          // both ends, for the workers of this binary and the next
 	owner    bool            // the sockets are ours to end: there is no parent that serves on
 }
@@ -170,7 +174,16 @@ func (h *systemHost) Listen(b Bind, backlog int) (*listener, error) {
 	return listen(h.flip, b, backlog)
 }
 
-func (h *systemHost) Upgrade() error { return h.flip.Upgrade() }
+func (h *systemHost) Upgrade() error {
+	h.foreign.Add(1) // tableflip waits for the new master itself
+	defer h.foreign.Add(-1)
+	// An upgrade is refused while the binary before us is still leaving. It may
+	// have gone a moment ago, and we have not noticed yet.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = h.flip.WaitForParent(ctx) // Upgrade says why, if it still lives
+	return h.flip.Upgrade()
+}
 
 func (h *systemHost) Serving(set *Settings, first bool) {
 	if first {
@@ -185,6 +198,7 @@ func (h *systemHost) Serving(set *Settings, first bool) {
 		}
 		h.owner = true
 		notify(h.log, fmt.Sprintf("READY=1\nMAINPID=%d", os.Getpid()))
+		time.AfterFunc(slimAfter, slim)
 	} else if err := redirectLog(set.ErrorLog); err != nil {
 		h.log.Error("the error log stays where it was", "error", err)
 	}
@@ -215,6 +229,21 @@ func (h *systemHost) Stopping(upgraded bool) {
 		h.admin()
 		h.admin = nil
 	}
+}
+
+// Memory implements host. The kernel's own sum is cheap to read; proportional
+// figures are not.
+func (h *systemHost) Memory(pid int) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(text), "\nRssAnon:")
+	var kb int64
+	if _, err := fmt.Sscanf(rest, "%d kB", &kb); err != nil {
+		return 0, fmt.Errorf("cannot read the memory of process %d: %w", pid, err)
+	}
+	return kb << 10, nil
 }
 
 func (h *systemHost) ReopenLogs(set *Settings) {

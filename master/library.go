@@ -12,6 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// openLibrary makes the payload's library ready for workers.
+func (o *Options) openLibrary() (*os.File, error) {
+	lib, err := o.Payload.Library()
+	if err != nil {
+		return nil, err
+	}
+	return openLibrary(o.Log, lib, o.CacheDir)
+}
+
 // openLibrary puts the worker library where a worker can load it from through a
 // file descriptor, and returns that. A sealed memfd needs no writable file
 // system, and all workers share its pages. Where the kernel forbids executable

@@ -18,7 +18,9 @@ import (
 
 // Payload is what the master carries for its workers.
 type Payload struct {
-	Library   []byte // the worker library, an ELF shared object
+	// Library reads the worker library, an ELF shared object: megabytes, which
+	// nobody needs any more once workers can load it.
+	Library   func() ([]byte, error)
 	Bootstrap string // Python source that loads it
 }
 
@@ -145,7 +147,7 @@ func (m *Master) Run(ctx context.Context) error {
 	signal.Notify(pipe, syscall.SIGPIPE)
 	defer signal.Stop(pipe)
 
-	lib, err := openLibrary(m.opts.Log, m.opts.Payload.Library, m.opts.CacheDir)
+	lib, err := m.opts.openLibrary()
 	if err != nil {
 		return err
 	}
@@ -161,7 +163,7 @@ func (m *Master) Run(ctx context.Context) error {
 		return err
 	}
 	defer h.close()
-	sp.exchange = h.exchange
+	sp.exchange, h.foreign = h.exchange, &sp.foreign
 	m.sup.host, m.sup.starter = h, sp
 
 	var wg sync.WaitGroup

@@ -10,6 +10,8 @@ import (
 // process is a worker process as the state goroutine sees it. All methods
 // return at once.
 type process interface {
+	// PID is 0 for a worker that a mold has not forked yet; it is known when the
+	// worker says that it is ready.
 	PID() int
 	// Send writes a message to the worker's control socket. A worker that does
 	// not read has room for many; one that is gone gives an error.
@@ -32,6 +34,8 @@ type processSpec struct {
 // report, from other goroutines, the end last.
 type starter interface {
 	Start(spec processSpec, report func(report)) (process, error)
+	// Retire says that no worker of this generation will be started any more.
+	Retire(generation int)
 }
 
 // report is a message of a worker or, if exited is set, its end.

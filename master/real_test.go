@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+func noLibrary() ([]byte, error) { return []byte("no library"), nil }
+
 // standIn is a worker without the library: a single-threaded server that speaks
 // the control protocol. It answers with its pid and generation. The application
 // is a file name: its text is executed at boot.
@@ -107,7 +109,7 @@ func runMaster() int {
 	set = *s
 	m, err := New(Options{
 		Version: "test", Settings: &set, Reload: read,
-		Payload: Payload{Library: []byte("no library"), Bootstrap: standIn},
+		Payload: Payload{Library: noLibrary, Bootstrap: standIn},
 		Log:     slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err == nil {

@@ -185,6 +185,9 @@ type procs struct {
 
 var _ starter = (*procs)(nil)
 
+// Retire implements starter.
+func (ps *procs) Retire(int) {}
+
 func (ps *procs) Start(spec processSpec, to func(report)) (process, error) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
@@ -234,6 +237,7 @@ type fakeHost struct {
 	stopping []bool
 	reopened int
 	listened []string
+	memory   map[int]int64 // by pid
 }
 
 var _ host = (*fakeHost)(nil)
@@ -270,6 +274,19 @@ func (h *fakeHost) Stopping(upgraded bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.stopping = append(h.stopping, upgraded)
+}
+func (h *fakeHost) Memory(pid int) (int64, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.memory[pid], nil
+}
+func (h *fakeHost) setMemory(pid int, n int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.memory == nil {
+		h.memory = make(map[int]int64)
+	}
+	h.memory[pid] = n
 }
 func (h *fakeHost) ReopenLogs(*Settings) {
 	h.mu.Lock()

@@ -31,8 +31,12 @@ type Settings struct {
 	Timeout           time.Duration // 0: none
 	BootTimeout       time.Duration // 0: none
 	GracefulTimeout   time.Duration
-	MaxRequests       int // 0: no limit
+	SlowRequest       time.Duration // 0: none is slow
+	MaxRequests       int           // 0: no limit
 	MaxRequestsJitter int
+	MaxAge            time.Duration // 0: no limit
+	MaxMemory         int64         // bytes of anonymous memory; 0: no limit
+	MaxMemoryHard     int64         // bytes of anonymous memory; 0: no limit
 
 	// Worker holds the settings that the master passes on without a look. The
 	// master fills in the slot, the listeners and what is named above.

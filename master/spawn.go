@@ -8,8 +8,10 @@ import (
 	"os/signal"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -34,20 +36,23 @@ type spawner struct {
 	done     chan struct{}
 	wg       sync.WaitGroup
 
-	mu   sync.Mutex
-	kids map[int]*child // by pid; those not yet reaped
+	// foreign is not 0 while somebody else in this process has children of his
+	// own, which are not ours to reap.
+	foreign atomic.Int32
+
+	mu        sync.Mutex
+	kids      map[int]*child             // by pid; those not yet reaped
+	molds     map[int]*mold              // by generation
+	subreaper bool                       // orphans among our descendants become our children
+	strangers map[int]syscall.WaitStatus // those that ended before they were known
 }
 
 type spawnRequest struct {
+	child  *child
 	python string
 	argv   []string
 	attr   *syscall.ProcAttr
-	reply  chan<- spawnReply
-}
-
-type spawnReply struct {
-	pid int
-	err error
+	reply  chan<- error
 }
 
 var _ starter = (*spawner)(nil)
@@ -68,6 +73,7 @@ func newSpawner(log *slog.Logger, bootstrap string, library, scoreboard int) (*s
 		childs:   make(chan os.Signal, 1),
 		done:     make(chan struct{}),
 		kids:     make(map[int]*child),
+		molds:    make(map[int]*mold),
 	}
 	signal.Notify(s.childs, syscall.SIGCHLD)
 	s.wg.Add(2)
@@ -95,16 +101,29 @@ func (s *spawner) forkLoop() {
 	for {
 		select {
 		case r := <-s.requests:
-			pid, err := syscall.ForkExec(r.python, r.argv, r.attr)
-			r.reply <- spawnReply{pid, err}
+			r.reply <- s.forkExec(r)
 		case <-s.done:
 			return
 		}
 	}
 }
 
-// reapLoop collects exit states. It asks for its own children by pid, never for
-// "any child": tableflip waits for the new master itself.
+// forkExec holds the lock, so that reap does not take the new process for a
+// stranger.
+func (s *spawner) forkExec(r spawnRequest) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pid, err := syscall.ForkExec(r.python, r.argv, r.attr)
+	if err != nil {
+		return err
+	}
+	r.child.pid = pid
+	s.kids[pid] = r.child
+	return nil
+}
+
+// reapLoop collects exit states. It asks for its own children by pid: tableflip
+// waits for the new master itself.
 func (s *spawner) reapLoop() {
 	defer s.wg.Done()
 	for {
@@ -134,41 +153,93 @@ func (s *spawner) reap() {
 			s.log.Error("cannot learn how a worker ended", "pid", pid, "error", err)
 		}
 		delete(s.kids, pid)
-		c.mu.Lock()
-		c.reaped = true // from here on the pid may belong to somebody else
-		c.mu.Unlock()
-		c.status <- ws
+		c.ended(ws)
 	}
+	if s.subreaper && s.foreign.Load() == 0 {
+		s.reapStrangers()
+	}
+}
+
+// reapStrangers reaps what nobody else will: orphans that the kernel made our
+// children, and forked workers that ended before their mold could name them.
+func (s *spawner) reapStrangers() {
+	for {
+		pid, ok := nextZombie()
+		if _, ours := s.kids[pid]; !ok || ours {
+			return // one of ours will be seen next time; its signal is on the way
+		}
+		var ws syscall.WaitStatus
+		if _, err := syscall.Wait4(pid, &ws, syscall.WNOHANG, nil); err != nil {
+			return
+		}
+		if len(s.strangers) > 1000 {
+			clear(s.strangers) // orphans of the application's, all of them
+		}
+		s.strangers[pid] = ws
+	}
+}
+
+// nextZombie returns a child that has ended, without reaping it.
+func nextZombie() (pid int, ok bool) {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	// si_pid; x/sys does not name the fields of the union, which begins here on
+	// all 64-bit machines.
+	pid = int(*(*int32)(unsafe.Add(unsafe.Pointer(&info), 16)))
+	return pid, err == nil && pid != 0
 }
 
 // Start implements starter.
 func (s *spawner) Start(spec processSpec, to func(report)) (process, error) {
-	arg, err := spec.config.Encode()
-	if err != nil {
-		return nil, err
+	if spec.config.Preload && !spec.config.Check {
+		return s.startForked(spec, to)
 	}
+	return s.startFresh(spec, to)
+}
+
+// newChild makes a control socket, and the child that will be at its other end.
+// The caller closes that end, whatever comes.
+func newChild() (c *child, theirs int, err error) {
 	// CLOEXEC on both ends: a worker must not hold another worker's end, or that
 	// one would not see the master die.
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("cannot make a control socket: %w", err)
+		return nil, -1, fmt.Errorf("cannot make a control socket: %w", err)
 	}
-	defer unix.Close(pair[1])
 	// Room for the longest traceback, whatever the system's default is.
 	_ = unix.SetsockoptInt(pair[1], unix.SOL_SOCKET, unix.SO_SNDBUF, 4*protocol.MaxMessage)
 	if err := unix.SetNonblock(pair[0], true); err != nil {
 		unix.Close(pair[0])
-		return nil, fmt.Errorf("cannot make a control socket: %w", err)
+		unix.Close(pair[1])
+		return nil, -1, fmt.Errorf("cannot make a control socket: %w", err)
 	}
+	return &child{
+		control: os.NewFile(uintptr(pair[0]), "control"),
+		status:  make(chan syscall.WaitStatus, 1),
+	}, pair[1], nil
+}
+
+// startFresh starts a worker, or a mold, in a new interpreter.
+func (s *spawner) startFresh(spec processSpec, to func(report)) (*child, error) {
+	arg, err := spec.config.Encode()
+	if err != nil {
+		return nil, err
+	}
+	c, theirs, err := newChild()
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(theirs)
 	// Raw numbers all through: os.File.Fd would switch the shared description
 	// of a listener to blocking, for every process that has it (golang/go#29277).
-	files := []uintptr{s.stdin.Fd(), 1, 2, uintptr(pair[1]), uintptr(s.scoreboard), uintptr(s.library),
+	files := []uintptr{s.stdin.Fd(), 1, 2, uintptr(theirs), uintptr(s.scoreboard), uintptr(s.library),
 		uintptr(s.exchange[0]), uintptr(s.exchange[1])}
 	for _, fd := range spec.listeners {
 		files = append(files, uintptr(fd))
 	}
-	reply := make(chan spawnReply, 1)
+	reply := make(chan error, 1)
 	req := spawnRequest{
+		child:  c,
 		python: spec.python,
 		argv:   []string{spec.python, "-c", s.bootstrap, arg},
 		attr: &syscall.ProcAttr{
@@ -184,39 +255,43 @@ func (s *spawner) Start(spec processSpec, to func(report)) (process, error) {
 	select {
 	case s.requests <- req:
 	case <-s.done:
-		unix.Close(pair[0])
+		c.Close()
 		return nil, errors.New("cannot start a worker: the master is ending")
 	}
-	r := <-reply
-	if r.err != nil {
-		unix.Close(pair[0])
-		return nil, fmt.Errorf("cannot start %s: %w", spec.python, r.err)
+	if err := <-reply; err != nil {
+		c.Close()
+		return nil, fmt.Errorf("cannot start %s: %w", spec.python, err)
 	}
-	c := &child{
-		pid:     r.pid,
-		control: os.NewFile(uintptr(pair[0]), "control"),
-		status:  make(chan syscall.WaitStatus, 1),
-	}
-	s.mu.Lock()
-	s.kids[c.pid] = c
-	s.mu.Unlock()
 	go c.listen(s.log, to)
-	s.reap() // its SIGCHLD may have come before the pid was in the table
 	return c, nil
 }
 
 // child is a real worker process.
 type child struct {
-	pid     int
 	control *os.File // non-blocking, in the runtime's poller
 	status  chan syscall.WaitStatus
 
 	mu     sync.Mutex
+	pid    int            // 0: not forked yet
+	early  syscall.Signal // what it was sent before that; told tells the mold so
+	told   func()
 	reaped bool
 }
 
 // PID implements process.
-func (c *child) PID() int { return c.pid }
+func (c *child) PID() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pid
+}
+
+// ended is called once, when the process has been reaped.
+func (c *child) ended(ws syscall.WaitStatus) {
+	c.mu.Lock()
+	c.reaped = true // from here on the pid may belong to somebody else
+	c.mu.Unlock()
+	c.status <- ws
+}
 
 // Signal implements process. It never hits a process that got the pid later.
 func (c *child) Signal(sig syscall.Signal) error {
@@ -225,19 +300,31 @@ func (c *child) Signal(sig syscall.Signal) error {
 	if c.reaped {
 		return os.ErrProcessDone
 	}
+	if c.pid == 0 {
+		c.early = sig
+		go c.told() // not here: the mold's lock comes before ours
+		return nil
+	}
 	return syscall.Kill(c.pid, sig)
 }
 
 // Send implements process.
-func (c *child) Send(m protocol.Message) error {
+func (c *child) Send(m protocol.Message) error { return c.sendWith(m) }
+
+// sendWith is Send with descriptors beside the message.
+func (c *child) sendWith(m protocol.Message, fds ...int) error {
 	raw, err := c.control.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("cannot reach the worker: %w", err)
 	}
 	packet := m.Append(nil)
 	var sendErr error
-	err = raw.Control(func(fd uintptr) {
-		sendErr = unix.Sendto(int(fd), packet, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil)
+	err = raw.Control(func(n uintptr) {
+		var rights []byte
+		if len(fds) > 0 {
+			rights = unix.UnixRights(fds...)
+		}
+		sendErr = unix.Sendmsg(int(n), packet, rights, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	})
 	if err = errors.Join(err, sendErr); err != nil {
 		return fmt.Errorf("cannot reach the worker: %w", err)
@@ -263,7 +350,7 @@ func (c *child) listen(log *slog.Logger, to func(report)) {
 			}
 			m, err := protocol.ParseMessage(buf[:n])
 			if err != nil {
-				log.Error("a worker sent what is no message", "pid", c.pid, "error", err)
+				log.Error("a worker sent what is no message", "pid", c.PID(), "error", err)
 				continue
 			}
 			to(report{message: m})

@@ -42,6 +42,8 @@ type host interface {
 	// Stopping is called once, when the master begins to stop. The listening
 	// sockets are not needed any more.
 	Stopping(upgraded bool)
+	// Memory returns how much anonymous memory a process has resident, in bytes.
+	Memory(pid int) (int64, error)
 	// ReopenLogs reopens the master's own log files.
 	ReopenLogs(set *Settings)
 }

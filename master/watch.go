@@ -12,6 +12,8 @@ const (
 	// watchOften is how often workers are looked at where something is about to
 	// be done about one.
 	watchOften = 100 * time.Millisecond
+	// watchMemory is how often a worker's memory is looked at, where it matters.
+	watchMemory = 2 * time.Second
 	// watchSeldom bounds how late a request that ran into --timeout is noticed.
 	watchSeldom = 500 * time.Millisecond
 	// shedGrace is what a worker of which every thread is stuck gets to hand
@@ -56,8 +58,22 @@ func (s *supervisor) untilNext() time.Duration {
 		case w.gen.set.Timeout > 0:
 			sooner(now.Add(min(max(w.gen.set.Timeout/20, watchOften), watchSeldom)))
 		}
-		if w.maxRequests > 0 && w.state == stateServing {
+		if slow := w.gen.set.SlowRequest; slow > 0 {
+			sooner(now.Add(min(max(slow/10, watchOften), watchSeldom)))
+		}
+		if w.state != stateServing {
+			continue
+		}
+		if w.maxRequests > 0 {
 			sooner(now.Add(watchOften))
+		}
+		if !w.oldAt.IsZero() && w.condemned == "" && now.Before(w.oldAt) {
+			sooner(w.oldAt)
+		} else if !w.oldAt.IsZero() {
+			sooner(now.Add(watchSeldom)) // another one is being replaced
+		}
+		if w.gen.set.MaxMemory > 0 || w.gen.set.MaxMemoryHard > 0 {
+			sooner(w.memoryAt.Add(watchMemory))
 		}
 	}
 	return max(next.Sub(now), time.Millisecond)
@@ -70,6 +86,8 @@ func (s *supervisor) tick() {
 	for _, w := range s.workers {
 		s.checkDeadline(w, now)
 		s.checkStuck(w, now, mono)
+		s.checkSlow(w, mono)
+		s.checkMemory(w, now)
 	}
 	s.recycle()
 	s.forgive(now)
@@ -141,6 +159,58 @@ func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
 	}
 }
 
+// checkSlow logs requests that take longer than --slow-request, each once.
+func (s *supervisor) checkSlow(w *worker, mono int64) {
+	limit := w.gen.set.SlowRequest
+	if limit <= 0 || w.state != stateServing && w.state != stateDraining {
+		return
+	}
+	found := false
+	for i := range activeThreads(w.board) {
+		a, ok := w.board.ThreadRecs[i].Snapshot()
+		age := time.Duration(mono - a.Start)
+		if !ok || age <= limit || w.slow[i] == a.Start {
+			continue
+		}
+		w.slow[i] = a.Start
+		found = true
+		s.log.Warn("a slow request; the tracebacks of its worker's threads follow", "worker", w.number(), "pid", w.proc.PID(),
+			"thread", i, "method", a.Method, "target", a.Target, "client", a.Client, "age", age.Round(time.Millisecond))
+	}
+	if found {
+		s.send(w, protocol.Message{Kind: protocol.KindDump})
+	}
+}
+
+// checkMemory looks how much memory a worker uses; recycle sees to the rest.
+func (s *supervisor) checkMemory(w *worker, now time.Time) {
+	soft, hard := w.gen.set.MaxMemory, w.gen.set.MaxMemoryHard
+	if soft <= 0 && hard <= 0 || w.state != stateServing && w.state != stateDraining || now.Sub(w.memoryAt) < watchMemory {
+		return
+	}
+	fresh := w.memoryAt.IsZero()
+	w.memoryAt = now
+	n, err := s.host.Memory(w.proc.PID())
+	if err != nil {
+		return // it has just ended, which we are about to hear
+	}
+	w.memory = n
+	if fresh && (soft > 0 && n > soft || hard > 0 && n > hard) {
+		// Its replacement would be no smaller.
+		w.bigFromBirth = true
+		if !w.gen.saidBig {
+			w.gen.saidBig = true
+			s.log.Error("a fresh worker uses more memory than the limit allows; the limit is not applied", "worker", w.number(),
+				"memory", n, "max_memory", soft, "max_memory_hard", hard)
+		}
+	}
+	if hard > 0 && n > hard && !w.bigFromBirth {
+		s.log.Error("a worker uses more memory than it may; killing it", "worker", w.number(), "pid", w.proc.PID(), "memory", n, "max_memory_hard", hard)
+		w.leaving = causeMemory
+		s.kill(w)
+	}
+}
+
 // endStuck kills a draining worker as soon as nothing but stuck requests would
 // be lost.
 func (s *supervisor) endStuck(w *worker, now time.Time, busy int) {
@@ -162,29 +232,49 @@ func (s *supervisor) endStuck(w *worker, now time.Time, busy int) {
 	s.kill(w)
 }
 
-// recycle condemns a worker that has served its --max-requests, if none is
-// being replaced.
+// recycle condemns a worker that has served its --max-requests, or is too old or
+// too large, if none is being replaced.
 func (s *supervisor) recycle() {
 	if s.phase != phaseServing || s.next != nil {
 		return
 	}
 	var due *worker
+	var why cause
 	for _, w := range s.workers {
-		if w.condemned != "" || w.leaving == causeRecycled || w.state == stateBooting {
+		if w.condemned != "" || w.state == stateBooting || w.state == stateDraining && w.leaving.recycles() {
 			return
 		}
-		if w.maxRequests > 0 && w.state == stateServing && w.gen == s.current &&
-			w.board.Gauges.Served.Load() >= uint64(w.maxRequests) && due == nil {
+		if due != nil || w.state != stateServing || w.gen != s.current {
+			continue
+		}
+		if why = w.worn(s.clock.now()); why != "" {
 			due = w
 		}
 	}
 	if due != nil {
-		due.condemned = causeRecycled
-		s.want(due, string(causeRecycled))
-		s.log.Info("a worker has served its requests; replacing it", "worker", due.number(), "pid", due.proc.PID(),
-			"served", due.board.Gauges.Served.Load())
+		due.condemned = why
+		s.want(due, string(why))
+		s.log.Info("replacing a worker", "worker", due.number(), "pid", due.proc.PID(), "cause", string(why),
+			"served", due.board.Gauges.Served.Load(), "age", s.clock.now().Sub(due.started).Round(time.Second), "memory", due.memory)
 	}
 }
+
+// worn says why w should be replaced, or "".
+func (w *worker) worn(now time.Time) cause {
+	set := w.gen.set
+	switch {
+	case w.maxRequests > 0 && w.board.Gauges.Served.Load() >= uint64(w.maxRequests):
+		return causeRecycled
+	case !w.oldAt.IsZero() && !now.Before(w.oldAt):
+		return causeAge
+	case set.MaxMemory > 0 && w.memory > set.MaxMemory && !w.bigFromBirth:
+		return causeMemory
+	}
+	return ""
+}
+
+// recycles says whether a worker left for its own good.
+func (c cause) recycles() bool { return c == causeRecycled || c == causeAge || c == causeMemory }
 
 // forgive forgets failed boots once all workers serve again.
 func (s *supervisor) forgive(now time.Time) {

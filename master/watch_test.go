@@ -190,6 +190,95 @@ func TestMaxRequests(t *testing.T) {
 	})
 }
 
+func TestMaxAge(t *testing.T) {
+	set := testSettings()
+	set.Workers, set.MaxAge = 3, time.Hour
+	withRig(t, set, nil, func(r *rig) {
+		r.awaitServing()
+		r.pass(53 * time.Minute)
+		r.expect("1:serving/1 2:serving/1 3:serving/1")
+		for range 70 { // one at a time, the replacement first
+			r.pass(6 * time.Second)
+			serving := 0
+			for _, w := range r.view().Workers {
+				if w.State == protocol.SlotServing {
+					serving++
+				}
+			}
+			if n := len(r.view().Workers); serving < 3 || n > 4 {
+				t.Fatalf("%s", r.workers())
+			}
+		}
+		if n := r.exits(causeAge); n != 3 {
+			t.Errorf("%d left for their age: %s", n, r.workers())
+		}
+	})
+}
+
+func TestMaxMemory(t *testing.T) {
+	set := testSettings()
+	set.Workers, set.MaxMemory, set.MaxMemoryHard = 2, 100<<20, 200<<20
+	withRig(t, set, nil, func(r *rig) {
+		r.awaitServing()
+		a, b := r.all()[0], r.all()[1]
+		r.host.setMemory(b.PID(), 150<<20) // before anybody has looked: it is born so
+		r.pass(2 * watchMemory)
+		r.expect("1:serving/1 2:serving/1")
+		if n := strings.Count(r.log.String(), "the limit is not applied"); n != 1 {
+			t.Errorf("said %d times", n)
+		}
+		r.host.setMemory(b.PID(), 500<<20)
+		r.pass(2 * watchMemory)
+		r.expect("1:serving/1 2:serving/1")
+		r.host.setMemory(a.PID(), 150<<20)
+		for len(r.all()) == 2 {
+			r.pass(watchOften)
+		}
+		r.expect("1:serving/1 2:serving/1 3:booting/1") // first the replacement
+		r.pass(bootTakes + leaveTakes)
+		r.expect("2:serving/1 3:serving/1")
+		if n := r.exits(causeMemory); n != 1 {
+			t.Errorf("%d left for their memory", n)
+		}
+		c := r.all()[2]
+		r.begin(c, 1, "/leaks", 0)
+		r.pass(2 * watchMemory)
+		r.host.setMemory(c.PID(), 201<<20)
+		r.pass(2 * watchMemory)
+		if !c.signalled(syscall.SIGKILL) || r.exits(causeMemory) != 2 {
+			t.Errorf("%s", r.workers())
+		}
+		if !strings.Contains(r.stdout.String(), "/leaks") {
+			t.Errorf("access log: %q", r.stdout.String())
+		}
+		r.pass(bootTakes)
+		r.expect("1:serving/1 2:serving/1")
+	})
+}
+
+func TestSlowRequest(t *testing.T) {
+	set := testSettings()
+	set.Workers, set.SlowRequest = 1, 2*time.Second
+	withRig(t, set, nil, func(r *rig) {
+		r.awaitServing()
+		p := r.all()[0]
+		r.begin(p, 0, "/slow", 0)
+		r.begin(p, 1, "/too", time.Second)
+		r.pass(time.Minute)
+		r.expect("1:serving/1")
+		if n, _ := p.got(protocol.KindDump); n < 1 || n > 2 {
+			t.Errorf("%d dumps", n)
+		}
+		r.slotOf(p).ThreadRecs[0].End()
+		r.pass(time.Second)
+		r.begin(p, 0, "/slow", 0)
+		r.pass(time.Minute)
+		if n := strings.Count(r.log.String(), "a slow request"); n != 3 {
+			t.Errorf("%d slow requests in the log", n)
+		}
+	})
+}
+
 func TestClassify(t *testing.T) {
 	for _, c := range []struct {
 		state   workerState

@@ -73,6 +73,8 @@ const (
 	causeBootFailed  cause = "boot_failed"  // it never became ready
 	causeBootTimeout cause = "boot_timeout" // it was not ready within --boot-timeout
 	causeRecycled    cause = "recycled"     // --max-requests
+	causeAge         cause = "max_age"      // --max-age
+	causeMemory      cause = "max_memory"   // --max-memory, or the hard limit
 	causeReload      cause = "reload"       // its generation was replaced, or never taken over
 	causeScaleDown   cause = "scale_down"
 	causeRestart     cause = "restart" // somebody asked for it with hostler ctl
@@ -81,7 +83,7 @@ const (
 
 // causes are all of them, so that metrics show zeros from the start.
 var causes = [...]cause{causeExit, causeSignal, causeOOM, causeTimeout, causeBootFailed, causeBootTimeout,
-	causeRecycled, causeReload, causeScaleDown, causeRestart, causeStopped}
+	causeRecycled, causeAge, causeMemory, causeReload, causeScaleDown, causeRestart, causeStopped}
 
 // worker is a worker process. The state goroutine owns it.
 type worker struct {
@@ -106,12 +108,19 @@ type worker struct {
 	drained  time.Time // when it was told to leave
 	termed   bool      // SIGTERM was sent, because it was booting
 
-	bootError   string // what the worker said of its failed boot
-	maxRequests int    // with jitter; 0: no limit
+	bootError   string    // what the worker said of its failed boot
+	maxRequests int       // with jitter; 0: no limit
+	oldAt       time.Time // when it has reached --max-age; zero: never
+
+	memoryAt     time.Time // when its memory was last looked at
+	memory       int64     // what it was then
+	bigFromBirth bool      // it was over --max-memory when it was fresh
 
 	// stuck holds, by thread, the start times of requests that ran into
 	// --timeout, so that each is reported once.
 	stuck map[int]int64
+	// slow is the same for --slow-request.
+	slow map[int]int64
 	// onlyStuck is set when a look at the draining worker found nothing but
 	// stuck requests; the second such look kills it.
 	onlyStuck bool
@@ -134,6 +143,7 @@ type generation struct {
 	internal  []string
 	listeners []*listener
 	opened    []*listener     // those that no earlier generation had
+	saidBig   bool            // that --max-memory is too low
 	said      map[string]bool // boot failures that the log has already
 }
 

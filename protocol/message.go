@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -20,6 +22,8 @@ const (
 	KindDump       Kind = 'T' // master: write every thread's Python traceback to the error log
 	KindReopen     Kind = 'U' // master: reopen the log files
 	KindLevel      Kind = 'L' // master: Text is the log level from now on, as in WorkerConfig
+	KindFork       Kind = 'W' // master to mold: fork a worker; Text is its settings, its control socket travels beside it
+	KindForked     Kind = 'P' // mold: PID is the new worker's process, or 0 and Text says why there is none
 )
 
 // DrainMode says what a draining worker still does.
@@ -41,7 +45,8 @@ type Message struct {
 	Kind  Kind
 	Mode  DrainMode     // KindDrain
 	Grace time.Duration // KindDrain: after this the worker gives up on what is left
-	Text  string        // KindBootFailed, KindLevel
+	Text  string        // KindBootFailed, KindLevel, KindFork, KindForked
+	PID   int           // KindForked
 }
 
 // MaxMessage bounds a packet; longer texts are cut by the sender.
@@ -65,6 +70,10 @@ func (m Message) Append(dst []byte) []byte {
 		dst = append(dst, t...)
 	case KindLevel:
 		dst = append(dst, m.Text...)
+	case KindFork:
+		dst = append(dst, m.Text...)
+	case KindForked:
+		dst = fmt.Appendf(dst, "%d %s", m.PID, m.Text)
 	}
 	return dst
 }
@@ -80,8 +89,15 @@ func ParseMessage(p []byte) (Message, error) {
 		if len(body) != 0 {
 			return Message{}, fmt.Errorf("%q with a payload: %w", p[0], ErrMessage)
 		}
-	case KindBootFailed, KindLevel:
+	case KindBootFailed, KindLevel, KindFork:
 		m.Text = string(body)
+	case KindForked:
+		pid, text, _ := strings.Cut(string(body), " ")
+		n, err := strconv.ParseUint(pid, 10, 31)
+		if err != nil || fmt.Sprintf("%d %s", n, text) != string(body) {
+			return Message{}, fmt.Errorf("process %q: %w", pid, ErrMessage)
+		}
+		m.PID, m.Text = int(n), text
 	case KindDrain:
 		if len(body) != 9 {
 			return Message{}, fmt.Errorf("drain of %d bytes: %w", len(body), ErrMessage)

@@ -15,6 +15,9 @@ var messages = []Message{
 	{Kind: KindDump},
 	{Kind: KindReopen},
 	{Kind: KindLevel, Text: "debug"},
+	{Kind: KindFork, Text: `{"slot":1}`},
+	{Kind: KindForked, PID: 4711},
+	{Kind: KindForked, Text: "no memory left"},
 	{Kind: KindBootFailed},
 	{Kind: KindBootFailed, Text: "Traceback …\nModuleNotFoundError: No module named 'app'\n"},
 	{Kind: KindDrain, Mode: DrainReplaced, Grace: 30 * time.Second},
@@ -107,7 +110,7 @@ func FuzzParseMessage(f *testing.F) {
 func fullConfig() *WorkerConfig {
 	return &WorkerConfig{
 		Slot: 3, Worker: 4, Generation: 2, App: "pkg.mod:create_app(x=\"é\")", Name: "shop", Chdir: "/srv/shop",
-		PythonPath: []string{"a", "b"}, Workers: 4, Threads: 8, WorkerConnections: 1000, Queue: 64,
+		PythonPath: []string{"a", "b"}, Preload: true, Mold: true, Warmup: []string{"/"}, Workers: 4, Threads: 8, WorkerConnections: 1000, Queue: 64,
 		Listeners: []Listener{{"tcp", "::1", "8000"}, {"unix", "/run/shop.sock", ""}}, MaxRequests: 1050,
 		KeepAlive: 1, HeaderTimeout: 2, BodyTimeout: 3, WriteTimeout: 4, GracefulTimeout: 1<<63 - 1,
 		LimitRequestLine: 5, LimitRequestFields: 6, LimitRequestFieldSize: 7, LimitRequestBody: 1 << 40,

@@ -37,6 +37,10 @@ type WorkerConfig struct {
 	Chdir      string   `json:"chdir,omitempty"`
 	PythonPath []string `json:"pythonpath,omitempty"`
 
+	Preload bool     `json:"preload,omitempty"` // workers are forked from a mold
+	Mold    bool     `json:"mold,omitempty"`    // this process is the mold
+	Warmup  []string `json:"warmup,omitempty"`  // request targets that the mold runs first
+
 	Workers           int        `json:"workers"` // for wsgi.multiprocess
 	Threads           int        `json:"threads"`
 	WorkerConnections int        `json:"worker_connections"`

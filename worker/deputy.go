@@ -87,10 +87,7 @@ func (l *Loop) stepIn() {
 		return
 	}
 	l.setWedged(true)
-	l.spare = 0
-	if l.exchange != nil {
-		l.spare = l.exchange.spare()
-	}
+	l.spare = l.capacity()
 	l.offload()
 	l.poll(l.deputy)
 	for {

@@ -45,6 +45,18 @@ func (x *Exchange) spare() int {
 	return n
 }
 
+// capacity is how many requests other workers could probably run until the
+// deputy's next tick: one for each free thread, or as many as it gets done in that
+// time where calls are quick.
+func (l *Loop) capacity() int {
+	if l.exchange == nil {
+		return 0
+	}
+	const most = 32
+	each := int64(deputyTick) / max(l.average.Load(), int64(deputyTick)/most)
+	return l.exchange.spare() * int(max(each, 1))
+}
+
 // handOver gives an owned connection, with what has been read of it and not
 // answered, to whichever worker takes it first. It returns false if the
 // connection stays; the caller owns it then as before.

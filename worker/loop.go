@@ -87,7 +87,7 @@ type Loop struct {
 	exiting  bool
 	garbage  []uintptr // Python objects to be released
 
-	spare      int // the deputy's: threads of other workers that are free
+	spare      int // the deputy's: requests that it may still give to other workers
 	deputy     *Thread
 	sweeper    *Thread
 	deputyWake chan struct{}

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"cmp"
 	"unsafe"
 
@@ -480,7 +481,8 @@ func (l *Loop) reject(c *conn, reason http1.Reason) {
 
 // refuse answers without the application and closes the connection.
 func (l *Loop) refuse(c *conn, status int, extra string) {
-	b := http1.AppendError(make([]byte, 0, 512), status, extra, true, false, *l.date.Load())
+	head := c.in != nil && bytes.HasPrefix(c.in.mem[:c.in.n], []byte("HEAD "))
+	b := http1.AppendError(make([]byte, 0, 512), status, extra, true, head, *l.date.Load())
 	// One attempt: whoever does not even take this much gets nothing.
 	n, _ := sendFD(c.fd, b, 0)
 	l.slot.Counters.BytesOut.Add(uint64(max(n, 0)))

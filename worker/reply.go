@@ -52,6 +52,7 @@ type reply struct {
 	noBody    bool
 	cut       bool
 	counted   bool
+	ended     bool // the last chunk is out
 }
 
 // SetHead checks the head that C has put into the Task. It replaces an earlier
@@ -217,6 +218,18 @@ func (l *Loop) transmit(t *Thread, c *conn, data, tail []byte, ref uintptr) int 
 	return WriteOK
 }
 
+// EndBody says that nothing will follow what has been written. It sends the end of
+// a chunked body.
+func (l *Loop) EndBody(t *Thread) {
+	r := &t.reply
+	if r.stage != stageSent || !r.chunked || r.noBody || r.gone || r.ended {
+		return
+	}
+	r.ended = true
+	t.out = append(t.out[:0], http1.LastChunk...)
+	l.transmit(t, t.conn, nil, nil, 0)
+}
+
 // WaitRoom tries to send what is queued. It returns WriteOK when little enough
 // is left, WriteWait when the thread should wait for room on Task.FD (without
 // the GIL, for a second at most) and call again.
@@ -315,7 +328,7 @@ func (l *Loop) finish(t *Thread) bool {
 	switch {
 	case r.gone:
 		r.close = true
-	case r.stage == stageSent && r.noBody:
+	case r.stage == stageSent && (r.noBody || r.ended):
 	case r.stage == stageSent && failed:
 		// The client must not take what it has for the whole.
 		r.close, r.gone = true, true

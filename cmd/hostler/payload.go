@@ -4,6 +4,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"hostler/master"
 )
@@ -18,8 +19,8 @@ var errNoPayload = errors.New("this binary was built without the worker library;
 
 // payload returns what the binary carries for its workers.
 func payload() (master.Payload, error) {
-	lib, err := payloadFiles.ReadFile("payload/worker.so")
-	if err != nil {
+	lib := func() ([]byte, error) { return payloadFiles.ReadFile("payload/worker.so") } // a copy
+	if _, err := fs.Stat(payloadFiles, "payload/worker.so"); err != nil {
 		return master.Payload{}, fmt.Errorf("cannot start workers: %w", errNoPayload)
 	}
 	boot, err := payloadFiles.ReadFile("payload/bootstrap.py")

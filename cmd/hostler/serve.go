@@ -116,9 +116,12 @@ func masterSettings(c *config.Config) *master.Settings {
 		Admin:   master.Bind(c.Admin), AdminOptional: !c.AdminGiven(),
 		PIDFile: c.PIDFile, CtlSocket: c.CtlSocket, ErrorLog: c.ErrorLog, AccessLog: c.AccessLog,
 		Timeout: c.Timeout, BootTimeout: c.BootTimeout, GracefulTimeout: c.GracefulTimeout,
-		MaxRequests: c.MaxRequests, MaxRequestsJitter: c.MaxRequestsJitter,
+		MaxRequests: c.MaxRequests, MaxRequestsJitter: c.MaxRequestsJitter, SlowRequest: c.SlowRequest,
+		MaxAge: c.MaxAge, MaxMemory: c.MaxMemory, MaxMemoryHard: c.MaxMemoryHard,
 		Worker: protocol.WorkerConfig{
 			PythonPath:            c.PythonPath,
+			Preload:               c.Preload,
+			Warmup:                c.Warmup,
 			WorkerConnections:     c.WorkerConnections,
 			Queue:                 c.Queue,
 			KeepAlive:             int64(c.KeepAlive),

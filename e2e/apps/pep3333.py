@@ -228,6 +228,27 @@ def opens(environ, start_response):
     return plain(start_response, b"opened")
 
 
+def close_waits(environ, start_response):
+    """The client has the whole response before close() is through."""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+
+    class Body:
+        def __iter__(self):
+            return iter([b"all", b" of it"])
+
+        def close(self):
+            EVENTS.append("close waited: %s" % GATE.wait(15))
+
+    return Body()
+
+
+def gone(environ, start_response):
+    """Writes until the client has gone, and lets the exception through."""
+    write = start_response("200 OK", [("Content-Type", "text/plain")])
+    while True:
+        write(b"x" * 100_000)
+
+
 def head_length(environ, start_response):
     return plain(start_response, b"x" * 1000, ("Content-Length", "1000"))
 

@@ -177,6 +177,150 @@ def drain_on_sigterm(server):
     os.register_at_fork(after_in_child=restore)
 
 
+def warm_up(settings, app, target):
+    """Run one request through the application; its answer is thrown away."""
+    from urllib.parse import unquote_to_bytes
+
+    path, _, query = target.partition("?")
+    listener = settings["listeners"][0]
+    env = base_environ(settings, listener, None)
+    del env["wsgi.early_hints"]
+    env.update(
+        {
+            "REQUEST_METHOD": "GET",
+            "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
+            "QUERY_STRING": query,
+            "RAW_URI": target,
+            "HTTP_HOST": "localhost",
+            "REMOTE_ADDR": "127.0.0.1",
+            "wsgi.input": io.BytesIO(),
+        }
+    )
+    result = None
+    try:
+        result = app(env, lambda status, headers, exc_info=None: lambda data: None)
+        for _ in result:
+            pass
+    except BaseException as e:
+        report("GET", target, type(e), e, e.__traceback__)
+    finally:
+        if hasattr(result, "close"):
+            result.close()
+
+
+def audit(listeners):
+    """Say what will not survive the fork: other threads, open sockets, Go."""
+    import threading
+
+    def warn(text):
+        sys.stderr.write("hostler: preload: %s\n" % text)
+
+    named = [t for t in threading.enumerate() if t is not threading.main_thread()]
+    for t in named:
+        target = getattr(t, "_target", None) or type(t)
+        warn("the thread %r (%s.%s) will not be in the workers" % (t.name, getattr(target, "__module__", "?"), getattr(target, "__qualname__", "?")))
+    others = len(os.listdir("/proc/self/task")) - 1 - len(named)
+    if others > 0:
+        warn("%d threads that Python does not know will not be in the workers" % others)
+    owners = {}
+    if "socket" in sys.modules:
+        import gc
+
+        socket_type = sys.modules["socket"].socket
+        for o in gc.get_objects():
+            if isinstance(o, socket_type) and o.fileno() >= 0:
+                names = [m + "." + k for m, module in list(sys.modules.items()) for k, v in list(vars(module).items()) if v is o]
+                owners[o.fileno()] = "%s %r" % (", ".join(names) or "held by no module itself:", o)
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        try:
+            if fd >= LISTENERS + listeners and os.readlink("/proc/self/fd/" + name).startswith("socket:"):
+                warn("a socket will be shared by all workers: %s" % owners.get(fd, "descriptor %d" % fd))
+        except OSError:
+            pass  # the directory itself
+    with open("/proc/self/maps") as maps:
+        files = {line.split(None, 5)[5].strip() for line in maps if " r" in line and ".so" in line}
+    for path in files:
+        try:
+            with open(path, "rb") as f:
+                if b"Go\x00\x00" in f.read(4096):  # the note with its build id
+                    warn("%s is written in Go, whose runtime does not survive a fork: import it in the workers only" % path)
+        except OSError:
+            pass
+    sys.stderr.flush()
+
+
+def plain_fork():
+    """fork(2) without the fork handlers, which shall run once, in the worker."""
+    try:
+        import ctypes
+
+        return ctypes.PyDLL(None).fork
+    except (ImportError, AttributeError, OSError):
+        return os.fork
+
+
+def fork_worker(fork, theirs):
+    """Return what to tell the master; in the worker None. The worker's parent
+    leaves at once, so that the master becomes it."""
+    back, front = os.pipe()
+    try:
+        pid = fork()
+    except OSError:
+        pid = -1
+    if pid == 0:
+        try:
+            pid = os.fork()
+        except OSError:
+            os._exit(1)
+        if pid:
+            os.write(front, b"%d" % pid)
+            os._exit(0)
+        os.close(back)
+        os.close(front)
+        os.setpgid(0, 0)
+        os.dup2(theirs, CONTROL, inheritable=False)
+        os.close(theirs)
+        return None
+    os.close(front)
+    answer = os.read(back, 32)
+    os.close(back)
+    os.close(theirs)
+    if pid > 0:
+        os.waitpid(pid, 0)
+    return b"P" + (answer + b" " if answer else b"0 the kernel refused to fork")
+
+
+def be_mold(settings, app):
+    """Fork a worker whenever the master asks for one. Return, in a worker, its
+    settings. The mold has one thread and no Go runtime in it."""
+    import array
+    import gc
+    import socket
+
+    for target in settings.get("warmup") or ():
+        warm_up(settings, app, target)
+    audit(len(settings["listeners"]))
+    fork = plain_fork()
+    control = socket.socket(fileno=os.dup(CONTROL))
+    size = array.array("i").itemsize
+    gc.freeze()  # the collector would write to every object, and so unshare it
+    os.write(CONTROL, b"R")
+    while True:
+        message, beside, _, _ = control.recvmsg(1 << 16, socket.CMSG_SPACE(size), socket.MSG_CMSG_CLOEXEC)
+        if not message:
+            os._exit(0)  # the master has gone
+        if message[:1] != b"W":
+            continue
+        answer = fork_worker(fork, array.array("i", beside[0][2][:size])[0])
+        if answer is None:
+            control.close()
+            gc.enable()
+            own_signals()
+            return message[1:].decode()
+        os.write(CONTROL, answer)
+
+
 def join(thread):
     """Wait for a thread. Signal handlers run here; what they raise is
     logged. True: they want an end (SystemExit)."""
@@ -220,6 +364,10 @@ def main():
     sys.path.insert(0, os.getcwd())
     sys.argv[:] = ["hostler", settings["app"]]
     try:
+        if settings.get("mold"):
+            import gc
+
+            gc.disable()
         app = load_app(settings["app"])
     except BaseException:
         import traceback
@@ -228,6 +376,9 @@ def main():
     if settings.get("check"):
         os.write(CONTROL, b"R")
         return
+    if settings.get("mold"):
+        raw = be_mold(settings, app)  # returns in each worker
+        settings = json.loads(raw)
     try:
         server, mask = load_library()
         try:

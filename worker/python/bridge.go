@@ -88,6 +88,9 @@ func hostlerWrite(i C.int, p unsafe.Pointer, n C.int64_t, ref C.uintptr_t, final
 	return C.int(w.Loop.Write(w.Loop.Thread(int(i)), unsafe.Slice((*byte)(p), n), uintptr(ref), final != 0))
 }
 
+//export hostlerEndBody
+func hostlerEndBody(i C.int) { w.Loop.EndBody(w.Loop.Thread(int(i))) }
+
 //export hostlerWaitRoom
 func hostlerWaitRoom(i C.int) C.int { return C.int(w.Loop.WaitRoom(w.Loop.Thread(int(i)))) }
 

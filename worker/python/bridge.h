@@ -11,6 +11,7 @@ struct thread {
 	int index;
 	struct task *task;
 	int active;           /* a request is with the application */
+	int gone;             /* write() has told the application that the client has gone */
 	int sending;          /* some thread is in Go for the response without the GIL; see sending_done */
 	char body[8 << 10];   /* small response bodies, copied to be sent without the GIL */
 };
@@ -70,6 +71,7 @@ extern int hostlerHead(int, uint32_t *);
 extern int hostlerHeadSent(int);
 extern void hostlerHeadError(int, char *, int);
 extern int hostlerWrite(int, void *, int64_t, uintptr_t, int);
+extern void hostlerEndBody(int);
 extern int hostlerWaitRoom(int);
 extern int64_t hostlerRead(int, void *, int64_t);
 extern int hostlerSendFile(int, int, int64_t);

@@ -110,6 +110,7 @@ static PyObject *call(PyObject *environ, PyObject *sr) {
 static void run(struct thread *th) {
 	PyObject *handle = NULL, *sr = NULL, *input = NULL, *environ = NULL, *result = NULL;
 	th->active = 1;
+	th->gone = 0;
 	if ((handle = handle_new(th)) && (sr = start_response_new(handle)) && (input = input_new(th)) &&
 	    (environ = environ_new(th->task, input)) && ((result = call(environ, sr)) || forked)) {
 		leave_if_forked(th);
@@ -117,8 +118,12 @@ static void run(struct thread *th) {
 		leave_if_forked(th);
 	}
 	if (PyErr_Occurred()) {
-		log_exception(th);
-		th->task->result |= RESULT_FAILED;
+		if (th->gone && PyErr_ExceptionMatches(PyExc_BrokenPipeError)) {
+			PyErr_Clear(); /* the application does not care that the client has gone */
+		} else {
+			log_exception(th);
+			th->task->result |= RESULT_FAILED;
+		}
 	}
 	if (result)
 		Py_DecRef(result);

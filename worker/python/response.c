@@ -171,6 +171,7 @@ static PyObject *write_call(PyObject *self, PyObject *arg) {
 	if (rc == -3)
 		return NULL;
 	if (rc == WRITE_GONE) {
+		th->gone = 1;
 		errno = EPIPE;
 		return PyErr_SetFromErrno(PyExc_OSError);
 	}
@@ -434,7 +435,11 @@ int response_send(struct thread *th, PyObject *result) {
 		PyErr_SetString(PyExc_AssertionError, "the application did not call start_response");
 		rc = -1;
 	}
-	if (type != &PyList_Type && type != &PyTuple_Type && close_result(result))
-		log_exception(th); /* the response is whole all the same */
+	if (type != &PyList_Type && type != &PyTuple_Type) {
+		if (rc >= 0) /* the client need not wait for close() */
+			hostlerEndBody(th->index);
+		if (close_result(result))
+			log_exception(th); /* the response is whole all the same */
+	}
 	return rc < 0 ? -1 : 0;
 }
