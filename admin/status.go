@@ -100,6 +100,11 @@ type RequestStatus struct {
 	Age    float64 `json:"age_seconds"`
 }
 
+// Current returns what /status would answer now.
+func Current(o Options) Status {
+	return (&server{o: o, now: time.Now, mono: protocol.Monotonic}).status()
+}
+
 func (s *server) status() Status {
 	snap := s.o.Snapshot()
 	now, mono := s.now(), s.mono()

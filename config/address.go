@@ -63,6 +63,28 @@ func parseSocketPath(s, path string) (Bind, error) {
 	return Bind{Network: "unix", Address: path}, nil
 }
 
+// ctlSpare is what the control socket's path has to leave free: it is made under
+// a longer name first (see package ctl).
+const ctlSpare = 12
+
+// parseCtlSocket reads the path of the control socket.
+func parseCtlSocket(s string) (string, error) {
+	if s == "off" || s == "" {
+		return "", nil
+	}
+	path := strings.TrimPrefix(s, "unix:")
+	if strings.HasPrefix(path, "@") {
+		return "", fmt.Errorf("%q is no file: a socket without one has no access rights", s)
+	}
+	if _, err := parseSocketPath(s, path); err != nil {
+		return "", err
+	}
+	if len(path) > maxSocketPath-ctlSpare {
+		return "", fmt.Errorf("%q is too long: the path of the control socket has at most %d bytes", s, maxSocketPath-ctlSpare)
+	}
+	return path, nil
+}
+
 // isHostname reports whether a resolver could make sense of s. The empty name
 // stands for all addresses.
 func isHostname(s string) bool {

@@ -63,6 +63,7 @@ type Config struct {
 	AccessLog string // "": none, "-": standard output
 	ErrorLog  string // "-": standard error
 	Admin     Bind   // zero: no admin server
+	CtlSocket string // "": none
 	PIDFile   string // "": none
 	Name      string // "": the application's
 
@@ -114,8 +115,17 @@ func (c *Config) where(setting string) string {
 }
 
 // Level returns the log level for slog.
-func (c *Config) Level() slog.Level {
-	switch c.LogLevel {
+func (c *Config) Level() slog.Level { return slogLevel(c.LogLevel) }
+
+// ParseLevel reads a level as --log-level has it, and returns its name and what
+// it is for slog.
+func ParseLevel(s string) (string, slog.Level, error) {
+	l, err := parseLevel(s)
+	return l, slogLevel(l), err
+}
+
+func slogLevel(s string) slog.Level {
+	switch s {
 	case "debug":
 		return slog.LevelDebug
 	case "warning":

@@ -24,6 +24,8 @@ Signals to the master:
   USR1         open log files anew
   USR2         replace the binary; no request is lost
 
+With --ctl-socket, hostler ctl shows and steers the running server: hostler ctl --help.
+
 Examples:
   hostler shop.wsgi
   hostler -w auto --threads 4 -b 0.0.0.0:8000 shop:app

@@ -70,7 +70,7 @@ func TestDefaults(t *testing.T) {
 		"HeaderTimeout": 10 * time.Second, "BodyTimeout": 30 * time.Second, "WriteTimeout": time.Minute,
 		"LimitRequestLine": 8192, "LimitRequestFields": 100, "LimitRequestFieldSize": 8192, "LimitRequestBody": int64(0),
 		"LogLevel": "info", "AccessLog": "", "ErrorLog": "-", "Admin": config.Bind{Network: "tcp", Address: "127.0.0.1:9191"},
-		"PIDFile": "", "Name": "", "ConfigFile": "", "Check": false, "Warnings": []string(nil),
+		"CtlSocket": "", "PIDFile": "", "Name": "", "ConfigFile": "", "Check": false, "Warnings": []string(nil),
 	}
 	v := reflect.ValueOf(*got)
 	for i := range v.NumField() {

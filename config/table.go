@@ -343,6 +343,13 @@ func table() []*setting {
 			value: custom("an address as for `--bind`, or `off`", func(c *Config) *Bind { return &c.Admin }, parseAdmin),
 		},
 		{
+			name: "ctl-socket", group: groupLogs, arg: "PATH", def: "off",
+			help: "socket for hostler ctl; off",
+			more: "Only the user that hostler runs as (and root) can use it. `hostler ctl` finds it by the same variable, or the same key in the settings file of the working directory. " +
+				"A file that a server left behind is replaced; two servers need two paths. A reload does not move it, an upgrade does.",
+			value: custom("a path, or `off`", func(c *Config) *string { return &c.CtlSocket }, parseCtlSocket),
+		},
+		{
 			name: "pid", short: "p", group: groupLogs, arg: "FILE",
 			help:  "file for the master's process id",
 			value: text(func(c *Config) *string { return &c.PIDFile }),

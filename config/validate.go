@@ -22,6 +22,9 @@ func (c *Config) Validate() []string {
 	if seen[c.Admin] && c.Admin.fixed() {
 		problems = append(problems, fmt.Sprintf("%s: %s is also an address of the application (%s)", c.where("admin-bind"), c.Admin, c.where("bind")))
 	}
+	if b := (Bind{Network: "unix", Address: c.CtlSocket}); seen[b] || c.CtlSocket != "" && b == c.Admin {
+		problems = append(problems, fmt.Sprintf("%s: %s is also another server's address here", c.where("ctl-socket"), c.CtlSocket))
+	}
 	return problems
 }
 

@@ -211,17 +211,19 @@ func duration(field func(*Config) timePtr) value {
 	})
 }
 
-// logLevel also takes the names that Gunicorn and Python have for levels.
 func logLevel() value {
-	return custom("`debug`, `info`, `warning` or `error`", func(c *Config) *string { return &c.LogLevel }, func(s string) (string, error) {
-		switch l := strings.ToLower(s); l {
-		case "debug", "info", "warning", "error":
-			return l, nil
-		case "warn":
-			return "warning", nil
-		case "critical":
-			return "error", nil
-		}
-		return "", fmt.Errorf("%q is not one of debug, info, warning, error", s)
-	})
+	return custom("`debug`, `info`, `warning` or `error`", func(c *Config) *string { return &c.LogLevel }, parseLevel)
+}
+
+// parseLevel also takes the names that Gunicorn and Python have for levels.
+func parseLevel(s string) (string, error) {
+	switch l := strings.ToLower(s); l {
+	case "debug", "info", "warning", "error":
+		return l, nil
+	case "warn":
+		return "warning", nil
+	case "critical":
+		return "error", nil
+	}
+	return "", fmt.Errorf("%q is not one of debug, info, warning, error", s)
 }

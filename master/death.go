@@ -26,20 +26,27 @@ func (s *supervisor) workerExited(w *worker, ws syscall.WaitStatus) {
 			break
 		}
 	}
+	ended := protocol.Event{Cause: string(why), Text: statusText(ws)}
 	attrs := []any{"worker", w.number(), "pid", w.proc.PID(), "generation", w.gen.number, "cause", string(why), "status", statusText(ws)}
 	switch {
 	case w.leaving != "" && was == stateKilled:
+		ended.Kind = "worker_killed"
 		s.log.Warn("worker killed", attrs...)
 	case why == w.leaving:
+		ended.Kind = "worker_left"
 		s.log.Info("worker left", attrs...)
 	case ws.Exited() && ws.ExitStatus() == 0:
+		ended.Kind = "worker_left"
 		s.log.Warn("worker left by itself", attrs...) // somebody sent it a SIGTERM, for one
 	default:
+		ended.Kind = "worker_died"
 		s.log.Error("worker died", attrs...)
 	}
+	s.noteWorker(w, ended)
 	if s.phase == phaseStopping || w.leaving != "" {
 		return // nothing depended on it any more
 	}
+	s.want(w, fmt.Sprintf("%s, %s", why, statusText(ws)))
 	switch {
 	case w.ready.IsZero():
 		s.bootFailed(w, bootExitReason(w, why, ws))

@@ -78,11 +78,17 @@ func (s *supervisor) reload(done chan<- error) {
 		s.waiting = append(s.waiting, done)
 	}
 	s.log.Info("reloading", "generation", s.numbers+1)
+	asked := "SIGHUP"
+	if len(s.waiting) > 0 {
+		asked = "hostler ctl"
+	}
+	s.note(protocol.Event{Kind: "reload_started", Generation: s.numbers + 1, Text: "by " + asked})
 	set, err := s.host.ReadSettings()
 	if err != nil {
 		s.abandon(fmt.Errorf("cannot read the settings: %w", err))
 		return
 	}
+	s.level = "" // the master's own follows the settings by now, too
 	s.begin(set)
 }
 
@@ -99,6 +105,11 @@ func (s *supervisor) abandon(err error) {
 		s.starter.Retire(g.number)
 	}
 	s.stats.reloaded(false, s.clock.now())
+	failed := s.numbers
+	if g == nil { // it never got a number
+		failed++
+	}
+	s.note(protocol.Event{Kind: "reload_failed", Generation: failed, Text: err.Error()})
 	s.log.Error("the reload failed; the old workers serve on", "generation", s.current.number, "error", err)
 	if g != nil {
 		for _, w := range s.workers {
@@ -117,9 +128,11 @@ func (s *supervisor) commit() {
 	g, old := s.next, s.current
 	s.current, s.next, s.set = g, nil, g.set
 	s.backoff.reset()
+	s.lost = nil
 	if old == nil {
 		s.phase = phaseServing
 		s.stats.reloadOK = true
+		s.note(protocol.Event{Kind: "serving", Generation: g.number})
 		s.log.Info("serving", "app", s.set.title(), "workers", s.target(s.set), "threads", s.set.Threads,
 			"listening", joinBinds(g.listeners), "python", g.python)
 		s.host.Serving(s.set, true)
@@ -145,6 +158,7 @@ func (s *supervisor) commit() {
 		}
 	}
 	s.stats.reloaded(true, s.clock.now())
+	s.note(protocol.Event{Kind: "reloaded", Generation: g.number})
 	s.log.Info("reloaded", "generation", g.number, "workers", s.target(s.set))
 	s.host.Serving(s.set, false)
 	s.reloadEnded(nil)
@@ -187,6 +201,9 @@ func (s *supervisor) reconcile() {
 	}
 	if s.current != nil && s.phase == phaseServing {
 		s.keepUp()
+		if s.roll() {
+			s.keepUp()
+		}
 	}
 	if s.phase == phaseStopping && len(s.workers) == 0 {
 		s.phase = phaseDone
@@ -198,7 +215,7 @@ func (s *supervisor) bootNext() {
 	g, want := s.next, s.target(s.next.set)
 	live, ready := s.count(g)
 	for ; live < want; live++ {
-		if err := s.start(g); err != nil {
+		if err := s.start(g, "new generation"); err != nil {
 			s.abandon(err)
 			return
 		}
@@ -218,10 +235,14 @@ func (s *supervisor) keepUp() {
 	now := s.clock.now()
 	live, ready := s.count(g)
 	for ; live < want && !s.backoff.wait(now); live++ {
-		if err := s.start(g); err != nil {
+		if err := s.start(g, s.wanted()); err != nil {
 			s.backoff.fail(now)
+			s.endRestart(err)
 			s.log.Error("cannot start a worker", "error", err, "next_try", s.backoff.next.Sub(now))
 		}
+	}
+	if live >= want {
+		s.lost = nil
 	}
 	if live > want {
 		s.shrink(g, live-want)
@@ -282,8 +303,8 @@ func (s *supervisor) retire() {
 
 var errNoSlot = errors.New("cannot start a worker: all slots are taken by workers that are still leaving")
 
-// start starts a worker of g in the lowest free slot.
-func (s *supervisor) start(g *generation) error {
+// start starts a worker of g in the lowest free slot. Why is for the journal.
+func (s *supervisor) start(g *generation, why string) error {
 	slot := slices.Index(s.taken[:], false)
 	if slot < 0 {
 		return errNoSlot
@@ -295,6 +316,9 @@ func (s *supervisor) start(g *generation) error {
 	cfg := g.set.workerConfig(slot, g.number, s.target(g.set), limit)
 	cfg.Listeners = g.listenerInfos()
 	cfg.InternalEnv = g.internal
+	if s.level != "" {
+		cfg.LogLevel = s.level
+	}
 	s.ids++
 	w := &worker{id: s.ids, slot: slot, gen: g, board: s.board.Slot(slot), state: stateBooting,
 		started: s.clock.now(), maxRequests: limit, stuck: make(map[int]int64), slow: make(map[int]int64)}
@@ -317,6 +341,7 @@ func (s *supervisor) start(g *generation) error {
 	s.taken[slot] = true
 	s.workers = append(s.workers, w)
 	s.log.Debug("worker started", "worker", w.number(), "pid", proc.PID(), "generation", g.number)
+	s.noteWorker(w, protocol.Event{Kind: "worker_started", Text: why})
 	return nil
 }
 
@@ -332,6 +357,7 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 		w.board.PID.Store(int64(w.proc.PID()))
 		s.log.Info("worker ready", "worker", w.number(), "pid", w.proc.PID(), "generation", w.gen.number,
 			"after", w.ready.Sub(w.started).Round(time.Millisecond))
+		s.noteWorker(w, protocol.Event{Kind: "worker_ready"})
 	case protocol.KindBootFailed:
 		w.bootError = m.Text
 		if w.state == stateBooting {
@@ -367,22 +393,27 @@ func (s *supervisor) bootFailed(w *worker, why string) {
 	}
 	switch w.gen {
 	case s.next:
-		s.abandon(&BootError{App: w.gen.set.App, Reason: why})
+		s.abandon(&BootError{App: w.gen.set.App, Reason: why, Traceback: w.bootError})
 	case s.current:
 		now := s.clock.now()
 		s.backoff.fail(now)
 		s.log.Error("a worker did not boot", "worker", w.number(), "pid", w.proc.PID(), "reason", why,
 			"next_try_in", s.backoff.next.Sub(now).Round(time.Millisecond))
+		s.endRestart(&BootError{App: w.gen.set.App, Reason: why, Traceback: w.bootError})
 	}
 }
 
 // BootError reports an application that could not be loaded.
 type BootError struct {
-	App    string
-	Reason string // one line
+	App       string
+	Reason    string // one line
+	Traceback string // what the worker said of it; "" if it had no time to
 }
 
 func (e *BootError) Error() string { return fmt.Sprintf("cannot start %s: %s", e.App, e.Reason) }
+
+// Detail returns the application's traceback.
+func (e *BootError) Detail() string { return e.Traceback }
 
 // bootReason is the line of a traceback that says most: the last one.
 func bootReason(text string) string {
@@ -417,28 +448,39 @@ func cutPort(addr string) (host, port string, ok bool) {
 	return addr[:i], addr[i+1:], true
 }
 
-// upgrade starts another binary in this one's place.
-func (s *supervisor) upgrade() {
+// upgrade starts another binary in this one's place. The error says why it
+// cannot be begun; how it ends is told to waitUpgrade.
+func (s *supervisor) upgrade() error {
+	why := ""
 	switch {
 	case s.phase != phaseServing:
-		s.log.Error("cannot upgrade now: the server is starting or stopping")
-		return
+		why = "the server is starting or stopping"
 	case s.next != nil:
-		s.log.Error("cannot upgrade now: a reload is under way")
-		return
+		why = "a reload is under way"
 	case s.upgrading:
-		s.log.Error("cannot upgrade now: an upgrade is under way")
-		return
+		why = "an upgrade is under way"
+	}
+	if why != "" {
+		err := errors.New("cannot upgrade now: " + why)
+		s.log.Error(err.Error())
+		return err
 	}
 	s.upgrading = true
+	s.note(protocol.Event{Kind: "upgrade_started"})
 	s.log.Info("upgrading: starting the new binary")
 	go func() { s.post(upgradeEvent{s.host.Upgrade()}) }()
+	return nil
 }
 
 func (s *supervisor) upgradeEnded(err error) {
 	s.upgrading = false
+	for _, done := range s.waitUpgrade {
+		done <- err
+	}
+	s.waitUpgrade = nil
 	if err != nil {
 		s.stats.upgrades["failure"]++
+		s.note(protocol.Event{Kind: "upgrade_failed", Text: err.Error()})
 		if s.phase == phaseServing {
 			s.log.Error("the upgrade failed; this binary serves on", "error", err)
 		}
@@ -447,6 +489,7 @@ func (s *supervisor) upgradeEnded(err error) {
 	}
 	s.stats.upgrades["success"]++
 	s.upgraded = true
+	s.note(protocol.Event{Kind: "upgraded", Text: "another binary serves"})
 	s.log.Info("the new binary serves; leaving")
 	s.leave(protocol.DrainReplaced, s.set.GracefulTimeout)
 }

@@ -20,11 +20,13 @@ type systemHost struct {
 	log      *slog.Logger
 	opts     Options
 	flip     *tableflip.Upgrader
-	admin    func()        // ends the admin server; nil: none runs
-	pid      string        // the pid file written
-	foreign  *atomic.Int32 // see spawner
-	exchange [2]int        // both ends, for the workers of this binary and the next
-	owner    bool          // the sockets are ours to end: there is no parent that serves on
+	ctl      CtlServer       // nil: none runs
+	down     chan<- struct{} // closed at the end of it all
+	admin    func()          // ends the admin server; nil: none runs
+	pid      string          // the pid file written
+	foreign  *atomic.Int32   // see spawner
+	exchange [2]int          // both ends, for the workers of this binary and the next
+	owner    bool            // the sockets are ours to end: there is no parent that serves on
 }
 
 var _ host = (*systemHost)(nil)
@@ -32,7 +34,7 @@ var _ host = (*systemHost)(nil)
 // upgradeMargin is what a new binary gets beyond its workers' boot timeout.
 const upgradeMargin = 30 * time.Second
 
-func newSystemHost(opts Options) (*systemHost, error) {
+func newSystemHost(opts Options, down chan<- struct{}) (*systemHost, error) {
 	timeout := 10 * time.Minute
 	if t := opts.Settings.BootTimeout; t > 0 {
 		timeout = t + upgradeMargin
@@ -46,12 +48,16 @@ func newSystemHost(opts Options) (*systemHost, error) {
 		unix.CloseOnExec(3)
 		unix.CloseOnExec(4)
 	}
-	h := &systemHost{log: opts.Log, opts: opts, flip: flip, owner: !flip.HasParent()}
+	h := &systemHost{log: opts.Log, opts: opts, flip: flip, owner: !flip.HasParent(), down: down}
 	if h.exchange, err = takeOrMakeExchange(flip.Fds); err != nil {
 		h.close()
 		return nil, err
 	}
 	if err := h.startAdmin(); err != nil {
+		h.close()
+		return nil, err
+	}
+	if err := h.startCtl(); err != nil {
 		h.close()
 		return nil, err
 	}
@@ -109,6 +115,26 @@ func (h *systemHost) startAdmin() error {
 	return nil
 }
 
+// startCtl opens the control socket. In an upgrade the old master answers until
+// this one serves, so that is when the socket gets its name.
+func (h *systemHost) startCtl() error {
+	path := h.opts.Settings.CtlSocket
+	if h.opts.Ctl == nil || path == "" {
+		return nil
+	}
+	ctl, err := h.opts.Ctl(path, h.flip.HasParent())
+	if err != nil {
+		return fmt.Errorf("cannot open the control socket %s: %w", path, bindCause(err))
+	}
+	h.ctl = ctl
+	if !h.flip.HasParent() {
+		if err := ctl.Publish(); err != nil {
+			return fmt.Errorf("cannot open the control socket %s: %w", path, bindCause(err))
+		}
+	}
+	return nil
+}
+
 // close is called last, whatever happened before.
 func (h *systemHost) close() {
 	if h.admin != nil {
@@ -120,6 +146,11 @@ func (h *systemHost) close() {
 		if err := removePIDFile(h.pid, os.Getpid()); err != nil {
 			h.log.Warn("leaving the pid file", "error", err)
 		}
+	}
+	// Whoever waits for the end hears of it now, on a connection that is open.
+	close(h.down)
+	if h.ctl != nil {
+		h.ctl.Close()
 	}
 }
 
@@ -156,6 +187,11 @@ func (h *systemHost) Upgrade() error {
 
 func (h *systemHost) Serving(set *Settings, first bool) {
 	if first {
+		if h.ctl != nil && h.flip.HasParent() {
+			if err := h.ctl.Publish(); err != nil {
+				h.log.Error("hostler ctl does not reach this server", "error", err)
+			}
+		}
 		// From here on the old master, if there is one, leaves.
 		if err := h.flip.Ready(); err != nil {
 			h.log.Error("cannot tell the old master that this one serves", "error", err)
@@ -165,6 +201,9 @@ func (h *systemHost) Serving(set *Settings, first bool) {
 		time.AfterFunc(slimAfter, slim)
 	} else if err := redirectLog(set.ErrorLog); err != nil {
 		h.log.Error("the error log stays where it was", "error", err)
+	}
+	if !first && set.CtlSocket != h.opts.Settings.CtlSocket {
+		h.log.Warn("the control socket stays where it is until an upgrade or a restart", "ctl_socket", h.opts.Settings.CtlSocket)
 	}
 	if h.pid != "" && h.pid != set.PIDFile {
 		if err := removePIDFile(h.pid, os.Getpid()); err != nil {

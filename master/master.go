@@ -35,6 +35,10 @@ type Options struct {
 	// Admin starts the admin server on l and returns a function that ends it
 	// and closes l. Nil: there is none.
 	Admin func(l net.Listener) (stop func())
+	// Ctl opens the control socket at path and answers there. Nil: there is none.
+	// Takeover is set where the server that is there now is the one that this
+	// one will replace.
+	Ctl func(path string, takeover bool) (CtlServer, error)
 	// CacheDir is for the library where memfds cannot be executed; "" is the
 	// user's.
 	CacheDir string
@@ -45,7 +49,18 @@ type Master struct {
 	opts  Options
 	sup   *supervisor
 	board *protocol.Scoreboard
-	file  *os.File // the scoreboard's memfd
+	file  *os.File      // the scoreboard's memfd
+	down  chan struct{} // closed when only the process itself is left
+}
+
+// CtlServer answers on the control socket.
+type CtlServer interface {
+	// Publish gives the socket its name in the file system. Before that nobody
+	// finds it.
+	Publish() error
+	// Close removes the file, unless it is another server's by now, lets running
+	// answers end and closes the rest.
+	Close()
 }
 
 // New returns a master that has started nothing yet.
@@ -61,10 +76,10 @@ func New(opts Options) (*Master, error) {
 		oom:    newOOMWatch(os.DirFS("/"), now),
 		stdout: os.Stdout, stderr: os.Stderr,
 		events: make(chan any, 64), gone: make(chan struct{}),
-		stats: newStats(opts.Version, now),
+		stats: newStats(opts.Version, now), journal: new(journal),
 	}
 	sup.publish()
-	return &Master{opts: opts, sup: sup, board: board, file: file}, nil
+	return &Master{opts: opts, sup: sup, board: board, file: file, down: make(chan struct{})}, nil
 }
 
 // Scoreboard returns what the workers write to. It stays mapped for as long as
@@ -143,7 +158,7 @@ func (m *Master) Run(ctx context.Context) error {
 	}
 	defer sp.Close()
 	setTitle(m.opts.Log, m.opts.Settings)
-	h, err := newSystemHost(m.opts)
+	h, err := newSystemHost(m.opts, m.down)
 	if err != nil {
 		return err
 	}

@@ -323,7 +323,7 @@ func withRig(t *testing.T, set *Settings, how func(n int) manner, f func(r *rig)
 			oom:    newOOMWatch(r.cgroup, time.Now()),
 			stdout: &r.stdout, stderr: &r.stderr,
 			events: make(chan any, 64), gone: make(chan struct{}),
-			stats: newStats("test", time.Now()),
+			stats: newStats("test", time.Now()), journal: new(journal),
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()

@@ -25,6 +25,7 @@ type Settings struct {
 	AdminOptional bool // go on with a warning if its address is taken
 
 	PIDFile   string
+	CtlSocket string // "": none
 	ErrorLog  string // "" or "-": standard error
 	AccessLog string // "" none, "-" standard output
 

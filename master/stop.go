@@ -33,6 +33,7 @@ func (s *supervisor) drain(w *worker, mode protocol.DrainMode, grace time.Durati
 		s.tell(w, syscall.SIGTERM)
 	case stateServing:
 		w.leaving = why
+		s.noteWorker(w, protocol.Event{Kind: "worker_draining", Cause: string(why)})
 		s.become(w, stateDraining)
 		w.drained, w.deadline = now, now.Add(grace+graceMargin)
 		s.send(w, protocol.Message{Kind: protocol.KindDrain, Mode: mode, Grace: grace})
@@ -91,6 +92,14 @@ func (s *supervisor) leave(mode protocol.DrainMode, grace time.Duration) {
 			done <- errStopping
 		}
 		s.waiting, s.waitAgain, s.again = nil, nil, false
+		s.endRestart(errStopping)
+		if !s.upgraded {
+			for _, done := range s.waitUpgrade {
+				done <- errStopping
+			}
+			s.waitUpgrade = nil
+		}
+		s.note(protocol.Event{Kind: "stopping"})
 		s.next = nil
 	}
 	for _, w := range s.workers {

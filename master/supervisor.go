@@ -3,6 +3,7 @@ package master
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync/atomic"
@@ -57,6 +58,10 @@ type (
 	reloadEvent  struct{ done chan<- error } // buffered; may be nil
 	upgradeEvent struct{ err error }
 	aliveEvent   struct{ done chan<- struct{} } // closed in answer
+	askEvent     struct {                       // do runs in the state goroutine
+		do   func(*supervisor)
+		done chan<- struct{} // closed after it
+	}
 )
 
 var (
@@ -82,6 +87,7 @@ type supervisor struct {
 
 	phase    phase
 	set      *Settings // those of current; at the start of next
+	level    string    // for workers, until the settings are read again; "": theirs
 	adjust   int       // by SIGTTIN and SIGTTOU, kept across reloads
 	current  *generation
 	next     *generation // boots; nil unless starting or reloading
@@ -92,13 +98,18 @@ type supervisor struct {
 	backoff  backoff
 	retiring []*listener // not of the settings any more, closed when their last worker is gone
 
-	waiting   []chan<- error // for the reload under way
-	again     bool           // reload once more when this one has ended
-	waitAgain []chan<- error // for that one
-	upgrading bool
-	upgraded  bool // another binary has taken over
-	stops     int  // signals to stop, so far
-	fatal     error
+	waiting     []chan<- error // for the reload under way
+	again       bool           // reload once more when this one has ended
+	waitAgain   []chan<- error // for that one
+	upgrading   bool
+	waitUpgrade []chan<- error
+	restart     *restart // under way; nil: none
+	upgraded    bool     // another binary has taken over
+	stops       int      // signals to stop, so far
+	fatal       error
+
+	lost    []string // why the workers that are to be started next are wanted
+	journal *journal
 
 	stats stats
 	view  atomic.Pointer[protocol.Snapshot]
@@ -159,6 +170,9 @@ func (s *supervisor) handle(ev any) {
 		s.upgradeEnded(ev.err)
 	case aliveEvent:
 		close(ev.done)
+	case askEvent:
+		ev.do(s)
+		close(ev.done)
 	}
 }
 
@@ -183,7 +197,7 @@ func (s *supervisor) signal(sig syscall.Signal) {
 			}
 		}
 	case syscall.SIGUSR2:
-		s.upgrade()
+		_ = s.upgrade() // has been logged
 	}
 }
 
@@ -214,7 +228,12 @@ func (s *supervisor) scale(by int) {
 		s.log.Warn("the number of workers stays as it is", "workers", now)
 		return
 	}
-	s.log.Info("changing the number of workers", "from", before, "to", now)
+	s.scaled(before, now)
+}
+
+func (s *supervisor) scaled(from, to int) {
+	s.log.Info("changing the number of workers", "from", from, "to", to)
+	s.note(protocol.Event{Kind: "scale", Text: fmt.Sprintf("from %d to %d workers", from, to)})
 }
 
 // become moves w to another state.

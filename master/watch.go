@@ -151,6 +151,7 @@ func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
 		s.send(w, protocol.Message{Kind: protocol.KindDump})
 		if w.state == stateServing && w.condemned == "" {
 			w.condemned = causeTimeout
+			s.want(w, string(causeTimeout))
 		}
 	}
 	if w.state == stateDraining && len(w.stuck) > 0 {
@@ -252,6 +253,7 @@ func (s *supervisor) recycle() {
 	}
 	if due != nil {
 		due.condemned = why
+		s.want(due, string(why))
 		s.log.Info("replacing a worker", "worker", due.number(), "pid", due.proc.PID(), "cause", string(why),
 			"served", due.board.Gauges.Served.Load(), "age", s.clock.now().Sub(due.started).Round(time.Second), "memory", due.memory)
 	}

@@ -78,12 +78,13 @@ const (
 	causeMemory      cause = "max_memory"   // --max-memory, or the hard limit
 	causeReload      cause = "reload"       // its generation was replaced, or never taken over
 	causeScaleDown   cause = "scale_down"
+	causeRestart     cause = "restart" // somebody asked for it with hostler ctl
 	causeStopped     cause = "stopped" // the server stops, or another binary took over
 )
 
 // causes are all of them, so that metrics show zeros from the start.
 var causes = [...]cause{causeExit, causeSignal, causeOOM, causeTimeout, causeBootFailed, causeBootTimeout,
-	causeRecycled, causeAge, causeMemory, causeReload, causeScaleDown, causeStopped}
+	causeRecycled, causeAge, causeMemory, causeReload, causeScaleDown, causeRestart, causeStopped}
 
 // worker is a worker process. The state goroutine owns it.
 type worker struct {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"hostler/internal/procstat"
 	"hostler/protocol"
 )
 
@@ -122,9 +123,9 @@ func (c *Collector) collectSlots(out sink, snap *protocol.Snapshot) *totals {
 		if w != nil {
 			out.gauge(c.f.started, timestamp(w.Started), label)
 			// A worker may be gone before the master has heard of it.
-			if p, err := readProcess(c.proc, w.PID); err == nil {
+			if p, err := procstat.Read(c.proc, w.PID); err == nil {
 				account.see(p)
-				out.gauge(c.f.memory, p.memory, label)
+				out.gauge(c.f.memory, p.Memory, label)
 			}
 		}
 		out.counter(c.f.cpu, account.total(), label)

@@ -21,6 +21,7 @@ const (
 	KindDrain      Kind = 'D' // master: Mode and Grace say how to leave
 	KindDump       Kind = 'T' // master: write every thread's Python traceback to the error log
 	KindReopen     Kind = 'U' // master: reopen the log files
+	KindLevel      Kind = 'L' // master: Text is the log level from now on, as in WorkerConfig
 	KindFork       Kind = 'W' // master to mold: fork a worker; Text is its settings, its control socket travels beside it
 	KindForked     Kind = 'P' // mold: PID is the new worker's process, or 0 and Text says why there is none
 )
@@ -44,7 +45,7 @@ type Message struct {
 	Kind  Kind
 	Mode  DrainMode     // KindDrain
 	Grace time.Duration // KindDrain: after this the worker gives up on what is left
-	Text  string        // KindBootFailed, KindFork, KindForked
+	Text  string        // KindBootFailed, KindLevel, KindFork, KindForked
 	PID   int           // KindForked
 }
 
@@ -67,6 +68,8 @@ func (m Message) Append(dst []byte) []byte {
 			t = t[len(t)-(MaxMessage-1):] // the end of a traceback says most
 		}
 		dst = append(dst, t...)
+	case KindLevel:
+		dst = append(dst, m.Text...)
 	case KindFork:
 		dst = append(dst, m.Text...)
 	case KindForked:
@@ -86,7 +89,7 @@ func ParseMessage(p []byte) (Message, error) {
 		if len(body) != 0 {
 			return Message{}, fmt.Errorf("%q with a payload: %w", p[0], ErrMessage)
 		}
-	case KindBootFailed, KindFork:
+	case KindBootFailed, KindLevel, KindFork:
 		m.Text = string(body)
 	case KindForked:
 		pid, text, _ := strings.Cut(string(body), " ")

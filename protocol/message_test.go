@@ -14,6 +14,7 @@ var messages = []Message{
 	{Kind: KindDrained},
 	{Kind: KindDump},
 	{Kind: KindReopen},
+	{Kind: KindLevel, Text: "debug"},
 	{Kind: KindFork, Text: `{"slot":1}`},
 	{Kind: KindForked, PID: 4711},
 	{Kind: KindForked, Text: "no memory left"},

@@ -19,10 +19,11 @@ import (
 // Worker is the Go side of a worker process: the loop, and its ties to the
 // master.
 type Worker struct {
-	Loop *Loop
-	cfg  *protocol.WorkerConfig
-	log  *slog.Logger
-	wake int
+	Loop  *Loop
+	cfg   *protocol.WorkerConfig
+	log   *slog.Logger
+	level *slog.LevelVar // of log
+	wake  int
 
 	send sync.Mutex // serialises writes to the control socket
 }
@@ -38,16 +39,14 @@ func Open(settings string, wake int) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
-		level = slog.LevelInfo
-	}
+	level := new(slog.LevelVar)
+	level.Set(logLevel(cfg.LogLevel))
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("worker", cfg.Worker)
 	// One P for each Python thread, which keeps it from call to call, one for
 	// the deputy, and one to spare: with fewer, a call from C has to wait for
 	// sysmon to take a P from a thread that is not even in Go.
 	runtime.GOMAXPROCS(cfg.Threads + 2)
-	w := &Worker{cfg: cfg, log: log, wake: wake}
+	w := &Worker{cfg: cfg, log: log, level: level, wake: wake}
 	access, err := openAccessLog(cfg.AccessLog)
 	if err != nil {
 		return nil, err
@@ -126,8 +125,23 @@ func (w *Worker) control() {
 			dumpTracebacks()
 		case protocol.KindReopen:
 			w.reopen()
+		case protocol.KindLevel:
+			w.level.Set(logLevel(m.Text))
 		}
 	}
+}
+
+// logLevel reads a level as the settings have it.
+func logLevel(s string) slog.Level {
+	switch s {
+	case "debug":
+		return slog.LevelDebug
+	case "warning":
+		return slog.LevelWarn
+	case "error":
+		return slog.LevelError
+	}
+	return slog.LevelInfo
 }
 
 func receive(buf []byte) (protocol.Message, error) {

@@ -32,6 +32,9 @@ func main() {
 
 // run is main without the process around it. It returns the exit status.
 func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == "ctl" { // a module of that name: hostler ctl:application
+		return control(ctx, args[1:], env, stdout, stderr)
+	}
 	cfg, err := config.Load(args, env, config.Options{})
 	switch {
 	case errors.Is(err, config.ErrHelp):
@@ -61,6 +64,7 @@ func start(ctx context.Context, cfg *config.Config, args, env []string, stderr i
 		version: buildVersion(),
 		config:  cfg,
 		log:     log,
+		level:   level,
 		reload: func() (*config.Config, error) {
 			c, err := config.Load(args, env, config.Options{})
 			if err == nil {

@@ -24,6 +24,7 @@ type serveOptions struct {
 	config  *config.Config
 	reload  func() (*config.Config, error) // reads the settings again
 	log     *slog.Logger
+	level   *slog.LevelVar
 }
 
 // master returns the options for the master, but for the admin server.
@@ -62,6 +63,8 @@ func serve(ctx context.Context, o serveOptions) error {
 			stop(ctx)
 		}
 	}
+	var steer *master.Master // likewise
+	opts.Ctl = func(path string, takeover bool) (master.CtlServer, error) { return serveCtl(path, takeover, steer, o) }
 	m, err := master.New(opts)
 	if err != nil {
 		return err
@@ -69,6 +72,7 @@ func serve(ctx context.Context, o serveOptions) error {
 	if h, err = adminHandler(m, o.log); err != nil {
 		return err
 	}
+	steer = m
 	return m.Run(ctx)
 }
 
@@ -110,7 +114,7 @@ func masterSettings(c *config.Config) *master.Settings {
 		Python: c.Python, Chdir: c.Chdir, Env: c.Env, Workers: c.Workers, Threads: c.Threads,
 		Backlog: c.Backlog, User: c.User, Group: c.Group,
 		Admin: master.Bind(c.Admin), AdminOptional: !c.AdminGiven(),
-		PIDFile: c.PIDFile, ErrorLog: c.ErrorLog, AccessLog: c.AccessLog,
+		PIDFile: c.PIDFile, CtlSocket: c.CtlSocket, ErrorLog: c.ErrorLog, AccessLog: c.AccessLog,
 		Timeout: c.Timeout, BootTimeout: c.BootTimeout, GracefulTimeout: c.GracefulTimeout,
 		MaxRequests: c.MaxRequests, MaxRequestsJitter: c.MaxRequestsJitter, SlowRequest: c.SlowRequest,
 		MaxAge: c.MaxAge, MaxMemory: c.MaxMemory, MaxMemoryHard: c.MaxMemoryHard,

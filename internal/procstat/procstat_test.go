@@ -1,4 +1,4 @@
-package metrics
+package procstat
 
 import (
 	"errors"
@@ -8,17 +8,17 @@ import (
 )
 
 func TestReadOwnProcess(t *testing.T) {
-	p, err := readProcess(os.DirFS("/proc"), os.Getpid())
+	p, err := Read(os.DirFS("/proc"), os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.pid != os.Getpid() || p.born == 0 || p.cpu < 0 || p.memory < float64(os.Getpagesize()) {
+	if p.PID != os.Getpid() || p.Born == 0 || p.CPU < 0 || p.Memory < float64(os.Getpagesize()) {
 		t.Errorf("this process is %+v", p)
 	}
 }
 
 func TestReadProcessThatIsGone(t *testing.T) {
-	if _, err := readProcess(os.DirFS("/proc"), 1<<30); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Read(os.DirFS("/proc"), 1<<30); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -27,12 +27,12 @@ const statLine = "42 (hostler: (w) 3) S 1 1 1 0 -1 4194560 100 0 0 0 150 50 7 7 
 
 func TestParseStat(t *testing.T) {
 	got, err := parseStat([]byte(statLine))
-	if want := (process{born: 777, cpu: 2, memory: float64(9 * os.Getpagesize())}); err != nil || got != want {
+	if want := (Process{Born: 777, CPU: 2, Memory: float64(9 * os.Getpagesize())}); err != nil || got != want {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
 	for _, s := range []string{"", "42 (x", ")", "42 (x) S 1 2 3", "42 (x) S 1 1 1 0 -1 4194560 100 0 0 0 -1 50 7 7 20 0 3 0 777 123456 9",
 		"42 (x) S 1 1 1 0 -1 4194560 100 0 0 0 1 50 7 7 20 0 3 0 born 123456 9"} {
-		if p, err := parseStat([]byte(s)); !errors.Is(err, errStat) || p != (process{}) {
+		if p, err := parseStat([]byte(s)); !errors.Is(err, errStat) || p != (Process{}) {
 			t.Errorf("%q gave %+v, %v", s, p, err)
 		}
 	}
@@ -42,7 +42,7 @@ func FuzzParseStat(f *testing.F) {
 	f.Add([]byte(statLine))
 	f.Add([]byte("1 () R"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if p, err := parseStat(b); err == nil && (p.cpu < 0 || p.memory < 0) {
+		if p, err := parseStat(b); err == nil && (p.CPU < 0 || p.Memory < 0) {
 			t.Errorf("%q gave %+v", b, p)
 		}
 	})

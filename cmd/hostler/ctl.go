@@ -1,0 +1,47 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"hostler/admin"
+	"hostler/config"
+	"hostler/ctl"
+	"hostler/master"
+)
+
+// control is hostler ctl.
+func control(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	c := ctl.Command{
+		DefaultSocket: func() (string, error) { return config.CtlSocket(env, config.Options{}) },
+		Stdout:        stdout, Stderr: stderr,
+	}
+	return c.Run(ctx, args)
+}
+
+// serveCtl answers hostler ctl for m.
+func serveCtl(path string, takeover bool, m *master.Master, o serveOptions) (master.CtlServer, error) {
+	status := admin.Options{Board: m.Scoreboard(), Snapshot: m.Snapshot}
+	s, err := ctl.Serve(path, takeover, ctl.Options{
+		Master: m,
+		Status: func() admin.Status { return admin.Current(status) },
+		SetLevel: func(ctx context.Context, text string) (string, error) {
+			name, level, err := config.ParseLevel(text)
+			if err != nil {
+				return "", ctl.BadRequest(err)
+			}
+			o.level.Set(level)
+			return name, m.SetLogLevel(ctx, name)
+		},
+		Log: o.log,
+	})
+	if err != nil {
+		return nil, err // not s: a nil *Server in the interface would not be nil
+	}
+	return s, nil
+}

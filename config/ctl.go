@@ -1,0 +1,17 @@
+package config
+
+// CtlSocket returns the control socket that a server with the same environment
+// and working directory would have: that of HOSTLER_CTL_SOCKET or the settings
+// file. What is wrong with other settings does not matter here, unless it is why
+// there is no answer.
+func CtlSocket(env []string, opts Options) (string, error) {
+	opts = opts.orReal()
+	l := newLoader()
+	l.readEnv(env)
+	l.readFile(opts.ReadFile)
+	path := l.resolve().CtlSocket
+	if path == "" && len(l.problems) > 0 {
+		return "", &Error{Problems: l.problems}
+	}
+	return path, nil
+}

@@ -1,0 +1,373 @@
+package ctl
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"hostler/protocol"
+)
+
+// Exit statuses of the command, as of hostler itself.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+const help = `Usage: hostler ctl [--socket PATH] [--json] COMMAND
+
+Steers a running server that has a control socket (hostler --ctl-socket PATH).
+
+Commands:
+  status [--watch]    the server and its workers
+  reload              settings and code anew, as by SIGHUP; waits, and fails if the reload does
+  scale N|+N|-N       so many workers, so many more or fewer
+  restart [WORKER]    replace a worker, or all one by one; each replacement is ready first; waits
+  dump [WORKER]       Python tracebacks of every thread to the server's error log; harms nothing
+  events [-n N]       what happened to server and workers lately, and why
+  upgrade             replace the binary, as by SIGUSR2; waits, and fails if the upgrade does
+  drain               finish what runs and stop, as by SIGTERM; waits until the server is gone
+  log-level LEVEL     debug, info, warning or error, for master and workers, until the next reload
+
+Flags:
+  -s, --socket PATH   the server's socket; default: HOSTLER_CTL_SOCKET, or ctl_socket in ./hostler.toml
+      --json          answers as JSON
+  -w, --watch         status: again every second, until interrupted
+  -n, --last N        events: only the last N
+  -h, --help          print this and exit
+
+Exit status: 0 done, 1 failed or no server there, 2 wrong usage.
+`
+
+// Command is one call of hostler ctl.
+type Command struct {
+	// DefaultSocket finds the socket where no flag names one; "" is none.
+	DefaultSocket  func() (string, error)
+	Stdout, Stderr io.Writer
+
+	socket      string
+	json, watch bool
+	last        int
+	client      *Client
+}
+
+// usageError is a mistake of the caller's.
+type usageError struct{ text string }
+
+func (e usageError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
+
+// verb is what a command takes and does.
+type verb struct {
+	least, most int    // arguments
+	takes       string // for messages
+	run         func(c *Command, ctx context.Context, args []string) error
+}
+
+func verbs() map[string]verb {
+	return map[string]verb{
+		"status":    {0, 0, "no argument", (*Command).status},
+		"reload":    {0, 0, "no argument", (*Command).reload},
+		"scale":     {1, 1, "a number: N, +N or -N", (*Command).scale},
+		"restart":   {0, 1, "at most one argument, a worker's number", (*Command).restart},
+		"dump":      {0, 1, "at most one argument, a worker's number", (*Command).dump},
+		"events":    {0, 0, "no argument", (*Command).events},
+		"upgrade":   {0, 0, "no argument", (*Command).upgrade},
+		"drain":     {0, 0, "no argument", (*Command).drain},
+		"log-level": {1, 1, "a level: debug, info, warning or error", (*Command).logLevel},
+	}
+}
+
+// Run does what args, which follow "hostler ctl", ask for and returns the exit
+// status.
+func (c *Command) Run(ctx context.Context, args []string) int {
+	err := c.run(ctx, args)
+	var wrong usageError
+	var failed *Failure
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &wrong):
+		fmt.Fprintf(c.Stderr, "hostler ctl: %s\nhostler ctl --help tells about the commands.\n", oneLine(wrong.text))
+		return exitUsage
+	case errors.As(err, &failed):
+		if failed.Detail != "" && !c.json {
+			fmt.Fprintln(c.Stderr, strings.TrimRight(failed.Detail, "\n"))
+		}
+	}
+	fmt.Fprintf(c.Stderr, "hostler ctl: %s\n", oneLine(err.Error()))
+	if failed != nil && failed.status == http.StatusBadRequest {
+		return exitUsage
+	}
+	return exitError
+}
+
+func oneLine(s string) string { return strings.ReplaceAll(s, "\n", " ") }
+
+// negative is an argument of scale that looks like a flag.
+var negative = regexp.MustCompile(`^-[0-9]+$`)
+
+func (c *Command) run(ctx context.Context, args []string) error {
+	flags := pflag.NewFlagSet("hostler ctl", pflag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() {}
+	flags.StringVarP(&c.socket, "socket", "s", "", "")
+	flags.BoolVar(&c.json, "json", false, "")
+	flags.BoolVarP(&c.watch, "watch", "w", false, "")
+	flags.IntVarP(&c.last, "last", "n", 0, "")
+	asked := flags.BoolP("help", "h", false, "")
+	var numbers []string
+	args = slices.DeleteFunc(slices.Clone(args), func(a string) bool {
+		if !negative.MatchString(a) {
+			return false
+		}
+		numbers = append(numbers, a)
+		return true
+	})
+	if err := flags.Parse(args); err != nil {
+		return usageError{err.Error()}
+	}
+	if *asked {
+		return c.print(help)
+	}
+	args = append(flags.Args(), numbers...)
+	if len(args) == 0 {
+		return usagef("no command given")
+	}
+	name, args := args[0], args[1:]
+	v, ok := verbs()[name]
+	switch {
+	case !ok:
+		return usagef("there is no command %q", name)
+	case len(args) < v.least || len(args) > v.most:
+		return usagef("%s takes %s", name, v.takes)
+	case c.watch && name != "status":
+		return usagef("--watch goes with status, not with %s", name)
+	case flags.Changed("last") && (name != "events" || c.last < 1):
+		return usagef("--last N goes with events and is at least 1")
+	}
+	if err := c.findSocket(flags.Changed("socket")); err != nil {
+		return err
+	}
+	c.client = NewClient(c.socket)
+	return v.run(c, ctx, args)
+}
+
+func (c *Command) findSocket(given bool) error {
+	if !given {
+		var err error
+		if c.socket, err = c.DefaultSocket(); err != nil {
+			return usagef("cannot tell which server: %v", err)
+		}
+	}
+	c.socket = strings.TrimPrefix(c.socket, "unix:")
+	if c.socket == "" {
+		return usagef("which server? Give --socket PATH, or set HOSTLER_CTL_SOCKET, or ctl_socket in ./hostler.toml")
+	}
+	return nil
+}
+
+func (c *Command) print(text string) error {
+	if _, err := io.WriteString(c.Stdout, text); err != nil {
+		return fmt.Errorf("cannot write to standard output: %w", err)
+	}
+	return nil
+}
+
+// ask sends a request and decodes the answer, or with --json prints it; then
+// shown is true.
+func (c *Command) ask(ctx context.Context, method, name string, request, into any) (shown bool, err error) {
+	b, err := c.client.Do(ctx, method, name, request)
+	if c.json && b != nil {
+		return true, errors.Join(err, c.print(string(b)))
+	}
+	if err != nil {
+		return false, err
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		return false, fmt.Errorf("the server's answer makes no sense: %w", err)
+	}
+	return false, nil
+}
+
+func (c *Command) reload(ctx context.Context, _ []string) error {
+	var d Done
+	if shown, err := c.ask(ctx, http.MethodPost, "reload", nil, &d); shown || err != nil {
+		return err
+	}
+	return c.print(fmt.Sprintf("reloaded: generation %d serves\n", d.Generation))
+}
+
+func (c *Command) scale(ctx context.Context, args []string) error {
+	n, err := strconv.Atoi(args[0])
+	if err != nil {
+		return usagef("scale takes a number, N, +N or -N, not %q", args[0])
+	}
+	r := ScaleRequest{To: &n}
+	if strings.ContainsAny(args[0][:1], "+-") {
+		r = ScaleRequest{By: &n}
+	} else if n < 1 {
+		return usagef("scale takes at least 1 worker")
+	}
+	var s Scaled
+	if shown, err := c.ask(ctx, http.MethodPost, "scale", r, &s); shown || err != nil {
+		return err
+	}
+	if s.From == s.To {
+		return c.print(fmt.Sprintf("workers: %d, as before\n", s.To))
+	}
+	return c.print(fmt.Sprintf("workers: %d, were %d\n", s.To, s.From))
+}
+
+// workerNumber reads the optional argument of restart and dump.
+func workerNumber(args []string) (WorkerRequest, error) {
+	if len(args) == 0 {
+		return WorkerRequest{}, nil
+	}
+	n, err := strconv.Atoi(args[0])
+	if err != nil || n < 1 || n > protocol.MaxSlots {
+		return WorkerRequest{}, usagef("%q is no worker's number: status shows them", args[0])
+	}
+	return WorkerRequest{Worker: n}, nil
+}
+
+func (c *Command) restart(ctx context.Context, args []string) error {
+	r, err := workerNumber(args)
+	if err != nil {
+		return err
+	}
+	var d Done
+	if shown, err := c.ask(ctx, http.MethodPost, "restart", r, &d); shown || err != nil {
+		return err
+	}
+	if r.Worker != 0 {
+		return c.print(fmt.Sprintf("restarted: worker %d's replacement serves\n", r.Worker))
+	}
+	return c.print("restarted: all workers have been replaced\n")
+}
+
+func (c *Command) dump(ctx context.Context, args []string) error {
+	r, err := workerNumber(args)
+	if err != nil {
+		return err
+	}
+	var d Dumped
+	if shown, err := c.ask(ctx, http.MethodPost, "dump", r, &d); shown || err != nil {
+		return err
+	}
+	where := d.ErrorLog
+	if where == "-" {
+		where = "the server's standard error"
+	}
+	names := make([]string, len(d.Workers))
+	for i, n := range d.Workers {
+		names[i] = strconv.Itoa(n)
+	}
+	return c.print(fmt.Sprintf("the tracebacks are in the error log: %s (workers: %s)\n", where, strings.Join(names, ", ")))
+}
+
+func (c *Command) upgrade(ctx context.Context, _ []string) error {
+	var d Done
+	if shown, err := c.ask(ctx, http.MethodPost, "upgrade", nil, &d); shown || err != nil {
+		return err
+	}
+	// The path is the new master's by now.
+	var st Status
+	b, err := c.client.Do(ctx, http.MethodGet, "status", nil)
+	if err == nil {
+		err = json.Unmarshal(b, &st)
+	}
+	if err != nil { // it was given another socket
+		return c.print("upgraded: the new binary serves\n")
+	}
+	return c.print(fmt.Sprintf("upgraded: hostler %s serves, master %d in the place of %d\n", st.Master.Version, st.Master.PID, d.PID))
+}
+
+// goneTimeout is how long the last moments of a process may take.
+const goneTimeout = 2 * time.Second
+
+func (c *Command) drain(ctx context.Context, _ []string) error {
+	var d Done
+	shown, err := c.ask(ctx, http.MethodPost, "drain", nil, &d)
+	if shown || err != nil {
+		return err
+	}
+	// The master has answered as the last thing it did. Elsewhere its number may
+	// mean nothing, and a parent may be slow to fetch its status: not for ever.
+	for end := time.Now().Add(goneTimeout); time.Now().Before(end) && syscall.Kill(d.PID, 0) == nil; {
+		time.Sleep(5 * time.Millisecond)
+	}
+	return c.print("drained: the server has stopped\n")
+}
+
+func (c *Command) logLevel(ctx context.Context, args []string) error {
+	var l Level
+	if shown, err := c.ask(ctx, http.MethodPost, "log-level", LevelRequest{Level: args[0]}, &l); shown || err != nil {
+		return err
+	}
+	return c.print(fmt.Sprintf("master and workers log at level %s until the next reload\n", l.Level))
+}
+
+func (c *Command) events(ctx context.Context, _ []string) error {
+	b, err := c.client.Do(ctx, http.MethodGet, "events", nil)
+	if err != nil {
+		return err
+	}
+	var e Events
+	if err := json.Unmarshal(b, &e); err != nil {
+		return fmt.Errorf("the server's answer makes no sense: %w", err)
+	}
+	if c.last > 0 && len(e.Events) > c.last {
+		e.Events = e.Events[len(e.Events)-c.last:]
+	}
+	if c.json {
+		b, err := json.Marshal(e)
+		return errors.Join(err, c.print(string(b)+"\n"))
+	}
+	return c.print(eventLines(e.Events))
+}
+
+func (c *Command) status(ctx context.Context, _ []string) error {
+	var before *Status
+	for {
+		var st Status
+		shown, err := c.ask(ctx, http.MethodGet, "status", nil, &st)
+		if err != nil {
+			if c.watch && ctx.Err() != nil {
+				return nil // that is how it is ended
+			}
+			return err
+		}
+		if !shown {
+			text := statusTable(&st, before)
+			if c.watch {
+				text = "\x1b[H\x1b[2J" + text
+			}
+			if err := c.print(text); err != nil {
+				return err
+			}
+		}
+		if !c.watch {
+			return nil
+		}
+		before = &st
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
+		}
+	}
+}

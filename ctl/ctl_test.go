@@ -1,0 +1,363 @@
+package ctl
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"hostler/admin"
+	"hostler/protocol"
+)
+
+// fake is a master that notes down what it is asked.
+type fake struct {
+	asked  []string
+	err    error
+	events []protocol.Event
+	takes  time.Duration // a reload
+}
+
+var _ Master = (*fake)(nil)
+
+func (f *fake) note(format string, args ...any) error {
+	f.asked = append(f.asked, fmt.Sprintf(format, args...))
+	return f.err
+}
+func (f *fake) Reload(ctx context.Context) error {
+	select {
+	case <-time.After(f.takes):
+		return f.note("reload")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+func (f *fake) Scale(_ context.Context, n int, relative bool) (int, int, error) {
+	return 2, 4, f.note("scale %d %v", n, relative)
+}
+func (f *fake) Restart(_ context.Context, n int) error { return f.note("restart %d", n) }
+func (f *fake) Dump(_ context.Context, n int) ([]int, string, error) {
+	return []int{1, 2}, "", f.note("dump %d", n)
+}
+func (f *fake) Upgrade(context.Context) error { return f.note("upgrade") }
+func (f *fake) Drain(context.Context) error   { return f.note("drain") }
+func (f *fake) Events() []protocol.Event      { return f.events }
+
+type failure struct{}
+
+func (failure) Error() string  { return "it is broken" }
+func (failure) Detail() string { return "Traceback\n  line 1\n" }
+
+func testStatus() admin.Status {
+	return admin.Status{
+		Time:    time.Unix(1e9, 0).UTC(),
+		Master:  admin.MasterStatus{Version: "1.2", PID: 42, App: "app:app", Ready: true, Generation: 3, TargetWorkers: 1, Uptime: 3700},
+		Threads: admin.ThreadCount{Total: 2, Busy: 1},
+		Workers: []admin.WorkerStatus{{Worker: 1, PID: os.Getpid(), Generation: 3, State: "serving", Age: 61, Requests: 17,
+			Connections: admin.Connections{Idle: 3, Running: 1}, Queue: admin.Queue{Depth: 5},
+			Threads: []admin.ThreadStatus{{State: "idle"}, {State: "busy", Request: &admin.RequestStatus{}}}}},
+	}
+}
+
+func testServer(t *testing.T, f *fake) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "s")
+	s, err := Serve(path, false, Options{Master: f, Status: testStatus, Log: slog.New(slog.DiscardHandler),
+		SetLevel: func(_ context.Context, l string) (string, error) {
+			if l != "debug" {
+				return "", BadRequest(errors.New("no such level"))
+			}
+			return l, f.note("level %s", l)
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	if err := s.Publish(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// call runs the command line.
+func call(t *testing.T, path string, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, problems bytes.Buffer
+	c := Command{DefaultSocket: func() (string, error) { return path, nil }, Stdout: &out, Stderr: &problems}
+	status = c.Run(t.Context(), args)
+	return status, out.String(), problems.String()
+}
+
+func TestCommands(t *testing.T) {
+	for _, c := range []struct {
+		args, asked, stdout string
+	}{
+		{"reload", "reload", "reloaded: generation 3 serves\n"},
+		{"scale 4", "scale 4 false", "workers: 4, were 2\n"},
+		{"scale +2", "scale 2 true", "workers: 4, were 2\n"},
+		{"scale -2", "scale -2 true", "workers: 4, were 2\n"},
+		{"--json scale -2", "scale -2 true", `{"from":2,"to":4}` + "\n"},
+		{"restart", "restart 0", "restarted: all workers have been replaced\n"},
+		{"restart 3", "restart 3", "restarted: worker 3's replacement serves\n"},
+		{"dump", "dump 0", "the tracebacks are in the error log: the server's standard error (workers: 1, 2)\n"},
+		{"dump 2", "dump 2", "the tracebacks are in the error log: the server's standard error (workers: 1, 2)\n"},
+		{"upgrade", "upgrade", fmt.Sprintf("upgraded: hostler 1.2 serves, master 42 in the place of %d\n", os.Getpid())},
+		{"log-level debug", "level debug", "master and workers log at level debug until the next reload\n"},
+		{"--json drain", "drain", fmt.Sprintf(`{"pid":%d,"generation":3}`+"\n", os.Getpid())},
+	} {
+		f := new(fake)
+		status, stdout, stderr := call(t, testServer(t, f), strings.Fields(c.args)...)
+		if status != 0 || stdout != c.stdout || stderr != "" || strings.Join(f.asked, "; ") != c.asked {
+			t.Errorf("%s: status %d, %q, %q, asked %q", c.args, status, stdout, stderr, f.asked)
+		}
+	}
+}
+
+// TestLongReload: no time limit of the server's may end the waiting.
+func TestLongReload(t *testing.T) {
+	t.Parallel()
+	f := &fake{takes: headerTimeout + 500*time.Millisecond}
+	if status, stdout, stderr := call(t, testServer(t, f), "reload"); status != 0 || stdout != "reloaded: generation 3 serves\n" {
+		t.Errorf("status %d, %q, %q", status, stdout, stderr)
+	}
+}
+
+func TestFailures(t *testing.T) {
+	for _, command := range []string{"reload", "scale 3", "restart", "dump", "upgrade", "drain"} {
+		f := &fake{err: failure{}}
+		path := testServer(t, f)
+		status, stdout, stderr := call(t, path, strings.Fields(command)...)
+		if status != 1 || stdout != "" || stderr != "Traceback\n  line 1\nhostler ctl: it is broken\n" {
+			t.Errorf("%s: status %d, %q, %q", command, status, stdout, stderr)
+		}
+		status, stdout, stderr = call(t, path, append(strings.Fields(command), "--json")...)
+		if status != 1 || stdout != `{"error":"it is broken","detail":"Traceback\n  line 1\n"}`+"\n" || stderr != "hostler ctl: it is broken\n" {
+			t.Errorf("%s --json: status %d, %q, %q", command, status, stdout, stderr)
+		}
+	}
+}
+
+func TestUsage(t *testing.T) {
+	f := new(fake)
+	path := testServer(t, f)
+	for args, want := range map[string]string{
+		"":                  "no command given",
+		"frobnicate":        `there is no command "frobnicate"`,
+		"reload now":        "reload takes no argument",
+		"scale":             "scale takes a number: N, +N or -N",
+		"scale many":        `scale takes a number, N, +N or -N, not "many"`,
+		"scale 0":           "scale takes at least 1 worker",
+		"scale 1 -2":        "scale takes a number: N, +N or -N",
+		"restart x":         `"x" is no worker's number: status shows them`,
+		"dump 0":            `"0" is no worker's number: status shows them`,
+		"reload --watch":    "--watch goes with status, not with reload",
+		"status -n 3":       "--last N goes with events and is at least 1",
+		"events -n 0":       "--last N goes with events and is at least 1",
+		"status --frob":     "unknown flag: --frob",
+		"log-level loud":    "no such level",
+		"--socket= status":  "which server? Give --socket PATH, or set HOSTLER_CTL_SOCKET, or ctl_socket in ./hostler.toml",
+		"status --socket":   "flag needs an argument: --socket",
+		"events --last foo": "invalid argument",
+	} {
+		status, stdout, stderr := call(t, path, strings.Fields(args)...)
+		if status != 2 || stdout != "" || !strings.HasPrefix(stderr, "hostler ctl: "+want) {
+			t.Errorf("%q: status %d, %q, %q", args, status, stdout, stderr)
+		}
+	}
+	if len(f.asked) != 0 {
+		t.Errorf("the master was asked: %q", f.asked)
+	}
+	if status, stdout, _ := call(t, "", "--help"); status != 0 || stdout != help {
+		t.Errorf("help: status %d, %q", status, stdout)
+	}
+	for name := range verbs() {
+		if !strings.Contains(help, "\n  "+name+" ") {
+			t.Errorf("the help does not tell about %s", name)
+		}
+	}
+}
+
+func TestStatus(t *testing.T) {
+	path := testServer(t, new(fake))
+	status, stdout, stderr := call(t, path, "status")
+	lines := strings.Split(stdout, "\n")
+	if status != 0 || stderr != "" || len(lines) != 6 || lines[0] != "app:app: serving, hostler 1.2, master 42, up 1h01m" {
+		t.Fatalf("status %d, %q, %q", status, stdout, stderr)
+	}
+	if got := strings.Join(strings.Fields(lines[3]), " "); got != "WORKER PID GEN STATE AGE REQUESTS BUSY QUEUE CONNS RSS CPU" {
+		t.Errorf("head: %s", got)
+	}
+	row := strings.Fields(lines[4])
+	want := fmt.Sprintf("1 %d 3 serving 1m01s 17 1/2 5 4", os.Getpid())
+	if got := strings.Join(row[:9], " "); got != want || !strings.HasSuffix(row[9], "M") || !strings.HasSuffix(row[10], "s") {
+		t.Errorf("row: %s", row)
+	}
+	_, stdout, _ = call(t, path, "status", "--json")
+	var st struct {
+		Master  struct{ Generation int }
+		Workers []map[string]any
+	}
+	if err := json.Unmarshal([]byte(stdout), &st); err != nil || st.Master.Generation != 3 || len(st.Workers) != 1 {
+		t.Fatalf("%v: %s", err, stdout)
+	}
+	if w := st.Workers[0]; w["requests"] != 17.0 || w["resident_memory_bytes"].(float64) <= 0 || w["state"] != "serving" {
+		t.Errorf("worker %v", w)
+	}
+}
+
+// TestWatch shows the second table, which says what happened since the first.
+func TestWatch(t *testing.T) {
+	path := testServer(t, new(fake))
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	defer cancel()
+	var out, problems bytes.Buffer
+	c := Command{DefaultSocket: func() (string, error) { return path, nil }, Stdout: &out, Stderr: &problems}
+	if status := c.Run(ctx, []string{"status", "--watch"}); status != 0 || problems.Len() != 0 {
+		t.Errorf("status %d, %q", status, problems.String())
+	}
+	if n := strings.Count(out.String(), "WORKER"); n != 2 || !strings.Contains(out.String(), "CPU%") {
+		t.Errorf("%d tables: %q", n, out.String())
+	}
+}
+
+func TestEvents(t *testing.T) {
+	f := &fake{events: []protocol.Event{
+		{Time: time.Unix(1e9, 0), Kind: "reloaded", Generation: 2},
+		{Time: time.Unix(1e9, 0), Kind: "worker_died", Worker: 3, PID: 77, Generation: 2, Cause: "signal", Text: "signal:SIGKILL"},
+	}}
+	path := testServer(t, f)
+	_, stdout, _ := call(t, path, "events")
+	if n := strings.Count(stdout, "\n"); n != 2 || !strings.Contains(stdout, "worker_died      worker 3, pid 77  generation 2  signal, signal:SIGKILL\n") {
+		t.Errorf("%q", stdout)
+	}
+	_, stdout, _ = call(t, path, "events", "-n1", "--json")
+	if want := fmt.Sprintf(`{"events":[{"time":%q,"kind":"worker_died","worker":3,"pid":77,"generation":2,"cause":"signal","text":"signal:SIGKILL"}]}`+"\n",
+		time.Unix(1e9, 0).Format(time.RFC3339)); stdout != want {
+		t.Errorf("%q, want %q", stdout, want)
+	}
+}
+
+func TestNoServer(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "s")
+	if status, _, stderr := call(t, path, "status"); status != 1 || !strings.Contains(stderr, "no server: there is no socket "+path) {
+		t.Errorf("status %d, %q", status, stderr)
+	}
+	stale(t, path)
+	if status, _, stderr := call(t, path, "status"); status != 1 || !strings.Contains(stderr, "no server behind the socket "+path) {
+		t.Errorf("status %d, %q", status, stderr)
+	}
+	c := Command{DefaultSocket: func() (string, error) { return "", errors.New("bad file") }, Stdout: new(bytes.Buffer), Stderr: new(bytes.Buffer)}
+	if status := c.Run(t.Context(), []string{"status"}); status != 2 {
+		t.Errorf("status %d", status)
+	}
+}
+
+// stale leaves a socket file that nobody listens on.
+func stale(t *testing.T, path string) {
+	t.Helper()
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	l.Close()
+}
+
+func TestSocketRights(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := listen(path, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if st, err := os.Stat(l.temporary); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("before it has its name: %v, %v", st, err)
+	}
+	if _, err := os.Lstat(path); err == nil {
+		t.Error("it can be found before it is published")
+	}
+	if err := l.publish(); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", st, err)
+	}
+	l.end()
+	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestSocketInTheWay(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	stale(t, path)
+	first, err := listen(path, false)
+	if err != nil {
+		t.Fatalf("a stale socket is in the way: %v", err)
+	}
+	defer first.Close()
+	if err := first.publish(); err != nil {
+		t.Fatal(err)
+	}
+	// This process answers there, and is not its own parent.
+	for _, takeover := range []bool{false, true} {
+		if _, err := listen(path, takeover); err == nil || err.Error() != fmt.Sprintf("process %d answers there", os.Getpid()) {
+			t.Errorf("takeover %v: %v", takeover, err)
+		}
+	}
+	// Its file is somebody else's by now: it stays.
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	stale(t, path)
+	first.end()
+	if _, err := os.Lstat(path); err != nil {
+		t.Errorf("another's file was removed: %v", err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := listen(file, false); !errors.Is(err, errNoSocket) {
+		t.Errorf("over a file: %v", err)
+	}
+	if _, err := listen(filepath.Join(file, "s"), false); err == nil {
+		t.Error("below a file")
+	}
+}
+
+func TestMalformedRequests(t *testing.T) {
+	f := new(fake)
+	c := NewClient(testServer(t, f))
+	for name, request := range map[string]any{
+		"scale":   map[string]int{"workers": 3},
+		"restart": "x",
+		"dump":    map[string]string{"worker": "one"},
+	} {
+		var failed *Failure
+		if _, err := c.Do(t.Context(), "POST", name, request); !errors.As(err, &failed) || !strings.HasPrefix(failed.Message, "malformed request: ") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	var failed *Failure
+	if _, err := c.Do(t.Context(), "POST", "scale", nil); !errors.As(err, &failed) {
+		t.Errorf("scale without a number: %v", err)
+	}
+	for _, r := range [][2]string{{"GET", "reload"}, {"POST", "nothing"}} {
+		if _, err := c.Do(t.Context(), r[0], r[1], nil); err == nil || errors.As(err, &failed) {
+			t.Errorf("%s: %v", r, err)
+		}
+	}
+	if len(f.asked) != 0 {
+		t.Errorf("the master was asked: %q", f.asked)
+	}
+}

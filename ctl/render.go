@@ -1,0 +1,126 @@
+package ctl
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"hostler/protocol"
+)
+
+// statusTable renders st for people. With an earlier status, CPU is what the
+// workers used since, else all they ever did.
+func statusTable(st, before *Status) string {
+	var b strings.Builder
+	m := &st.Master
+	state := "starting"
+	switch {
+	case m.Stopping:
+		state = "stopping"
+	case m.Ready:
+		state = "serving"
+	}
+	name := m.App
+	if m.Name != "" {
+		name = m.Name
+	}
+	fmt.Fprintf(&b, "%s: %s, hostler %s, master %d, up %s\n", name, state, m.Version, m.PID, span(m.Uptime))
+	serving := 0
+	for i := range st.Workers {
+		if st.Workers[i].State == protocol.SlotServing.String() {
+			serving++
+		}
+	}
+	fmt.Fprintf(&b, "generation %d, %d of %d workers serve, %d of %d threads busy, %d queued, %d connections\n",
+		m.Generation, serving, m.TargetWorkers, st.Threads.Busy, st.Threads.Total, st.Queue.Depth,
+		st.Connections.Idle+st.Connections.Reading+st.Connections.Running+st.Connections.Writing)
+	if m.LastReload != nil && !m.LastReload.Successful {
+		fmt.Fprintf(&b, "the last reload failed at %s; hostler ctl events says why\n", m.LastReload.Time.Local().Format(time.DateTime))
+	}
+	b.WriteByte('\n')
+	cpu := "CPU"
+	if before != nil {
+		cpu = "CPU%"
+	}
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "WORKER\tPID\tGEN\tSTATE\tAGE\tREQUESTS\tBUSY\tQUEUE\tCONNS\tRSS\t%s\t\n", cpu)
+	for i := range st.Workers {
+		ws := &st.Workers[i]
+		busy := 0
+		for _, t := range ws.Threads {
+			if t.Request != nil {
+				busy++
+			}
+		}
+		fmt.Fprintf(w, "%d\t%d\t%d\t%s\t%s\t%d\t%d/%d\t%d\t%d\t%s\t%s\t\n", ws.Worker, ws.PID, ws.Generation, ws.State, span(ws.Age),
+			ws.Requests, busy, len(ws.Threads), ws.Queue.Depth, ws.Connections.Idle+ws.Connections.Reading+ws.Connections.Running+ws.Connections.Writing,
+			memory(ws.Memory), cpuUse(st, before, ws))
+	}
+	w.Flush() // cannot fail: b takes all
+	return b.String()
+}
+
+// cpuUse is ws's CPU time, or its share of a CPU since before.
+func cpuUse(st, before *Status, ws *WorkerStatus) string {
+	if before == nil {
+		return fmt.Sprintf("%.1fs", ws.CPU)
+	}
+	elapsed := st.Time.Sub(before.Time).Seconds()
+	for i := range before.Workers {
+		if old := &before.Workers[i]; old.PID == ws.PID && elapsed > 0 {
+			return fmt.Sprintf("%.0f", max(ws.CPU-old.CPU, 0)/elapsed*100)
+		}
+	}
+	return "-"
+}
+
+func memory(bytes float64) string {
+	if bytes == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1fM", bytes/(1<<20))
+}
+
+// span is a time in seconds, as short as it still says enough.
+func span(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return fmt.Sprintf("%dd%02dh", int(d.Hours())/24, int(d.Hours())%24)
+}
+
+// eventLines renders the journal for people.
+func eventLines(events []protocol.Event) string {
+	var b strings.Builder
+	for _, e := range events {
+		fmt.Fprintf(&b, "%s  %-15s", e.Time.Local().Format("2006-01-02 15:04:05.000"), e.Kind)
+		if e.Worker != 0 {
+			fmt.Fprintf(&b, "  worker %d", e.Worker)
+			if e.PID != 0 { // one that the mold is to fork has none yet
+				fmt.Fprintf(&b, ", pid %d", e.PID)
+			}
+		}
+		if e.Generation != 0 {
+			fmt.Fprintf(&b, "  generation %d", e.Generation)
+		}
+		why := e.Cause
+		if e.Text != "" {
+			if why != "" {
+				why += ", "
+			}
+			why += oneLine(e.Text)
+		}
+		if why != "" {
+			b.WriteString("  " + why)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}

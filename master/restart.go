@@ -1,0 +1,102 @@
+package master
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"hostler/protocol"
+)
+
+// restart is a rolling restart: one worker after the other is condemned, and
+// leaves when its replacement is ready.
+type restart struct {
+	pending []int // ids of the workers still to do
+	current int   // id of the one being replaced; 0: none
+	done    chan<- error
+}
+
+// beginRestart restarts the worker of that number, or all for 0. Done gets the
+// result.
+func (s *supervisor) beginRestart(number int, done chan<- error) {
+	r := &restart{done: done}
+	for _, w := range s.workers {
+		if w.gen == s.current && w.state == stateServing && (number == 0 || w.number() == number) {
+			r.pending = append(r.pending, w.id)
+		}
+	}
+	switch {
+	case s.phase != phaseServing:
+		done <- errors.New("cannot restart workers now: the server is starting or stopping")
+	case s.next != nil || s.upgrading:
+		done <- errors.New("cannot restart workers now: a reload or an upgrade is under way")
+	case s.restart != nil:
+		done <- errors.New("cannot restart workers now: another restart is under way")
+	case number != 0 && len(r.pending) == 0:
+		done <- fmt.Errorf("no worker %d serves", number)
+	default:
+		s.restart = r
+		what := "all workers"
+		if number != 0 {
+			what = fmt.Sprintf("worker %d", number)
+		}
+		s.log.Info("restarting " + what)
+		s.note(protocol.Event{Kind: "restart_started", Text: what})
+	}
+}
+
+// roll goes on with a restart: it condemns the next worker when nobody else is
+// being replaced, and then returns true.
+func (s *supervisor) roll() bool {
+	r := s.restart
+	if r == nil {
+		return false
+	}
+	for _, w := range s.workers {
+		if w.gen == s.current && (w.state == stateBooting || w.state == stateServing && w.condemned != "") {
+			return false
+		}
+	}
+	r.current = 0
+	if live, _ := s.count(s.current); live < s.target(s.set) {
+		return false // a boot is put off; if it fails, so does the restart
+	}
+	if s.next != nil {
+		return false // its end replaces them all, or lets us go on
+	}
+	for len(r.pending) > 0 {
+		w := s.worker(r.pending[0])
+		r.pending = r.pending[1:]
+		if w == nil || w.gen != s.current || w.state != stateServing {
+			continue // has been replaced for another reason
+		}
+		r.current, w.condemned = w.id, causeRestart
+		s.want(w, string(causeRestart))
+		return true
+	}
+	if _, ready := s.count(s.current); ready >= s.target(s.set) {
+		s.endRestart(nil)
+	}
+	return false
+}
+
+// endRestart ends the restart, if one is under way. If it failed, the worker
+// that was to be replaced stays.
+func (s *supervisor) endRestart(err error) {
+	r := s.restart
+	if r == nil {
+		return
+	}
+	s.restart = nil
+	if err == nil {
+		s.log.Info("restarted")
+		s.note(protocol.Event{Kind: "restarted"})
+	} else {
+		s.log.Error("the restart ends early", "error", err)
+		s.note(protocol.Event{Kind: "restart_failed", Text: err.Error()})
+		if i := slices.IndexFunc(s.workers, func(w *worker) bool { return w.id == r.current }); i >= 0 && s.workers[i].condemned == causeRestart {
+			s.workers[i].condemned = ""
+		}
+	}
+	r.done <- err
+}
