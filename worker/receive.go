@@ -134,6 +134,7 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 	if r.Flags&http1.FlagChunked == 0 && r.ContentLength <= int64(len(b)-head) {
 		t.Buf = address(b)
 		t.Body, t.BodyLen, t.BodyMore = 0, 0, 0
+		t.body.open = false // the last request's may have been left unread
 		next := head
 		if n := int(r.ContentLength); n > 0 {
 			t.Body, t.BodyLen = address(b[head:]), int64(n)
