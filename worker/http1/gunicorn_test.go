@@ -180,15 +180,19 @@ func (c *corpusCase) limits(t *testing.T) Limits {
 	return lim
 }
 
-func TestGunicornCorpus(t *testing.T) {
+// ways are how an input is cut into pieces.
+func ways() map[string]func([]byte) int {
 	rnd := rand.New(rand.NewPCG(7, 7))
-	ways := map[string]func([]byte) int{
+	return map[string]func([]byte) int{
 		"whole":    func(b []byte) int { return len(b) },
 		"by line":  func(b []byte) int { return bytes.IndexByte(b, '\n') + 1 },
 		"by byte":  func([]byte) int { return 1 },
 		"random 1": func(b []byte) int { return rnd.IntN(len(b)) },
 		"random 2": func([]byte) int { return rnd.IntN(9) },
 	}
+}
+
+func TestGunicornCorpus(t *testing.T) {
 	rejected, accepted := 0, 0
 	for _, c := range corpus(t) {
 		skip := ""
@@ -201,7 +205,7 @@ func TestGunicornCorpus(t *testing.T) {
 			continue
 		}
 		valid := strings.HasPrefix(c.Name, "valid/")
-		for way, next := range ways {
+		for way, next := range ways() {
 			got, reason := serve(&pieces{data: c.Bytes, next: next}, c.limits(t))
 			ok := reason == ReasonNone && (!valid || sameRequests(got, c.Requests))
 			want := valid && differs[c.Name] == "" || !valid && differs[c.Name] != ""
