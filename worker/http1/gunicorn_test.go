@@ -105,6 +105,9 @@ func serve(p *pieces, lim Limits) (all []corpusRequest, reason Reason) {
 			}
 			scanned = len(buf)
 			if len(p.data) == 0 {
+				if len(all) > 0 && string(buf) == "\r\n" {
+					return all, ReasonNone // an empty line too many, and no request
+				}
 				return all, ReasonTruncatedHead
 			}
 			buf = append(buf, p.read()...)
