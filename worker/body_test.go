@@ -12,7 +12,9 @@ func TestUnreadBodyEndsItsConnectionOnly(t *testing.T) {
 	r := serve(t, testConfig(), func(c *call) { c.ok("unread") })
 	for _, framing := range []string{"Content-Length: 5000000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n4c4b40\r\n"} {
 		c := r.dialTCP()
-		go func() { _, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\n"+framing+strings.Repeat("x", 5_000_000)) }()
+		go func() {
+			_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\n"+framing+strings.Repeat("x", 5_000_000))
+		}()
 		in := responses(t, c)
 		if p := in.want(200, "unread"); p.fields["connection"] != "close" {
 			t.Errorf("%q: the connection goes on", framing)

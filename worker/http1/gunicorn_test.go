@@ -23,6 +23,8 @@ type corpusRequest struct {
 	Version        [2]int
 	Fields         [][2]string
 	Body           []byte
+	Flags          uint32 `json:"-"`
+	End            int    `json:"-"` // where it ends in the input
 }
 
 // differs lists the cases that are not decided as Gunicorn does, and why.
@@ -51,7 +53,7 @@ var elsewhere = map[string]string{
 	"invalid/019": "which forwarded fields count is worker/forwarded.go's business",
 }
 
-func corpus(t *testing.T) []corpusCase {
+func corpus(t testing.TB) []corpusCase {
 	t.Helper()
 	text, err := os.ReadFile("testdata/gunicorn/requests.json")
 	if err != nil {
@@ -92,6 +94,7 @@ func (p *pieces) read() []byte {
 // serve reads requests as the engine does, to the end of the input.
 func serve(p *pieces, lim Limits) (all []corpusRequest, reason Reason) {
 	var buf []byte
+	size := len(p.data)
 	for len(buf) > 0 || len(p.data) > 0 {
 		var r Request
 		scanned := 0
@@ -112,7 +115,7 @@ func serve(p *pieces, lim Limits) (all []corpusRequest, reason Reason) {
 			}
 			buf = append(buf, p.read()...)
 		}
-		q := corpusRequest{Method: string(r.Method.In(buf)), Target: string(r.Target.In(buf)), Version: [2]int{1, int(r.Minor)}}
+		q := corpusRequest{Method: string(r.Method.In(buf)), Target: string(r.Target.In(buf)), Version: [2]int{1, int(r.Minor)}, Flags: r.Flags}
 		for _, f := range r.Fields[:r.NFields] {
 			q.Fields = append(q.Fields, [2]string{strings.ToUpper(string(f.Name.In(buf))), latin1(f.Value.In(buf))})
 		}
@@ -144,6 +147,7 @@ func serve(p *pieces, lim Limits) (all []corpusRequest, reason Reason) {
 			n := max(r.ContentLength, 0)
 			q.Body, buf = buf[:n:n], buf[n:]
 		}
+		q.End = size - len(p.data) - len(buf)
 		all = append(all, q)
 		if r.Flags&FlagKeepAlive == 0 {
 			return all, ReasonNone // the engine closes

@@ -49,7 +49,7 @@ var llhttpLenient = map[string]string{
 	"request-lenient-all":                       "lines that end with LF (RFC 9112, 2.2)",
 }
 
-func llhttpCases(t *testing.T) (cases []llhttpCase) {
+func llhttpCases(t testing.TB) (cases []llhttpCase) {
 	t.Helper()
 	text, err := os.ReadFile("testdata/llhttp/requests.json")
 	if err != nil {
