@@ -47,6 +47,8 @@ const (
 	ReasonForwardedMismatch // … or contradicts itself
 	ReasonBadProxyHeader    // for the caller: the PROXY protocol's header; no request has begun
 	ReasonMissingProxyHeader
+	ReasonBodyTooLarge // for the caller: beyond its limit
+	ReasonConnect      // … for it is no proxy
 	numReasons
 )
 
@@ -98,6 +100,8 @@ var reasons = [NumReasons]struct {
 	ReasonForwardedMismatch:           {"forwarded_mismatch", 400},
 	ReasonBadProxyHeader:              {"bad_proxy_header", 400},
 	ReasonMissingProxyHeader:          {"missing_proxy_header", 400},
+	ReasonBodyTooLarge:                {"body_too_large", 413},
+	ReasonConnect:                     {"connect", 405},
 }
 
 // String returns the reason as a label for a metric.
