@@ -43,7 +43,7 @@ class Connection {
       const m = this.now;
       m.body = Buffer.concat(m.body).toString('base64');
       this.done.push(m);
-      this.upgrade = m.upgrade; // what follows is not for this parser
+      this.fresh = m.upgrade || !m.keepAlive; // what follows is not for this parser
     };
   }
 
@@ -67,7 +67,7 @@ function decide(requests) {
     answer.seen = c.done.slice(before);
     out.push(answer);
     if (answer.error) break;
-    if (c.upgrade) c = new Connection();
+    if (c.fresh) c = new Connection();
   }
   return out;
 }
