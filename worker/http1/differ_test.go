@@ -255,6 +255,7 @@ func undecided(q *corpusRequest) bool {
 var goRefuses = []string{
 	"invalid URL escape", // it decodes the path; we leave it to who reads it
 	"invalid character",  // … in a host that is a name in RFC 3986 all the same
+	"bad trailer key",    // which the field Trailer announces; what comes counts for us
 }
 
 func compareGo(q *corpusRequest, raw []byte) (bool, error) {
