@@ -165,9 +165,6 @@ func (h *http2Conn) onSettings(f *http2.SettingsFrame) error {
 		return err
 	}
 	h.settled = true
-	if f.HasDuplicates() {
-		return http2.ConnectionError(http2.ErrCodeProtocol)
-	}
 	h.mu.Lock()
 	err := f.ForeachSetting(func(s http2.Setting) error {
 		if err := s.Valid(); err != nil {

@@ -63,15 +63,16 @@ func newStream(h *http2Conn, id uint32, ended bool) *stream {
 func (s *stream) translate(f *http2.MetaHeadersFrame) bool {
 	method, scheme := f.PseudoValue("method"), f.PseudoValue("scheme")
 	path, authority := f.PseudoValue("path"), f.PseudoValue("authority")
-	connect := method == "CONNECT"
-	// PseudoValue gives the first; the Framer has refused others and doubles.
-	if connect != (scheme == "" && path == "") || connect && authority == "" || f.PseudoValue("protocol") != "" || f.PseudoValue("status") != "" {
-		return false
-	}
 	target := path
-	if connect {
-		target = authority
-	} else if path == "" || path[0] != '/' && !(path == "*" && method == "OPTIONS") {
+	// The Framer has refused doubles, and those of responses.
+	switch {
+	case f.PseudoValue("protocol") != "": // RFC 8441, which we did not offer
+		return false
+	case method == "CONNECT":
+		if target = authority; target == "" || scheme != "" || path != "" {
+			return false
+		}
+	case method == "" || scheme == "" || path == "" || path[0] != '/' && !(path == "*" && method == "OPTIONS"):
 		return false
 	}
 	fields := f.RegularFields()
@@ -251,6 +252,7 @@ func (s *stream) send(p, q, r []byte) (int, error) {
 		for len(b) > 0 {
 			m := min(int64(len(b)), h.window, s.window, int64(h.maxFrame))
 			if m <= 0 {
+				h.push() // what fits
 				if n == 0 {
 					return 0, unix.EAGAIN
 				}
