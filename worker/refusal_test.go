@@ -122,7 +122,12 @@ var refusedFor = map[http1.Reason]string{
 	http1.ReasonMissingProxyHeader:          get,
 	http1.ReasonBodyTooLarge:                postHead + "Content-Length: 1000\r\n\r\n" + echoed,
 	http1.ReasonConnect:                     "CONNECT " + echoed + ":80 HTTP/1.1\r\nHost: " + echoed + ":80\r\n\r\n",
+	http1.ReasonHTTP2Stream:                 http2Begin + "\x00\x00\x02\x01\x05\x00\x00\x00\x01\x82\x86", // no :path
+	http1.ReasonHTTP2Connection:             http2Begin + "\x00\x00\x00\x01\x05\x00\x00\x00\x02",         // an even number
 }
+
+// http2Begin is a client's preface, and SETTINGS.
+const http2Begin = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 
 // TestEveryRefusalShows wants for each reason: a count under its label, a line in
 // the log and one in the access log, and an answer that repeats nothing.
@@ -134,8 +139,9 @@ func TestEveryRefusalShows(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { access.Close() })
-	rigOf := func(version string) *rig {
+	rigOf := func(version string, frames bool) *rig {
 		cfg := testConfig()
+		cfg.HTTP2Cleartext = frames
 		cfg.LimitRequestBody = 100
 		cfg.ForwardedAllowIPs, cfg.ForwardedHeaders = []string{"127.0.0.1"}, []string{"proto"}
 		cfg.ProxyAllowIPs, cfg.ProxyProtocol = []string{"127.0.0.1"}, version
@@ -148,7 +154,7 @@ func TestEveryRefusalShows(t *testing.T) {
 		r.start()
 		return r
 	}
-	plain, proxied := rigOf(""), rigOf("v1")
+	plain, proxied, framed := rigOf("", false), rigOf("v1", false), rigOf("", true)
 	lines := 0
 	for reason := http1.ReasonNone + 1; int(reason) < http1.NumReasons; reason++ {
 		input, ok := refusedFor[reason]
@@ -156,18 +162,27 @@ func TestEveryRefusalShows(t *testing.T) {
 			t.Errorf("%v: nothing that is refused for it", reason)
 			continue
 		}
-		r := plain
-		silent := reason == http1.ReasonTruncatedHead
-		if reason == http1.ReasonBadProxyHeader || reason == http1.ReasonMissingProxyHeader {
-			r, silent = proxied, true
+		r, want := plain, fmt.Sprintf("HTTP/1.1 %d ", reason.Status())
+		sent := -1 // as long as the answer
+		switch reason {
+		case http1.ReasonTruncatedHead:
+			want = ""
+		case http1.ReasonBadProxyHeader, http1.ReasonMissingProxyHeader:
+			r, want = proxied, ""
+		case http1.ReasonHTTP2Stream:
+			r, want, sent = framed, "\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x01", 0 // RST_STREAM, protocol error
+		case http1.ReasonHTTP2Connection:
+			r, want, sent = framed, "\x00\x00\x08\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01", 0 // GOAWAY
 		}
 		c := r.dialTCP()
 		_, _ = io.WriteString(c, input)
 		_ = c.CloseWrite()
 		answer := readAll(c)
-		want := fmt.Sprintf("HTTP/1.1 %d ", reason.Status())
-		if silent && answer != "" || !silent && !strings.HasPrefix(answer, want) {
+		if want == "" && answer != "" || !strings.Contains(answer, want) {
 			t.Errorf("%v: answered %q", reason, answer)
+		}
+		if sent < 0 {
+			sent = len(answer)
 		}
 		if strings.Contains(answer, echoed) {
 			t.Errorf("%v: the answer repeats the request: %q", reason, answer)
@@ -183,7 +198,7 @@ func TestEveryRefusalShows(t *testing.T) {
 		b, _ := os.ReadFile(path)
 		all := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
 		last := all[len(all)-1]
-		if len(all) != lines || !strings.HasPrefix(last, "127.0.0.1 - - [") || !strings.Contains(last, fmt.Sprintf(`] "-" %d %d "-" "-" `, reason.Status(), len(answer))) {
+		if len(all) != lines || !strings.HasPrefix(last, "127.0.0.1 - - [") || !strings.Contains(last, fmt.Sprintf(`] "-" %d %d "-" "-" `, reason.Status(), sent)) {
 			t.Errorf("%v: %d lines in the access log, the last is %q", reason, len(all), last)
 		}
 	}

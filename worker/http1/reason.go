@@ -49,6 +49,8 @@ const (
 	ReasonMissingProxyHeader
 	ReasonBodyTooLarge // for the caller: beyond its limit
 	ReasonConnect      // … for it is no proxy
+	ReasonHTTP2Stream  // … which speaks HTTP/2, too: a stream that is malformed
+	ReasonHTTP2Connection
 	numReasons
 )
 
@@ -102,6 +104,8 @@ var reasons = [NumReasons]struct {
 	ReasonMissingProxyHeader:          {"missing_proxy_header", 400},
 	ReasonBodyTooLarge:                {"body_too_large", 413},
 	ReasonConnect:                     {"connect", 405},
+	ReasonHTTP2Stream:                 {"http2_stream", 400},
+	ReasonHTTP2Connection:             {"http2_connection", 400},
 }
 
 // String returns the reason as a label for a metric.
