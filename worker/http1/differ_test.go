@@ -89,6 +89,7 @@ type oracle struct {
 	t   testing.TB
 	in  io.WriteCloser
 	out *bufio.Reader
+	old bool // llhttp is older than 9.3, and does not get all chunk extensions right
 }
 
 // nodeAnswer is what llhttp made of the bytes of one request.
@@ -111,7 +112,7 @@ func startOracle(t testing.TB) *oracle {
 	if err != nil {
 		t.Fatal("node is missing, which has the parser to compare with: run make tools")
 	}
-	cmd := exec.Command(node, "testdata/node/llhttp.js")
+	cmd := exec.Command(node, "--expose-internals", "testdata/node/llhttp.js")
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -134,6 +135,15 @@ func startOracle(t testing.TB) *oracle {
 		t.Fatalf("node says nothing: %v", err)
 	}
 	t.Logf("compared with %s", strings.TrimSpace(hello))
+	var version struct{ Llhttp string }
+	var major, minor int
+	if err := json.Unmarshal([]byte(hello), &version); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Sscanf(version.Llhttp, "%d.%d.", &major, &minor); err != nil {
+		t.Fatalf("%s: %v", hello, err)
+	}
+	o.old = major < 9 || major == 9 && minor < 3
 	return o
 }
 
@@ -182,7 +192,7 @@ func compare(o *oracle, data []byte) (ours, node, goes int, err error) {
 		from = q.End
 	}
 	for i, a := range o.ask(requests) {
-		if err := compareNode(&all[i], string(requests[i]), &a); err != nil {
+		if err := compareNode(&all[i], string(requests[i]), &a, o.old); err != nil {
 			return 0, 0, 0, fmt.Errorf("llhttp: %w: request %d of %q", err, i, data)
 		}
 		if a.Error == "" {
@@ -201,7 +211,7 @@ func compare(o *oracle, data []byte) (ours, node, goes int, err error) {
 	return len(all), node, goes, nil
 }
 
-func compareNode(q *corpusRequest, raw string, a *nodeAnswer) error {
+func compareNode(q *corpusRequest, raw string, a *nodeAnswer, old bool) error {
 	if q.Flags&FlagAuthority != 0 && (a.Error == "" || a.Error == "LEFT") {
 		// What follows the head of a CONNECT is no body to llhttp. We answer 405
 		// and close.
@@ -211,7 +221,8 @@ func compareNode(q *corpusRequest, raw string, a *nodeAnswer) error {
 		return nil
 	}
 	if a.Error != "" {
-		if allowed := llhttpRefuses[a.Error]; allowed == nil || !allowed(q, raw) {
+		allowed := llhttpRefuses[a.Error]
+		if (allowed == nil || !allowed(q, raw)) && !(old && strings.Join(extensions(raw), "") != "") {
 			return fmt.Errorf("%s", a.Error)
 		}
 		if len(a.Seen) > 0 && a.Error != "LEFT" {

@@ -1,3 +1,5 @@
+// node --expose-internals llhttp.js
+//
 // Says what llhttp, which is the parser of Node's own HTTP server, makes of requests.
 //
 // On the standard input come cases, each of them: the number of requests, and for each the
@@ -6,10 +8,9 @@
 // it lacked its last byte (early: messages that were complete already), and with that byte.
 'use strict';
 
-process.removeAllListeners('warning'); // process.binding is deprecated, and there is no other way
-process.on('warning', () => {});
 const fs = require('fs');
-const { HTTPParser, methods, allMethods } = process.binding('http_parser');
+const { internalBinding } = require('internal/test/binding'); // with --expose-internals
+const { HTTPParser, methods, allMethods } = internalBinding('http_parser');
 const names = allMethods || methods;
 
 class Connection {
