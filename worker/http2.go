@@ -127,10 +127,12 @@ func (l *Loop) receiveFrames(t *Thread, c *conn) bool {
 				return false
 			}
 			if i >= most && t.runs() { // the deputy stops when the windows are full
+				touched := h.take()
+				h.settle()
 				l.requeue(c)
-				return l.serveStreams(t, h.take())
+				return l.serveStreams(t, touched)
 			}
-			if c.via != nil || n == len(t.buf) {
+			if c.via != nil || n == len(t.buf) || c.hup { // else the socket is drained
 				continue
 			}
 		} else if err != unix.EAGAIN {

@@ -268,7 +268,8 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 				return gotMore
 			}
 		}
-		if l.cfg.HTTP2Cleartext && in.head == 0 && c.fresh() && !c.awaits && in.n >= prefaceSize && isPreface(in.mem[:in.n]) {
+		preface := l.cfg.HTTP2Cleartext && in.head == 0 && !c.awaits && c.fresh() && isPreface(in.mem[:in.n])
+		if preface && in.n >= prefaceSize {
 			b := bytes.Clone(in.mem[:in.n])
 			l.inputs.put(in)
 			c.in = nil
@@ -280,7 +281,7 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 			}
 			return gotNothing
 		}
-		if in.head == 0 && in.n > in.scanned && !c.awaits {
+		if in.head == 0 && in.n > in.scanned && !c.awaits && !preface {
 			ok, reason := http1.Parse(in.mem[:in.n], in.scanned, &l.limits, &t.Req)
 			if reason != http1.ReasonNone {
 				l.reject(c, reason)
