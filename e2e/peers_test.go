@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -198,6 +199,16 @@ func TestPeers(t *testing.T) {
 		out := deaf.raw("GET /show HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Forwarded-For: 1.2.3.4\r\n" + both + "\r\n")
 		if !strings.Contains(out, `"wsgi.url_scheme": "http"`) || !strings.Contains(out, `"REMOTE_ADDR": "127.0.0.1"`) || strings.Contains(out, "1.2.3.4") {
 			t.Errorf("a stranger is believed: %q", out)
+		}
+		// Whoever connects by a unix socket has no address: "unix" stands for them.
+		for _, allowed := range []string{"127.0.0.1", "unix"} {
+			socket := filepath.Join(t.TempDir(), "http.sock")
+			peerWith(t, "-b", "unix:"+socket, "--forwarded-allow-ips", allowed)
+			w := dialTo(t, "unix", socket)
+			w.send("GET /show HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n")
+			if _, body := w.answer("GET"); strings.Contains(body, `"REMOTE_ADDR": "1.2.3.4"`) != (allowed == "unix") {
+				t.Errorf("on a unix socket, with %s allowed: %s", allowed, body)
+			}
 		}
 	})
 	run("unbounded input", func(t *testing.T, s *peer) { // 26.2.1, 27.0

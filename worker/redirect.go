@@ -18,7 +18,7 @@ func (l *Loop) redirect(t *Thread, c *conn, buf []byte, port string) {
 	}
 	host = host[:nameLen(host)]
 	if len(host) == 0 {
-		l.refuse(c, 400, "")
+		l.reject(c, http1.ReasonMissingHost)
 		return
 	}
 	b := append([]byte("Location: https://"), host...)
@@ -28,7 +28,7 @@ func (l *Loop) redirect(t *Thread, c *conn, buf []byte, port string) {
 	target := span(buf, r.Target)
 	if r.Flags&http1.FlagAbsolute != 0 {
 		_, rest, _ := bytes.Cut(target, []byte("://"))
-		if target = nil; bytes.IndexAny(rest, "/?") >= 0 {
+		if target = nil; bytes.ContainsAny(rest, "/?") {
 			target = rest[bytes.IndexAny(rest, "/?"):]
 		}
 		if len(target) == 0 || target[0] == '?' {

@@ -176,9 +176,20 @@ func TestEveryRefusalShows(t *testing.T) {
 		}
 		c := r.dialTCP()
 		_, _ = io.WriteString(c, input)
+		if r == framed { // a client of HTTP/2 that closes its side has left
+			answer := make([]byte, 0, 1000)
+			for !strings.Contains(string(answer), want) {
+				n, err := c.Read(answer[len(answer):cap(answer)])
+				if err != nil {
+					t.Fatalf("%v: answered %q, %v", reason, answer, err)
+				}
+				answer = answer[:len(answer)+n]
+			}
+			want = ""
+		}
 		_ = c.CloseWrite()
 		answer := readAll(c)
-		if want == "" && answer != "" || !strings.Contains(answer, want) {
+		if want == "" && answer != "" && r != framed || !strings.Contains(answer, want) {
 			t.Errorf("%v: answered %q", reason, answer)
 		}
 		if sent < 0 {
