@@ -280,6 +280,7 @@ func (h *http2Conn) fail(err error) {
 	case errors.Is(err, http2.ErrFrameTooLarge):
 		code = http2.ErrCodeFrameSize
 	}
+	h.l.rejectFrames(h.c, http1.ReasonHTTP2Connection)
 	h.l.log.Debug("HTTP/2 connection ended", "client", string(h.c.remote[:h.c.remoteLen]), "error", err)
 	h.mu.Lock()
 	_ = h.writer.WriteGoAway(h.last, code, nil)
