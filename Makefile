@@ -47,7 +47,7 @@ run: bin/hostler ## serve examples/ on 127.0.0.1:8000 (EXAMPLE=plain, flask or d
 # Debian's names; each is asked for by its command, so that nothing is installed
 # twice.
 NODE := node:nodejs
-APT := $(NODE) python3-dbg:python3-dbg nginx:nginx apache2:apache2 haproxy:haproxy prometheus:prometheus systemd-analyze:systemd wrk:wrk
+APT := $(NODE) python3-dbg:python3-dbg nginx:nginx apache2:apache2 haproxy:haproxy prometheus:prometheus systemd-analyze:systemd wrk:wrk h2load:nghttp2-client
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
 $(VENV)/.done: scripts/requirements.txt
@@ -57,7 +57,10 @@ $(VENV)/.done: scripts/requirements.txt
 	$(VENV)/bin/pip -q install -r scripts/requirements.txt
 	touch $@
 
-tools: check-tools $(VENV)/.done ## install what the tests need: Debian packages (as root), Python packages into build/
+build/h2spec: e2e/h2spec/go.mod e2e/h2spec/go.sum
+	go -C e2e/h2spec build -o ../../build/h2spec github.com/summerwind/h2spec/cmd/h2spec
+
+tools: check-tools $(VENV)/.done build/h2spec ## install what the tests need: Debian packages (as root), Python packages into build/
 	@scripts/apt-tools $(APT)
 
 test: bin/hostler tools ## everything

@@ -3,7 +3,6 @@ package worker
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -29,8 +28,9 @@ func cleartextConfig() *protocol.WorkerConfig {
 
 // client2 is a well-behaved client of HTTP/2 with one connection.
 func (r *rig) client2() *http.Client {
-	t := &http2.Transport{AllowHTTP: true, DisableCompression: true,
-		DialTLSContext: func(context.Context, string, string, *tls.Config) (net.Conn, error) { return r.dial(), nil }}
+	t := &http.Transport{DisableCompression: true, Protocols: new(http.Protocols),
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return r.dial(), nil }}
+	t.Protocols.SetUnencryptedHTTP2(true)
 	r.t.Cleanup(t.CloseIdleConnections)
 	return &http.Client{Transport: t, Timeout: 30 * time.Second}
 }

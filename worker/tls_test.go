@@ -2,6 +2,7 @@ package worker
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -18,8 +19,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/net/http2"
 
 	"hostler/protocol"
 )
@@ -108,7 +107,8 @@ func TestTLSRequests(t *testing.T) {
 		}
 		for _, n := range []int{1, 1000, 16 << 10, 100000, bodyBuffer, 3 * bodyBuffer} {
 			body := strings.Repeat("0123456789abcdef", n/16+1)[:n]
-			go send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: "+itoa(n)+"\r\n\r\n"+body)
+			request := "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + itoa(n) + "\r\n\r\n" + body
+			go func() { _, _ = io.WriteString(c, request) }() // an error shows in the answer
 			in.want(200, "POST / "+body)
 		}
 		send(t, c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -369,29 +369,26 @@ func TestTLSHTTP2(t *testing.T) {
 		}
 		c.ok(c.target + " " + string(body) + strings.Repeat("x", 200000))
 	})
-	tr := &http2.Transport{DialTLSContext: nil, DisableCompression: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
-	raw := r.dialTLS(&tls.Config{NextProtos: []string{"h2"}})
-	if err := raw.Handshake(); err != nil || raw.ConnectionState().NegotiatedProtocol != "h2" {
-		t.Fatal(err, raw.ConnectionState().NegotiatedProtocol)
-	}
-	cc, err := tr.NewClientConn(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cc.Close()
+	tr := &http.Transport{DisableCompression: true, Protocols: new(http.Protocols),
+		DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
+			c := r.dialTLS(&tls.Config{NextProtos: []string{"h2"}})
+			return c, c.Handshake()
+		}}
+	tr.Protocols.SetHTTP2(true)
+	defer tr.CloseIdleConnections()
 	var wg sync.WaitGroup
 	for i := range 50 {
 		wg.Go(func() {
 			body := strings.Repeat("b", 20000*(i%10))
 			req, _ := http.NewRequest("POST", "https://localhost/"+itoa(i), strings.NewReader(body))
-			resp, err := cc.RoundTrip(req)
+			resp, err := tr.RoundTrip(req)
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			defer resp.Body.Close()
 			b, err := io.ReadAll(resp.Body)
-			if err != nil || string(b) != "/"+itoa(i)+" "+body+strings.Repeat("x", 200000) {
+			if err != nil || resp.ProtoMajor != 2 || string(b) != "/"+itoa(i)+" "+body+strings.Repeat("x", 200000) {
 				t.Errorf("%d: %v, %d bytes", i, err, len(b))
 			}
 		})
