@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
 
 	"hostler/protocol"
 )
@@ -67,6 +70,7 @@ func (s *supervisor) reload(done chan<- error) {
 		}
 		return
 	case s.next != nil || s.upgrading:
+		s.notifyReloading()
 		s.log.Info("a reload will follow what is under way")
 		s.again = true
 		if done != nil {
@@ -77,6 +81,7 @@ func (s *supervisor) reload(done chan<- error) {
 	if done != nil {
 		s.waiting = append(s.waiting, done)
 	}
+	s.notifyReloading()
 	s.log.Info("reloading", "generation", s.numbers+1)
 	asked := "SIGHUP"
 	if len(s.waiting) > 0 {
@@ -120,6 +125,7 @@ func (s *supervisor) abandon(err error) {
 		}
 		s.retiring = append(s.retiring, g.opened...)
 	}
+	s.notifyReloaded()
 	s.reloadEnded(err)
 }
 
@@ -135,7 +141,12 @@ func (s *supervisor) commit() {
 		s.note(protocol.Event{Kind: "serving", Generation: g.number})
 		s.log.Info("serving", "app", s.set.title(), "workers", s.target(s.set), "threads", s.set.Threads,
 			"listening", joinBinds(g.listeners), "python", g.python)
+		// The binary before us ends as soon as it hears that we serve: the manager
+		// has to know first whom to look after.
+		s.host.Notify(fmt.Sprintf("MAINPID=%d", os.Getpid()))
 		s.host.Serving(s.set, true)
+		s.host.Notify(daemon.SdNotifyReady)
+		s.feed(s.clock.now(), s.clock.mono())
 		s.reloadEnded(nil)
 		return
 	}
@@ -161,6 +172,7 @@ func (s *supervisor) commit() {
 	s.note(protocol.Event{Kind: "reloaded", Generation: g.number})
 	s.log.Info("reloaded", "generation", g.number, "workers", s.target(s.set))
 	s.host.Serving(s.set, false)
+	s.notifyReloaded()
 	s.reloadEnded(nil)
 }
 

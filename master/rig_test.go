@@ -238,6 +238,7 @@ type fakeHost struct {
 	reopened int
 	listened []string
 	memory   map[int]int64 // by pid
+	notified []string
 }
 
 var _ host = (*fakeHost)(nil)
@@ -274,6 +275,21 @@ func (h *fakeHost) Stopping(upgraded bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.stopping = append(h.stopping, upgraded)
+}
+func (h *fakeHost) Notify(state string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.notified = append(h.notified, state)
+}
+
+// told returns what the service manager was told since the last call, less
+// status lines.
+func (h *fakeHost) told() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := slices.DeleteFunc(h.notified, func(s string) bool { return strings.HasPrefix(s, "STATUS=") })
+	h.notified = nil
+	return all
 }
 func (h *fakeHost) Memory(pid int) (int64, error) {
 	h.mu.Lock()

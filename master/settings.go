@@ -19,6 +19,7 @@ type Settings struct {
 	Threads int
 
 	Binds         []Bind
+	BindsGiven    bool   // by the user; else sockets of the service manager come first
 	User, Group   string // who workers are; names or numbers, "": as the master
 	Backlog       int
 	Admin         Bind // zero: no admin server
@@ -101,8 +102,8 @@ func workerEnv(inherited, configured []string) (env, internal []string) {
 	}
 	for _, kv := range inherited {
 		// tableflip's sentinel would make a hostler that the application starts
-		// believe that it is an upgrade; systemd's socket is the master's.
-		if !strings.HasPrefix(kv, "TABLEFLIP_HAS_PARENT_7DIU3=") && !strings.HasPrefix(kv, "NOTIFY_SOCKET=") {
+		// believe that it is an upgrade.
+		if !strings.HasPrefix(kv, "TABLEFLIP_HAS_PARENT_7DIU3=") && !forManager(kv) {
 			set(kv)
 		}
 	}

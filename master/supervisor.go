@@ -42,6 +42,8 @@ type host interface {
 	// Stopping is called once, when the master begins to stop. The listening
 	// sockets are not needed any more.
 	Stopping(upgraded bool)
+	// Notify tells the service manager something, see sd_notify(3).
+	Notify(state string)
 	// Memory returns how much anonymous memory a process has resident, in bytes.
 	Memory(pid int) (int64, error)
 	// ReopenLogs reopens the master's own log files.
@@ -84,6 +86,10 @@ type supervisor struct {
 
 	events chan any
 	gone   chan struct{} // closed when loop has returned: nobody takes events
+
+	watchdog time.Duration // how often the service manager wants to hear from us; 0: it does not
+	fed      time.Time     // when it last did
+	said     string        // its status line
 
 	phase    phase
 	set      *Settings // those of current; at the start of next
@@ -135,6 +141,7 @@ func (s *supervisor) loop(ctx context.Context, first *Settings) error {
 	for {
 		s.reconcile()
 		s.publish()
+		s.notifyStatus()
 		if s.phase == phaseDone {
 			return s.fatal
 		}

@@ -45,6 +45,9 @@ func (s *supervisor) untilNext() time.Duration {
 			sooner(now.Add(watchSeldom)) // until the boot has proven itself
 		}
 	}
+	if s.watchdog > 0 && s.phase == phaseServing {
+		sooner(s.feedAt())
+	}
 	for _, w := range s.workers {
 		if !w.deadline.IsZero() {
 			sooner(w.deadline)
@@ -91,6 +94,7 @@ func (s *supervisor) tick() {
 	}
 	s.recycle()
 	s.forgive(now)
+	s.feed(now, mono)
 }
 
 // checkDeadline ends the patience with a worker that does not boot or leave.

@@ -112,7 +112,7 @@ func masterSettings(c *config.Config) *master.Settings {
 	s := &master.Settings{
 		App: c.App, Name: c.Name,
 		Python: c.Python, Chdir: c.Chdir, Env: c.Env, Workers: c.Workers, Threads: c.Threads,
-		Backlog: c.Backlog, User: c.User, Group: c.Group,
+		BindsGiven: c.Given("bind"), Backlog: c.Backlog, User: c.User, Group: c.Group,
 		Admin: master.Bind(c.Admin), AdminOptional: !c.AdminGiven(),
 		PIDFile: c.PIDFile, CtlSocket: c.CtlSocket, ErrorLog: c.ErrorLog, AccessLog: c.AccessLog,
 		Timeout: c.Timeout, BootTimeout: c.BootTimeout, GracefulTimeout: c.GracefulTimeout,
