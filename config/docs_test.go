@@ -24,7 +24,7 @@ func TestHelpText(t *testing.T) {
 	help := config.Help()
 	for _, line := range []string{
 		"Usage: hostler [flags] MODULE[:ATTR | :FACTORY()]",
-		"  -w, --workers N               worker processes; auto: as many as CPUs [1]",
+		"  -w, --workers N[:MAX]         worker processes; auto: as many as CPUs; MIN:MAX: by need [1]",
 		"      --threads N               Python threads per worker [1]",
 		"      --limit-request-field-size BYTES\n                                longest header field [8192]",
 		"  -h, --help                    print this and exit",

@@ -79,9 +79,12 @@ func table() []*setting {
 		},
 
 		{
-			name: "workers", short: "w", group: groupProcesses, arg: "N", def: "1",
-			help:     "worker processes; auto: as many as CPUs",
-			more:     "`auto` takes the CPU quota of the cgroup (rounded up), or the CPUs that the process may run on where these are fewer. SIGTTIN and SIGTTOU change the number while hostler runs.",
+			name: "workers", short: "w", group: groupProcesses, arg: "N[:MAX]", def: "1",
+			help: "worker processes; auto: as many as CPUs; MIN:MAX: by need",
+			more: "`auto` takes the CPU quota of the cgroup (rounded up), or the CPUs that the process may run on where these are fewer. SIGTTIN and SIGTTOU change the number while hostler runs. " +
+				"With `MIN:MAX` it begins with the least, and there is a worker more when requests wait for a Python thread (two seconds long, one in ten for more than 25 ms), " +
+				"as long as CPU is left for it, and memory for another worker of the present size. There is one fewer when half of the threads without it would have done for a minute. " +
+				"A number set by a signal or `hostler ctl scale` holds, whatever the bounds say, until `hostler ctl scale auto`.",
 			defaults: []fallback{{variable: "WEB_CONCURRENCY"}},
 			value:    workers(),
 		},

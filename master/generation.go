@@ -325,7 +325,7 @@ func (s *supervisor) start(g *generation, why string) error {
 	if limit > 0 && g.set.MaxRequestsJitter > 0 {
 		limit += rand.IntN(g.set.MaxRequestsJitter + 1)
 	}
-	cfg := g.set.workerConfig(slot, g.number, s.target(g.set), limit)
+	cfg := g.set.workerConfig(slot, g.number, max(s.target(g.set), g.set.MaxWorkers), limit)
 	cfg.Listeners = g.listenerInfos()
 	cfg.InternalEnv = g.internal
 	if s.level != "" {

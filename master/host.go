@@ -13,6 +13,7 @@ import (
 	"github.com/cloudflare/tableflip"
 	"golang.org/x/sys/unix"
 
+	"hostler/internal/procstat"
 	"hostler/protocol"
 )
 
@@ -253,6 +254,18 @@ func (h *systemHost) Stopping(upgraded bool) {
 		h.admin = nil
 	}
 }
+
+// CPU implements host.
+func (h *systemHost) CPU(pid int) (float64, error) {
+	p, err := procstat.Read(os.DirFS("/proc"), pid)
+	return p.CPU, err
+}
+
+// Machine implements host.
+func (h *systemHost) Machine() machine { return readMachine(os.DirFS("/")) }
+
+// Pending implements host.
+func (h *systemHost) Pending(ls []*listener) bool { return anyPending(ls) }
 
 // Notify implements host.
 func (h *systemHost) Notify(state string) { notify(h.log, state) }

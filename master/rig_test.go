@@ -239,6 +239,9 @@ type fakeHost struct {
 	listened []string
 	memory   map[int]int64 // by pid
 	notified []string
+	cpu      map[int]float64 // by pid
+	machine  machine
+	pending  bool
 }
 
 var _ host = (*fakeHost)(nil)
@@ -290,6 +293,21 @@ func (h *fakeHost) told() []string {
 	all := slices.DeleteFunc(h.notified, func(s string) bool { return strings.HasPrefix(s, "STATUS=") })
 	h.notified = nil
 	return all
+}
+func (h *fakeHost) CPU(pid int) (float64, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.cpu[pid], nil
+}
+func (h *fakeHost) Machine() machine {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.machine
+}
+func (h *fakeHost) Pending([]*listener) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.pending
 }
 func (h *fakeHost) Memory(pid int) (int64, error) {
 	h.mu.Lock()

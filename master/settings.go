@@ -15,8 +15,10 @@ type Settings struct {
 	Python  string // interpreter; "" searches
 	Chdir   string // where workers run; the master itself never changes directory
 	Env     []string
-	Workers int
-	Threads int
+	Workers int // the least, where MaxWorkers is not 0
+	// MaxWorkers lets the number go by need; 0: it is Workers.
+	MaxWorkers int
+	Threads    int
 
 	Binds         []Bind
 	BindsGiven    bool   // by the user; else sockets of the service manager come first

@@ -44,6 +44,12 @@ type host interface {
 	Stopping(upgraded bool)
 	// Notify tells the service manager something, see sd_notify(3).
 	Notify(state string)
+	// CPU returns how many seconds of CPU time a process has used.
+	CPU(pid int) (float64, error)
+	// Machine returns what CPU and memory there is.
+	Machine() machine
+	// Pending says whether connections wait to be accepted.
+	Pending([]*listener) bool
 	// Memory returns how much anonymous memory a process has resident, in bytes.
 	Memory(pid int) (int64, error)
 	// ReopenLogs reopens the master's own log files.
@@ -95,6 +101,7 @@ type supervisor struct {
 	set      *Settings // those of current; at the start of next
 	level    string    // for workers, until the settings are read again; "": theirs
 	adjust   int       // by SIGTTIN and SIGTTOU, kept across reloads
+	scaling  scaler
 	current  *generation
 	next     *generation // boots; nil unless starting or reloading
 	numbers  int         // generations so far
@@ -219,8 +226,12 @@ func (s *supervisor) worker(id int) *worker {
 
 // target is how many workers a generation of set has.
 func (s *supervisor) target(set *Settings) int {
+	n := set.Workers + s.adjust
+	if set.MaxWorkers > 0 && !s.scaling.pinned {
+		n = min(max(s.scaling.workers, set.Workers), set.MaxWorkers)
+	}
 	// A reload may double the workers for a while, and leave some that drain.
-	return min(max(1, set.Workers+s.adjust), protocol.MaxSlots/2)
+	return min(max(1, n), protocol.MaxSlots/2)
 }
 
 func (s *supervisor) scale(by int) {
@@ -228,6 +239,7 @@ func (s *supervisor) scale(by int) {
 		return
 	}
 	before := s.target(s.set)
+	s.pin()
 	s.adjust += by
 	now := s.target(s.set)
 	if now == before {
@@ -235,12 +247,12 @@ func (s *supervisor) scale(by int) {
 		s.log.Warn("the number of workers stays as it is", "workers", now)
 		return
 	}
-	s.scaled(before, now)
+	s.scaled(before, now, "by a signal")
 }
 
-func (s *supervisor) scaled(from, to int) {
-	s.log.Info("changing the number of workers", "from", from, "to", to)
-	s.note(protocol.Event{Kind: "scale", Text: fmt.Sprintf("from %d to %d workers", from, to)})
+func (s *supervisor) scaled(from, to int, why string) {
+	s.log.Info("changing the number of workers", "from", from, "to", to, "reason", why)
+	s.note(protocol.Event{Kind: "scale", Text: fmt.Sprintf("from %d to %d workers: %s", from, to, why)})
 }
 
 // become moves w to another state.

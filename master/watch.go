@@ -48,6 +48,9 @@ func (s *supervisor) untilNext() time.Duration {
 	if s.watchdog > 0 && s.phase == phaseServing {
 		sooner(s.feedAt())
 	}
+	if s.scales() {
+		sooner(s.scaling.lookAt)
+	}
 	for _, w := range s.workers {
 		if !w.deadline.IsZero() {
 			sooner(w.deadline)
@@ -95,6 +98,7 @@ func (s *supervisor) tick() {
 	s.recycle()
 	s.forgive(now)
 	s.feed(now, mono)
+	s.scaleByNeed(now, mono)
 }
 
 // checkDeadline ends the patience with a worker that does not boot or leave.

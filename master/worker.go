@@ -113,6 +113,7 @@ type worker struct {
 	maxRequests int       // with jitter; 0: no limit
 	oldAt       time.Time // when it has reached --max-age; zero: never
 
+	cpu          float64   // seconds used, when it was last looked at; see scaleByNeed
 	memoryAt     time.Time // when its memory was last looked at
 	memory       int64     // what it was then
 	bigFromBirth bool      // it was over --max-memory when it was fresh

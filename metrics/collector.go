@@ -185,6 +185,8 @@ func (c *Collector) collectMaster(out sink, snap *protocol.Snapshot) {
 		out.gauge(c.f.workers, float64(states[s]), s.String())
 	}
 	out.gauge(c.f.target, float64(snap.TargetWorkers))
+	out.gauge(c.f.least, float64(snap.MinWorkers))
+	out.gauge(c.f.most, float64(snap.MaxWorkers))
 	out.gauge(c.f.bootsFailed, float64(snap.BootFailures))
 	out.gauge(c.f.generation, float64(snap.Generation))
 	out.gauge(c.f.reloadOK, number(snap.LastReload.IsZero() || snap.LastReloadSuccessful))

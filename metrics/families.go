@@ -21,10 +21,10 @@ type families struct {
 	threads, queueDepth, oldest         *prometheus.Desc
 
 	// workers
-	up, started, memory, cpu, served       *prometheus.Desc
-	exits, workers, target, bootsFailed    *prometheus.Desc
-	generation, reloads, reloadOK, reloadT *prometheus.Desc
-	upgrades, build                        *prometheus.Desc
+	up, started, memory, cpu, served                 *prometheus.Desc
+	exits, workers, target, least, most, bootsFailed *prometheus.Desc
+	generation, reloads, reloadOK, reloadT           *prometheus.Desc
+	upgrades, build                                  *prometheus.Desc
 }
 
 func newFamilies() *families {
@@ -71,6 +71,8 @@ func newFamilies() *families {
 	f.exits = desc("worker_exits_total", "Worker processes that have ended, by cause.", "cause")
 	f.workers = desc("workers", "Worker processes by state.", "state")
 	f.target = desc("workers_target", "Worker processes that there should be.")
+	f.least = desc("workers_min", "Fewest workers that --workers allows.")
+	f.most = desc("workers_max", "Most workers that --workers allows; more than the fewest where the number goes by need.")
 	f.bootsFailed = desc("consecutive_boot_failures", "Failed boots of workers in a row; 0 when all workers have booted.")
 	f.generation = desc("generation", "Number of the generation that serves; each successful reload starts another.")
 	f.reloads = desc("reloads_total", "Reloads that have ended, by result.", "result")

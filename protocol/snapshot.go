@@ -11,6 +11,8 @@ type Snapshot struct {
 	Generation                      int
 	Ready, Stopping                 bool
 	TargetWorkers, ThreadsPerWorker int
+	MinWorkers, MaxWorkers          int  // of --workers; the same where the number does not go by need
+	Pinned                          bool // an operator has set it, while it could go by need
 	Reloads                         map[string]uint64 // by result: "success", "failure"
 	LastReloadSuccessful            bool
 	LastReload                      time.Time         // zero: never
