@@ -50,6 +50,8 @@ type Config struct {
 	MaxAge            time.Duration // 0: no limit
 	MaxMemory         int64         // bytes; 0: no limit
 	MaxMemoryHard     int64         // bytes; 0: no limit
+	RecycleJitter     int           // percent
+	MaxUnavailable    int
 
 	HeaderTimeout time.Duration
 	BodyTimeout   time.Duration

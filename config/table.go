@@ -258,24 +258,25 @@ func table() []*setting {
 		{
 			name: "max-requests", group: groupLife, arg: "N", def: "0",
 			help:  "replace a worker after this many requests; 0: never",
-			more:  "The replacement is up before the old worker goes, one worker at a time.",
+			more:  "The replacement is up before the old worker goes.",
 			value: number(0, 1<<40, func(c *Config) *int { return &c.MaxRequests }),
 		},
 		{
 			name: "max-requests-jitter", group: groupLife, arg: "N", def: "0",
 			help:  "add up to this many to --max-requests, at random",
+			more:  "It takes the place of `--recycle-jitter` there.",
 			value: number(0, 1<<40, func(c *Config) *int { return &c.MaxRequestsJitter }),
 		},
 		{
 			name: "max-age", group: groupLife, arg: "SECS", def: "0",
 			help:  "replace a worker that is older, e.g. 12h; 0: never",
-			more:  "Up to a tenth is taken off at random, so that workers started together do not leave together.",
+			more:  "The replacement is up before the old worker goes.",
 			value: duration(func(c *Config) timePtr { return &c.MaxAge }),
 		},
 		{
 			name: "max-memory", group: groupLife, arg: "BYTES", def: "0",
 			help:  "replace a worker that uses more memory, e.g. 500m; 0: never",
-			more:  "What counts is the worker's resident anonymous memory. The replacement is up before the old worker goes. A limit below what a fresh worker uses is logged, and not applied.",
+			more:  "What counts is the worker's resident anonymous memory. The replacement is up before the old worker goes. A limit below what a fresh worker uses is logged, and not applied; in its first ten seconds no worker is replaced for it.",
 			value: size(0, 1<<62, func(c *Config) *int64 { return &c.MaxMemory }),
 		},
 		{
@@ -283,6 +284,18 @@ func table() []*setting {
 			help:  "kill a worker that uses more memory; 0: never",
 			more:  "Its requests are lost, and named in the log: this is for leaks that are faster than a replacement.",
 			value: size(0, 1<<62, func(c *Config) *int64 { return &c.MaxMemoryHard }),
+		},
+		{
+			name: "recycle-jitter", group: groupLife, arg: "PERCENT", def: "10",
+			help:  "take up to this much off these limits, at random",
+			more:  "It holds for `--max-requests` (without a jitter of its own), `--max-age` and `--max-memory`: workers that were started together do not leave together.",
+			value: number(0, 90, func(c *Config) *int { return &c.RecycleJitter }),
+		},
+		{
+			name: "max-unavailable", group: groupLife, arg: "N", def: "1",
+			help:  "workers to replace at a time, at most",
+			more:  "It holds for the limits above and for `hostler ctl restart`. Workers that have died, or still start, count as well. What ran into `--timeout` or `--max-memory-hard` does not wait.",
+			value: number(1, maxWorkers, func(c *Config) *int { return &c.MaxUnavailable }),
 		},
 
 		{

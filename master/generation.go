@@ -324,6 +324,8 @@ func (s *supervisor) start(g *generation, why string) error {
 	limit := g.set.MaxRequests
 	if limit > 0 && g.set.MaxRequestsJitter > 0 {
 		limit += rand.IntN(g.set.MaxRequestsJitter + 1)
+	} else {
+		limit = jittered(g.set, limit)
 	}
 	cfg := g.set.workerConfig(slot, g.number, max(s.target(g.set), g.set.MaxWorkers), limit)
 	cfg.Listeners = g.listenerInfos()
@@ -335,8 +337,9 @@ func (s *supervisor) start(g *generation, why string) error {
 	w := &worker{id: s.ids, slot: slot, gen: g, board: s.board.Slot(slot), state: stateBooting,
 		started: s.clock.now(), maxRequests: limit, stuck: make(map[int]int64), slow: make(map[int]int64)}
 	if age := g.set.MaxAge; age > 0 {
-		w.oldAt = w.started.Add(age - rand.N(age/10+1))
+		w.oldAt = w.started.Add(jittered(g.set, age))
 	}
+	w.maxMemory = jittered(g.set, g.set.MaxMemory)
 	// The worker may write to its slot before Start returns.
 	w.board.Assign(uint32(g.number), g.set.Threads)
 	spec := processSpec{python: g.python, config: cfg, env: g.env, identity: g.identity, listeners: g.fds()}

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -39,6 +40,8 @@ type Settings struct {
 	MaxRequests       int           // 0: no limit
 	MaxRequestsJitter int
 	MaxAge            time.Duration // 0: no limit
+	RecycleJitter     int           // percent that is taken off these limits, at most
+	MaxUnavailable    int           // workers that may be replaced at a time; 0 means 1
 	MaxMemory         int64         // bytes of anonymous memory; 0: no limit
 	MaxMemoryHard     int64         // bytes of anonymous memory; 0: no limit
 
@@ -58,6 +61,19 @@ func (b Bind) String() string {
 		return "unix:" + b.Address
 	}
 	return b.Address
+}
+
+// mostUnavailable is how many workers may be replaced at a time.
+func (s *Settings) mostUnavailable() int { return max(1, s.MaxUnavailable) }
+
+// jittered takes up to RecycleJitter percent off a limit, at random, so that
+// workers which started together do not leave together.
+func jittered[T int | int64 | time.Duration](s *Settings, limit T) T {
+	share := int64(float64(limit) * float64(s.RecycleJitter) / 100)
+	if share <= 0 {
+		return limit
+	}
+	return limit - T(rand.Int64N(share+1))
 }
 
 // title is what process titles and messages call the application.

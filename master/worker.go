@@ -116,6 +116,7 @@ type worker struct {
 	cpu          float64   // seconds used, when it was last looked at; see scaleByNeed
 	memoryAt     time.Time // when its memory was last looked at
 	memory       int64     // what it was then
+	maxMemory    int64     // less something at random; 0: no limit
 	bigFromBirth bool      // it was over --max-memory when it was fresh
 
 	// stuck holds, by thread, the start times of requests that ran into
@@ -147,6 +148,7 @@ type generation struct {
 	listeners []*listener
 	opened    []*listener     // those that no earlier generation had
 	saidBig   bool            // that --max-memory is too low
+	saidGrown bool            // that it may be
 	said      map[string]bool // boot failures that the log has already
 }
 
