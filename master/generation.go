@@ -134,6 +134,7 @@ func (s *supervisor) commit() {
 	g, old := s.next, s.current
 	s.current, s.next, s.set = g, nil, g.set
 	s.backoff.reset()
+	s.crashes = crashLoop{}
 	s.lost = nil
 	if old == nil {
 		s.phase = phaseServing
@@ -178,6 +179,7 @@ func (s *supervisor) commit() {
 
 // reloadEnded answers those who wait and begins the reload that was put off.
 func (s *supervisor) reloadEnded(err error) {
+	s.publish() // who is answered looks at it
 	for _, done := range s.waiting {
 		done <- err
 	}
@@ -248,9 +250,8 @@ func (s *supervisor) keepUp() {
 	live, ready := s.count(g)
 	for ; live < want && !s.backoff.wait(now); live++ {
 		if err := s.start(g, s.wanted()); err != nil {
-			s.backoff.fail(now)
+			s.startFailed(err.Error(), err.Error())
 			s.endRestart(err)
-			s.log.Error("cannot start a worker", "error", err, "next_try", s.backoff.next.Sub(now))
 		}
 	}
 	if live >= want {
@@ -335,6 +336,7 @@ func (s *supervisor) start(g *generation, why string) error {
 	}
 	s.ids++
 	w := &worker{id: s.ids, slot: slot, gen: g, board: s.board.Slot(slot), state: stateBooting,
+		why: why, quiet: s.crashes.tries > 0,
 		started: s.clock.now(), maxRequests: limit, stuck: make(map[int]int64), slow: make(map[int]int64)}
 	if age := g.set.MaxAge; age > 0 {
 		w.oldAt = w.started.Add(jittered(g.set, age))
@@ -356,7 +358,9 @@ func (s *supervisor) start(g *generation, why string) error {
 	s.taken[slot] = true
 	s.workers = append(s.workers, w)
 	s.log.Debug("worker started", "worker", w.number(), "pid", proc.PID(), "generation", g.number)
-	s.noteWorker(w, protocol.Event{Kind: "worker_started", Text: why})
+	if !w.quiet {
+		s.noteWorker(w, protocol.Event{Kind: "worker_started", Text: why})
+	}
 	return nil
 }
 
@@ -372,6 +376,9 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 		w.board.PID.Store(int64(w.proc.PID()))
 		s.log.Info("worker ready", "worker", w.number(), "pid", w.proc.PID(), "generation", w.gen.number,
 			"after", w.ready.Sub(w.started).Round(time.Millisecond))
+		if w.quiet {
+			s.noteWorker(w, protocol.Event{Kind: "worker_started", Text: w.why})
+		}
 		s.noteWorker(w, protocol.Event{Kind: "worker_ready"})
 	case protocol.KindBootFailed:
 		w.bootError = m.Text
@@ -396,50 +403,6 @@ func (s *supervisor) readyTooLate(w *worker) {
 	grace := w.gen.set.GracefulTimeout
 	w.ready, w.deadline = s.clock.now(), w.drained.Add(grace+graceMargin)
 	s.send(w, protocol.Message{Kind: protocol.KindDrain, Mode: protocol.DrainReplaced, Grace: grace})
-}
-
-// bootFailed is called when it is clear that w will not become ready.
-func (s *supervisor) bootFailed(w *worker, why string) {
-	// A traceback is many lines; as a log attribute nobody could read it. A
-	// single line is the reason itself, which is about to be said.
-	if text := strings.TrimRight(w.bootError, "\n"); strings.Contains(text, "\n") && !w.gen.said[text] {
-		w.gen.said[text] = true
-		fmt.Fprintln(s.stderr, text)
-	}
-	switch w.gen {
-	case s.next:
-		s.abandon(&BootError{App: w.gen.set.App, Reason: why, Traceback: w.bootError})
-	case s.current:
-		now := s.clock.now()
-		s.backoff.fail(now)
-		s.log.Error("a worker did not boot", "worker", w.number(), "pid", w.proc.PID(), "reason", why,
-			"next_try_in", s.backoff.next.Sub(now).Round(time.Millisecond))
-		s.endRestart(&BootError{App: w.gen.set.App, Reason: why, Traceback: w.bootError})
-	}
-}
-
-// BootError reports an application that could not be loaded.
-type BootError struct {
-	App       string
-	Reason    string // one line
-	Traceback string // what the worker said of it; "" if it had no time to
-}
-
-func (e *BootError) Error() string { return fmt.Sprintf("cannot start %s: %s", e.App, e.Reason) }
-
-// Detail returns the application's traceback.
-func (e *BootError) Detail() string { return e.Traceback }
-
-// bootReason is the line of a traceback that says most: the last one.
-func bootReason(text string) string {
-	text = strings.TrimSpace(text)
-	if i := strings.LastIndexByte(text, '\n'); i >= 0 {
-		return strings.TrimSpace(text[i+1:])
-	}
-	if text == "" {
-		return "no reason given"
-	}
-	return text
 }
 
 func joinBinds(ls []*listener) string {

@@ -109,6 +109,7 @@ type supervisor struct {
 	workers  []*worker   // all that are not gone, oldest first
 	taken    [protocol.MaxSlots]bool
 	backoff  backoff
+	crashes  crashLoop
 	retiring []*listener // not of the settings any more, closed when their last worker is gone
 
 	waiting     []chan<- error // for the reload under way

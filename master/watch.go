@@ -321,6 +321,6 @@ func (s *supervisor) forgive(now time.Time) {
 		}
 	}
 	if ready >= s.target(s.set) {
-		s.backoff.reset()
+		s.booted()
 	}
 }

@@ -109,6 +109,9 @@ type worker struct {
 	drained  time.Time // when it was told to leave
 	termed   bool      // SIGTERM was sent, because it was booting
 
+	why   string // it was started
+	quiet bool   // one in a row of failures: the journal and the log hear of it when it is ready
+
 	bootError   string    // what the worker said of its failed boot
 	maxRequests int       // with jitter; 0: no limit
 	oldAt       time.Time // when it has reached --max-age; zero: never
@@ -167,34 +170,3 @@ func (g *generation) listenerInfos() []protocol.Listener {
 	}
 	return infos
 }
-
-// Back-off between boots that fail.
-const (
-	backoffFirst = 100 * time.Millisecond
-	backoffMost  = 10 * time.Second
-	// proven is how long a worker serves until its boot counts as a success: one
-	// that dies of its first request must not be restarted in a tight loop.
-	proven = time.Second
-)
-
-// backoff puts off boots after failures.
-type backoff struct {
-	failures int
-	next     time.Time // when the next try is due
-}
-
-func (b *backoff) fail(now time.Time) {
-	if b.wait(now) {
-		return // started with the one whose failure counts already
-	}
-	d := backoffMost
-	if b.failures < 7 { // 0.1 s · 2⁷ is beyond the most
-		d = min(backoffFirst<<b.failures, backoffMost)
-	}
-	b.failures++
-	b.next = now.Add(d)
-}
-
-func (b *backoff) reset() { *b = backoff{} }
-
-func (b *backoff) wait(now time.Time) bool { return now.Before(b.next) }
