@@ -36,6 +36,7 @@ type Config struct {
 	PythonPath []string
 	Env        []string // KEY=VALUE
 	Preload    bool
+	Hooks      string   // a module; "": none
 	User       string   // name or number; "": the master's own
 	Group      string   // name or number; "": the user's
 	Umask      string   // octal; "": as it is

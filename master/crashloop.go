@@ -61,14 +61,7 @@ type crashLoop struct {
 
 // bootFailed is called when it is clear that w will not become ready.
 func (s *supervisor) bootFailed(w *worker, why string) {
-	// A traceback is many lines; as a log attribute nobody could read it. A
-	// single line is the reason itself, which is about to be said.
-	if text := strings.TrimRight(w.bootError, "\n"); strings.Contains(text, "\n") {
-		if key := withoutDigits(text); !w.gen.said[key] {
-			w.gen.said[key] = true
-			fmt.Fprintln(s.stderr, text)
-		}
-	}
+	s.sayOnce(w.gen, w.bootError)
 	switch w.gen {
 	case s.next:
 		s.abandon(&BootError{App: w.gen.set.App, Reason: why, Traceback: w.bootError})
@@ -76,6 +69,18 @@ func (s *supervisor) bootFailed(w *worker, why string) {
 		s.lost = append(s.lost, w.why) // what it was for is still to be done
 		s.startFailed(fmt.Sprintf("worker %d, pid %d: %s", w.number(), w.proc.PID(), why), why)
 		s.endRestart(&BootError{App: w.gen.set.App, Reason: why, Traceback: w.bootError})
+	}
+}
+
+// sayOnce writes a traceback to the error log: it is many lines, and nobody could
+// read it as a log attribute. A single line is the reason itself, which is about
+// to be said.
+func (s *supervisor) sayOnce(g *generation, text string) {
+	if text = strings.TrimRight(text, "\n"); strings.Contains(text, "\n") {
+		if key := withoutDigits(text); !g.said[key] {
+			g.said[key] = true
+			fmt.Fprintln(s.stderr, text)
+		}
 	}
 }
 

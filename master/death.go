@@ -18,6 +18,7 @@ func (s *supervisor) workerExited(w *worker, ws syscall.WaitStatus) {
 	was, why := w.state, s.classify(w, ws)
 	s.stats.exits[why]++
 	s.reportLost(w, why, ws, now)
+	s.childExit(w, why, ws)
 	s.become(w, stateGone)
 	w.proc.Close()
 	for i, o := range s.workers {

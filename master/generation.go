@@ -25,6 +25,16 @@ func (s *supervisor) begin(set *Settings) {
 	s.numbers++
 	g.number = s.numbers
 	s.next = g
+	if set.Hooks == "" {
+		return
+	}
+	first := hookStarting
+	if s.current != nil {
+		first = hookReload
+	}
+	if err := s.startHelper(g, first); err != nil {
+		s.abandon(err)
+	}
 }
 
 // prepare does all that can fail before a process is started.
@@ -107,6 +117,7 @@ func (s *supervisor) abandon(err error) {
 	g := s.next
 	s.next = nil
 	if g != nil {
+		s.endHelper(g.helper)
 		s.starter.Retire(g.number)
 	}
 	s.stats.reloaded(false, s.clock.now())
@@ -152,6 +163,7 @@ func (s *supervisor) commit() {
 		return
 	}
 	s.starter.Retire(old.number)
+	s.endHelper(old.helper)
 	mode := protocol.DrainReplaced
 	for _, l := range old.listeners {
 		if !slices.Contains(g.listeners, l) {
@@ -201,9 +213,7 @@ func (s *supervisor) reloadAgain() {
 func (s *supervisor) reconcile() {
 	s.retire()
 	if s.phase == phaseStopping {
-		if len(s.workers) == 0 {
-			s.phase = phaseDone
-		}
+		s.end()
 		return
 	}
 	for s.next != nil {
@@ -219,7 +229,14 @@ func (s *supervisor) reconcile() {
 			s.keepUp()
 		}
 	}
-	if s.phase == phaseStopping && len(s.workers) == 0 {
+	if s.phase == phaseStopping {
+		s.end()
+	}
+}
+
+// end ends it all when nobody is left.
+func (s *supervisor) end() {
+	if len(s.workers) == 0 && s.endHelpers() {
 		s.phase = phaseDone
 	}
 }
@@ -227,6 +244,9 @@ func (s *supervisor) reconcile() {
 // bootNext starts the next generation's workers and commits when all are ready.
 func (s *supervisor) bootNext() {
 	g, want := s.next, s.target(s.next.set)
+	if g.waitsForHook() {
+		return
+	}
 	live, ready := s.count(g)
 	for ; live < want; live++ {
 		if err := s.start(g, "new generation"); err != nil {
@@ -330,7 +350,7 @@ func (s *supervisor) start(g *generation, why string) error {
 	}
 	cfg := g.set.workerConfig(slot, g.number, max(s.target(g.set), g.set.MaxWorkers), limit)
 	cfg.Listeners = g.listenerInfos()
-	cfg.InternalEnv = g.internal
+	cfg.InternalEnv, cfg.MasterPID = g.internal, os.Getpid()
 	if s.level != "" {
 		cfg.LogLevel = s.level
 	}

@@ -28,6 +28,7 @@ type Settings struct {
 	Admin         Bind // zero: no admin server
 	AdminOptional bool // go on with a warning if its address is taken
 
+	Hooks     string // a module; "": none
 	PIDFile   string
 	CtlSocket string // "": none
 	ErrorLog  string // "" or "-": standard error
@@ -90,7 +91,7 @@ func (s *Settings) workerConfig(slot, generation, workers, maxRequests int) *pro
 	c.Slot, c.Worker, c.Generation = slot, slot+1, generation
 	c.App, c.Name, c.Chdir = s.App, s.title(), s.Chdir
 	c.Workers, c.Threads = workers, s.Threads
-	c.MaxRequests = maxRequests
+	c.MaxRequests, c.Hooks = maxRequests, s.Hooks
 	c.GracefulTimeout = int64(s.GracefulTimeout)
 	c.AccessLog, c.ErrorLog = s.AccessLog, s.ErrorLog
 	return &c

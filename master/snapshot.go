@@ -9,14 +9,15 @@ import (
 
 // stats are the master's own counters.
 type stats struct {
-	version  string
-	started  time.Time
-	reloads  map[string]uint64
-	reloadOK bool
-	reloadAt time.Time
-	exits    map[cause]uint64
-	upgrades map[string]uint64
-	timeouts uint64
+	version     string
+	started     time.Time
+	reloads     map[string]uint64
+	reloadOK    bool
+	reloadAt    time.Time
+	exits       map[cause]uint64
+	upgrades    map[string]uint64
+	timeouts    uint64
+	hooksFailed uint64
 }
 
 func newStats(version string, now time.Time) stats {
@@ -58,6 +59,7 @@ func (s *supervisor) publish() {
 		RequestTimeouts:      s.stats.timeouts,
 		Upgrades:             maps.Clone(s.stats.upgrades),
 		BootFailures:         s.backoff.failures,
+		HookFailures:         s.stats.hooksFailed,
 	}
 	if s.current != nil {
 		v.Generation = s.current.number

@@ -110,6 +110,7 @@ type supervisor struct {
 	taken    [protocol.MaxSlots]bool
 	backoff  backoff
 	crashes  crashLoop
+	helpers  []*helper   // all that are not gone
 	retiring []*listener // not of the settings any more, closed when their last worker is gone
 
 	waiting     []chan<- error // for the reload under way
@@ -176,6 +177,10 @@ func (s *supervisor) handle(ev any) {
 			s.workerExited(w, ev.status)
 		default:
 			s.workerSaid(w, ev.message)
+		}
+	case hookEvent:
+		if h := s.helper(ev.id); h != nil {
+			s.helperSaid(h, ev.report)
 		}
 	case signalEvent:
 		s.signal(ev.sig)

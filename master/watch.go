@@ -52,6 +52,11 @@ func (s *supervisor) untilNext() time.Duration {
 	if s.watchdog > 0 && s.phase == phaseServing {
 		sooner(s.feedAt())
 	}
+	for _, h := range s.helpers {
+		if !h.deadline.IsZero() {
+			sooner(h.deadline)
+		}
+	}
 	if s.scales() {
 		sooner(s.scaling.lookAt)
 	}
@@ -99,6 +104,7 @@ func (s *supervisor) tick() {
 		s.checkSlow(w, mono)
 		s.checkMemory(w, now)
 	}
+	s.checkHelpers(now)
 	s.recycle()
 	s.forgive(now)
 	s.feed(now, mono)

@@ -148,6 +148,7 @@ type generation struct {
 	env       []string
 	identity  *syscall.Credential
 	internal  []string
+	helper    *helper // runs its hooks; nil: none does
 	listeners []*listener
 	opened    []*listener     // those that no earlier generation had
 	saidBig   bool            // that --max-memory is too low
