@@ -46,7 +46,7 @@ run: bin/hostler ## serve examples/ on 127.0.0.1:8000 (EXAMPLE=plain, flask or d
 
 # Debian's names; each is asked for by its command, so that nothing is installed
 # twice.
-APT := python3-dbg:python3-dbg nginx:nginx apache2:apache2 haproxy:haproxy prometheus:prometheus systemd-analyze:systemd systemd-socket-activate:systemd wrk:wrk
+APT := python3-dbg:python3-dbg nginx:nginx apache2:apache2 haproxy:haproxy prometheus:prometheus systemd-analyze:systemd systemd-socket-activate:systemd unshare:util-linux wrk:wrk
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
 $(VENV)/.done: scripts/requirements.txt

@@ -457,6 +457,8 @@ func (s *supervisor) upgrade() error {
 		why = "a reload is under way"
 	case s.upgrading:
 		why = "an upgrade is under way"
+	case s.first:
+		why = "this is process 1, and the new binary would end with it; replace the container"
 	}
 	if why != "" {
 		err := errors.New("cannot upgrade now: " + why)

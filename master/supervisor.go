@@ -119,6 +119,7 @@ type supervisor struct {
 	upgrading   bool
 	waitUpgrade []chan<- error
 	restart     *restart // under way; nil: none
+	first       bool     // this is process 1
 	upgraded    bool     // another binary has taken over
 	stops       int      // signals to stop, so far
 	fatal       error
