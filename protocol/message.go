@@ -24,6 +24,9 @@ const (
 	KindLevel      Kind = 'L' // master: Text is the log level from now on, as in WorkerConfig
 	KindTLS        Kind = 'S' // master: there is other TLS material to be read
 	KindFork       Kind = 'W' // master to mold: fork a worker; Text is its settings, its control socket travels beside it
+	KindHooks      Kind = 'N' // hooks' process: Text names the hooks that there are; it is ready
+	KindHook       Kind = 'H' // master to it: run one; Text is a HookCall
+	KindHookDone   Kind = 'K' // hooks' process: it has been run; Text is what went wrong, in one line
 	KindForked     Kind = 'P' // mold: PID is the new worker's process, or 0 and Text says why there is none
 )
 
@@ -46,7 +49,7 @@ type Message struct {
 	Kind  Kind
 	Mode  DrainMode     // KindDrain
 	Grace time.Duration // KindDrain: after this the worker gives up on what is left
-	Text  string        // KindBootFailed, KindLevel, KindFork, KindForked
+	Text  string        // KindBootFailed, KindLevel, KindFork, KindForked, KindHooks, KindHook, KindHookDone
 	PID   int           // KindForked
 }
 
@@ -69,9 +72,7 @@ func (m Message) Append(dst []byte) []byte {
 			t = t[len(t)-(MaxMessage-1):] // the end of a traceback says most
 		}
 		dst = append(dst, t...)
-	case KindLevel:
-		dst = append(dst, m.Text...)
-	case KindFork:
+	case KindLevel, KindFork, KindHooks, KindHook, KindHookDone:
 		dst = append(dst, m.Text...)
 	case KindForked:
 		dst = fmt.Appendf(dst, "%d %s", m.PID, m.Text)
@@ -90,7 +91,7 @@ func ParseMessage(p []byte) (Message, error) {
 		if len(body) != 0 {
 			return Message{}, fmt.Errorf("%q with a payload: %w", p[0], ErrMessage)
 		}
-	case KindBootFailed, KindLevel, KindFork:
+	case KindBootFailed, KindLevel, KindFork, KindHooks, KindHook, KindHookDone:
 		m.Text = string(body)
 	case KindForked:
 		pid, text, _ := strings.Cut(string(body), " ")
