@@ -20,6 +20,7 @@ const (
 	KindDrained    Kind = 'E' // worker: nothing is left to do; Python finalises next
 	KindDrain      Kind = 'D' // master: Mode and Grace say how to leave
 	KindDump       Kind = 'T' // master: write every thread's Python traceback to the error log
+	KindInterrupt  Kind = 'I' // master: raise the timeout's exception in Thread, if it still runs the request that began at Start
 	KindReopen     Kind = 'U' // master: reopen the log files
 	KindLevel      Kind = 'L' // master: Text is the log level from now on, as in WorkerConfig
 	KindFork       Kind = 'W' // master to mold: fork a worker; Text is its settings, its control socket travels beside it
@@ -47,6 +48,9 @@ type Message struct {
 	Grace time.Duration // KindDrain: after this the worker gives up on what is left
 	Text  string        // KindBootFailed, KindLevel, KindFork, KindForked
 	PID   int           // KindForked
+
+	Thread int   // KindInterrupt
+	Start  int64 // KindInterrupt: as in the thread's record
 }
 
 // MaxMessage bounds a packet; longer texts are cut by the sender.
@@ -68,6 +72,9 @@ func (m Message) Append(dst []byte) []byte {
 			t = t[len(t)-(MaxMessage-1):] // the end of a traceback says most
 		}
 		dst = append(dst, t...)
+	case KindInterrupt:
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(m.Thread))
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(m.Start))
 	case KindLevel:
 		dst = append(dst, m.Text...)
 	case KindFork:
@@ -91,6 +98,16 @@ func ParseMessage(p []byte) (Message, error) {
 		}
 	case KindBootFailed, KindLevel, KindFork:
 		m.Text = string(body)
+	case KindInterrupt:
+		if len(body) != 12 {
+			return Message{}, fmt.Errorf("interrupt of %d bytes: %w", len(body), ErrMessage)
+		}
+		m.Start = int64(binary.LittleEndian.Uint64(body[4:]))
+		n := binary.LittleEndian.Uint32(body)
+		if n >= MaxThreads || m.Start <= 0 {
+			return Message{}, fmt.Errorf("interrupt of thread %d, start %d: %w", n, m.Start, ErrMessage)
+		}
+		m.Thread = int(n)
 	case KindForked:
 		pid, text, _ := strings.Cut(string(body), " ")
 		n, err := strconv.ParseUint(pid, 10, 31)

@@ -50,6 +50,7 @@ type WorkerConfig struct {
 
 	MaxRequests int `json:"max_requests"` // jitter already applied; the master watches Gauges.Served
 
+	Timeout         int64 `json:"timeout"` // the master sees to it; for hostler.deadline
 	KeepAlive       int64 `json:"keep_alive"`
 	HeaderTimeout   int64 `json:"header_timeout"`
 	BodyTimeout     int64 `json:"body_timeout"`

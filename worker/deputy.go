@@ -160,6 +160,7 @@ func (l *Loop) runHousekeeping() {
 			l.tickDate(now)
 			l.sweep()
 			l.slot.Gauges.Heartbeat.Store(l.now())
+			l.watchGIL()
 		case <-l.stop:
 			return
 		}

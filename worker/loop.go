@@ -76,6 +76,7 @@ type Loop struct {
 	// wedged is set while every Python thread has been away for a while; the
 	// accepters then leave new connections to other workers.
 	wedged atomic.Bool
+	gil    gilWatch
 
 	mu       sync.Mutex // everything below; held for a few instructions at a time
 	ready    ring

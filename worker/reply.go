@@ -341,8 +341,11 @@ func (l *Loop) finish(t *Thread) bool {
 	case failed || r.stage == stageNone:
 		r.close = l.mustClose(t)
 		r.status = 500
+		if t.Result&ResultTimedOut != 0 {
+			r.status = 504
+		}
 		l.count(t)
-		t.out = http1.AppendError(t.out, 500, "", r.close, t.Req.MethodID == 2, *l.date.Load())
+		t.out = http1.AppendError(t.out, r.status, "", r.close, t.Req.MethodID == 2, *l.date.Load())
 	default:
 		body = bytesAt(t.Out, int(t.OutLen))
 		l.openReply(t, t.OutLen)
@@ -505,7 +508,7 @@ func (l *Loop) account(t *Thread, now int64) {
 		avg := l.average.Load()
 		l.average.Store(avg + (min(now-t.Started, outlier)-avg)/8)
 	}
-	if t.Result&ResultFailed != 0 {
+	if t.Result&(ResultFailed|ResultTimedOut) == ResultFailed { // what the timeout raised is not the application's
 		k.AppExceptions.Add(1)
 	}
 	if l.access.on() {

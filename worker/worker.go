@@ -123,6 +123,8 @@ func (w *Worker) control() {
 			w.Loop.Drain(m.Mode, m.Grace)
 		case protocol.KindDump:
 			dumpTracebacks()
+		case protocol.KindInterrupt:
+			w.Loop.Interrupt(m.Thread, m.Start)
 		case protocol.KindReopen:
 			w.reopen()
 		case protocol.KindLevel:

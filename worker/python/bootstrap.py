@@ -90,6 +90,35 @@ class FileWrapper:
         raise StopIteration
 
 
+class RequestTimeout(BaseException):
+    """Raised in the thread of a request that runs into --timeout. It is no
+    Exception: whoever retries or goes on after any error must not do so here."""
+
+    __module__ = "hostler"
+
+    def __init__(self, text="the request runs longer than --timeout, or its hostler.deadline, allows"):
+        BaseException.__init__(self, text)
+
+
+def make_deadline(function):
+    """environ["hostler.deadline"]: one for all requests, since the function knows
+    by its thread which it is called for."""
+
+    class Deadline:
+        """deadline() is how many seconds this request has left until --timeout (None: no limit),
+        deadline(seconds) makes it that many from now."""
+
+        __slots__ = ()
+        __call__ = staticmethod(function)
+        RequestTimeout = RequestTimeout
+
+    return Deadline()
+
+
+def no_op():
+    """Where it is called, an exception that waits for Python code is raised."""
+
+
 def report(method, target, type_, value, tb):
     """Log an exception that the application let go."""
     import traceback
@@ -99,7 +128,7 @@ def report(method, target, type_, value, tb):
     sys.stderr.flush()
 
 
-def base_environ(settings, listener, early_hints):
+def base_environ(settings, listener, early_hints, deadline):
     env = {
         "SCRIPT_NAME": "",
         "QUERY_STRING": "",
@@ -117,6 +146,7 @@ def base_environ(settings, listener, early_hints):
         "wsgi.input_terminated": True,
         "wsgi.file_wrapper": FileWrapper,
         "wsgi.early_hints": early_hints,
+        "hostler.deadline": deadline,
     }
     return env
 
@@ -183,8 +213,8 @@ def warm_up(settings, app, target):
 
     path, _, query = target.partition("?")
     listener = settings["listeners"][0]
-    env = base_environ(settings, listener, None)
-    del env["wsgi.early_hints"]
+    env = base_environ(settings, listener, None, None)
+    del env["wsgi.early_hints"], env["hostler.deadline"]
     env.update(
         {
             "REQUEST_METHOD": "GET",
@@ -385,8 +415,9 @@ def main():
         server, mask = load_library()
         try:
             hints = server.early_hints()
-            bases = [base_environ(settings, listener, hints) for listener in settings["listeners"]]
-            threads = server.init(raw, app, bases, FileWrapper, report)
+            deadline = make_deadline(server.deadline())
+            bases = [base_environ(settings, listener, hints, deadline) for listener in settings["listeners"]]
+            threads = server.init(raw, app, bases, FileWrapper, report, RequestTimeout, no_op)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     except RuntimeError as e:  # the library says what is wrong

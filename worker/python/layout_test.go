@@ -31,7 +31,7 @@ func TestLayout(t *testing.T) {
 		"Run":       worker.Run, "Lead": worker.Lead, "Follow": worker.Follow,
 		"Exit": worker.Exit, "None": worker.None, "Garbage": worker.Garbage, "Yield": worker.Yield,
 		"ForwardedHTTPS": worker.ForwardedHTTPS, "ForwardedHost": worker.ForwardedHost, "ForwardedPrefix": worker.ForwardedPrefix,
-		"ResultFailed": worker.ResultFailed, "ResultFinal": worker.ResultFinal,
+		"ResultFailed": worker.ResultFailed, "ResultFinal": worker.ResultFinal, "ResultTimedOut": worker.ResultTimedOut,
 		"WriteOK": worker.WriteOK, "WriteWait": worker.WriteWait, "WriteCut": worker.WriteCut,
 		"WriteGone": worker.WriteGone, "WriteNoHead": worker.WriteNoHead,
 		"ReadEnd": worker.ReadEnd, "ReadWait": worker.ReadWait, "ReadBroken": worker.ReadBroken,

@@ -1,0 +1,150 @@
+/* What is done to a running request from outside: an exception is raised in its
+ * thread (--timeout). That takes the GIL, and so a thread that may wait for it:
+ * one that is made when there is something to do and ends thereafter, so that
+ * nothing is there, nor wakes up, while nothing times out. If the GIL is not to
+ * be had, that thread waits on, and that it does is known to Go
+ * (Loop.GILWanted): this is how a worker whose GIL is held for good is told from
+ * one that is merely busy.
+ *
+ * The exception must hit the request it is meant for and nothing else: neither
+ * the thread's next request nor our own code after the application's. All that
+ * decides it happens under the GIL: `active` says that the application runs, and
+ * `taken` which request it is; the thread leaves that state, and takes back an
+ * exception that has not been raised yet, in one go (withdraw). */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <signal.h>
+
+#include "bridge.h"
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static int working, asked; /* both under lock */
+
+static PyObject *timeout_class, *nothing;
+
+int intervene_init(PyObject *exception, PyObject *no_op) {
+	timeout_class = exception;
+	nothing = no_op;
+	Py_IncRef(exception); /* for the life of the process */
+	Py_IncRef(no_op);
+	return 0;
+}
+
+/* Called by the request's own thread. */
+void withdraw(struct thread *th) {
+	th->active = ACTIVE_ENDING;
+	if (th->raised) {
+		th->raised = 0;
+		th->timed_out = 1;
+		PyThreadState_SetAsyncExc(th->ident, NULL); /* if it is still pending */
+	}
+}
+
+int raise_pending(struct thread *th) {
+	if (th == NULL || !th->raised)
+		return 0;
+	th->raised = 0;
+	th->timed_out = 1;
+	/* Where it is still pending, and has not been raised and caught, it is raised
+	 * as soon as some Python code begins to run. */
+	PyObject *r = PyObject_CallObject(nothing, NULL);
+	if (r == NULL)
+		return -1;
+	Py_DecRef(r);
+	return 0;
+}
+
+static int is_meant(struct thread *th, int64_t taken) {
+	return taken != 0 && th->active == ACTIVE_APP && th->task->taken == taken;
+}
+
+static void *work(void *arg) {
+	PyGILState_STATE state = PyGILState_Ensure();
+	for (int more = 1; more;) {
+		pthread_mutex_lock(&lock);
+		asked = 0;
+		pthread_mutex_unlock(&lock);
+		for (int i = 0; i < nthreads; i++) {
+			struct thread *th = &threads[i];
+			if (is_meant(th, __atomic_exchange_n(&th->raise_in, 0, __ATOMIC_ACQ_REL))) {
+				th->raised = 1;
+				PyThreadState_SetAsyncExc(th->ident, timeout_class);
+			}
+		}
+		pthread_mutex_lock(&lock);
+		more = asked;
+		if (!more) {
+			/* Under the lock: whoever asks from here on makes another thread,
+			 * and its wait begins after the end of this one's. */
+			working = 0;
+			hostlerGILWanted(0);
+		}
+		pthread_mutex_unlock(&lock);
+	}
+	PyGILState_Release(state);
+	return arg;
+}
+
+/* In the child there is no such thread, and the lock may be anyone's. */
+void intervene_forked(void) {
+	pthread_mutex_init(&lock, NULL);
+	working = 0;
+}
+
+/* hostler_intervene is Go's, and never waits. thread < 0: only find out whether
+ * the GIL is to be had. */
+int hostler_intervene(int thread, int64_t taken) {
+	if (thread >= nthreads)
+		return -1;
+	if (thread >= 0)
+		__atomic_store_n(&threads[thread].raise_in, taken, __ATOMIC_RELEASE);
+	int rc = 0;
+	pthread_mutex_lock(&lock);
+	asked = 1;
+	if (!working) {
+		pthread_t id;
+		sigset_t all, old;
+		sigfillset(&all); /* Python's handlers are for Python's threads */
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		if (pthread_create(&id, NULL, work, NULL) == 0) {
+			working = 1;
+			hostlerGILWanted(1);
+			pthread_detach(id);
+		} else {
+			rc = -1;
+		}
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+	}
+	pthread_mutex_unlock(&lock);
+	return rc;
+}
+
+/* deadline([seconds]): on the thread that runs the request. */
+static PyObject *deadline(PyObject *self, PyObject *args) {
+	(void)self;
+	struct thread *th = current;
+	PyObject *seconds = NULL;
+	if (!PyArg_ParseTuple(args, "|O", &seconds))
+		return NULL;
+	if (th == NULL || th->active != ACTIVE_APP || forked)
+		return PyErr_Format(PyExc_RuntimeError, "hostler.deadline outside of a request's thread");
+	double s = -1;
+	if (seconds != NULL) {
+		s = PyFloat_AsDouble(seconds);
+		if (PyErr_Occurred())
+			return NULL;
+		if (!(s >= 0 && s <= 366 * 86400.0))
+			return PyErr_Format(PyExc_ValueError, "the deadline must be between 0 seconds and a year away, not %R", seconds);
+	}
+	int64_t left;
+	if (!hostlerDeadline(th->index, s < 0 ? -1 : (int64_t)(s * 1e9), &left)) {
+		Py_IncRef(Py_None); /* no --timeout */
+		return Py_None;
+	}
+	return PyFloat_FromDouble((double)left / 1e9);
+}
+
+static PyMethodDef deadline_def = {"deadline", deadline, METH_VARARGS,
+	"deadline([seconds]): let this request run until that many seconds from now; return how many are left"};
+
+PyObject *deadline_new(void) { return PyCFunction_NewEx(&deadline_def, NULL, NULL); }
