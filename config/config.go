@@ -21,6 +21,14 @@ type Config struct {
 	Queue       int
 
 	Binds             []Bind
+	Certs             []string // files of certificate chains; none: no TLS
+	Keys              []string // files of their keys, in the same order; none: in the same files
+	ClientCAs         string   // file; "": clients show no certificate
+	ClientCerts       string   // "optional" or "required"
+	TLSMinVersion     uint16   // as in crypto/tls
+	HTTPProtocols     []string // "h2", "http/1.1"; for ALPN
+	HTTP2Cleartext    bool
+	Redirects         []Bind
 	Backlog           int
 	WorkerConnections int
 	KeepAlive         time.Duration // 0: every response closes its connection

@@ -59,6 +59,7 @@ func (s *setting) key() string { return strings.ReplaceAll(s.name, "-", "_") }
 const (
 	groupProcesses = "Processes"
 	groupNetwork   = "Network"
+	groupTLS       = "TLS and HTTP/2"
 	groupPython    = "Python environment"
 	groupLife      = "Life of a worker"
 	groupLimits    = "Limits on requests"
@@ -186,6 +187,53 @@ func table() []*setting {
 			help:  "proxies that speak the PROXY protocol",
 			more:  "As for `--forwarded-allow-ips`. It does nothing without `--proxy-protocol`.",
 			value: peers(func(c *Config) *[]string { return &c.ProxyAllowIPs }),
+		},
+
+		{
+			name: "certfile", group: groupTLS, arg: "FILE",
+			help: "certificate chain in PEM; may be repeated",
+			more: "With it, every `--bind` but `unix:` speaks HTTPS. Of several, each with its `--keyfile`, a client gets the one that suits the name it asks for (SNI), or else the first. " +
+				"The master reads the files, so the workers' user need not be able to. They are looked at every few seconds, and a pair that has been replaced serves new connections; one that cannot be used leaves the old one in place, and shows in `hostler_tls_certificates_current`.",
+			value: list("a file", "", func(c *Config) *[]string { return &c.Certs }, parseText),
+		},
+		{
+			name: "keyfile", group: groupTLS, arg: "FILE",
+			help:  "its private key in PEM [in the same file]; repeatable",
+			value: list("a file", "", func(c *Config) *[]string { return &c.Keys }, parseText),
+		},
+		{
+			name: "ca-certs", group: groupTLS, arg: "FILE",
+			help:  "authorities whose certificates clients show, in PEM",
+			more:  "What a client has shown is in environ by the names of Apache's mod_ssl: `SSL_CLIENT_VERIFY`, `SSL_CLIENT_S_DN`, `SSL_CLIENT_S_DN_CN`, `SSL_CLIENT_I_DN`, `SSL_CLIENT_M_SERIAL`, `SSL_CLIENT_V_START`, `SSL_CLIENT_V_END`, `SSL_CLIENT_CERT`.",
+			value: text(func(c *Config) *string { return &c.ClientCAs }),
+		},
+		{
+			name: "client-certs", group: groupTLS, arg: "WHEN", def: "required",
+			help:  "optional or required: with --ca-certs",
+			value: custom("`optional` or `required`", func(c *Config) *string { return &c.ClientCerts }, parseClientCerts),
+		},
+		{
+			name: "tls-min-version", group: groupTLS, arg: "V", def: "1.2",
+			help:  "lowest version of TLS: 1.2 or 1.3",
+			value: custom("`1.2` or `1.3`", func(c *Config) *uint16 { return &c.TLSMinVersion }, parseTLSVersion),
+		},
+		{
+			name: "http-protocols", group: groupTLS, arg: "LIST", def: "h2,h1",
+			help:  "what clients with TLS are offered, the preferred first",
+			more:  "`h2` is HTTP/2, `h1` HTTP/1.1. Without TLS, see `--http2-cleartext`.",
+			value: list("`h2` and `h1` with commas between them", ",", func(c *Config) *[]string { return &c.HTTPProtocols }, parseProtocol),
+		},
+		{
+			name: "http2-cleartext", group: groupTLS,
+			help:  "HTTP/2 without TLS too, for clients that begin with it",
+			more:  "For proxies that speak HTTP/2 to hostler (\"h2c with prior knowledge\"). Others are served HTTP/1.1 as ever.",
+			value: boolean(func(c *Config) *bool { return &c.HTTP2Cleartext }),
+		},
+		{
+			name: "redirect-bind", group: groupTLS, arg: "ADDRESS",
+			help:  "plain address that sends clients to https",
+			more:  "Every request is answered 308 with the same address at the first `--bind`. It may be repeated.",
+			value: list("an address, or several with commas between them", ",", func(c *Config) *[]Bind { return &c.Redirects }, parseBind),
 		},
 
 		{

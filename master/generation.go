@@ -36,7 +36,10 @@ func (s *supervisor) prepare(set *Settings) (*generation, error) {
 	}
 	g := &generation{set: set, python: python, identity: identity, said: make(map[string]bool)}
 	g.env, g.internal = workerEnv(s.host.Environ(), set.Env)
-	for _, b := range set.Binds {
+	if g.certs, err = openCertificates(set.TLS, &s.tickets, s.clock.now()); err != nil {
+		return nil, err
+	}
+	for _, b := range slices.Concat(set.Binds, set.Redirects) {
 		if s.current != nil {
 			i := slices.IndexFunc(s.current.listeners, func(l *listener) bool { return l.Bind == b })
 			if i >= 0 {
@@ -327,7 +330,7 @@ func (s *supervisor) start(g *generation, why string) error {
 	}
 	// The worker may write to its slot before Start returns.
 	w.board.Assign(uint32(g.number), g.set.Threads)
-	spec := processSpec{python: g.python, config: cfg, env: g.env, identity: g.identity, listeners: g.fds()}
+	spec := processSpec{python: g.python, config: cfg, env: g.env, identity: g.identity, listeners: g.fds(), secrets: g.certs.fd()}
 	proc, err := s.starter.Start(spec, func(r report) { s.post(workerEvent{w.id, r}) })
 	if err != nil {
 		w.board.Free()

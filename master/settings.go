@@ -19,6 +19,8 @@ type Settings struct {
 	Threads int
 
 	Binds         []Bind
+	Redirects     []Bind // addresses that send clients to the first of Binds, by https
+	TLS           *TLS   // what Binds speak, but for unix sockets; nil: plain HTTP
 	User, Group   string // who workers are; names or numbers, "": as the master
 	Backlog       int
 	Admin         Bind // zero: no admin server

@@ -58,6 +58,9 @@ func (s *supervisor) publish() {
 	}
 	if s.current != nil {
 		v.Generation = s.current.number
+		if c := s.current.certs; c != nil {
+			v.Certificates, v.CertificatesFailed = c.list, c.failed
+		}
 	}
 	if s.backoff.failures > 0 && s.backoff.wait(s.clock.now()) {
 		v.NextBoot = s.backoff.next

@@ -233,7 +233,10 @@ func (s *spawner) startFresh(spec processSpec, to func(report)) (*child, error) 
 	// Raw numbers all through: os.File.Fd would switch the shared description
 	// of a listener to blocking, for every process that has it (golang/go#29277).
 	files := []uintptr{s.stdin.Fd(), 1, 2, uintptr(theirs), uintptr(s.scoreboard), uintptr(s.library),
-		uintptr(s.exchange[0]), uintptr(s.exchange[1])}
+		uintptr(s.exchange[0]), uintptr(s.exchange[1]), s.stdin.Fd()}
+	if spec.secrets >= 0 {
+		files[protocol.FDSecrets] = uintptr(spec.secrets)
+	}
 	for _, fd := range spec.listeners {
 		files = append(files, uintptr(fd))
 	}

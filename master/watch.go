@@ -32,6 +32,9 @@ func (s *supervisor) untilNext() time.Duration {
 			next = t
 		}
 	}
+	if s.current != nil && s.current.certs != nil {
+		sooner(s.current.certs.next)
+	}
 	if s.oom.file != "" {
 		sooner(s.oom.readAt.Add(oomWindow))
 	}
@@ -89,6 +92,7 @@ func (s *supervisor) tick() {
 	}
 	s.recycle()
 	s.forgive(now)
+	s.checkCertificates(now)
 }
 
 // checkDeadline ends the patience with a worker that does not boot or leave.

@@ -149,6 +149,7 @@ type generation struct {
 	internal  []string
 	listeners []*listener
 	opened    []*listener     // those that no earlier generation had
+	certs     *certificates   // nil: no TLS
 	saidBig   bool            // that --max-memory is too low
 	said      map[string]bool // boot failures that the log has already
 }
@@ -161,10 +162,17 @@ func (g *generation) fds() []int {
 	return fds
 }
 
+// listenerInfos describes the listeners to workers. Which of them speak TLS is the
+// generation's choice, not the socket's.
 func (g *generation) listenerInfos() []protocol.Listener {
 	infos := make([]protocol.Listener, len(g.listeners))
 	for i, l := range g.listeners {
 		infos[i] = l.info
+		infos[i].TLS = g.certs != nil && l.info.Network == "tcp"
+		if i >= len(g.set.Binds) {
+			infos[i].TLS = false
+			infos[i].Redirect = redirectPort(g.listeners)
+		}
 	}
 	return infos
 }

@@ -163,6 +163,8 @@ func (c *Collector) collectConnections(out sink, t *totals) {
 	out.counter(c.f.accepted, float64(t.accepted))
 	out.counter(c.f.handedOver, float64(t.handedOut), "out")
 	out.counter(c.f.handedOver, float64(t.handedIn), "in")
+	out.counter(c.f.handshakes, float64(t.handshakes), "success")
+	out.counter(c.f.handshakes, float64(t.handshakeErrors), "failure")
 	for i, phase := range protocol.TimeoutNames {
 		out.counter(c.f.connTimeouts, float64(t.timeouts[i]), phase)
 	}
@@ -189,6 +191,16 @@ func (c *Collector) collectMaster(out sink, snap *protocol.Snapshot) {
 	out.gauge(c.f.generation, float64(snap.Generation))
 	out.gauge(c.f.reloadOK, number(snap.LastReload.IsZero() || snap.LastReloadSuccessful))
 	out.gauge(c.f.reloadT, timestamp(snap.LastReload))
+	seen := make(map[string]bool)
+	for _, cert := range snap.Certificates {
+		if !seen[cert.Name] { // of two for the same name, an RSA and an ECDSA one, the first
+			seen[cert.Name] = true
+			out.gauge(c.f.certExpiry, timestamp(cert.NotAfter), cert.Name)
+		}
+	}
+	if len(snap.Certificates) > 0 {
+		out.gauge(c.f.certsOK, number(snap.CertificatesFailed == ""))
+	}
 	out.counter(c.f.requestTimeouts, float64(snap.RequestTimeouts))
 	for _, result := range [...]string{"success", "failure"} {
 		out.counter(c.f.reloads, float64(snap.Reloads[result]), result)

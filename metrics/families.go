@@ -24,6 +24,7 @@ type families struct {
 	up, started, memory, cpu, served       *prometheus.Desc
 	exits, workers, target, bootsFailed    *prometheus.Desc
 	generation, reloads, reloadOK, reloadT *prometheus.Desc
+	handshakes, certExpiry, certsOK        *prometheus.Desc
 	upgrades, build                        *prometheus.Desc
 }
 
@@ -75,6 +76,9 @@ func newFamilies() *families {
 	f.generation = desc("generation", "Number of the generation that serves; each successful reload starts another.")
 	f.reloads = desc("reloads_total", "Reloads that have ended, by result.", "result")
 	f.reloadOK = desc("last_reload_successful", "Whether the last reload succeeded; 1 before the first.")
+	f.handshakes = desc("tls_handshakes_total", "TLS handshakes, by result.", "result")
+	f.certExpiry = desc("tls_certificate_expiry_timestamp_seconds", "When a certificate in use ends, since the Unix epoch.", "certificate")
+	f.certsOK = desc("tls_certificates_current", "Whether the certificates in use are those in the files; 0 if these cannot be used.")
 	f.reloadT = desc("last_reload_timestamp_seconds",
 		"End of the last reload, successful or not, since the Unix epoch; 0 before the first.")
 	f.upgrades = desc("upgrades_total", "Replacements of the running binary that were tried, by result.", "result")

@@ -35,6 +35,7 @@ type totals struct {
 	gilWait                     int64
 	bytesIn, bytesOut, accepted uint64
 	handedOut, handedIn         uint64
+	handshakes, handshakeErrors uint64
 	shed, exceptions            uint64
 	violations, accessLogErrors uint64
 	timeouts                    [protocol.NumTimeouts]uint64
@@ -57,6 +58,8 @@ func (t *totals) addCounters(s *protocol.Slot) (requests uint64) {
 		}
 	}
 	t.duration.add(&c.Duration)
+	t.handshakes += c.Handshakes.Load()
+	t.handshakeErrors += c.HandshakeErrors.Load()
 	t.queueWait.add(&c.QueueWait)
 	t.gilWait += c.GILWait.Load()
 	t.bytesIn += c.BytesIn.Load()

@@ -23,6 +23,7 @@ const (
 	KindInterrupt  Kind = 'I' // master: raise the timeout's exception in Thread, if it still runs the request that began at Start
 	KindReopen     Kind = 'U' // master: reopen the log files
 	KindLevel      Kind = 'L' // master: Text is the log level from now on, as in WorkerConfig
+	KindTLS        Kind = 'S' // master: there is other TLS material to be read
 	KindFork       Kind = 'W' // master to mold: fork a worker; Text is its settings, its control socket travels beside it
 	KindForked     Kind = 'P' // mold: PID is the new worker's process, or 0 and Text says why there is none
 )
@@ -92,7 +93,7 @@ func ParseMessage(p []byte) (Message, error) {
 	}
 	m, body := Message{Kind: Kind(p[0])}, p[1:]
 	switch m.Kind {
-	case KindReady, KindDrained, KindDump, KindReopen:
+	case KindReady, KindDrained, KindDump, KindReopen, KindTLS:
 		if len(body) != 0 {
 			return Message{}, fmt.Errorf("%q with a payload: %w", p[0], ErrMessage)
 		}

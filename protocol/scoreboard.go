@@ -75,22 +75,23 @@ var TimeoutNames = [NumTimeouts]string{"head", "body", "idle", "write"}
 
 // Counters only ever grow, across all workers that held the slot.
 type Counters struct {
-	Requests      [len(Methods)][len(Classes)]atomic.Uint64
-	Duration      Histogram    // arrival of the whole request to the end of the response
-	QueueWait     Histogram    // arrival of the whole request to the application's start
-	GILWait       atomic.Int64 // nanoseconds spent by Python threads waiting for the GIL
-	BytesIn       atomic.Uint64
-	BytesOut      atomic.Uint64
-	Accepted      atomic.Uint64
-	Handshakes    atomic.Uint64 // reserved: TLS
-	Shed          atomic.Uint64 // requests answered 503 because the ready queue was full
-	AppExceptions atomic.Uint64
-	AppViolations atomic.Uint64 // PEP 3333 broken by the application, e.g. more bytes than Content-Length
-	Timeouts      [NumTimeouts]atomic.Uint64
-	Rejects       [MaxRejects]atomic.Uint64 // by http1.Reason
-	AccessLogErrs atomic.Uint64
-	HandedOut     atomic.Uint64 // connections given to other workers
-	HandedIn      atomic.Uint64 // … and taken from them
+	Requests        [len(Methods)][len(Classes)]atomic.Uint64
+	Duration        Histogram    // arrival of the whole request to the end of the response
+	QueueWait       Histogram    // arrival of the whole request to the application's start
+	GILWait         atomic.Int64 // nanoseconds spent by Python threads waiting for the GIL
+	BytesIn         atomic.Uint64
+	BytesOut        atomic.Uint64
+	Accepted        atomic.Uint64
+	Handshakes      atomic.Uint64 // of TLS
+	Shed            atomic.Uint64 // requests answered 503 because the ready queue was full
+	AppExceptions   atomic.Uint64
+	AppViolations   atomic.Uint64 // PEP 3333 broken by the application, e.g. more bytes than Content-Length
+	Timeouts        [NumTimeouts]atomic.Uint64
+	Rejects         [MaxRejects]atomic.Uint64 // by http1.Reason
+	AccessLogErrs   atomic.Uint64
+	HandedOut       atomic.Uint64 // connections given to other workers
+	HandedIn        atomic.Uint64 // … and taken from them
+	HandshakeErrors atomic.Uint64
 }
 
 // Gauges describe the worker that holds the slot now.

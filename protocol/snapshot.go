@@ -20,6 +20,14 @@ type Snapshot struct {
 	BootFailures                    int               // in a row; a boot is put off while it is not 0
 	NextBoot                        time.Time         // when the next try is due; zero: none is put off
 	Workers                         []WorkerStatus
+	Certificates                    []CertificateStatus // in use; none without TLS
+	CertificatesFailed              string              // why their files of today are not in use; "": they are
+}
+
+// CertificateStatus is a certificate in use.
+type CertificateStatus struct {
+	Name     string // the first DNS name
+	NotAfter time.Time
 }
 
 // WorkerStatus is one worker process as the master sees it.

@@ -13,7 +13,8 @@ const (
 	FDLibrary    = 5
 	FDHandOut    = 6 // see NewExchange
 	FDHandIn     = 7
-	FDListeners  = 8
+	FDSecrets    = 8 // see TLSMaterial
+	FDListeners  = 9
 )
 
 // Listener describes an inherited listening socket. Its position tells its
@@ -22,6 +23,10 @@ type Listener struct {
 	Network string `json:"network"` // "tcp" or "unix"
 	Host    string `json:"host"`    // SERVER_NAME; the path for unix
 	Port    string `json:"port"`    // SERVER_PORT; "" for unix
+	TLS     bool   `json:"tls,omitempty"`
+	// Redirect is the port of the TLS listener that clients are sent to; "": they
+	// are served.
+	Redirect string `json:"redirect,omitempty"`
 }
 
 // WorkerConfig is what the master tells a worker at exec, as one JSON argument.
@@ -49,6 +54,8 @@ type WorkerConfig struct {
 	Listeners         []Listener `json:"listeners"`
 
 	MaxRequests int `json:"max_requests"` // jitter already applied; the master watches Gauges.Served
+
+	HTTP2Cleartext bool `json:"http2_cleartext,omitempty"` // HTTP/2 with prior knowledge, where there is no TLS
 
 	Timeout         int64 `json:"timeout"` // the master sees to it; for hostler.deadline
 	KeepAlive       int64 `json:"keep_alive"`

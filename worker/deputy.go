@@ -89,6 +89,7 @@ func (l *Loop) stepIn() {
 	l.setWedged(true)
 	l.spare = l.capacity()
 	l.offload()
+	l.readOn()
 	l.poll(l.deputy)
 	for {
 		l.mu.Lock()
@@ -104,6 +105,20 @@ func (l *Loop) stepIn() {
 			return
 		}
 		l.event(l.deputy, ev)
+	}
+}
+
+// readOn reads frames of HTTP/2 that have been left to a Python thread: those that
+// are away may wait for just these.
+func (l *Loop) readOn() {
+	for {
+		l.mu.Lock()
+		c := l.ready.take(func(c *conn) bool { return c.http2.Load() != nil }, l.slot)
+		l.mu.Unlock()
+		if c == nil {
+			return
+		}
+		l.dequeued(l.deputy, c)
 	}
 }
 
@@ -187,7 +202,11 @@ func (l *Loop) sweep() {
 	now := l.now()
 	var n [numPhases]int64
 	l.conns.each(func(c *conn) {
-		n[c.phase.Load()]++
+		p := phase(c.phase.Load())
+		n[p]++
+		if h := c.http2.Load(); h != nil && p == phaseStreams {
+			h.sweep(now)
+		}
 		d := c.deadline.Load()
 		if d == 0 || d > now || c.state.Load()&stateOwned != 0 || !c.claim(false) {
 			return
@@ -199,8 +218,8 @@ func (l *Loop) sweep() {
 		}
 	})
 	g := &l.slot.Gauges
-	g.ConnsIdle.Store(n[phaseIdle])
-	g.ConnsReading.Store(n[phaseHead] + n[phaseBody])
+	g.ConnsIdle.Store(n[phaseIdle] + n[phaseStreams])
+	g.ConnsReading.Store(n[phaseHead] + n[phaseBody] + n[phaseShaking])
 	g.ConnsRunning.Store(n[phaseReady] + n[phaseRunning])
 	g.ConnsWriting.Store(n[phaseWriting] + n[phaseLinger])
 }

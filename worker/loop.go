@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -52,6 +53,7 @@ type Loop struct {
 	speaks   proxyVersions
 	epfd     int
 	wakefd   int
+	tls      atomic.Pointer[tls.Config] // for connections to come
 	conns    *connTable
 	inputs   inputPool
 	access   accessLog
@@ -407,6 +409,9 @@ func (l *Loop) event(t *Thread, ev unix.EpollEvent) bool {
 	if ev.Events&unix.EPOLLOUT != 0 && c.out.pending.Load() {
 		// Whoever owns the connection: what waits for room goes out now.
 		c.out.flush(l, c)
+		if h := c.http2.Load(); h != nil {
+			h.roomy()
+		}
 	}
 	if !c.claim(hup) {
 		return false
@@ -432,6 +437,11 @@ func (l *Loop) resume(t *Thread, c *conn) bool {
 		case phaseIdle, phaseHead, phaseBody:
 			t.pos, t.end = 0, 0
 			return l.receive(t, c)
+		case phaseStreams:
+			return l.receiveFrames(t, c)
+		case phaseShaking:
+			l.shake(c)
+			return false
 		case phaseLinger:
 			l.lingering(c)
 			return false
@@ -517,8 +527,13 @@ func (l *Loop) dequeued(t *Thread, c *conn) bool {
 	if c.in != nil && c.in.queued {
 		return l.serveReady(t, c)
 	}
-	// It had its turn, and gave way to others with more to read.
+	// It had its turn, and gave way to others with more to read; or what there is
+	// to read has been left to a Python thread.
 	t.pos, t.end, t.arrived = 0, 0, 0
+	if c.http2.Load() != nil {
+		c.setPhase(phaseStreams, 0)
+		return l.receiveFrames(t, c)
+	}
 	c.setPhase(phaseIdle, l.idleDeadline(l.now()))
 	return l.receive(t, c)
 }

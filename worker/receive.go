@@ -63,13 +63,13 @@ func (l *Loop) fill(t *Thread, c *conn) bool {
 		if t.pos == t.end {
 			t.pos, t.end = 0, 0
 		}
-		n, err := readFD(c.fd, t.buf[t.end:])
+		n, err := c.read(t.buf[t.end:])
 		switch {
 		case n > 0:
 			if t.end == 0 && t.arrived == 0 {
 				t.arrived = l.now()
 			}
-			t.full = t.end+n == len(t.buf)
+			t.full = t.end+n == len(t.buf) || c.via != nil
 			t.end += n
 			l.slot.Counters.BytesIn.Add(uint64(n))
 			return true
@@ -104,6 +104,9 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 		if b = b[n:]; len(b) == 0 {
 			return false, false
 		}
+	}
+	if l.cfg.HTTP2Cleartext && c.fresh() && isPreface(b) {
+		return l.greetHTTP2(t, c, b)
 	}
 	var reason http1.Reason
 	ok := false
@@ -164,6 +167,25 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 	return false, false
 }
 
+// fresh says that nothing has been asked on a connection with no TLS.
+func (c *conn) fresh() bool { return c.served == 0 && c.via == nil }
+
+// greetHTTP2 is parse for a client that begins with the preface of HTTP/2, all of
+// it or a part.
+func (l *Loop) greetHTTP2(t *Thread, c *conn, b []byte) (whole, handled bool) {
+	if len(b) < prefaceSize {
+		l.stash(t, c)
+		return false, c.in == nil || l.settle(c, phaseHead)
+	}
+	l.beginHTTP2(c)
+	h := c.http2.Load()
+	if err := h.feed(b); err != nil {
+		h.fail(err)
+		return false, true
+	}
+	return l.receiveFrames(t, c), true
+}
+
 // expectBody prepares in, whose head is whole, for its body.
 func (l *Loop) expectBody(c *conn, in *input, r *http1.Request) {
 	in.chunked = r.Flags&http1.FlagChunked != 0
@@ -171,7 +193,7 @@ func (l *Loop) expectBody(c *conn, in *input, r *http1.Request) {
 	if r.Flags&http1.FlagExpect != 0 && in.n == in.head {
 		// The client waits for this (RFC 9110, 10.1.1). It is so short that a
 		// socket without unanswered requests has room for it.
-		_, _ = sendFD(c.fd, continueLine, 0)
+		_, _ = c.send(continueLine, nil, nil)
 	}
 }
 
@@ -245,6 +267,18 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 				return gotMore
 			}
 		}
+		if l.cfg.HTTP2Cleartext && in.head == 0 && c.fresh() && !c.awaits && in.n >= prefaceSize && isPreface(in.mem[:in.n]) {
+			b := bytes.Clone(in.mem[:in.n])
+			l.inputs.put(in)
+			c.in = nil
+			l.beginHTTP2(c)
+			if err := c.http2.Load().feed(b); err != nil {
+				c.http2.Load().fail(err)
+			} else {
+				l.requeue(c)
+			}
+			return gotNothing
+		}
 		if in.head == 0 && in.n > in.scanned && !c.awaits {
 			ok, reason := http1.Parse(in.mem[:in.n], in.scanned, &l.limits, &t.Req)
 			if reason != http1.ReasonNone {
@@ -305,7 +339,7 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 			}
 			continue
 		}
-		n, err := readFD(c.fd, in.mem[in.n:limit])
+		n, err := c.read(in.mem[in.n:limit])
 		if err == unix.EAGAIN {
 			p := phaseHead
 			if in.head > 0 {
@@ -442,12 +476,25 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 		return false
 	}
 	t.Listener = uint32(c.listener)
-	t.FD = int32(c.fd)
+	t.FD, t.RoomEvents = int32(c.fd), unix.POLLOUT
 	t.Forwarded = 0
+	if l.cfg.Listeners[c.listener].TLS {
+		t.secured(c)
+	}
+	if c.stream != nil && !t.onStream(c.stream) {
+		l.dropInput(t)
+		l.closeConn(c)
+		return false
+	}
 	t.Remote, t.RemoteLen = c.remote, uint32(c.remoteLen)
 	t.Port, t.PortLen = c.port, uint32(c.portLen)
 	t.Skip = [2]uint64{}
 	buf := bytesAt(t.Buf, int(r.HeadLen))
+	if port := l.cfg.Listeners[c.listener].Redirect; port != "" {
+		l.redirect(t, c, buf, port)
+		l.dropInput(t)
+		return false
+	}
 	if r.Flags&http1.FlagPathEscaped != 0 {
 		p := span(buf, r.Path)
 		n := http1.Unescape(t.path, p)
@@ -516,7 +563,10 @@ func (l *Loop) refuse(c *conn, status int, extra string) {
 	head := c.in != nil && bytes.HasPrefix(c.in.mem[:c.in.n], []byte("HEAD "))
 	b := http1.AppendError(make([]byte, 0, 512), status, extra, true, head, *l.date.Load())
 	// One attempt: whoever does not even take this much gets nothing.
-	n, _ := sendFD(c.fd, b, 0)
+	if c.stream != nil {
+		c.stream.sendsLast()
+	}
+	n, _ := c.send(b, nil, nil)
 	l.slot.Counters.BytesOut.Add(uint64(max(n, 0)))
 	l.slot.Counters.Requests[0][status/100].Add(1)
 	l.access.refused(l, c, status, n)
@@ -532,6 +582,20 @@ func (l *Loop) expire(c *conn) {
 			k = protocol.TimeoutHead
 		}
 		l.slot.Counters.Timeouts[k].Add(1)
+		c.sayEnd()
+		l.closeConn(c)
+	case phaseStreams:
+		if !c.http2.Load().settled {
+			k = protocol.TimeoutHead
+		}
+		l.slot.Counters.Timeouts[k].Add(1)
+		c.http2.Load().expire()
+	case phaseShaking:
+		l.slot.Counters.Timeouts[protocol.TimeoutHead].Add(1)
+		if s, begun := c.via.(*tlsConn); begun {
+			s.wire.resume <- false
+			return
+		}
 		l.closeConn(c)
 	case phaseHead, phaseBody:
 		k = protocol.TimeoutHead

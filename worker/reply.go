@@ -51,6 +51,7 @@ type reply struct {
 	gone      bool // the client has
 	noBody    bool
 	cut       bool
+	short     bool // it has less than its Content-Length
 	counted   bool
 	ended     bool // the last chunk is out
 }
@@ -86,6 +87,7 @@ func (l *Loop) openReply(t *Thread, size int64) {
 	case size >= 0:
 		o.AddLength, r.remaining = size, size
 	case isHead:
+	case t.conn.stream != nil: // its end is the body's
 	case q.Minor == 1:
 		o.Chunked, r.chunked = true, true
 	default:
@@ -107,7 +109,7 @@ func (l *Loop) count(t *Thread) {
 
 // mustClose says whether the response has to be the connection's last.
 func (l *Loop) mustClose(t *Thread) bool {
-	return t.Req.Flags&http1.FlagKeepAlive == 0 || t.body.open || l.draining.Load() && !l.moving.Load() || l.cfg.KeepAlive <= 0
+	return t.Req.Flags&http1.FlagKeepAlive == 0 || t.body.open || l.draining.Load() && !(l.moving.Load() && t.conn.plain()) || l.cfg.KeepAlive <= 0
 }
 
 // Write sends a part of the body, and the head before the first. ref, if not 0,
@@ -180,13 +182,13 @@ func (l *Loop) transmit(t *Thread, c *conn, data, tail []byte, ref uintptr) int 
 		if total == 0 {
 			return WriteOK
 		}
-		n, err := sendParts(c.fd, t.out, data, tail)
+		n, err := c.send(t.out, data, tail)
 		if err != nil && err != unix.EAGAIN {
 			t.reply.gone = true
 			return WriteGone
 		}
 		l.slot.Counters.BytesOut.Add(uint64(n))
-		if n == total {
+		if n == total && !c.holdsBack() {
 			return WriteOK
 		}
 		t.out, n = skip(t.out, n)
@@ -321,7 +323,6 @@ func (l *Loop) EarlyHints(t *Thread, fields []byte) http1.HeadError {
 // finish ends the request that t ran. It returns true if t has another.
 func (l *Loop) finish(t *Thread) bool {
 	r, c := &t.reply, t.conn
-	t.conn = nil
 	t.out = t.out[:0]
 	failed := t.Result&ResultFailed != 0
 	var body []byte
@@ -356,6 +357,9 @@ func (l *Loop) finish(t *Thread) bool {
 		}
 		r.sent += int64(len(body))
 	}
+	if c.stream != nil && !r.gone && !r.short {
+		c.stream.sendsLast()
+	}
 	if len(t.out)+len(body) > 0 {
 		l.transmit(t, c, body, nil, 0)
 	}
@@ -367,6 +371,7 @@ func (l *Loop) finish(t *Thread) bool {
 		l.inputs.put(t.in)
 		t.in = nil
 	}
+	t.conn = nil
 	return l.nextOf(t, c, now)
 }
 
@@ -379,16 +384,20 @@ func (l *Loop) mismatch(t *Thread, body []byte) []byte {
 		return body[:r.remaining]
 	}
 	l.violation(t, "the application sent less than its Content-Length; connection closed")
-	r.close = true
+	r.close, r.short = true, true
 	return body
 }
 
 // nextOf decides how a connection goes on after a reply.
 func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 	r := &t.reply
-	if r.gone {
+	if r.gone || r.short && c.stream != nil {
 		l.closeConn(c)
 		return false
+	}
+	if c.stream != nil {
+		r.close = true
+		c.stream.runOn(-1)
 	}
 	unread := t.pos < t.end || t.body.open
 	if c.out.pending.Load() {
@@ -475,7 +484,12 @@ func (t *Thread) framed() bool {
 // the reply ends closes the connection itself; it is given a moment for it, for
 // whoever closes first has the port in TIME_WAIT for a minute.
 func (l *Loop) endConn(c *conn, unread bool) {
+	if c.stream == nil {
+		c.sayEnd()
+	}
 	switch {
+	case c.stream != nil:
+		c.stream.finish()
 	case unread:
 		l.lingerConn(c)
 	case c.framed && !c.hup:

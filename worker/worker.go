@@ -56,6 +56,14 @@ func Open(settings string, wake int) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, ln := range cfg.Listeners {
+		if ln.TLS {
+			if err := w.Loop.ReadTLS(protocol.FDSecrets); err != nil {
+				return nil, err
+			}
+			break
+		}
+	}
 	return w, nil
 }
 
@@ -127,6 +135,10 @@ func (w *Worker) control() {
 			w.Loop.Interrupt(m.Thread, m.Start)
 		case protocol.KindReopen:
 			w.reopen()
+		case protocol.KindTLS:
+			if err := w.Loop.ReadTLS(protocol.FDSecrets); err != nil {
+				w.log.Error("certificates stay as they were", "error", err)
+			}
 		case protocol.KindLevel:
 			w.level.Set(logLevel(m.Text))
 		}

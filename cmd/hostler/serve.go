@@ -138,10 +138,27 @@ func masterSettings(c *config.Config) *master.Settings {
 			ProxyProtocol:         c.ProxyProtocol,
 			ProxyAllowIPs:         c.ProxyAllowIPs,
 			LogLevel:              c.LogLevel,
+			HTTP2Cleartext:        c.HTTP2Cleartext,
 		},
 	}
 	for _, b := range c.Binds {
 		s.Binds = append(s.Binds, master.Bind(b))
+	}
+	for _, b := range c.Redirects {
+		s.Redirects = append(s.Redirects, master.Bind(b))
+	}
+	if len(c.Certs) > 0 {
+		s.TLS = &master.TLS{MinVersion: c.TLSMinVersion, Protocols: c.HTTPProtocols, ClientCAs: c.ClientCAs}
+		if c.ClientCAs != "" {
+			s.TLS.ClientCerts = c.ClientCerts
+		}
+		for i, cert := range c.Certs {
+			f := master.CertFiles{Cert: cert, Key: cert}
+			if i < len(c.Keys) {
+				f.Key = c.Keys[i]
+			}
+			s.TLS.Pairs = append(s.TLS.Pairs, f)
+		}
 	}
 	return s
 }

@@ -5,7 +5,7 @@ import io
 import os
 import sys
 
-CONTROL, LIBRARY, LISTENERS = 3, 5, 8  # 4: the scoreboard, 6 and 7: the exchange
+CONTROL, LIBRARY, LISTENERS = 3, 5, 9  # 4: the scoreboard, 6 and 7: the exchange, 8: TLS keys
 
 
 def fail(text):
@@ -148,6 +148,9 @@ def base_environ(settings, listener, early_hints, deadline):
         "wsgi.early_hints": early_hints,
         "hostler.deadline": deadline,
     }
+    if listener.get("tls"):
+        env["wsgi.url_scheme"] = "https"
+        env["HTTPS"] = "on"
     return env
 
 
