@@ -19,6 +19,7 @@ type Config struct {
 	WorkersAuto bool // Workers was counted, not given
 	Threads     int
 	Queue       int
+	Pools       []Pool
 
 	Binds             []Bind
 	Certs             []string // files of certificate chains; none: no TLS
@@ -84,6 +85,13 @@ type Config struct {
 
 	help, version bool
 	origins       map[string]origin // by setting; none for defaults
+}
+
+// Pool keeps requests for certain paths to some of a worker's threads.
+type Pool struct {
+	Name    string
+	Pattern string // "*" stands for anything
+	Threads int
 }
 
 // Bind is an address to listen on. The zero value is none.

@@ -59,7 +59,7 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("warnings: %q", got.Warnings)
 	}
 	want := map[string]any{
-		"App": "shop", "Workers": 1, "WorkersAuto": false, "Threads": 1, "Queue": 512,
+		"App": "shop", "Workers": 1, "WorkersAuto": false, "Threads": 1, "Queue": 512, "Pools": []config.Pool(nil),
 		"Binds": []config.Bind{{Network: "tcp", Address: "127.0.0.1:8000"}}, "Backlog": 2048, "WorkerConnections": 1000,
 		"KeepAlive": 5 * time.Second, "ForwardedAllowIPs": []string{"127.0.0.1/32", "::1/128"},
 		"Python": "", "Chdir": "", "PythonPath": []string(nil), "Env": []string(nil), "Preload": false, "User": "", "Group": "", "Umask": "", "Warmup": []string(nil),

@@ -115,7 +115,11 @@ func (s *supervisor) endStuck(w *worker, now time.Time, mono int64, busy int) {
 		return
 	}
 	g := &w.board.Gauges
-	others := busy > len(w.stuck) || g.QueueDepth.Load() > 0 || g.ConnsWriting.Load() > 0
+	queued := g.QueueDepth.Load()
+	for i := range w.gen.set.Worker.Pools {
+		queued += w.board.Pools[i].Depth.Load()
+	}
+	others := busy > len(w.stuck) || queued > 0 || g.ConnsWriting.Load() > 0
 	if len(w.stuck) < activeThreads(w.board) && others {
 		w.onlyStuck = false
 		return

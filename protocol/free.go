@@ -20,6 +20,10 @@ func (s *Slot) clear() {
 		v.Store(0)
 	}
 	g.Served.Store(0)
+	for i := range s.Pools {
+		s.Pools[i].Busy.Store(0)
+		s.Pools[i].Depth.Store(0)
+	}
 	for i := range s.ThreadRecs {
 		if t := &s.ThreadRecs[i]; t.start.Load() != 0 {
 			t.End()

@@ -239,6 +239,7 @@ type Slot struct {
 	StartedAt  atomic.Int64 // CLOCK_MONOTONIC nanoseconds
 	_          [32]byte
 	Gauges     Gauges
+	Pools      [MaxPools]PoolGauges
 	_          [64]byte // what the worker writes often keeps a cache line of its own
 	Counters   Counters
 	ThreadRecs [MaxThreads]Thread

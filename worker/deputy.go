@@ -199,6 +199,9 @@ func (l *Loop) sweep() {
 	if l.moving.Load() {
 		l.moveAll()
 	}
+	if l.pools != nil {
+		l.movePools()
+	}
 	now := l.now()
 	var n [numPhases]int64
 	l.conns.each(func(c *conn) {

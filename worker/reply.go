@@ -371,6 +371,10 @@ func (l *Loop) finish(t *Thread) bool {
 		l.inputs.put(t.in)
 		t.in = nil
 	}
+	if t.pool != nil {
+		l.leavePool(t.pool)
+		t.pool = nil
+	}
 	t.conn = nil
 	return l.nextOf(t, c, now)
 }

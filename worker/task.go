@@ -116,7 +116,8 @@ type Thread struct {
 	out    []byte // response head under construction
 	path   []byte
 	conn   *conn
-	inARow int // requests of one connection served in a row
+	inARow int   // requests of one connection served in a row
+	pool   *pool // whose permit the request has; nil: it needs none
 	body   bodyReader
 	reply  reply
 
