@@ -287,7 +287,7 @@ func table() []*setting {
 
 		{
 			name: "timeout", short: "t", group: groupLife, arg: "SECS", def: "30",
-			help:  "interrupt a request that runs longer; 0: never",
+			help: "interrupt a request that runs longer; 0: never",
 			more: "It holds for each request, whatever the number of threads. First the tracebacks of all threads of its worker are logged; then `hostler.RequestTimeout` is raised in its thread, the client gets a 504 (or, where the response has begun, sees its connection closed), and the worker lives. " +
 				"The exception is no `Exception`, so what retries after any error does not catch it; what has to clean up does. A thread that waits in C (`time.sleep`, a lock, a database driver) has it raised when it comes back. If it does not within two seconds, the worker is replaced: another is up before it goes, and its other requests may finish. " +
 				"The application can read and move its own deadline: `environ[\"hostler.deadline\"]()` is how many seconds it has left (None: no limit), `environ[\"hostler.deadline\"](60)` makes it 60 from now; to be called in the request's own thread. The exception's class is `environ[\"hostler.deadline\"].RequestTimeout`.",
