@@ -296,7 +296,7 @@ func table() []*setting {
 		{
 			name: "slow-request", group: groupLife, arg: "SECS", def: "0",
 			help:  "log the tracebacks of a request that runs longer; 0: never",
-			more:  "All threads of its worker are shown; nothing else happens to it.",
+			more:  "All threads of its worker are shown; nothing else happens to it. The stack of its own thread is also to be seen with `hostler ctl slow`.",
 			value: duration(func(c *Config) timePtr { return &c.SlowRequest }),
 		},
 		{

@@ -369,6 +369,8 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 			w.deadline = s.clock.now().Add(bootLeave)
 			s.bootFailed(w, bootReason(m.Text))
 		}
+	case protocol.KindSlow:
+		s.slowReported(w, m.Text)
 	case protocol.KindDrained:
 		s.log.Debug("worker has nothing left to do", "worker", w.number(), "pid", w.proc.PID())
 	}

@@ -135,6 +135,7 @@ func (s *supervisor) checkSlow(w *worker, mono int64) {
 		}
 		w.slow[i] = a.Start
 		found = true
+		s.send(w, protocol.Message{Kind: protocol.KindStack, Thread: i, Start: a.Start}) // for hostler ctl slow
 		s.log.Warn("a slow request; the tracebacks of its worker's threads follow", "worker", w.number(), "pid", w.proc.PID(),
 			"thread", i, "method", a.Method, "target", a.Target, "client", a.Client, "age", age.Round(time.Millisecond))
 	}

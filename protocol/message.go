@@ -21,6 +21,8 @@ const (
 	KindDrain      Kind = 'D' // master: Mode and Grace say how to leave
 	KindDump       Kind = 'T' // master: write every thread's Python traceback to the error log
 	KindInterrupt  Kind = 'I' // master: raise the timeout's exception in Thread, if it still runs the request that began at Start
+	KindStack      Kind = 'K' // master: report the stack of Thread, if it still runs the request that began at Start
+	KindSlow       Kind = 'Q' // worker: Text is a list of SlowRequests as JSON
 	KindReopen     Kind = 'U' // master: reopen the log files
 	KindLevel      Kind = 'L' // master: Text is the log level from now on, as in WorkerConfig
 	KindTLS        Kind = 'S' // master: there is other TLS material to be read
@@ -47,11 +49,11 @@ type Message struct {
 	Kind  Kind
 	Mode  DrainMode     // KindDrain
 	Grace time.Duration // KindDrain: after this the worker gives up on what is left
-	Text  string        // KindBootFailed, KindLevel, KindFork, KindForked
+	Text  string        // KindBootFailed, KindLevel, KindFork, KindForked, KindSlow
 	PID   int           // KindForked
 
-	Thread int   // KindInterrupt
-	Start  int64 // KindInterrupt: as in the thread's record
+	Thread int   // KindInterrupt, KindStack
+	Start  int64 // KindInterrupt, KindStack: as in the thread's record
 }
 
 // MaxMessage bounds a packet; longer texts are cut by the sender.
@@ -73,10 +75,10 @@ func (m Message) Append(dst []byte) []byte {
 			t = t[len(t)-(MaxMessage-1):] // the end of a traceback says most
 		}
 		dst = append(dst, t...)
-	case KindInterrupt:
+	case KindInterrupt, KindStack:
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(m.Thread))
 		dst = binary.LittleEndian.AppendUint64(dst, uint64(m.Start))
-	case KindLevel:
+	case KindLevel, KindSlow:
 		dst = append(dst, m.Text...)
 	case KindFork:
 		dst = append(dst, m.Text...)
@@ -97,16 +99,16 @@ func ParseMessage(p []byte) (Message, error) {
 		if len(body) != 0 {
 			return Message{}, fmt.Errorf("%q with a payload: %w", p[0], ErrMessage)
 		}
-	case KindBootFailed, KindLevel, KindFork:
+	case KindBootFailed, KindLevel, KindFork, KindSlow:
 		m.Text = string(body)
-	case KindInterrupt:
+	case KindInterrupt, KindStack:
 		if len(body) != 12 {
-			return Message{}, fmt.Errorf("interrupt of %d bytes: %w", len(body), ErrMessage)
+			return Message{}, fmt.Errorf("%q with %d bytes: %w", p[0], len(body), ErrMessage)
 		}
 		m.Start = int64(binary.LittleEndian.Uint64(body[4:]))
 		n := binary.LittleEndian.Uint32(body)
 		if n >= MaxThreads || m.Start <= 0 {
-			return Message{}, fmt.Errorf("interrupt of thread %d, start %d: %w", n, m.Start, ErrMessage)
+			return Message{}, fmt.Errorf("%q for thread %d, start %d: %w", p[0], n, m.Start, ErrMessage)
 		}
 		m.Thread = int(n)
 	case KindForked:

@@ -11,6 +11,8 @@ import (
 
 var messages = []Message{
 	{Kind: KindInterrupt, Thread: MaxThreads - 1, Start: 1<<62 + 5},
+	{Kind: KindStack, Thread: 0, Start: 1},
+	{Kind: KindSlow, Text: `[{}]`},
 	{Kind: KindReady},
 	{Kind: KindDrained},
 	{Kind: KindDump},

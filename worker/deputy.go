@@ -176,6 +176,7 @@ func (l *Loop) runHousekeeping() {
 			l.sweep()
 			l.slot.Gauges.Heartbeat.Store(l.now())
 			l.watchGIL()
+			l.sendSlow()
 		case <-l.stop:
 			return
 		}

@@ -2,6 +2,13 @@ package worker
 
 import "time"
 
+// What is done to a request from outside; part of the ABI with worker/python.
+const (
+	InterveneProbe = 0 // nothing: is the GIL to be had?
+	InterveneRaise = 1 // raise the timeout's exception
+	InterveneStack = 2 // take its stack, for Stacked
+)
+
 // gilPatience is for how long every Python thread may be away from the loop until
 // it is found out whether the GIL is to be had at all.
 const gilPatience = int64(3 * time.Second)
@@ -10,9 +17,8 @@ const gilPatience = int64(3 * time.Second)
 // only way to find out is to try to take it, in a thread that may wait for it (see
 // worker/python/intervene.c); since when it has waited is in the scoreboard.
 type gilWatch struct {
-	// do makes such a thread, which then raises the timeout's exception in a
-	// request; with a negative thread it does nothing with the GIL.
-	do func(thread int, taken int64) bool
+	// do makes such a thread, and says what it is to do with the GIL.
+	do func(what, thread int, taken int64) bool
 
 	// Housekeeping's own.
 	away int64  // since when every Python thread has been away; 0: they are not
@@ -21,19 +27,19 @@ type gilWatch struct {
 
 // SetIntervene tells the loop how Python is reached from outside of Python's
 // threads. It is called before Start.
-func (l *Loop) SetIntervene(do func(thread int, taken int64) bool) { l.gil.do = do }
+func (l *Loop) SetIntervene(do func(what, thread int, taken int64) bool) { l.gil.do = do }
 
-// Interrupt raises the timeout's exception in a thread, if that still runs the
-// request that began at start.
-func (l *Loop) Interrupt(thread int, start int64) {
+// Intervene does something to a thread, if that still runs the request that began
+// at start.
+func (l *Loop) Intervene(what, thread int, start int64) {
 	if thread < len(l.threads) && l.slot.ThreadRecs[thread].Started() == start {
-		l.intervene(thread, start)
+		l.intervene(what, thread, start)
 	}
 }
 
-func (l *Loop) intervene(thread int, taken int64) {
-	if l.gil.do != nil && !l.gil.do(thread, taken) {
-		l.log.Error("cannot start a thread that interrupts a request")
+func (l *Loop) intervene(what, thread int, taken int64) {
+	if l.gil.do != nil && !l.gil.do(what, thread, taken) {
+		l.log.Error("cannot start a thread to look after a request")
 	}
 }
 
@@ -60,7 +66,7 @@ func (l *Loop) watchGIL() {
 	}
 	if now-g.away >= gilPatience && l.slot.Gauges.GILWanted.Load() == 0 {
 		g.away = now
-		l.intervene(-1, 0)
+		l.intervene(InterveneProbe, 0, 0)
 	}
 }
 

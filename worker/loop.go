@@ -80,6 +80,7 @@ type Loop struct {
 	wedged atomic.Bool
 	gil    gilWatch
 	pools  []*pool // nil: none
+	slow   slowLog
 
 	mu       sync.Mutex // everything below; held for a few instructions at a time
 	ready    ring

@@ -520,6 +520,9 @@ func (l *Loop) account(t *Thread, now int64) {
 		k.Requests[t.Req.MethodID][0].Add(1)
 	}
 	k.Duration.Observe(now - r.arrived)
+	if now-r.arrived >= slowFloor {
+		l.noteSlow(t, now)
+	}
 	if t.Started != 0 {
 		k.QueueWait.Observe(t.Started - r.arrived)
 		k.GILWait.Add(t.Started - t.Taken)

@@ -119,6 +119,17 @@ def no_op():
     """Where it is called, an exception that waits for Python code is raised."""
 
 
+def stack_of(ident):
+    """What a thread is at, from the application's outermost call on."""
+    import traceback
+
+    frame = sys._current_frames().get(ident)
+    frames = traceback.extract_stack(frame) if frame else []
+    while frames and (frames[0].filename == "<string>" or os.path.basename(frames[0].filename) == "threading.py"):
+        del frames[0]
+    return "".join(traceback.format_list(frames)).encode("utf-8", "replace").decode()
+
+
 def report(method, target, type_, value, tb):
     """Log an exception that the application let go."""
     import traceback
@@ -420,7 +431,7 @@ def main():
             hints = server.early_hints()
             deadline = make_deadline(server.deadline())
             bases = [base_environ(settings, listener, hints, deadline) for listener in settings["listeners"]]
-            threads = server.init(raw, app, bases, FileWrapper, report, RequestTimeout, no_op)
+            threads = server.init(raw, app, bases, FileWrapper, report, RequestTimeout, no_op, stack_of)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     except RuntimeError as e:  # the library says what is wrong

@@ -15,7 +15,7 @@ package python
 #cgo LDFLAGS: -Wl,--unresolved-symbols=ignore-all
 #include <stdint.h>
 
-extern int hostler_intervene(int thread, int64_t taken);
+extern int hostler_intervene(int what, int thread, int64_t taken);
 */
 import "C"
 
@@ -38,8 +38,8 @@ func hostlerInit(settings *C.char, n C.int64_t, wake C.int, why *C.char, size C.
 		say(err.Error(), why, size)
 		return -1
 	}
-	w.Loop.SetIntervene(func(thread int, taken int64) bool {
-		return C.hostler_intervene(C.int(thread), C.int64_t(taken)) == 0
+	w.Loop.SetIntervene(func(what, thread int, taken int64) bool {
+		return C.hostler_intervene(C.int(what), C.int(thread), C.int64_t(taken)) == 0
 	})
 	return C.int(w.Threads())
 }
@@ -124,6 +124,11 @@ func hostlerGarbage(refs *C.uintptr_t, n C.int) C.int {
 
 //export hostlerGILWanted
 func hostlerGILWanted(wanted C.int) { w.Loop.GILWanted(wanted != 0) }
+
+//export hostlerStacked
+func hostlerStacked(i C.int, taken C.int64_t, p unsafe.Pointer, n C.int64_t) {
+	w.Loop.Stacked(int(i), int64(taken), string(unsafe.Slice((*byte)(p), n)))
+}
 
 //export hostlerDeadline
 func hostlerDeadline(i C.int, in C.int64_t, left *C.int64_t) C.int {

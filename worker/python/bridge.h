@@ -14,6 +14,7 @@ struct thread {
 	int raised;           /* the timeout's exception is on its way to the application */
 	int timed_out;        /* … and has got there, or the request ended before it did */
 	int64_t raise_in;     /* the request to raise it in, by task->taken; 0: none. Not under the GIL: atomic */
+	int64_t stack_in;     /* the same for its stack */
 	unsigned long ident;  /* as Python knows the thread */
 	int gone;             /* write() has told the application that the client has gone */
 	int sending;          /* some thread is in Go for the response without the GIL; see sending_done */
@@ -57,11 +58,11 @@ int response_send(struct thread *, PyObject *result); /* 0, or -1 with an except
 PyObject *early_hints_new(void);
 
 /* intervene.c */
-int intervene_init(PyObject *exception, PyObject *no_op);
+int intervene_init(PyObject *exception, PyObject *no_op, PyObject *stack_function);
 void withdraw(struct thread *); /* nothing is to be raised in the thread from here on */
 int raise_pending(struct thread *); /* the timeout's exception, where no Python code runs that it could hit; -1: it is set. May be NULL */
 void intervene_forked(void);
-int hostler_intervene(int thread, int64_t taken); /* without the GIL */
+int hostler_intervene(int what, int thread, int64_t taken); /* without the GIL */
 PyObject *deadline_new(void);
 
 /* loop.c */
@@ -94,6 +95,7 @@ extern int hostlerHints(int, void *, int64_t);
 extern int hostlerGarbage(uintptr_t *, int);
 extern void hostlerDrain(void);
 extern void hostlerGILWanted(int);
+extern void hostlerStacked(int, int64_t, void *, int64_t);
 extern int hostlerDeadline(int, int64_t, int64_t *);
 
 #endif

@@ -1,5 +1,5 @@
 /* What is done to a running request from outside: an exception is raised in its
- * thread (--timeout). That takes the GIL, and so a thread that may wait for it:
+ * thread (--timeout), its stack is taken (--slow-request). That takes the GIL, and so a thread that may wait for it:
  * one that is made when there is something to do and ends thereafter, so that
  * nothing is there, nor wakes up, while nothing times out. If the GIL is not to
  * be had, that thread waits on, and that it does is known to Go
@@ -20,9 +20,11 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int working, asked; /* both under lock */
 
-static PyObject *timeout_class, *nothing;
+static PyObject *timeout_class, *nothing, *stack_of;
 
-int intervene_init(PyObject *exception, PyObject *no_op) {
+int intervene_init(PyObject *exception, PyObject *no_op, PyObject *stack_function) {
+	stack_of = stack_function;
+	Py_IncRef(stack_of);
 	timeout_class = exception;
 	nothing = no_op;
 	Py_IncRef(exception); /* for the life of the process */
@@ -58,6 +60,22 @@ static int is_meant(struct thread *th, int64_t taken) {
 	return taken != 0 && th->active == ACTIVE_APP && th->task->taken == taken;
 }
 
+static void take_stack(struct thread *th, int64_t taken) {
+	PyObject *ident = PyLong_FromUnsignedLongLong(th->ident);
+	PyObject *text = ident ? PyObject_CallFunctionObjArgs(stack_of, ident, NULL) : NULL;
+	Py_ssize_t n;
+	const char *s = text ? PyUnicode_AsUTF8AndSize(text, &n) : NULL;
+	/* Others have had the GIL meanwhile; the request may have ended. */
+	if (s != NULL && is_meant(th, taken))
+		hostlerStacked(th->index, taken, (void *)s, n);
+	if (PyErr_Occurred())
+		PyErr_WriteUnraisable(stack_of);
+	if (ident)
+		Py_DecRef(ident);
+	if (text)
+		Py_DecRef(text);
+}
+
 static void *work(void *arg) {
 	PyGILState_STATE state = PyGILState_Ensure();
 	for (int more = 1; more;) {
@@ -66,6 +84,9 @@ static void *work(void *arg) {
 		pthread_mutex_unlock(&lock);
 		for (int i = 0; i < nthreads; i++) {
 			struct thread *th = &threads[i];
+			int64_t taken = __atomic_exchange_n(&th->stack_in, 0, __ATOMIC_ACQ_REL);
+			if (is_meant(th, taken))
+				take_stack(th, taken);
 			if (is_meant(th, __atomic_exchange_n(&th->raise_in, 0, __ATOMIC_ACQ_REL))) {
 				th->raised = 1;
 				PyThreadState_SetAsyncExc(th->ident, timeout_class);
@@ -91,13 +112,14 @@ void intervene_forked(void) {
 	working = 0;
 }
 
-/* hostler_intervene is Go's, and never waits. thread < 0: only find out whether
- * the GIL is to be had. */
-int hostler_intervene(int thread, int64_t taken) {
-	if (thread >= nthreads)
+/* hostler_intervene is Go's, and never waits. what: one of INTERVENE_. */
+int hostler_intervene(int what, int thread, int64_t taken) {
+	if (thread < 0 || thread >= nthreads)
 		return -1;
-	if (thread >= 0)
+	if (what == INTERVENE_RAISE)
 		__atomic_store_n(&threads[thread].raise_in, taken, __ATOMIC_RELEASE);
+	if (what == INTERVENE_STACK)
+		__atomic_store_n(&threads[thread].stack_in, taken, __ATOMIC_RELEASE);
 	int rc = 0;
 	pthread_mutex_lock(&lock);
 	asked = 1;

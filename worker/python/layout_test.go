@@ -32,6 +32,7 @@ func TestLayout(t *testing.T) {
 		"Exit": worker.Exit, "None": worker.None, "Garbage": worker.Garbage, "Yield": worker.Yield,
 		"ForwardedHTTPS": worker.ForwardedHTTPS, "ForwardedHost": worker.ForwardedHost, "ForwardedPrefix": worker.ForwardedPrefix, "ForwardedHTTP": worker.ForwardedHTTP,
 		"ResultFailed": worker.ResultFailed, "ResultFinal": worker.ResultFinal, "ResultTimedOut": worker.ResultTimedOut,
+		"InterveneProbe": worker.InterveneProbe, "InterveneRaise": worker.InterveneRaise, "InterveneStack": worker.InterveneStack,
 		"WriteOK": worker.WriteOK, "WriteWait": worker.WriteWait, "WriteCut": worker.WriteCut,
 		"WriteGone": worker.WriteGone, "WriteNoHead": worker.WriteNoHead,
 		"ReadEnd": worker.ReadEnd, "ReadWait": worker.ReadWait, "ReadBroken": worker.ReadBroken,

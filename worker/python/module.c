@@ -99,14 +99,14 @@ static void after_fork(void) {
 	}
 }
 
-/* init(settings, app, bases, file_wrapper, report, timeout, no_op) */
+/* init(settings, app, bases, file_wrapper, report, timeout, no_op, stack_of) */
 static PyObject *init(PyObject *self, PyObject *args) {
 	(void)self;
 	const char *settings;
 	Py_ssize_t n;
-	PyObject *text, *app, *bases, *wrapper, *report, *timeout, *no_op;
+	PyObject *text, *app, *bases, *wrapper, *report, *timeout, *no_op, *stack_of;
 	char why[512];
-	if (!PyArg_ParseTuple(args, "OOOOOOO", &text, &app, &bases, &wrapper, &report, &timeout, &no_op))
+	if (!PyArg_ParseTuple(args, "OOOOOOOO", &text, &app, &bases, &wrapper, &report, &timeout, &no_op, &stack_of))
 		return NULL;
 	if ((settings = PyUnicode_AsUTF8AndSize(text, &n)) == NULL)
 		return NULL;
@@ -127,7 +127,7 @@ static PyObject *init(PyObject *self, PyObject *args) {
 	}
 	nthreads = count;
 	remember_ends((int)PyList_Size(bases));
-	if (pthread_atfork(NULL, NULL, after_fork) || loop_init(app, report) || intervene_init(timeout, no_op) || response_init(wrapper) || input_init() ||
+	if (pthread_atfork(NULL, NULL, after_fork) || loop_init(app, report) || intervene_init(timeout, no_op, stack_of) || response_init(wrapper) || input_init() ||
 	    environ_init(bases))
 		return PyErr_Occurred() ? NULL : PyErr_NoMemory();
 	return PyLong_FromLong(count);
