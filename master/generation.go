@@ -324,7 +324,7 @@ func (s *supervisor) start(g *generation, why string) error {
 	}
 	s.ids++
 	w := &worker{id: s.ids, slot: slot, gen: g, board: s.board.Slot(slot), state: stateBooting,
-		started: s.clock.now(), maxRequests: limit, late: make(map[int]late), stuck: make(map[int]int64), slow: make(map[int]int64)}
+		started: s.clock.now(), maxRequests: limit, late: make(map[int]late), stuck: make(map[int]int64), slow: make(map[int]slowSeen)}
 	if age := g.set.MaxAge; age > 0 {
 		w.oldAt = w.started.Add(age - rand.N(age/10+1))
 	}

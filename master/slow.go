@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 	"sync"
+	"time"
 
 	"hostler/protocol"
 )
@@ -12,6 +13,15 @@ import (
 // slowRoutes bounds the routes of which the worst requests are kept. If there are
 // more, those with the worst requests stay.
 const slowRoutes = 100
+
+// slowSeen is a request that is over --slow-request. Its stack, for hostler ctl
+// slow, is asked for a little after all tracebacks have been: Python code is run
+// for it, which the dump had better not come across.
+type slowSeen struct {
+	start   int64
+	dumped  time.Time
+	stacked bool
+}
 
 // slowTable is the worst requests by route, of all workers there have been. Like
 // the journal it has a lock of its own.

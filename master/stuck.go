@@ -21,6 +21,7 @@ const (
 // late is a request whose time is up.
 type late struct {
 	start       int64
+	dumped      time.Time
 	interrupted time.Time // when the exception was sent for; zero: not yet
 }
 
@@ -53,12 +54,14 @@ func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
 			"client", a.Client, "age", time.Duration(mono - a.Start).Round(time.Millisecond), "timeout", limit}
 		switch l, known := w.late[i]; {
 		case !known || l.start != a.Start:
-			w.late[i] = late{start: a.Start}
+			w.late[i] = late{start: a.Start, dumped: now}
 			found = true
 			s.stats.timeouts++
 			s.log.Error("a request runs into the timeout; it will be interrupted", attrs...)
+		case l.interrupted.IsZero() && now.Sub(l.dumped) < dumpPause:
 		case l.interrupted.IsZero():
-			w.late[i] = late{start: a.Start, interrupted: now}
+			l.interrupted = now
+			w.late[i] = l
 			s.send(w, protocol.Message{Kind: protocol.KindInterrupt, Thread: i, Start: a.Start})
 		case now.Sub(l.interrupted) >= interruptGrace:
 			delete(w.late, i)

@@ -57,7 +57,7 @@ func TestOwnDeadline(t *testing.T) {
 				t.Errorf("interrupted %d times, not %d", n, want)
 			}
 		}
-		soon := watchSeldom + 2*watchOften
+		soon := watchSeldom + 2*watchOften + dumpPause
 		r.begin(p, 0, "/long", 0)
 		r.pass(4 * time.Second)
 		extend(20 * time.Second)
@@ -99,7 +99,7 @@ func TestGILDeadlock(t *testing.T) {
 		r.slotOf(p).Gauges.GILWanted.Store(r.s.clock.mono())
 		r.pass(gilGrace + watchSeldom)
 		r.expect("1:serving/1") // that it has a name does not make it worse
-		r.pass(3*time.Second + watchSeldom + 2*watchOften + interruptGrace + bootTakes + shedGrace)
+		r.pass(3*time.Second + watchSeldom + 2*watchOften + dumpPause + interruptGrace + bootTakes + shedGrace)
 		r.expect("2:serving/1")
 		if r.exits(causeGIL) != 1 || r.exits(causeTimeout) != 0 || !p.signalled(syscall.SIGKILL) {
 			t.Errorf("exits: %v", r.view().Exits)

@@ -61,6 +61,11 @@ func (s *supervisor) untilNext() time.Duration {
 		if slow := w.gen.set.SlowRequest; slow > 0 {
 			sooner(now.Add(min(max(slow/10, watchOften), watchSeldom)))
 		}
+		for _, seen := range w.slow {
+			if !seen.stacked {
+				sooner(seen.dumped.Add(dumpPause))
+			}
+		}
 		if w.state != stateServing {
 			continue
 		}
@@ -87,7 +92,7 @@ func (s *supervisor) tick() {
 		s.checkDeadline(w, now)
 		s.checkStuck(w, now, mono)
 		s.checkGIL(w, mono)
-		s.checkSlow(w, mono)
+		s.checkSlow(w, now, mono)
 		s.checkMemory(w, now)
 	}
 	s.recycle()
@@ -121,7 +126,7 @@ func (s *supervisor) checkDeadline(w *worker, now time.Time) {
 }
 
 // checkSlow logs requests that take longer than --slow-request, each once.
-func (s *supervisor) checkSlow(w *worker, mono int64) {
+func (s *supervisor) checkSlow(w *worker, now time.Time, mono int64) {
 	limit := w.gen.set.SlowRequest
 	if limit <= 0 || w.state != stateServing && w.state != stateDraining {
 		return
@@ -130,12 +135,20 @@ func (s *supervisor) checkSlow(w *worker, mono int64) {
 	for i := range activeThreads(w.board) {
 		a, ok := w.board.ThreadRecs[i].Snapshot()
 		age := time.Duration(mono - a.Start)
-		if !ok || age <= limit || w.slow[i] == a.Start {
+		if !ok || age <= limit {
+			delete(w.slow, i)
 			continue
 		}
-		w.slow[i] = a.Start
+		if seen := w.slow[i]; seen.start == a.Start {
+			if !seen.stacked && now.Sub(seen.dumped) >= dumpPause {
+				seen.stacked = true
+				w.slow[i] = seen
+				s.send(w, protocol.Message{Kind: protocol.KindStack, Thread: i, Start: a.Start})
+			}
+			continue
+		}
+		w.slow[i] = slowSeen{start: a.Start, dumped: now}
 		found = true
-		s.send(w, protocol.Message{Kind: protocol.KindStack, Thread: i, Start: a.Start}) // for hostler ctl slow
 		s.log.Warn("a slow request; the tracebacks of its worker's threads follow", "worker", w.number(), "pid", w.proc.PID(),
 			"thread", i, "method", a.Method, "target", a.Target, "client", a.Client, "age", age.Round(time.Millisecond))
 	}

@@ -24,8 +24,9 @@ func TestTimeout(t *testing.T) {
 		r.begin(p, 0, "/stuck", 0)
 		r.pass(5 * time.Second)
 		r.expect("1:serving/1")
+		r.pass(time.Second)
 		r.begin(p, 1, "/young", 0)
-		r.pass(watchSeldom + 2*watchOften + interruptGrace)
+		r.pass(watchSeldom + 2*watchOften + dumpPause + interruptGrace - time.Second)
 		r.expect("1:serving/1 2:booting/1")
 		if n, _ := p.got(protocol.KindDump); n != 1 {
 			t.Errorf("told to dump %d times", n)

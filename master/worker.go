@@ -124,8 +124,9 @@ type worker struct {
 	stuck map[int]int64
 	// gilHeld is which wait for the GIL has been reported.
 	gilHeld int64
-	// slow is as stuck, for --slow-request.
-	slow map[int]int64
+	// slow holds the requests that are over --slow-request, so that each is
+	// reported once.
+	slow map[int]slowSeen
 	// onlyStuck is set when a look at the draining worker found nothing but
 	// stuck requests; the second such look kills it.
 	onlyStuck bool

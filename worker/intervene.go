@@ -17,7 +17,7 @@ const gilPatience = int64(3 * time.Second)
 // only way to find out is to try to take it, in a thread that may wait for it (see
 // worker/python/intervene.c); since when it has waited is in the scoreboard.
 type gilWatch struct {
-	// do makes such a thread, and says what it is to do with the GIL.
+	// do says what that thread is to do with the GIL.
 	do func(what, thread int, taken int64) bool
 
 	// Housekeeping's own.

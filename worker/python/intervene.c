@@ -1,10 +1,11 @@
 /* What is done to a running request from outside: an exception is raised in its
- * thread (--timeout), its stack is taken (--slow-request). That takes the GIL, and so a thread that may wait for it:
- * one that is made when there is something to do and ends thereafter, so that
- * nothing is there, nor wakes up, while nothing times out. If the GIL is not to
- * be had, that thread waits on, and that it does is known to Go
- * (Loop.GILWanted): this is how a worker whose GIL is held for good is told from
- * one that is merely busy.
+ * thread (--timeout), its stack is taken (--slow-request).
+ * That takes the GIL, and so a thread that may wait for it. It is made when there
+ * is something to do for the first time, and then sleeps until there is again. (It
+ * does not end: faulthandler walks the list of Python's threads without any lock,
+ * and would find one that is being freed.) While it waits for the GIL, that it does
+ * is known to Go (Loop.GILWanted): this is how a worker whose GIL is held for good
+ * is told from one that is merely busy.
  *
  * The exception must hit the request it is meant for and nothing else: neither
  * the thread's next request nor our own code after the application's. All that
@@ -18,7 +19,8 @@
 #include "bridge.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static int working, asked; /* both under lock */
+static pthread_cond_t more = PTHREAD_COND_INITIALIZER;
+static int there, asked; /* both under lock: is there a thread, has it something to do */
 
 static PyObject *timeout_class, *nothing, *stack_of;
 
@@ -77,8 +79,8 @@ static void take_stack(struct thread *th, int64_t taken) {
 }
 
 static void *work(void *arg) {
-	PyGILState_STATE state = PyGILState_Ensure();
-	for (int more = 1; more;) {
+	PyGILState_Ensure();
+	for (;;) {
 		pthread_mutex_lock(&lock);
 		asked = 0;
 		pthread_mutex_unlock(&lock);
@@ -92,24 +94,24 @@ static void *work(void *arg) {
 				PyThreadState_SetAsyncExc(th->ident, timeout_class);
 			}
 		}
+		PyThreadState *ts = PyEval_SaveThread();
 		pthread_mutex_lock(&lock);
-		more = asked;
-		if (!more) {
-			/* Under the lock: whoever asks from here on makes another thread,
-			 * and its wait begins after the end of this one's. */
-			working = 0;
-			hostlerGILWanted(0);
-		}
+		/* Under the lock: whoever asks from here on begins another wait. */
+		hostlerGILWanted(0);
+		while (!asked)
+			pthread_cond_wait(&more, &lock);
+		hostlerGILWanted(1);
 		pthread_mutex_unlock(&lock);
+		PyEval_RestoreThread(ts);
 	}
-	PyGILState_Release(state);
 	return arg;
 }
 
 /* In the child there is no such thread, and the lock may be anyone's. */
 void intervene_forked(void) {
 	pthread_mutex_init(&lock, NULL);
-	working = 0;
+	pthread_cond_init(&more, NULL);
+	there = 0;
 }
 
 /* hostler_intervene is Go's, and never waits. what: one of INTERVENE_. */
@@ -123,13 +125,15 @@ int hostler_intervene(int what, int thread, int64_t taken) {
 	int rc = 0;
 	pthread_mutex_lock(&lock);
 	asked = 1;
-	if (!working) {
+	if (there) {
+		pthread_cond_signal(&more);
+	} else {
 		pthread_t id;
 		sigset_t all, old;
 		sigfillset(&all); /* Python's handlers are for Python's threads */
 		pthread_sigmask(SIG_SETMASK, &all, &old);
 		if (pthread_create(&id, NULL, work, NULL) == 0) {
-			working = 1;
+			there = 1;
 			hostlerGILWanted(1);
 			pthread_detach(id);
 		} else {
