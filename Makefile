@@ -47,7 +47,8 @@ run: bin/hostler ## serve examples/ on 127.0.0.1:8000 (EXAMPLE=plain, flask or d
 # Debian's names; each is asked for by its command, so that nothing is installed
 # twice.
 NODE := node:nodejs
-APT := $(NODE) python3-dbg:python3-dbg nginx:nginx apache2:apache2 haproxy:haproxy prometheus:prometheus systemd-analyze:systemd wrk:wrk h2load:nghttp2-client
+APT := $(NODE) python3-dbg:python3-dbg nginx:nginx apache2:apache2 haproxy:haproxy prometheus:prometheus systemd-analyze:systemd systemd-socket-activate:systemd \
+	unshare:util-linux wrk:wrk h2load:nghttp2-client
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
 $(VENV)/.done: scripts/requirements.txt

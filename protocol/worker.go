@@ -47,8 +47,13 @@ type WorkerConfig struct {
 	Mold    bool     `json:"mold,omitempty"`    // this process is the mold
 	Warmup  []string `json:"warmup,omitempty"`  // request targets that the mold runs first
 
+	Hooks     string `json:"hooks,omitempty"`      // module of functions that are run at certain moments
+	HooksOnly bool   `json:"hooks_only,omitempty"` // this process runs the master's hooks, and is no worker
+	MasterPID int    `json:"master_pid"`           // for hooks
+
 	Workers           int        `json:"workers"` // for wsgi.multiprocess
 	Threads           int        `json:"threads"`
+	Pools             []Pool     `json:"pools,omitempty"`
 	WorkerConnections int        `json:"worker_connections"`
 	Queue             int        `json:"queue"`
 	Listeners         []Listener `json:"listeners"`
@@ -57,6 +62,7 @@ type WorkerConfig struct {
 
 	HTTP2Cleartext bool `json:"http2_cleartext,omitempty"` // HTTP/2 with prior knowledge, where there is no TLS
 
+	Timeout         int64 `json:"timeout"` // the master sees to it; for hostler.deadline
 	KeepAlive       int64 `json:"keep_alive"`
 	HeaderTimeout   int64 `json:"header_timeout"`
 	BodyTimeout     int64 `json:"body_timeout"`

@@ -32,14 +32,23 @@ type Exchange struct {
 func (x *Exchange) spare() int {
 	n := 0
 	for i := range x.Board.Used() {
-		s := x.Board.Slot(i)
-		if i == x.Slot || protocol.SlotState(s.State.Load()) != protocol.SlotServing || s.Gauges.QueueDepth.Load() > 0 {
-			continue
+		if i != x.Slot {
+			n += x.freeThreads(i)
 		}
-		for k := range min(int(s.Gauges.Threads.Load()), len(s.ThreadRecs)) {
-			if s.ThreadRecs[k].Started() == 0 {
-				n++
-			}
+	}
+	return n
+}
+
+// freeThreads counts the threads of the worker in a slot that could take a request.
+func (x *Exchange) freeThreads(slot int) int {
+	s := x.Board.Slot(slot)
+	if protocol.SlotState(s.State.Load()) != protocol.SlotServing || s.Gauges.QueueDepth.Load() > 0 {
+		return 0
+	}
+	n := 0
+	for k := range min(int(s.Gauges.Threads.Load()), len(s.ThreadRecs)) {
+		if s.ThreadRecs[k].Started() == 0 {
+			n++
 		}
 	}
 	return n
@@ -156,7 +165,7 @@ func (c *conn) plain() bool { return c.via == nil && c.http2.Load() == nil }
 // portable says whether a connection in the ready queue can move with what has
 // been read of it. (Chunked bodies are decoded in place.)
 func (c *conn) portable() bool {
-	return c.plain() && c.hops < maxHops && (c.in == nil || !c.in.chunked && c.in.n <= protocol.MaxHandoverData)
+	return c.plain() && c.hops < maxHops && (c.in == nil || !c.in.chunked && c.in.pass == nil && c.in.n <= protocol.MaxHandoverData)
 }
 
 // offload gives waiting requests to other workers that have threads for them,
