@@ -20,7 +20,7 @@ const (
 	// kinds of server have their turn.
 	longestRound = 150 * time.Second
 	// logLines is how much of the server's log a failure is reported with.
-	logLines = 200
+	logLines = 2000
 )
 
 func main() {
