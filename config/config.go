@@ -20,6 +20,7 @@ type Config struct {
 	MaxWorkers  int  // Workers is the least; 0: there are always as many
 	Threads     int
 	Queue       int
+	Pools       []Pool
 
 	Binds             []Bind
 	Certs             []string // files of certificate chains; none: no TLS
@@ -89,6 +90,13 @@ type Config struct {
 	help, version bool
 	maxAuto       bool              // MaxWorkers is to be counted
 	origins       map[string]origin // by setting; none for defaults
+}
+
+// Pool keeps requests for certain paths to some of a worker's threads.
+type Pool struct {
+	Name    string
+	Pattern string // "*" stands for anything
+	Threads int
 }
 
 // Bind is an address to listen on. The zero value is none.

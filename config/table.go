@@ -3,12 +3,13 @@ package config
 import "strings"
 
 // Bounds that come from elsewhere in hostler: the scoreboard has slots for two
-// generations of maxWorkers and records for maxThreads in each, a parsed
+// generations of maxWorkers and records for maxThreads and maxPools in each, a parsed
 // request has room for maxFields headers, and a worker reads a head into one
 // buffer of maxHead bytes.
 const (
 	maxWorkers = 128
 	maxThreads = 256
+	maxPools   = 16
 	maxFields  = 128
 	maxHead    = 64<<10 - 1
 )
@@ -117,6 +118,14 @@ func table() []*setting {
 			more: "When as many wait, the next are answered 503 with Retry-After. The default is half of what `--worker-connections` lets in: bursts of clients that keep connections open are queued, " +
 				"as they would be in the listen queue of other servers, and at 10 ms a request the last in the queue of a one-thread worker still gets its answer within some five seconds. Less makes overload visible to clients sooner.",
 			value: number(1, 1<<16, func(c *Config) *int { return &c.Queue }),
+		},
+		{
+			name: "pool", group: groupProcesses, arg: "NAME=PATTERN:THREADS",
+			help: "keep paths to some of the threads; may be repeated",
+			more: "Requests whose path matches PATTERN (`*` stands for anything, slashes too) run on at most THREADS threads of a worker at once: with `--threads 8 --pool export=/export*:2`, however many and slow the exports are, six threads are always there for the rest. " +
+				"What exceeds that waits in a queue of the pool's own, of the length `--queue`, or goes to a worker that has room in the pool; other requests pass it by. A request belongs to the first pool that matches; " +
+				"`--pool health=/health:8 --pool rest=*:7` keeps a thread for `/health`.",
+			value: list("`NAME=PATTERN:THREADS`, e.g. `export=/export*:2`", ",", func(c *Config) *[]Pool { return &c.Pools }, parsePool),
 		},
 		{
 			name: "worker-connections", group: groupProcesses, arg: "N", def: "1000",
@@ -288,14 +297,16 @@ func table() []*setting {
 
 		{
 			name: "timeout", short: "t", group: groupLife, arg: "SECS", def: "30",
-			help:  "replace a worker with a request that runs longer; 0: never",
-			more:  "The tracebacks of all its threads are logged first, and its other requests may finish. It holds for each request, whatever the number of threads.",
+			help: "interrupt a request that runs longer; 0: never",
+			more: "It holds for each request, whatever the number of threads. First the tracebacks of all threads of its worker are logged; then `hostler.RequestTimeout` is raised in its thread, the client gets a 504 (or, where the response has begun, sees its connection closed), and the worker lives. " +
+				"The exception is no `Exception`, so what retries after any error does not catch it; what has to clean up does. A thread that waits in C (`time.sleep`, a lock, a database driver) has it raised when it comes back. If it does not within two seconds, the worker is replaced: another is up before it goes, and its other requests may finish. " +
+				"The application can read and move its own deadline: `environ[\"hostler.deadline\"]()` is how many seconds it has left (None: no limit), `environ[\"hostler.deadline\"](60)` makes it 60 from now; to be called in the request's own thread. The exception's class is `environ[\"hostler.deadline\"].RequestTimeout`.",
 			value: duration(func(c *Config) timePtr { return &c.Timeout }),
 		},
 		{
 			name: "slow-request", group: groupLife, arg: "SECS", def: "0",
 			help:  "log the tracebacks of a request that runs longer; 0: never",
-			more:  "All threads of its worker are shown; nothing else happens to it.",
+			more:  "All threads of its worker are shown; nothing else happens to it. The stack of its own thread is also to be seen with `hostler ctl slow`.",
 			value: duration(func(c *Config) timePtr { return &c.SlowRequest }),
 		},
 		{

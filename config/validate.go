@@ -54,6 +54,19 @@ func (c *Config) validateTLS(seen map[Bind]bool) []string {
 	if len(c.HTTPProtocols) == 0 {
 		problems = append(problems, c.where("http-protocols")+": has no protocol in it")
 	}
+	names := make(map[string]bool)
+	for _, p := range c.Pools {
+		if names[p.Name] {
+			problems = append(problems, fmt.Sprintf("%s: there are two pools called %s", c.where("pool"), p.Name))
+		}
+		names[p.Name] = true
+		if p.Threads > c.Threads {
+			problems = append(problems, fmt.Sprintf("%s: %s cannot have %d threads: a worker has %d (%s)", c.where("pool"), p.Name, p.Threads, c.Threads, c.where("threads")))
+		}
+	}
+	if len(c.Pools) > maxPools {
+		problems = append(problems, fmt.Sprintf("%s: there can be no more than %d pools", c.where("pool"), maxPools))
+	}
 	return problems
 }
 

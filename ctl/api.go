@@ -23,6 +23,11 @@ type Events struct {
 	Events []protocol.Event `json:"events"`
 }
 
+// Slow is the worst requests by route, the worst first.
+type Slow struct {
+	Routes []protocol.SlowRoute `json:"routes"`
+}
+
 // ScaleRequest has one of its fields set.
 type ScaleRequest struct {
 	To   *int `json:"to,omitempty"`

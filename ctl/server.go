@@ -28,6 +28,7 @@ type Master interface {
 	Upgrade(ctx context.Context) error
 	Drain(ctx context.Context) error
 	Events() []protocol.Event
+	Slow() []protocol.SlowRoute
 }
 
 // Options are what a server is made from.
@@ -100,6 +101,9 @@ func Handler(o Options) http.Handler {
 	mux.HandleFunc("GET /v1/status", h.status)
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, Events{Events: h.Master.Events()})
+	})
+	mux.HandleFunc("GET /v1/slow", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, Slow{Routes: h.Master.Slow()})
 	})
 	command(mux, h, "reload", func(ctx context.Context, _ struct{}) (any, error) {
 		return h.done(h.Master.Reload(ctx))

@@ -70,7 +70,7 @@ func (s *supervisor) classify(w *worker, ws syscall.WaitStatus) cause {
 	switch {
 	case ws.Signaled() && w.state == stateKilled && ws.Signal() == syscall.SIGKILL:
 		return w.leaving
-	case w.leaving == causeBootTimeout || w.leaving == causeTimeout:
+	case w.leaving == causeBootTimeout || w.leaving == causeTimeout || w.leaving == causeGIL:
 		return w.leaving
 	case ws.Signaled() && w.termed && ws.Signal() == syscall.SIGTERM:
 		return w.leaving // our signal, while it was importing

@@ -360,7 +360,7 @@ func (s *supervisor) start(g *generation, why string) error {
 	s.ids++
 	w := &worker{id: s.ids, slot: slot, gen: g, board: s.board.Slot(slot), state: stateBooting,
 		why: why, quiet: s.crashes.tries > 0,
-		started: s.clock.now(), maxRequests: limit, stuck: make(map[int]int64), slow: make(map[int]int64)}
+		started: s.clock.now(), maxRequests: limit, late: make(map[int]late), stuck: make(map[int]int64), slow: make(map[int]slowSeen)}
 	if age := g.set.MaxAge; age > 0 {
 		w.oldAt = w.started.Add(jittered(g.set, age))
 	}
@@ -411,6 +411,8 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 			w.deadline = s.clock.now().Add(bootLeave)
 			s.bootFailed(w, bootReason(m.Text))
 		}
+	case protocol.KindSlow:
+		s.slowReported(w, m.Text)
 	case protocol.KindDrained:
 		s.log.Debug("worker has nothing left to do", "worker", w.number(), "pid", w.proc.PID())
 	}

@@ -95,6 +95,7 @@ func (s *Settings) workerConfig(slot, generation, workers, maxRequests int) *pro
 	c.Workers, c.Threads = workers, s.Threads
 	c.MaxRequests, c.Hooks = maxRequests, s.Hooks
 	c.GracefulTimeout = int64(s.GracefulTimeout)
+	c.Timeout = int64(s.Timeout)
 	c.AccessLog, c.ErrorLog = s.AccessLog, s.ErrorLog
 	return &c
 }

@@ -76,7 +76,7 @@ func (s *supervisor) publish() {
 	for _, w := range s.workers {
 		v.Workers = append(v.Workers, protocol.WorkerStatus{
 			Slot: w.slot, Number: w.number(), PID: w.proc.PID(), Generation: w.gen.number,
-			State: w.state.slotState(), Started: w.started, ReadySince: w.ready,
+			State: w.state.slotState(), Started: w.started, ReadySince: w.ready, Pools: w.gen.set.Worker.Pools,
 		})
 	}
 	s.view.Store(v)

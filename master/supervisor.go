@@ -127,6 +127,7 @@ type supervisor struct {
 
 	lost    []string // why the workers that are to be started next are wanted
 	journal *journal
+	slow    slowTable
 	tickets tickets
 
 	stats stats

@@ -20,9 +20,6 @@ const (
 	youth = 10 * time.Second
 	// watchSeldom bounds how late a request that ran into --timeout is noticed.
 	watchSeldom = 500 * time.Millisecond
-	// shedGrace is what a worker of which every thread is stuck gets to hand
-	// over or answer what waits in it.
-	shedGrace = time.Second
 	// abortGrace is how long faulthandler may take to write the tracebacks of a
 	// boot that hangs.
 	abortGrace = time.Second
@@ -71,13 +68,18 @@ func (s *supervisor) untilNext() time.Duration {
 			continue
 		}
 		switch {
-		case len(w.stuck) > 0:
+		case len(w.stuck)+len(w.late) > 0 || w.board.Gauges.GILWanted.Load() != 0:
 			sooner(now.Add(watchOften))
 		case w.gen.set.Timeout > 0:
 			sooner(now.Add(min(max(w.gen.set.Timeout/20, watchOften), watchSeldom)))
 		}
 		if slow := w.gen.set.SlowRequest; slow > 0 {
 			sooner(now.Add(min(max(slow/10, watchOften), watchSeldom)))
+		}
+		for _, seen := range w.slow {
+			if !seen.stacked {
+				sooner(seen.dumped.Add(dumpPause))
+			}
 		}
 		if w.state != stateServing {
 			continue
@@ -104,7 +106,8 @@ func (s *supervisor) tick() {
 	for _, w := range s.workers {
 		s.checkDeadline(w, now)
 		s.checkStuck(w, now, mono)
-		s.checkSlow(w, mono)
+		s.checkGIL(w, mono)
+		s.checkSlow(w, now, mono)
 		s.checkMemory(w, now)
 	}
 	s.checkHelpers(now)
@@ -132,7 +135,7 @@ func (s *supervisor) checkDeadline(w *worker, now time.Time) {
 		s.tell(w, syscall.SIGABRT)
 		s.bootFailed(w, fmt.Sprintf("worker %d was not ready within %v", w.number(), w.gen.set.BootTimeout))
 	case stateDraining:
-		if w.leaving != causeTimeout {
+		if w.leaving != causeTimeout && w.leaving != causeGIL {
 			s.log.Warn("a worker does not leave in time; killing it", "worker", w.number(), "pid", w.proc.PID(),
 				"cause", string(w.leaving))
 		}
@@ -140,49 +143,8 @@ func (s *supervisor) checkDeadline(w *worker, now time.Time) {
 	}
 }
 
-// checkStuck looks for requests that have held a thread for too long.
-func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
-	limit := w.gen.set.Timeout
-	if limit <= 0 || w.state != stateServing && w.state != stateDraining || w.ready.IsZero() {
-		return
-	}
-	busy, found := 0, false
-	for i := range activeThreads(w.board) {
-		a, ok := w.board.ThreadRecs[i].Snapshot()
-		if !ok {
-			delete(w.stuck, i)
-			continue
-		}
-		busy++
-		age := time.Duration(mono - a.Start)
-		if age <= limit {
-			delete(w.stuck, i)
-			continue
-		}
-		if w.stuck[i] == a.Start {
-			continue
-		}
-		w.stuck[i] = a.Start
-		found = true
-		s.stats.timeouts++
-		s.log.Error("a request runs into the timeout; its worker will be replaced", "worker", w.number(), "pid", w.proc.PID(),
-			"thread", i, "method", a.Method, "target", a.Target, "client", a.Client,
-			"age", age.Round(time.Millisecond), "timeout", limit)
-	}
-	if found {
-		s.send(w, protocol.Message{Kind: protocol.KindDump})
-		if w.state == stateServing && w.condemned == "" {
-			w.condemned = causeTimeout
-			s.want(w, string(causeTimeout))
-		}
-	}
-	if w.state == stateDraining && len(w.stuck) > 0 {
-		s.endStuck(w, now, busy)
-	}
-}
-
 // checkSlow logs requests that take longer than --slow-request, each once.
-func (s *supervisor) checkSlow(w *worker, mono int64) {
+func (s *supervisor) checkSlow(w *worker, now time.Time, mono int64) {
 	limit := w.gen.set.SlowRequest
 	if limit <= 0 || w.state != stateServing && w.state != stateDraining {
 		return
@@ -191,10 +153,19 @@ func (s *supervisor) checkSlow(w *worker, mono int64) {
 	for i := range activeThreads(w.board) {
 		a, ok := w.board.ThreadRecs[i].Snapshot()
 		age := time.Duration(mono - a.Start)
-		if !ok || age <= limit || w.slow[i] == a.Start {
+		if !ok || age <= limit {
+			delete(w.slow, i)
 			continue
 		}
-		w.slow[i] = a.Start
+		if seen := w.slow[i]; seen.start == a.Start {
+			if !seen.stacked && now.Sub(seen.dumped) >= dumpPause {
+				seen.stacked = true
+				w.slow[i] = seen
+				s.send(w, protocol.Message{Kind: protocol.KindStack, Thread: i, Start: a.Start})
+			}
+			continue
+		}
+		w.slow[i] = slowSeen{start: a.Start, dumped: now}
 		found = true
 		s.log.Warn("a slow request; the tracebacks of its worker's threads follow", "worker", w.number(), "pid", w.proc.PID(),
 			"thread", i, "method", a.Method, "target", a.Target, "client", a.Client, "age", age.Round(time.Millisecond))
@@ -238,27 +209,6 @@ func (s *supervisor) checkMemory(w *worker, now time.Time) {
 		w.leaving = causeMemory
 		s.kill(w)
 	}
-}
-
-// endStuck kills a draining worker as soon as nothing but stuck requests would
-// be lost.
-func (s *supervisor) endStuck(w *worker, now time.Time, busy int) {
-	if now.Sub(w.drained) < shedGrace {
-		return
-	}
-	g := &w.board.Gauges
-	others := busy > len(w.stuck) || g.QueueDepth.Load() > 0 || g.ConnsWriting.Load() > 0
-	if len(w.stuck) < activeThreads(w.board) && others {
-		w.onlyStuck = false
-		return
-	}
-	// A request may be between the queue and a thread in this moment.
-	if !w.onlyStuck {
-		w.onlyStuck = true
-		return
-	}
-	w.leaving = causeTimeout
-	s.kill(w)
 }
 
 // recycle condemns workers that have served their --max-requests, or are too old

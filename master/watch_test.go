@@ -24,8 +24,9 @@ func TestTimeout(t *testing.T) {
 		r.begin(p, 0, "/stuck", 0)
 		r.pass(5 * time.Second)
 		r.expect("1:serving/1")
+		r.pass(time.Second)
 		r.begin(p, 1, "/young", 0)
-		r.pass(watchSeldom + watchOften)
+		r.pass(watchSeldom + 2*watchOften + dumpPause + interruptGrace - time.Second)
 		r.expect("1:serving/1 2:booting/1")
 		if n, _ := p.got(protocol.KindDump); n != 1 {
 			t.Errorf("told to dump %d times", n)
@@ -38,7 +39,7 @@ func TestTimeout(t *testing.T) {
 		if _, m := p.got(protocol.KindDrain); m.Mode != protocol.DrainReplaced {
 			t.Errorf("told %+v", m)
 		}
-		r.pass(2 * time.Second)
+		r.pass(shedGrace + 2*watchOften)
 		r.expect("1:draining/1 2:serving/1") // the young one is still at work
 		r.slotOf(p).ThreadRecs[1].End()
 		r.pass(3 * watchOften)
@@ -65,7 +66,7 @@ func TestTimeoutAllThreads(t *testing.T) {
 		r.begin(p, 0, "/a", 0)
 		r.begin(p, 1, "/b", 0)
 		r.slotOf(p).Gauges.QueueDepth.Store(3)
-		r.pass(6*time.Second + bootTakes)
+		r.pass(6*time.Second + interruptGrace + bootTakes)
 		r.expect("1:draining/1 2:serving/1")
 		r.pass(shedGrace + 2*watchOften)
 		r.expect("2:serving/1")
@@ -83,7 +84,7 @@ func TestTimeoutOthersWaitInVain(t *testing.T) {
 		p := r.all()[0]
 		r.begin(p, 0, "/a", 0)
 		r.slotOf(p).Gauges.ConnsWriting.Store(1)
-		r.pass(6*time.Second + bootTakes + 9*time.Second)
+		r.pass(6*time.Second + interruptGrace + bootTakes + 9*time.Second)
 		r.expect("1:draining/1 2:serving/1")
 		r.pass(1*time.Second + graceMargin)
 		r.expect("2:serving/1")
@@ -99,7 +100,7 @@ func TestTimeoutOver(t *testing.T) {
 		r.awaitServing()
 		p := r.all()[0]
 		r.begin(p, 0, "/a", 0)
-		r.pass(6 * time.Second)
+		r.pass(6*time.Second + interruptGrace)
 		r.slotOf(p).ThreadRecs[0].End()
 		r.pass(bootTakes + leaveTakes)
 		r.expect("2:serving/1")
@@ -138,7 +139,7 @@ func TestTimeoutDuringReload(t *testing.T) {
 		r.signal(hup)
 		r.pass(bootTakes)
 		r.expect("1:draining/1 2:serving/2")
-		r.pass(6 * time.Second)
+		r.pass(6*time.Second + interruptGrace)
 		r.expect("2:serving/2")
 		if r.exits(causeTimeout) != 1 {
 			t.Errorf("exits: %v", r.view().Exits)
@@ -198,7 +199,7 @@ func TestMaxAge(t *testing.T) {
 		r.pass(53 * time.Minute)
 		r.expect("1:serving/1 2:serving/1 3:serving/1")
 		for range 70 { // one at a time, the replacement first
-			r.pass(6 * time.Second)
+			r.pass(6*time.Second + interruptGrace)
 			serving := 0
 			for _, w := range r.view().Workers {
 				if w.State == protocol.SlotServing {

@@ -70,7 +70,8 @@ const (
 	causeExit        cause = "exit"         // it ended by itself, os._exit for one
 	causeSignal      cause = "signal"       // a signal that was not ours
 	causeOOM         cause = "oom"          // the kernel's out-of-memory killer
-	causeTimeout     cause = "timeout"      // a request ran into --timeout
+	causeTimeout     cause = "timeout"      // a request ran into --timeout and could not be interrupted
+	causeGIL         cause = "gil_deadlock" // … since a thread never gave the GIL back
 	causeBootFailed  cause = "boot_failed"  // it never became ready
 	causeBootTimeout cause = "boot_timeout" // it was not ready within --boot-timeout
 	causeRecycled    cause = "recycled"     // --max-requests
@@ -83,7 +84,7 @@ const (
 )
 
 // causes are all of them, so that metrics show zeros from the start.
-var causes = [...]cause{causeExit, causeSignal, causeOOM, causeTimeout, causeBootFailed, causeBootTimeout,
+var causes = [...]cause{causeExit, causeSignal, causeOOM, causeTimeout, causeGIL, causeBootFailed, causeBootTimeout,
 	causeRecycled, causeAge, causeMemory, causeReload, causeScaleDown, causeRestart, causeStopped}
 
 // worker is a worker process. The state goroutine owns it.
@@ -122,11 +123,15 @@ type worker struct {
 	maxMemory    int64     // less something at random; 0: no limit
 	bigFromBirth bool      // it was over --max-memory when it was fresh
 
-	// stuck holds, by thread, the start times of requests that ran into
-	// --timeout, so that each is reported once.
+	// late holds, by thread, requests that ran into --timeout and may yet end by
+	// it; stuck the start times of those that do not.
+	late  map[int]late
 	stuck map[int]int64
-	// slow is the same for --slow-request.
-	slow map[int]int64
+	// gilHeld is which wait for the GIL has been reported.
+	gilHeld int64
+	// slow holds the requests that are over --slow-request, so that each is
+	// reported once.
+	slow map[int]slowSeen
 	// onlyStuck is set when a look at the draining worker found nothing but
 	// stuck requests; the second such look kills it.
 	onlyStuck bool

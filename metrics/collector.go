@@ -122,6 +122,9 @@ func (c *Collector) collectSlots(out sink, snap *protocol.Snapshot) *totals {
 		}
 		if w != nil {
 			out.gauge(c.f.started, timestamp(w.Started), label)
+			if !w.ReadySince.IsZero() {
+				t.addPools(s, w.Pools)
+			}
 			// A worker may be gone before the master has heard of it.
 			if p, err := procstat.Read(c.proc, w.PID); err == nil {
 				account.see(p)
@@ -171,6 +174,11 @@ func (c *Collector) collectConnections(out sink, t *totals) {
 	out.gauge(c.f.threads, float64(t.busy), "busy")
 	out.gauge(c.f.threads, float64(t.threads-t.busy), "idle")
 	out.gauge(c.f.queueDepth, float64(t.queueDepth))
+	for name, p := range t.pools {
+		out.gauge(c.f.poolThreads, float64(p.busy), name, "busy")
+		out.gauge(c.f.poolThreads, float64(p.threads-p.busy), name, "idle")
+		out.gauge(c.f.poolQueue, float64(p.depth), name)
+	}
 	age := 0.0
 	if t.oldest != 0 {
 		age = seconds(max(c.mono()-t.oldest, 0))

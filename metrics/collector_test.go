@@ -372,3 +372,33 @@ func BenchmarkScrape(b *testing.B) {
 		}
 	}
 }
+
+// TestPools: a pool is the sum over the workers that have one of its name, whatever
+// its place among theirs.
+func TestPools(t *testing.T) {
+	r := newRig(t)
+	for i, names := range [][]string{{"a", "b"}, {"b"}, nil} {
+		s := r.start(i, 100+i)
+		for k, name := range names {
+			r.snap.Workers[i].Pools = append(r.snap.Workers[i].Pools, protocol.Pool{Name: name, Pattern: "/", Threads: 4})
+			s.Pools[k].Busy.Store(int64(1 + i))
+			s.Pools[k].Depth.Store(int64(10 * (1 + i)))
+		}
+	}
+	got := r.samples()
+	for series, want := range map[string]float64{
+		`hostler_pool_threads{pool="a",state="busy"}`: 1,
+		`hostler_pool_threads{pool="a",state="idle"}`: 3,
+		`hostler_pool_threads{pool="b",state="busy"}`: 3,
+		`hostler_pool_threads{pool="b",state="idle"}`: 5,
+		`hostler_pool_queue_depth{pool="a"}`:          10,
+		`hostler_pool_queue_depth{pool="b"}`:          30,
+	} {
+		if g, ok := got[series]; !ok || g != want {
+			t.Errorf("%s: %v (%v), not %v", series, g, ok, want)
+		}
+	}
+	if n := strings.Count(r.scrape(), "hostler_pool_queue_depth{"); n != 2 {
+		t.Errorf("%d pools", n)
+	}
+}

@@ -19,6 +19,7 @@ type families struct {
 	connections, accepted, connTimeouts *prometheus.Desc
 	handedOver                          *prometheus.Desc
 	threads, queueDepth, oldest         *prometheus.Desc
+	poolThreads, poolQueue              *prometheus.Desc
 
 	// workers
 	up, started, memory, cpu, served                              *prometheus.Desc
@@ -60,6 +61,8 @@ func newFamilies() *families {
 	f.connTimeouts = desc("connection_timeouts_total", "Connections ended by a time limit, by what they were in.", "phase")
 	f.threads = desc("threads", "Python threads of workers that have booted, by whether they run a request.", "state")
 	f.queueDepth = desc("queue_depth", "Whole requests that wait for a Python thread.")
+	f.poolThreads = desc("pool_threads", "Python threads that requests of a pool (--pool) may run on, by whether one does.", "pool", "state")
+	f.poolQueue = desc("pool_queue_depth", "Whole requests that wait for a thread of their pool.", "pool")
 	f.oldest = desc("oldest_request_age_seconds",
 		"Age of the oldest request that waits for a Python thread or runs in one; 0 if there is none.")
 

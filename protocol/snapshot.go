@@ -38,4 +38,5 @@ type WorkerStatus struct {
 	Slot, Number, PID, Generation int
 	State                         SlotState
 	Started, ReadySince           time.Time // ReadySince is zero until it is ready
+	Pools                         []Pool    // of its generation's
 }

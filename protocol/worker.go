@@ -53,6 +53,7 @@ type WorkerConfig struct {
 
 	Workers           int        `json:"workers"` // for wsgi.multiprocess
 	Threads           int        `json:"threads"`
+	Pools             []Pool     `json:"pools,omitempty"`
 	WorkerConnections int        `json:"worker_connections"`
 	Queue             int        `json:"queue"`
 	Listeners         []Listener `json:"listeners"`
@@ -61,6 +62,7 @@ type WorkerConfig struct {
 
 	HTTP2Cleartext bool `json:"http2_cleartext,omitempty"` // HTTP/2 with prior knowledge, where there is no TLS
 
+	Timeout         int64 `json:"timeout"` // the master sees to it; for hostler.deadline
 	KeepAlive       int64 `json:"keep_alive"`
 	HeaderTimeout   int64 `json:"header_timeout"`
 	BodyTimeout     int64 `json:"body_timeout"`

@@ -177,6 +177,8 @@ func (l *Loop) runHousekeeping() {
 			l.sweep()
 			l.sayRefusals(l.now())
 			l.slot.Gauges.Heartbeat.Store(l.now())
+			l.watchGIL()
+			l.sendSlow()
 		case <-l.stop:
 			l.sayRefusals(math.MaxInt64 - refusalPause)
 			return
@@ -200,6 +202,9 @@ func (l *Loop) sweep() {
 	}
 	if l.moving.Load() {
 		l.moveAll()
+	}
+	if l.pools != nil {
+		l.movePools()
 	}
 	now := l.now()
 	var n [numPhases]int64

@@ -32,14 +32,23 @@ type Exchange struct {
 func (x *Exchange) spare() int {
 	n := 0
 	for i := range x.Board.Used() {
-		s := x.Board.Slot(i)
-		if i == x.Slot || protocol.SlotState(s.State.Load()) != protocol.SlotServing || s.Gauges.QueueDepth.Load() > 0 {
-			continue
+		if i != x.Slot {
+			n += x.freeThreads(i)
 		}
-		for k := range min(int(s.Gauges.Threads.Load()), len(s.ThreadRecs)) {
-			if s.ThreadRecs[k].Started() == 0 {
-				n++
-			}
+	}
+	return n
+}
+
+// freeThreads counts the threads of the worker in a slot that could take a request.
+func (x *Exchange) freeThreads(slot int) int {
+	s := x.Board.Slot(slot)
+	if protocol.SlotState(s.State.Load()) != protocol.SlotServing || s.Gauges.QueueDepth.Load() > 0 {
+		return 0
+	}
+	n := 0
+	for k := range min(int(s.Gauges.Threads.Load()), len(s.ThreadRecs)) {
+		if s.ThreadRecs[k].Started() == 0 {
+			n++
 		}
 	}
 	return n
@@ -156,7 +165,7 @@ func (c *conn) plain() bool { return c.via == nil && c.http2.Load() == nil }
 // portable says whether a connection in the ready queue can move with what has
 // been read of it. (Chunked bodies are decoded in place.)
 func (c *conn) portable() bool {
-	return c.plain() && c.hops < maxHops && (c.in == nil || !c.in.chunked && c.in.n <= protocol.MaxHandoverData)
+	return c.plain() && c.hops < maxHops && (c.in == nil || !c.in.chunked && c.in.pass == nil && c.in.n <= protocol.MaxHandoverData)
 }
 
 // offload gives waiting requests to other workers that have threads for them,
@@ -240,15 +249,15 @@ func (l *Loop) listenerIndex(want protocol.Listener) int {
 // receiver takes connections from the exchange, in a thread of its own that
 // blocks, like an accepter, and for the same reason.
 func (l *Loop) receiver(wake int) *accepter {
-	buf := make([]byte, protocol.HandoverBuffer)
 	in := l.exchange.In
+	from := protocol.NewReceiver(l.exchange.Out, in)
 	if wake == 0 {
 		tv := unix.NsecToTimeval(int64(20 * time.Millisecond))
 		_ = unix.SetsockoptTimeval(in, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv)
 	}
 	a := &accepter{l: l, fd: in, done: make(chan struct{}), wake: wake}
 	a.once = func() {
-		h, err := protocol.ReceiveHandover(a.fd, buf)
+		h, err := from.Receive()
 		switch {
 		case err == nil:
 			l.adopt(&h)
@@ -257,6 +266,9 @@ func (l *Loop) receiver(wake int) *accepter {
 			if wake != 0 { // as in accept
 				_ = unix.SetNonblock(in, false)
 			}
+		case err == protocol.ErrNoDescriptor:
+			l.log.Warn("cannot take a connection over; another worker will", "error", err)
+			time.Sleep(100 * time.Millisecond)
 		default:
 			l.log.Error("cannot take a connection over", "error", err)
 			time.Sleep(100 * time.Millisecond)

@@ -79,6 +79,9 @@ type Loop struct {
 	// wedged is set while every Python thread has been away for a while; the
 	// accepters then leave new connections to other workers.
 	wedged atomic.Bool
+	gil    gilWatch
+	pools  []*pool // nil: none
+	slow   slowLog
 
 	mu       sync.Mutex // everything below; held for a few instructions at a time
 	ready    ring
@@ -143,6 +146,7 @@ func New(c Config) (*Loop, error) {
 	}
 	l.access.fd.Store(int64(c.AccessLog))
 	l.ready.max = s.Queue
+	l.pools = newPools(s.Pools)
 	l.tickDate(time.Now())
 	for i := range s.Threads {
 		t, err := newThread(i, epfd)
@@ -575,16 +579,21 @@ type ring struct {
 }
 
 func (r *ring) push(c *conn, s *protocol.Slot) bool {
-	if r.n == r.max {
+	if r.n >= r.max { // beyond it by force, or unpop
 		return false
 	}
+	r.force(c, s)
+	return true
+}
+
+// force is push for what has its place in the queue from before.
+func (r *ring) force(c *conn, s *protocol.Slot) {
 	if r.n == len(r.q) {
 		r.grow()
 	}
 	r.q[(r.head+r.n)%len(r.q)] = c
 	r.n++
 	r.publish(s)
-	return true
 }
 
 // take removes the first connection for which ok says so, or returns nil.

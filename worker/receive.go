@@ -505,6 +505,9 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 		l.dropInput(t)
 		return false
 	}
+	if l.pools != nil && !l.enterPool(t, c) {
+		return false
+	}
 	t.reply = reply{arrived: t.arrived, remaining: -1}
 	c.served++
 	return l.run(t, c)
@@ -513,14 +516,11 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 // queueParsed moves the request that the deputy has just parsed to the ready
 // queue; its bytes lie in the deputy's buffer, or in c.in already.
 func (l *Loop) queueParsed(t *Thread, c *conn) {
-	n := int(t.Req.HeadLen) + int(max(t.Req.ContentLength, 0))
-	start := t.pos - n
-	in := l.inputs.get(t.end - start)
+	in := l.inputOf(t)
 	if in == nil {
 		l.closeConn(c)
 		return
 	}
-	in.n = copy(in.mem, t.buf[start:t.end])
 	in.arrived = l.now()
 	in.queued = true
 	c.in = in
@@ -532,6 +532,17 @@ func (l *Loop) queueParsed(t *Thread, c *conn) {
 	l.nudge() // a thread may have come back since, and lead
 }
 
+// inputOf returns an input with the request that t has just parsed in its buffer,
+// and what is behind it; nil if there is no memory.
+func (l *Loop) inputOf(t *Thread) *input {
+	start := t.pos - int(t.Req.HeadLen) - int(max(t.Req.ContentLength, 0))
+	in := l.inputs.get(t.end - start)
+	if in != nil {
+		in.n = copy(in.mem, t.buf[start:t.end])
+	}
+	return in
+}
+
 // shed answers 503 to the whole request in c.in, since nobody can run it soon.
 func (l *Loop) shed(c *conn) {
 	l.slot.Counters.Shed.Add(1)
@@ -540,6 +551,9 @@ func (l *Loop) shed(c *conn) {
 
 func (l *Loop) dropInput(t *Thread) {
 	if t.in != nil {
+		if t.in.pass != nil {
+			l.leavePool(t.in.pass)
+		}
 		l.inputs.put(t.in)
 		t.in = nil
 	}
@@ -575,8 +589,17 @@ func (l *Loop) refuse(c *conn, status int, extra string) {
 	l.lingerConn(c)
 }
 
-// expire ends a connection that the caller claimed because its time is up.
+// expire ends a connection that the caller claimed because its time is up. If the
+// client has sent something that nobody has looked at, it was us who were late: the
+// process was stopped, or had no CPU. A request is not dropped for that.
 func (l *Loop) expire(c *conn) {
+	switch phase(c.phase.Load()) {
+	case phaseIdle, phaseHead, phaseBody:
+		if unread(c.fd) {
+			l.resume(l.sweeper, c)
+			return
+		}
+	}
 	k := protocol.TimeoutIdle
 	switch phase(c.phase.Load()) {
 	case phaseIdle:
@@ -619,6 +642,13 @@ func (l *Loop) expire(c *conn) {
 	default:
 		l.closeConn(c)
 	}
+}
+
+// unread says whether there is input to read.
+func unread(fd int) bool {
+	var b [1]byte
+	n, _, err := unix.Recvfrom(fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return n > 0 && err == nil
 }
 
 func sendFD(fd int, b []byte, flags int) (int, error) {

@@ -342,8 +342,11 @@ func (l *Loop) finish(t *Thread) bool {
 	case failed || r.stage == stageNone:
 		r.close = l.mustClose(t)
 		r.status = 500
+		if t.Result&ResultTimedOut != 0 {
+			r.status = 504
+		}
 		l.count(t)
-		t.out = http1.AppendError(t.out, 500, "", r.close, t.Req.MethodID == 2, *l.date.Load())
+		t.out = http1.AppendError(t.out, r.status, "", r.close, t.Req.MethodID == 2, *l.date.Load())
 	default:
 		body = bytesAt(t.Out, int(t.OutLen))
 		l.openReply(t, t.OutLen)
@@ -367,6 +370,10 @@ func (l *Loop) finish(t *Thread) bool {
 	if t.in != nil {
 		l.inputs.put(t.in)
 		t.in = nil
+	}
+	if t.pool != nil {
+		l.leavePool(t.pool)
+		t.pool = nil
 	}
 	t.conn = nil
 	return l.nextOf(t, c, now)
@@ -513,13 +520,16 @@ func (l *Loop) account(t *Thread, now int64) {
 		k.Requests[t.Req.MethodID][0].Add(1)
 	}
 	k.Duration.Observe(now - r.arrived)
+	if now-r.arrived >= slowFloor {
+		l.noteSlow(t, now)
+	}
 	if t.Started != 0 {
 		k.QueueWait.Observe(t.Started - r.arrived)
 		k.GILWait.Add(t.Started - t.Taken)
 		avg := l.average.Load()
 		l.average.Store(avg + (min(now-t.Started, outlier)-avg)/8)
 	}
-	if t.Result&ResultFailed != 0 {
+	if t.Result&(ResultFailed|ResultTimedOut) == ResultFailed { // what the timeout raised is not the application's
 		k.AppExceptions.Add(1)
 	}
 	if l.access.on() {

@@ -23,8 +23,9 @@ const (
 
 // Flags of Task.Result, set by C when the application has been called.
 const (
-	ResultFailed = 1 << iota // it raised, or broke PEP 3333 beyond repair
-	ResultFinal              // Out is the whole body
+	ResultFailed   = 1 << iota // it raised, or broke PEP 3333 beyond repair
+	ResultFinal                // Out is the whole body
+	ResultTimedOut             // with ResultFailed: after the timeout's exception was raised in it
 )
 
 // Bits of Task.Forwarded.
@@ -115,7 +116,8 @@ type Thread struct {
 	out    []byte // response head under construction
 	path   []byte
 	conn   *conn
-	inARow int // requests of one connection served in a row
+	inARow int   // requests of one connection served in a row
+	pool   *pool // whose permit the request has; nil: it needs none
 	body   bodyReader
 	reply  reply
 

@@ -86,6 +86,7 @@ func (w *Worker) Threads() int { return w.cfg.Threads }
 
 // Serve starts to accept connections and tells the master so.
 func (w *Worker) Serve() error {
+	w.Loop.SetReporter(w.mention)
 	w.Loop.Start()
 	fds := make([]int, len(w.cfg.Listeners))
 	for i := range fds {
@@ -114,6 +115,13 @@ func (w *Worker) tell(m protocol.Message) error {
 	return nil
 }
 
+// mention tells the master what is not worth waiting for.
+func (w *Worker) mention(m protocol.Message) bool {
+	w.send.Lock()
+	defer w.send.Unlock()
+	return unix.Send(protocol.FDControl, m.Append(nil), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) != unix.EAGAIN
+}
+
 // control obeys the master.
 func (w *Worker) control() {
 	buf := make([]byte, 4096)
@@ -131,6 +139,10 @@ func (w *Worker) control() {
 			w.Loop.Drain(m.Mode, m.Grace)
 		case protocol.KindDump:
 			dumpTracebacks()
+		case protocol.KindInterrupt:
+			w.Loop.Intervene(InterveneRaise, m.Thread, m.Start)
+		case protocol.KindStack:
+			w.Loop.Intervene(InterveneStack, m.Thread, m.Start)
 		case protocol.KindReopen:
 			w.reopen()
 		case protocol.KindTLS:

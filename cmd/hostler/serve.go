@@ -142,6 +142,9 @@ func masterSettings(c *config.Config) *master.Settings {
 			HTTP2Cleartext:        c.HTTP2Cleartext,
 		},
 	}
+	for _, p := range c.Pools {
+		s.Worker.Pools = append(s.Worker.Pools, protocol.Pool(p))
+	}
 	for _, b := range c.Binds {
 		s.Binds = append(s.Binds, master.Bind(b))
 	}

@@ -174,6 +174,46 @@ class FileWrapper:
         raise StopIteration
 
 
+class RequestTimeout(BaseException):
+    """Raised in the thread of a request that runs into --timeout. It is no
+    Exception: whoever retries or goes on after any error must not do so here."""
+
+    __module__ = "hostler"
+
+    def __init__(self, text="the request runs longer than --timeout, or its hostler.deadline, allows"):
+        BaseException.__init__(self, text)
+
+
+def make_deadline(function):
+    """environ["hostler.deadline"]: one for all requests, since the function knows
+    by its thread which it is called for."""
+
+    class Deadline:
+        """deadline() is how many seconds this request has left until --timeout (None: no limit),
+        deadline(seconds) makes it that many from now."""
+
+        __slots__ = ()
+        __call__ = staticmethod(function)
+        RequestTimeout = RequestTimeout
+
+    return Deadline()
+
+
+def no_op():
+    """Where it is called, an exception that waits for Python code is raised."""
+
+
+def stack_of(ident):
+    """What a thread is at, from the application's outermost call on."""
+    import traceback
+
+    frame = sys._current_frames().get(ident)
+    frames = traceback.extract_stack(frame) if frame else []
+    while frames and (frames[0].filename == "<string>" or os.path.basename(frames[0].filename) == "threading.py"):
+        del frames[0]
+    return "".join(traceback.format_list(frames)).encode("utf-8", "replace").decode()
+
+
 def report(method, target, type_, value, tb):
     """Log an exception that the application let go."""
     import traceback
@@ -183,7 +223,7 @@ def report(method, target, type_, value, tb):
     sys.stderr.flush()
 
 
-def base_environ(settings, listener, early_hints):
+def base_environ(settings, listener, early_hints, deadline):
     env = {
         "SCRIPT_NAME": "",
         "QUERY_STRING": "",
@@ -201,6 +241,7 @@ def base_environ(settings, listener, early_hints):
         "wsgi.input_terminated": True,
         "wsgi.file_wrapper": FileWrapper,
         "wsgi.early_hints": early_hints,
+        "hostler.deadline": deadline,
     }
     if listener.get("tls"):
         env["wsgi.url_scheme"] = "https"
@@ -270,8 +311,8 @@ def warm_up(settings, app, target):
 
     path, _, query = target.partition("?")
     listener = settings["listeners"][0]
-    env = base_environ(settings, listener, None)
-    del env["wsgi.early_hints"]
+    env = base_environ(settings, listener, None, None)
+    del env["wsgi.early_hints"], env["hostler.deadline"]
     env.update(
         {
             "REQUEST_METHOD": "GET",
@@ -489,8 +530,9 @@ def main():
         server, mask = load_library()
         try:
             hints = server.early_hints()
-            bases = [base_environ(settings, listener, hints) for listener in settings["listeners"]]
-            threads = server.init(raw, app, bases, FileWrapper, report)
+            deadline = make_deadline(server.deadline())
+            bases = [base_environ(settings, listener, hints, deadline) for listener in settings["listeners"]]
+            threads = server.init(raw, app, bases, FileWrapper, report, RequestTimeout, no_op, stack_of)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     except RuntimeError as e:  # the library says what is wrong
