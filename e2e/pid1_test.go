@@ -28,8 +28,10 @@ def app(environ, start_response):
                             f.write("told to leave")
                         os._exit(0)
                     signal.signal(signal.SIGTERM, bye)
+                    open(os.environ["BYE"] + ".lingers", "w").close()
                     time.sleep(600)
-                time.sleep(0.2)
+                while not os.path.exists(os.environ["BYE"] + ".orphans"):
+                    time.sleep(0.02)
             os._exit(7)
         os.wait()
     elif path == "/exit":
@@ -121,8 +123,11 @@ func TestFirstProcess(t *testing.T) {
 				t.Fatal(code)
 			}
 		}
-		if n := len(s.processes()); n < before+10 {
-			t.Errorf("only %d processes after 20 orphans", n)
+		if n := len(s.processes()); n != before+20 {
+			t.Errorf("%d processes after 20 orphans, %d before", n, before)
+		}
+		if err := os.WriteFile(bye+".orphans", nil, 0o600); err != nil {
+			t.Fatal(err)
 		}
 		s.eventually("the orphans' end, without a trace", func() bool { return len(s.processes()) == before })
 		for _, p := range s.processes() {
@@ -146,6 +151,7 @@ func TestFirstProcess(t *testing.T) {
 		signal(syscall.SIGUSR2)
 		s.waitLog("this is process 1")
 		s.get("/lingers")
+		s.eventually("who lingers", func() bool { _, err := os.Stat(bye + ".lingers"); return err == nil })
 		signal(syscall.SIGTERM)
 		select {
 		case <-s.exited:
@@ -154,6 +160,9 @@ func TestFirstProcess(t *testing.T) {
 		}
 		if c := s.cmd.ProcessState.ExitCode(); c != 0 {
 			t.Errorf("exit status %d", c)
+		}
+		if strings.Contains(s.log.String(), "the mold died") {
+			t.Error("the mold's end at the end is news")
 		}
 		if b, err := os.ReadFile(bye); err != nil || string(b) != "told to leave" {
 			t.Errorf("who lingered was not told: %q, %v", b, err)

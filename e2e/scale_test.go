@@ -3,6 +3,7 @@ package e2e
 import (
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -48,4 +49,22 @@ func TestWorkersByNeed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWorkersByNeedUpgrade: a new binary does not begin with too few workers for
+// the load.
+func TestWorkersByNeedUpgrade(t *testing.T) {
+	s := startCtl(t, "-w", "1:4", "rules:app")
+	s.must("scale", "3")
+	s.must("scale", "auto")
+	s.eventually("three workers", func() bool { return len(s.status().pids()) == 3 })
+	s.must("upgrade")
+	first := s.status()
+	if n := first.Master.TargetWorkers; n != 3 || first.Master.PID == s.cmd.Process.Pid {
+		t.Errorf("master %d wants %d workers after the upgrade", first.Master.PID, n)
+	}
+	if err := syscall.Kill(first.Master.PID, syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	<-s.exited
 }

@@ -473,7 +473,11 @@ func (s *supervisor) upgrade() error {
 	s.upgrading = true
 	s.note(protocol.Event{Kind: "upgrade_started"})
 	s.log.Info("upgrading: starting the new binary")
-	go func() { s.post(upgradeEvent{s.host.Upgrade()}) }()
+	workers := 0
+	if s.scales() {
+		workers = s.target(s.set)
+	}
+	go func() { s.post(upgradeEvent{s.host.Upgrade(workers)}) }()
 	return nil
 }
 

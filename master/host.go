@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -34,6 +35,21 @@ type systemHost struct {
 }
 
 var _ host = (*systemHost)(nil)
+
+// upgradeWorkers is the environment variable that tells a new binary how many
+// workers the load has shown to be needed.
+const upgradeWorkers = "_HOSTLER_UPGRADE_WORKERS"
+
+// neededWorkers is how many workers the binary before us had by need; 0: there is
+// none, or it does not say.
+func neededWorkers() int {
+	n, err := strconv.Atoi(os.Getenv(upgradeWorkers))
+	os.Unsetenv(upgradeWorkers)
+	if err != nil {
+		return 0
+	}
+	return n
+}
 
 // upgradeMargin is what a new binary gets beyond its workers' boot timeout.
 const upgradeMargin = 30 * time.Second
@@ -205,7 +221,11 @@ func (h *systemHost) Listen(b Bind, backlog int) (*listener, error) {
 	return listen(h.flip, b, backlog)
 }
 
-func (h *systemHost) Upgrade() error {
+func (h *systemHost) Upgrade(workers int) error {
+	if workers > 0 {
+		os.Setenv(upgradeWorkers, strconv.Itoa(workers))
+		defer os.Unsetenv(upgradeWorkers)
+	}
 	h.foreign.Add(1) // tableflip waits for the new master itself
 	defer h.foreign.Add(-1)
 	// An upgrade is refused while the binary before us is still leaving. It may

@@ -3,6 +3,7 @@ package master
 import (
 	"maps"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 	"unsafe"
@@ -66,6 +67,12 @@ func (s *spawner) stranger(pid int) (syscall.WaitStatus, bool) {
 // process 1: the kernel kills them without a word when we do. It is called when
 // the last worker is gone.
 func (s *spawner) endOrphans() {
+	s.mu.Lock()
+	molds := slices.Collect(maps.Keys(s.molds))
+	s.mu.Unlock()
+	for _, generation := range molds {
+		s.Retire(generation) // or its end would be news
+	}
 	if os.Getpid() != firstProcess || unix.Kill(-1, unix.SIGTERM) != nil {
 		return // nobody is there
 	}

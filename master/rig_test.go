@@ -301,7 +301,7 @@ func (h *fakeHost) Listen(b Bind, _ int) (*listener, error) {
 	h.listened = append(h.listened, b.Address)
 	return &listener{Bind: b, fd: -1, info: protocol.Listener{Network: b.Network}}, nil
 }
-func (h *fakeHost) Upgrade() error { return <-h.upgrade }
+func (h *fakeHost) Upgrade(int) error { return <-h.upgrade }
 func (h *fakeHost) Serving(*Settings, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -35,8 +35,9 @@ type host interface {
 	// Listen opens an address, or takes it over from the previous binary.
 	Listen(b Bind, backlog int) (*listener, error)
 	// Upgrade starts the new binary and returns when it serves, or has failed.
-	// It is called from a goroutine of its own.
-	Upgrade() error
+	// It is called from a goroutine of its own. If the number of workers goes by
+	// need, that is how many the new binary begins with; else 0.
+	Upgrade(workers int) error
 	// Serving is called when set serves: at the start and after each reload.
 	Serving(set *Settings, first bool)
 	// Stopping is called once, when the master begins to stop. The listening

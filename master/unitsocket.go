@@ -178,9 +178,9 @@ func (h *systemHost) withUnit(set *Settings) {
 func (h *systemHost) warnUnused(log *slog.Logger, set *Settings) {
 	for _, u := range h.unit {
 		used := u.name == adminSocket && set.Admin != Bind{} || set.Admin != Bind{} && u.matches(set.Admin) ||
-			slices.ContainsFunc(set.Binds, u.matches) || slices.ContainsFunc(set.Redirects, u.matches)
+			slices.ContainsFunc(slices.Concat(set.Binds, set.Redirects), u.matches)
 		if !used {
-			log.Warn("a socket of the service manager is not used: no --bind names its address", "socket", u.name, "address", u.bind.String())
+			log.Warn("a socket of the service manager is not used: no setting names its address", "socket", u.name, "address", u.bind.String())
 		}
 	}
 }
