@@ -17,6 +17,7 @@ type Config struct {
 
 	Workers     int
 	WorkersAuto bool // Workers was counted, not given
+	MaxWorkers  int  // Workers is the least; 0: there are always as many
 	Threads     int
 	Queue       int
 	Pools       []Pool
@@ -44,6 +45,7 @@ type Config struct {
 	PythonPath []string
 	Env        []string // KEY=VALUE
 	Preload    bool
+	Hooks      string   // a module; "": none
 	User       string   // name or number; "": the master's own
 	Group      string   // name or number; "": the user's
 	Umask      string   // octal; "": as it is
@@ -58,6 +60,8 @@ type Config struct {
 	MaxAge            time.Duration // 0: no limit
 	MaxMemory         int64         // bytes; 0: no limit
 	MaxMemoryHard     int64         // bytes; 0: no limit
+	RecycleJitter     int           // percent
+	MaxUnavailable    int
 
 	HeaderTimeout time.Duration
 	BodyTimeout   time.Duration
@@ -84,6 +88,7 @@ type Config struct {
 	Warnings []string
 
 	help, version bool
+	maxAuto       bool              // MaxWorkers is to be counted
 	origins       map[string]origin // by setting; none for defaults
 }
 
@@ -200,13 +205,28 @@ func Load(args, env []string, opts Options) (*Config, error) {
 	l.readEnv(env)
 	l.readFile(opts.ReadFile)
 	c := l.resolve()
-	if c.WorkersAuto {
-		c.Workers = min(autoWorkers(opts.Root, opts.CPUs()), maxWorkers)
-	}
+	c.countWorkers(opts)
 	c.Warnings = append(l.warnings, c.warnings()...)
 	problems := append(l.problems, c.Validate()...)
 	if len(problems) > 0 {
 		return nil, &Error{Problems: problems}
 	}
 	return c, nil
+}
+
+// countWorkers fills in the numbers of workers that were not given.
+func (c *Config) countWorkers(opts Options) {
+	if !c.WorkersAuto && !c.maxAuto {
+		return
+	}
+	n := min(autoWorkers(opts.Root, opts.CPUs()), maxWorkers)
+	if c.WorkersAuto {
+		c.Workers = n
+		if c.MaxWorkers > 0 {
+			c.Workers = min(n, c.MaxWorkers)
+		}
+	}
+	if c.maxAuto {
+		c.MaxWorkers = max(n, c.Workers)
+	}
 }

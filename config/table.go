@@ -81,9 +81,12 @@ func table() []*setting {
 		},
 
 		{
-			name: "workers", short: "w", group: groupProcesses, arg: "N", def: "1",
-			help:     "worker processes; auto: as many as CPUs",
-			more:     "`auto` takes the CPU quota of the cgroup (rounded up), or the CPUs that the process may run on where these are fewer. SIGTTIN and SIGTTOU change the number while hostler runs.",
+			name: "workers", short: "w", group: groupProcesses, arg: "N[:MAX]", def: "1",
+			help: "worker processes; auto: as many as CPUs; MIN:MAX: by need",
+			more: "`auto` takes the CPU quota of the cgroup (rounded up), or the CPUs that the process may run on where these are fewer. SIGTTIN and SIGTTOU change the number while hostler runs. " +
+				"With `MIN:MAX` it begins with the least, and there is a worker more when requests wait for a Python thread (two seconds long, one in ten for more than 25 ms), " +
+				"as long as CPU is left for it, and memory for another worker of the present size. There is one fewer when half of the threads without it would have done for a minute. " +
+				"A number set by a signal or `hostler ctl scale` holds, whatever the bounds say, until `hostler ctl scale auto`.",
 			defaults: []fallback{{variable: "WEB_CONCURRENCY"}},
 			value:    workers(),
 		},
@@ -133,8 +136,9 @@ func table() []*setting {
 
 		{
 			name: "bind", short: "b", group: groupNetwork, arg: "ADDRESS", def: "127.0.0.1:8000",
-			help:     "HOST:PORT, :PORT or unix:PATH; may be repeated",
-			more:     "An IPv6 address stands in brackets: `[::1]:8000`. Several addresses may also be given in one value with commas between them. `:PORT` listens on every address of the machine, IPv4 and IPv6.",
+			help: "HOST:PORT, :PORT or unix:PATH; may be repeated",
+			more: "An IPv6 address stands in brackets: `[::1]:8000`. Several addresses may also be given in one value with commas between them. `:PORT` listens on every address of the machine, IPv4 and IPv6. " +
+				"Started by systemd with sockets (see `deploy/systemd/hostler.socket`), hostler takes these for the addresses that they have, and for all of them where no `--bind` is given.",
 			defaults: []fallback{{variable: "PORT", prefix: "0.0.0.0:"}},
 			value:    binds(func(c *Config) *[]Bind { return &c.Binds }),
 		},
@@ -275,6 +279,12 @@ func table() []*setting {
 			value: list("a path that begins with /", "", func(c *Config) *[]string { return &c.Warmup }, parsePath),
 		},
 		{
+			name: "hooks", group: groupPython, arg: "MODULE",
+			help:  "module of functions to run at certain moments",
+			more:  "Those of Gunicorn's server hooks: `on_starting`, `post_fork`, `post_worker_init`, `worker_exit`, `child_exit`, `on_reload`, `on_exit`. [Hooks](hooks.md) says where each runs.",
+			value: custom("a module as Python imports it", func(c *Config) *string { return &c.Hooks }, parseModule),
+		},
+		{
 			name: "env", short: "e", group: groupPython, arg: "KEY=VALUE", noEnv: true,
 			help: "environment variable for workers; may be repeated",
 			more: "Workers also have all of hostler's own environment. In the file it may be a table: `[env]` and then `KEY = \"VALUE\"`.",
@@ -313,24 +323,25 @@ func table() []*setting {
 		{
 			name: "max-requests", group: groupLife, arg: "N", def: "0",
 			help:  "replace a worker after this many requests; 0: never",
-			more:  "The replacement is up before the old worker goes, one worker at a time.",
+			more:  "The replacement is up before the old worker goes.",
 			value: number(0, 1<<40, func(c *Config) *int { return &c.MaxRequests }),
 		},
 		{
 			name: "max-requests-jitter", group: groupLife, arg: "N", def: "0",
 			help:  "add up to this many to --max-requests, at random",
+			more:  "It takes the place of `--recycle-jitter` there.",
 			value: number(0, 1<<40, func(c *Config) *int { return &c.MaxRequestsJitter }),
 		},
 		{
 			name: "max-age", group: groupLife, arg: "SECS", def: "0",
 			help:  "replace a worker that is older, e.g. 12h; 0: never",
-			more:  "Up to a tenth is taken off at random, so that workers started together do not leave together.",
+			more:  "The replacement is up before the old worker goes.",
 			value: duration(func(c *Config) timePtr { return &c.MaxAge }),
 		},
 		{
 			name: "max-memory", group: groupLife, arg: "BYTES", def: "0",
 			help:  "replace a worker that uses more memory, e.g. 500m; 0: never",
-			more:  "What counts is the worker's resident anonymous memory. The replacement is up before the old worker goes. A limit below what a fresh worker uses is logged, and not applied.",
+			more:  "What counts is the worker's resident anonymous memory. The replacement is up before the old worker goes. A limit below what a fresh worker uses is logged, and not applied; in its first ten seconds no worker is replaced for it.",
 			value: size(0, 1<<62, func(c *Config) *int64 { return &c.MaxMemory }),
 		},
 		{
@@ -338,6 +349,18 @@ func table() []*setting {
 			help:  "kill a worker that uses more memory; 0: never",
 			more:  "Its requests are lost, and named in the log: this is for leaks that are faster than a replacement.",
 			value: size(0, 1<<62, func(c *Config) *int64 { return &c.MaxMemoryHard }),
+		},
+		{
+			name: "recycle-jitter", group: groupLife, arg: "PERCENT", def: "10",
+			help:  "take up to this much off these limits, at random",
+			more:  "It holds for `--max-requests` (without a jitter of its own), `--max-age` and `--max-memory`: workers that were started together do not leave together.",
+			value: number(0, 90, func(c *Config) *int { return &c.RecycleJitter }),
+		},
+		{
+			name: "max-unavailable", group: groupLife, arg: "N", def: "1",
+			help:  "workers to replace at a time, at most",
+			more:  "It holds for the limits above and for `hostler ctl restart`. Workers that have died, or still start, count as well. What ran into `--timeout` or `--max-memory-hard` does not wait.",
+			value: number(1, maxWorkers, func(c *Config) *int { return &c.MaxUnavailable }),
 		},
 
 		{

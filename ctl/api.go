@@ -30,8 +30,9 @@ type Slow struct {
 
 // ScaleRequest has one of its fields set.
 type ScaleRequest struct {
-	To *int `json:"to,omitempty"`
-	By *int `json:"by,omitempty"`
+	To   *int `json:"to,omitempty"`
+	By   *int `json:"by,omitempty"`
+	Auto bool `json:"auto,omitempty"` // by need again, as --workers MIN:MAX says
 }
 
 // Scaled says how many workers there were to be, and are to be now.

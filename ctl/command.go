@@ -33,7 +33,7 @@ Steers a running server that has a control socket (hostler --ctl-socket PATH).
 Commands:
   status [--watch]    the server and its workers
   reload              settings and code anew, as by SIGHUP; waits, and fails if the reload does
-  scale N|+N|-N       so many workers, so many more or fewer
+  scale N|+N|-N|auto  so many workers, so many more or fewer; by need again
   restart [WORKER]    replace a worker, or all one by one; each replacement is ready first; waits
   dump [WORKER]       Python tracebacks of every thread to the server's error log; harms nothing
   events [-n N]       what happened to server and workers lately, and why
@@ -82,7 +82,7 @@ func verbs() map[string]verb {
 	return map[string]verb{
 		"status":    {0, 0, "no argument", (*Command).status},
 		"reload":    {0, 0, "no argument", (*Command).reload},
-		"scale":     {1, 1, "a number: N, +N or -N", (*Command).scale},
+		"scale":     {1, 1, "a number (N, +N or -N) or auto", (*Command).scale},
 		"restart":   {0, 1, "at most one argument, a worker's number", (*Command).restart},
 		"dump":      {0, 1, "at most one argument, a worker's number", (*Command).dump},
 		"events":    {0, 0, "no argument", (*Command).events},
@@ -215,11 +215,13 @@ func (c *Command) reload(ctx context.Context, _ []string) error {
 
 func (c *Command) scale(ctx context.Context, args []string) error {
 	n, err := strconv.Atoi(args[0])
-	if err != nil {
-		return usagef("scale takes a number, N, +N or -N, not %q", args[0])
+	if err != nil && args[0] != "auto" {
+		return usagef("scale takes a number (N, +N or -N) or auto, not %q", args[0])
 	}
 	r := ScaleRequest{To: &n}
-	if strings.ContainsAny(args[0][:1], "+-") {
+	if args[0] == "auto" {
+		r = ScaleRequest{Auto: true}
+	} else if strings.ContainsAny(args[0][:1], "+-") {
 		r = ScaleRequest{By: &n}
 	} else if n < 1 {
 		return usagef("scale takes at least 1 worker")

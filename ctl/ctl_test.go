@@ -41,6 +41,9 @@ func (f *fake) Reload(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
+func (f *fake) ScaleByNeed(context.Context) (int, int, error) {
+	return 3, 2, f.note("scale by need")
+}
 func (f *fake) Scale(_ context.Context, n int, relative bool) (int, int, error) {
 	return 2, 4, f.note("scale %d %v", n, relative)
 }
@@ -105,6 +108,7 @@ func TestCommands(t *testing.T) {
 		{"reload", "reload", "reloaded: generation 3 serves\n"},
 		{"scale 4", "scale 4 false", "workers: 4, were 2\n"},
 		{"scale +2", "scale 2 true", "workers: 4, were 2\n"},
+		{"scale auto", "scale by need", "workers: 2, were 3\n"},
 		{"scale -2", "scale -2 true", "workers: 4, were 2\n"},
 		{"--json scale -2", "scale -2 true", `{"from":2,"to":4}` + "\n"},
 		{"restart", "restart 0", "restarted: all workers have been replaced\n"},
@@ -154,10 +158,10 @@ func TestUsage(t *testing.T) {
 		"":                  "no command given",
 		"frobnicate":        `there is no command "frobnicate"`,
 		"reload now":        "reload takes no argument",
-		"scale":             "scale takes a number: N, +N or -N",
-		"scale many":        `scale takes a number, N, +N or -N, not "many"`,
+		"scale":             "scale takes a number (N, +N or -N) or auto",
+		"scale many":        `scale takes a number (N, +N or -N) or auto, not "many"`,
 		"scale 0":           "scale takes at least 1 worker",
-		"scale 1 -2":        "scale takes a number: N, +N or -N",
+		"scale 1 -2":        "scale takes a number (N, +N or -N) or auto",
 		"restart x":         `"x" is no worker's number: status shows them`,
 		"dump 0":            `"0" is no worker's number: status shows them`,
 		"reload --watch":    "--watch goes with status, not with reload",

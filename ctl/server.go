@@ -22,6 +22,7 @@ import (
 type Master interface {
 	Reload(ctx context.Context) error
 	Scale(ctx context.Context, n int, relative bool) (from, to int, err error)
+	ScaleByNeed(ctx context.Context) (from, to int, err error)
 	Restart(ctx context.Context, worker int) error
 	Dump(ctx context.Context, worker int) (told []int, errorLog string, err error)
 	Upgrade(ctx context.Context) error
@@ -188,12 +189,15 @@ func (h *handler) done(err error) (any, error) {
 func (h *handler) scale(ctx context.Context, r ScaleRequest) (any, error) {
 	var n int
 	switch {
-	case r.To != nil && r.By == nil:
+	case r.Auto && r.To == nil && r.By == nil:
+		from, to, err := h.Master.ScaleByNeed(ctx)
+		return Scaled{From: from, To: to}, err
+	case r.To != nil && r.By == nil && !r.Auto:
 		n = *r.To
-	case r.By != nil && r.To == nil:
+	case r.By != nil && r.To == nil && !r.Auto:
 		n = *r.By
 	default:
-		return nil, badRequest{errors.New(`malformed request: one of "to" and "by" is needed`)}
+		return nil, badRequest{errors.New(`malformed request: one of "to", "by" and "auto" is needed`)}
 	}
 	from, to, err := h.Master.Scale(ctx, n, r.By != nil)
 	return Scaled{From: from, To: to}, err

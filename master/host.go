@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"github.com/cloudflare/tableflip"
 	"golang.org/x/sys/unix"
 
+	"hostler/internal/procstat"
 	"hostler/protocol"
 )
 
@@ -26,6 +28,7 @@ type systemHost struct {
 	pid      string          // the pid file written
 	foreign  *atomic.Int32   // see spawner
 	exchange [2]int          // both ends, for the workers of this binary and the next
+	unit     []*unitSocket   // opened by the service manager
 	owner    bool            // the sockets are ours to end: there is no parent that serves on
 }
 
@@ -49,6 +52,12 @@ func newSystemHost(opts Options, down chan<- struct{}) (*systemHost, error) {
 		unix.CloseOnExec(4)
 	}
 	h := &systemHost{log: opts.Log, opts: opts, flip: flip, owner: !flip.HasParent(), down: down}
+	if h.unit, err = unitSockets(flip.Fds, flip.HasParent()); err != nil {
+		h.close()
+		return nil, err
+	}
+	h.withUnit(opts.Settings)
+	h.warnUnused(opts.Log, opts.Settings)
 	if h.exchange, err = takeOrMakeExchange(flip.Fds); err != nil {
 		h.close()
 		return nil, err
@@ -102,7 +111,7 @@ func (h *systemHost) startAdmin() error {
 	if h.opts.Admin == nil || set.Admin == (Bind{}) {
 		return nil
 	}
-	ln, err := takeOrOpen(h.flip, set.Admin)
+	ln, err := h.openAdmin(set.Admin)
 	if err != nil {
 		err = fmt.Errorf("cannot bind the admin address %s: %w", set.Admin, bindCause(err))
 		if !set.AdminOptional {
@@ -113,6 +122,13 @@ func (h *systemHost) startAdmin() error {
 	}
 	h.admin = h.opts.Admin(ln)
 	return nil
+}
+
+func (h *systemHost) openAdmin(b Bind) (net.Listener, error) {
+	if u := h.findUnitAdmin(b); u != nil {
+		return net.FileListener(u.file)
+	}
+	return takeOrOpen(h.flip, b)
 }
 
 // startCtl opens the control socket. In an upgrade the old master answers until
@@ -164,13 +180,23 @@ func (h *systemHost) endSockets() {
 	<-h.flip.Exit()
 }
 
-func (h *systemHost) ReadSettings() (*Settings, error) { return h.opts.Reload() }
+func (h *systemHost) ReadSettings() (*Settings, error) {
+	set, err := h.opts.Reload()
+	if err == nil {
+		h.withUnit(set)
+		h.warnUnused(h.log, set)
+	}
+	return set, err
+}
 
 func (h *systemHost) FindPython(set *Settings) (string, error) { return findPython(set) }
 
 func (h *systemHost) Environ() []string { return os.Environ() }
 
 func (h *systemHost) Listen(b Bind, backlog int) (*listener, error) {
+	if u := h.findUnit(b); u != nil {
+		return u.listener(b)
+	}
 	return listen(h.flip, b, backlog)
 }
 
@@ -197,7 +223,6 @@ func (h *systemHost) Serving(set *Settings, first bool) {
 			h.log.Error("cannot tell the old master that this one serves", "error", err)
 		}
 		h.owner = true
-		notify(h.log, fmt.Sprintf("READY=1\nMAINPID=%d", os.Getpid()))
 		time.AfterFunc(slimAfter, slim)
 	} else if err := redirectLog(set.ErrorLog); err != nil {
 		h.log.Error("the error log stays where it was", "error", err)
@@ -220,7 +245,6 @@ func (h *systemHost) Serving(set *Settings, first bool) {
 
 func (h *systemHost) Stopping(upgraded bool) {
 	if !upgraded {
-		notify(h.log, "STOPPING=1")
 		h.endSockets()
 		return
 	}
@@ -230,6 +254,21 @@ func (h *systemHost) Stopping(upgraded bool) {
 		h.admin = nil
 	}
 }
+
+// CPU implements host.
+func (h *systemHost) CPU(pid int) (float64, error) {
+	p, err := procstat.Read(os.DirFS("/proc"), pid)
+	return p.CPU, err
+}
+
+// Machine implements host.
+func (h *systemHost) Machine() machine { return readMachine(os.DirFS("/")) }
+
+// Pending implements host.
+func (h *systemHost) Pending(ls []*listener) bool { return anyPending(ls) }
+
+// Notify implements host.
+func (h *systemHost) Notify(state string) { notify(h.log, state) }
 
 // Memory implements host. The kernel's own sum is cheap to read; proportional
 // figures are not.

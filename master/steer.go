@@ -68,9 +68,33 @@ func (m *Master) Scale(ctx context.Context, n int, relative bool) (from, to int,
 			return
 		}
 		if to != from {
+			s.pin()
 			s.adjust = to - s.set.Workers // never beyond the bounds, unlike a sum
-			s.scaled(from, to)
+			s.scaled(from, to, "by hostler ctl")
 		}
+	})
+	if ended != nil {
+		return 0, 0, ended
+	}
+	return from, to, err
+}
+
+// ScaleByNeed gives the number of workers back to --workers MIN:MAX, and returns
+// what it was and is.
+func (m *Master) ScaleByNeed(ctx context.Context) (from, to int, err error) {
+	ended := m.ask(ctx, func(s *supervisor) {
+		from = s.target(s.set)
+		switch {
+		case s.phase == phaseStopping:
+			err = errStopping
+			return
+		case s.set.MaxWorkers == 0:
+			err = errors.New("the number of workers does not go by need: there is no --workers MIN:MAX")
+			return
+		case s.scaling.pinned:
+			s.unpin()
+		}
+		to = s.target(s.set)
 	})
 	if ended != nil {
 		return 0, 0, ended

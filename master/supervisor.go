@@ -42,6 +42,14 @@ type host interface {
 	// Stopping is called once, when the master begins to stop. The listening
 	// sockets are not needed any more.
 	Stopping(upgraded bool)
+	// Notify tells the service manager something, see sd_notify(3).
+	Notify(state string)
+	// CPU returns how many seconds of CPU time a process has used.
+	CPU(pid int) (float64, error)
+	// Machine returns what CPU and memory there is.
+	Machine() machine
+	// Pending says whether connections wait to be accepted.
+	Pending([]*listener) bool
 	// Memory returns how much anonymous memory a process has resident, in bytes.
 	Memory(pid int) (int64, error)
 	// ReopenLogs reopens the master's own log files.
@@ -85,10 +93,15 @@ type supervisor struct {
 	events chan any
 	gone   chan struct{} // closed when loop has returned: nobody takes events
 
+	watchdog time.Duration // how often the service manager wants to hear from us; 0: it does not
+	fed      time.Time     // when it last did
+	said     string        // its status line
+
 	phase    phase
 	set      *Settings // those of current; at the start of next
 	level    string    // for workers, until the settings are read again; "": theirs
 	adjust   int       // by SIGTTIN and SIGTTOU, kept across reloads
+	scaling  scaler
 	current  *generation
 	next     *generation // boots; nil unless starting or reloading
 	numbers  int         // generations so far
@@ -96,6 +109,8 @@ type supervisor struct {
 	workers  []*worker   // all that are not gone, oldest first
 	taken    [protocol.MaxSlots]bool
 	backoff  backoff
+	crashes  crashLoop
+	helpers  []*helper   // all that are not gone
 	retiring []*listener // not of the settings any more, closed when their last worker is gone
 
 	waiting     []chan<- error // for the reload under way
@@ -104,6 +119,7 @@ type supervisor struct {
 	upgrading   bool
 	waitUpgrade []chan<- error
 	restart     *restart // under way; nil: none
+	first       bool     // this is process 1
 	upgraded    bool     // another binary has taken over
 	stops       int      // signals to stop, so far
 	fatal       error
@@ -137,6 +153,7 @@ func (s *supervisor) loop(ctx context.Context, first *Settings) error {
 	for {
 		s.reconcile()
 		s.publish()
+		s.notifyStatus()
 		if s.phase == phaseDone {
 			return s.fatal
 		}
@@ -163,6 +180,10 @@ func (s *supervisor) handle(ev any) {
 			s.workerExited(w, ev.status)
 		default:
 			s.workerSaid(w, ev.message)
+		}
+	case hookEvent:
+		if h := s.helper(ev.id); h != nil {
+			s.helperSaid(h, ev.report)
 		}
 	case signalEvent:
 		s.signal(ev.sig)
@@ -214,8 +235,12 @@ func (s *supervisor) worker(id int) *worker {
 
 // target is how many workers a generation of set has.
 func (s *supervisor) target(set *Settings) int {
+	n := set.Workers + s.adjust
+	if set.MaxWorkers > 0 && !s.scaling.pinned {
+		n = min(max(s.scaling.workers, set.Workers), set.MaxWorkers)
+	}
 	// A reload may double the workers for a while, and leave some that drain.
-	return min(max(1, set.Workers+s.adjust), protocol.MaxSlots/2)
+	return min(max(1, n), protocol.MaxSlots/2)
 }
 
 func (s *supervisor) scale(by int) {
@@ -223,6 +248,7 @@ func (s *supervisor) scale(by int) {
 		return
 	}
 	before := s.target(s.set)
+	s.pin()
 	s.adjust += by
 	now := s.target(s.set)
 	if now == before {
@@ -230,12 +256,12 @@ func (s *supervisor) scale(by int) {
 		s.log.Warn("the number of workers stays as it is", "workers", now)
 		return
 	}
-	s.scaled(before, now)
+	s.scaled(before, now, "by a signal")
 }
 
-func (s *supervisor) scaled(from, to int) {
-	s.log.Info("changing the number of workers", "from", from, "to", to)
-	s.note(protocol.Event{Kind: "scale", Text: fmt.Sprintf("from %d to %d workers", from, to)})
+func (s *supervisor) scaled(from, to int, why string) {
+	s.log.Info("changing the number of workers", "from", from, "to", to, "reason", why)
+	s.note(protocol.Event{Kind: "scale", Text: fmt.Sprintf("from %d to %d workers: %s", from, to, why)})
 }
 
 // become moves w to another state.

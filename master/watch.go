@@ -14,6 +14,10 @@ const (
 	watchOften = 100 * time.Millisecond
 	// watchMemory is how often a worker's memory is looked at, where it matters.
 	watchMemory = 2 * time.Second
+	// youth is how long a worker serves before it may be replaced for its memory. An
+	// application that takes what it needs at the first request would have its
+	// workers replaced all the time.
+	youth = 10 * time.Second
 	// watchSeldom bounds how late a request that ran into --timeout is noticed.
 	watchSeldom = 500 * time.Millisecond
 	// abortGrace is how long faulthandler may take to write the tracebacks of a
@@ -44,6 +48,17 @@ func (s *supervisor) untilNext() time.Duration {
 		} else {
 			sooner(now.Add(watchSeldom)) // until the boot has proven itself
 		}
+	}
+	if s.watchdog > 0 && s.phase == phaseServing {
+		sooner(s.feedAt())
+	}
+	for _, h := range s.helpers {
+		if !h.deadline.IsZero() {
+			sooner(h.deadline)
+		}
+	}
+	if s.scales() {
+		sooner(s.scaling.lookAt)
 	}
 	for _, w := range s.workers {
 		if !w.deadline.IsZero() {
@@ -95,9 +110,12 @@ func (s *supervisor) tick() {
 		s.checkSlow(w, now, mono)
 		s.checkMemory(w, now)
 	}
+	s.checkHelpers(now)
 	s.recycle()
 	s.forgive(now)
 	s.checkCertificates(now)
+	s.feed(now, mono)
+	s.scaleByNeed(now, mono)
 }
 
 // checkDeadline ends the patience with a worker that does not boot or leave.
@@ -170,7 +188,8 @@ func (s *supervisor) checkMemory(w *worker, now time.Time) {
 		return // it has just ended, which we are about to hear
 	}
 	w.memory = n
-	if fresh && (soft > 0 && n > soft || hard > 0 && n > hard) {
+	switch {
+	case fresh && (soft > 0 && n > soft || hard > 0 && n > hard):
 		// Its replacement would be no smaller.
 		w.bigFromBirth = true
 		if !w.gen.saidBig {
@@ -178,6 +197,12 @@ func (s *supervisor) checkMemory(w *worker, now time.Time) {
 			s.log.Error("a fresh worker uses more memory than the limit allows; the limit is not applied", "worker", w.number(),
 				"memory", n, "max_memory", soft, "max_memory_hard", hard)
 		}
+	case fresh && w.maxMemory > 0 && n > w.maxMemory:
+		w.maxMemory = soft // too large only for what is taken off at random
+	case w.maxMemory > 0 && n > w.maxMemory && now.Sub(w.ready) < youth && !w.gen.saidGrown:
+		w.gen.saidGrown = true
+		s.log.Warn("a worker has grown beyond --max-memory as soon as it served; is the limit too low?", "worker", w.number(),
+			"memory", n, "max_memory", soft)
 	}
 	if hard > 0 && n > hard && !w.bigFromBirth {
 		s.log.Error("a worker uses more memory than it may; killing it", "worker", w.number(), "pid", w.proc.PID(), "memory", n, "max_memory_hard", hard)
@@ -186,42 +211,53 @@ func (s *supervisor) checkMemory(w *worker, now time.Time) {
 	}
 }
 
-// recycle condemns a worker that has served its --max-requests, or is too old or
-// too large, if none is being replaced.
+// recycle condemns workers that have served their --max-requests, or are too old
+// or too large, as many at a time as --max-unavailable allows.
 func (s *supervisor) recycle() {
 	if s.phase != phaseServing || s.next != nil {
 		return
 	}
-	var due *worker
-	var why cause
+	room := s.set.mostUnavailable() - s.missing()
 	for _, w := range s.workers {
-		if w.condemned != "" || w.state == stateBooting || w.state == stateDraining && w.leaving.recycles() {
-			return
+		if w.gen == s.current && w.state == stateDraining && w.leaving.recycles() {
+			room-- // it takes memory until it is gone
 		}
-		if due != nil || w.state != stateServing || w.gen != s.current {
+	}
+	now := s.clock.now()
+	for _, w := range s.workers {
+		if w.state != stateServing || w.gen != s.current || w.condemned != "" {
 			continue
 		}
-		if why = w.worn(s.clock.now()); why != "" {
-			due = w
+		why := w.worn(now)
+		if why == "" {
+			continue
 		}
+		if room <= 0 {
+			return
+		}
+		room--
+		w.condemned = why
+		s.want(w, string(why))
+		s.log.Info("replacing a worker", "worker", w.number(), "pid", w.proc.PID(), "cause", string(why),
+			"served", w.board.Gauges.Served.Load(), "age", now.Sub(w.started).Round(time.Second), "memory", w.memory)
 	}
-	if due != nil {
-		due.condemned = why
-		s.want(due, string(why))
-		s.log.Info("replacing a worker", "worker", due.number(), "pid", due.proc.PID(), "cause", string(why),
-			"served", due.board.Gauges.Served.Load(), "age", s.clock.now().Sub(due.started).Round(time.Second), "memory", due.memory)
-	}
+}
+
+// missing is how many workers in good standing there are too few: those that are
+// being replaced, have died or boot.
+func (s *supervisor) missing() int {
+	_, ready := s.count(s.current)
+	return max(0, s.target(s.set)-ready)
 }
 
 // worn says why w should be replaced, or "".
 func (w *worker) worn(now time.Time) cause {
-	set := w.gen.set
 	switch {
 	case w.maxRequests > 0 && w.board.Gauges.Served.Load() >= uint64(w.maxRequests):
 		return causeRecycled
 	case !w.oldAt.IsZero() && !now.Before(w.oldAt):
 		return causeAge
-	case set.MaxMemory > 0 && w.memory > set.MaxMemory && !w.bigFromBirth:
+	case w.maxMemory > 0 && w.memory > w.maxMemory && !w.bigFromBirth && now.Sub(w.ready) >= youth:
 		return causeMemory
 	}
 	return ""
@@ -245,6 +281,6 @@ func (s *supervisor) forgive(now time.Time) {
 		}
 	}
 	if ready >= s.target(s.set) {
-		s.backoff.reset()
+		s.booted()
 	}
 }

@@ -110,12 +110,17 @@ type worker struct {
 	drained  time.Time // when it was told to leave
 	termed   bool      // SIGTERM was sent, because it was booting
 
+	why   string // it was started
+	quiet bool   // one in a row of failures: the journal and the log hear of it when it is ready
+
 	bootError   string    // what the worker said of its failed boot
 	maxRequests int       // with jitter; 0: no limit
 	oldAt       time.Time // when it has reached --max-age; zero: never
 
+	cpu          float64   // seconds used, when it was last looked at; see scaleByNeed
 	memoryAt     time.Time // when its memory was last looked at
 	memory       int64     // what it was then
+	maxMemory    int64     // less something at random; 0: no limit
 	bigFromBirth bool      // it was over --max-memory when it was fresh
 
 	// late holds, by thread, requests that ran into --timeout and may yet end by
@@ -148,10 +153,12 @@ type generation struct {
 	env       []string
 	identity  *syscall.Credential
 	internal  []string
+	helper    *helper // runs its hooks; nil: none does
 	listeners []*listener
 	opened    []*listener     // those that no earlier generation had
 	certs     *certificates   // nil: no TLS
 	saidBig   bool            // that --max-memory is too low
+	saidGrown bool            // that it may be
 	said      map[string]bool // boot failures that the log has already
 }
 
@@ -177,34 +184,3 @@ func (g *generation) listenerInfos() []protocol.Listener {
 	}
 	return infos
 }
-
-// Back-off between boots that fail.
-const (
-	backoffFirst = 100 * time.Millisecond
-	backoffMost  = 10 * time.Second
-	// proven is how long a worker serves until its boot counts as a success: one
-	// that dies of its first request must not be restarted in a tight loop.
-	proven = time.Second
-)
-
-// backoff puts off boots after failures.
-type backoff struct {
-	failures int
-	next     time.Time // when the next try is due
-}
-
-func (b *backoff) fail(now time.Time) {
-	if b.wait(now) {
-		return // started with the one whose failure counts already
-	}
-	d := backoffMost
-	if b.failures < 7 { // 0.1 s · 2⁷ is beyond the most
-		d = min(backoffFirst<<b.failures, backoffMost)
-	}
-	b.failures++
-	b.next = now.Add(d)
-}
-
-func (b *backoff) reset() { *b = backoff{} }
-
-func (b *backoff) wait(now time.Time) bool { return now.Before(b.next) }

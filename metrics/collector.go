@@ -195,7 +195,10 @@ func (c *Collector) collectMaster(out sink, snap *protocol.Snapshot) {
 		out.gauge(c.f.workers, float64(states[s]), s.String())
 	}
 	out.gauge(c.f.target, float64(snap.TargetWorkers))
+	out.gauge(c.f.least, float64(snap.MinWorkers))
+	out.gauge(c.f.most, float64(snap.MaxWorkers))
 	out.gauge(c.f.bootsFailed, float64(snap.BootFailures))
+	out.counter(c.f.hooksFailed, float64(snap.HookFailures))
 	out.gauge(c.f.generation, float64(snap.Generation))
 	out.gauge(c.f.reloadOK, number(snap.LastReload.IsZero() || snap.LastReloadSuccessful))
 	out.gauge(c.f.reloadT, timestamp(snap.LastReload))

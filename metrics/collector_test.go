@@ -105,6 +105,8 @@ func TestValues(t *testing.T) {
 		`hostler_workers{state="booting"}`:                                          1,
 		`hostler_workers{state="draining"}`:                                         0,
 		`hostler_workers_target`:                                                    2,
+		`hostler_workers_min`:                                                       1,
+		`hostler_workers_max`:                                                       4,
 		`hostler_worker_exits_total{cause="signal"}`:                                5,
 		`hostler_worker_exits_total{cause="exit"}`:                                  0,
 		`hostler_generation`:                                                        4,

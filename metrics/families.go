@@ -22,11 +22,11 @@ type families struct {
 	poolThreads, poolQueue              *prometheus.Desc
 
 	// workers
-	up, started, memory, cpu, served       *prometheus.Desc
-	exits, workers, target, bootsFailed    *prometheus.Desc
-	generation, reloads, reloadOK, reloadT *prometheus.Desc
-	handshakes, certExpiry, certsOK        *prometheus.Desc
-	upgrades, build                        *prometheus.Desc
+	up, started, memory, cpu, served                              *prometheus.Desc
+	exits, workers, target, least, most, hooksFailed, bootsFailed *prometheus.Desc
+	generation, reloads, reloadOK, reloadT                        *prometheus.Desc
+	handshakes, certExpiry, certsOK                               *prometheus.Desc
+	upgrades, build                                               *prometheus.Desc
 }
 
 func newFamilies() *families {
@@ -75,7 +75,10 @@ func newFamilies() *families {
 	f.exits = desc("worker_exits_total", "Worker processes that have ended, by cause.", "cause")
 	f.workers = desc("workers", "Worker processes by state.", "state")
 	f.target = desc("workers_target", "Worker processes that there should be.")
+	f.least = desc("workers_min", "Fewest workers that --workers allows.")
+	f.most = desc("workers_max", "Most workers that --workers allows; more than the fewest where the number goes by need.")
 	f.bootsFailed = desc("consecutive_boot_failures", "Failed boots of workers in a row; 0 when all workers have booted.")
+	f.hooksFailed = desc("hook_failures_total", "Hooks of the master's that have raised an exception.")
 	f.generation = desc("generation", "Number of the generation that serves; each successful reload starts another.")
 	f.reloads = desc("reloads_total", "Reloads that have ended, by result.", "result")
 	f.reloadOK = desc("last_reload_successful", "Whether the last reload succeeded; 1 before the first.")

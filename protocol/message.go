@@ -21,12 +21,15 @@ const (
 	KindDrain      Kind = 'D' // master: Mode and Grace say how to leave
 	KindDump       Kind = 'T' // master: write every thread's Python traceback to the error log
 	KindInterrupt  Kind = 'I' // master: raise the timeout's exception in Thread, if it still runs the request that began at Start
-	KindStack      Kind = 'K' // master: report the stack of Thread, if it still runs the request that began at Start
+	KindStack      Kind = 'V' // master: report the stack of Thread, if it still runs the request that began at Start
 	KindSlow       Kind = 'Q' // worker: Text is a list of SlowRequests as JSON
 	KindReopen     Kind = 'U' // master: reopen the log files
 	KindLevel      Kind = 'L' // master: Text is the log level from now on, as in WorkerConfig
 	KindTLS        Kind = 'S' // master: there is other TLS material to be read
 	KindFork       Kind = 'W' // master to mold: fork a worker; Text is its settings, its control socket travels beside it
+	KindHooks      Kind = 'N' // hooks' process: Text names the hooks that there are; it is ready
+	KindHook       Kind = 'H' // master to it: run one; Text is a HookCall
+	KindHookDone   Kind = 'K' // hooks' process: it has been run; Text is what went wrong, in one line
 	KindForked     Kind = 'P' // mold: PID is the new worker's process, or 0 and Text says why there is none
 )
 
@@ -49,7 +52,7 @@ type Message struct {
 	Kind  Kind
 	Mode  DrainMode     // KindDrain
 	Grace time.Duration // KindDrain: after this the worker gives up on what is left
-	Text  string        // KindBootFailed, KindLevel, KindFork, KindForked, KindSlow
+	Text  string        // KindBootFailed, KindLevel, KindFork, KindForked, KindHooks, KindHook, KindHookDone, KindSlow
 	PID   int           // KindForked
 
 	Thread int   // KindInterrupt, KindStack
@@ -78,9 +81,7 @@ func (m Message) Append(dst []byte) []byte {
 	case KindInterrupt, KindStack:
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(m.Thread))
 		dst = binary.LittleEndian.AppendUint64(dst, uint64(m.Start))
-	case KindLevel, KindSlow:
-		dst = append(dst, m.Text...)
-	case KindFork:
+	case KindLevel, KindFork, KindHooks, KindHook, KindHookDone, KindSlow:
 		dst = append(dst, m.Text...)
 	case KindForked:
 		dst = fmt.Appendf(dst, "%d %s", m.PID, m.Text)
@@ -99,7 +100,7 @@ func ParseMessage(p []byte) (Message, error) {
 		if len(body) != 0 {
 			return Message{}, fmt.Errorf("%q with a payload: %w", p[0], ErrMessage)
 		}
-	case KindBootFailed, KindLevel, KindFork, KindSlow:
+	case KindBootFailed, KindLevel, KindFork, KindHooks, KindHook, KindHookDone, KindSlow:
 		m.Text = string(body)
 	case KindInterrupt, KindStack:
 		if len(body) != 12 {

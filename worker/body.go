@@ -85,12 +85,13 @@ func (l *Loop) readChunked(t *Thread, dst []byte) int {
 		if in.raw < in.n {
 			n, m, done, reason := in.dec.Decode(dst, in.mem[in.raw:in.n])
 			if reason != http1.ReasonNone {
-				l.slot.Counters.Rejects[reason].Add(1)
+				l.noteRefusal(t.conn, reason)
 				return ReadBad
 			}
 			in.raw += m
 			b.total += int64(n)
 			if l.cfg.LimitRequestBody > 0 && b.total > l.cfg.LimitRequestBody {
+				l.noteRefusal(t.conn, http1.ReasonBodyTooLarge)
 				return ReadTooLarge
 			}
 			if done {

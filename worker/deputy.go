@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"math"
 	"runtime"
 	"time"
 	"unsafe"
@@ -174,10 +175,12 @@ func (l *Loop) runHousekeeping() {
 		case now := <-t.C:
 			l.tickDate(now)
 			l.sweep()
+			l.sayRefusals(l.now())
 			l.slot.Gauges.Heartbeat.Store(l.now())
 			l.watchGIL()
 			l.sendSlow()
 		case <-l.stop:
+			l.sayRefusals(math.MaxInt64 - refusalPause)
 			return
 		}
 	}

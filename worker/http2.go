@@ -127,10 +127,12 @@ func (l *Loop) receiveFrames(t *Thread, c *conn) bool {
 				return false
 			}
 			if i >= most && t.runs() { // the deputy stops when the windows are full
+				touched := h.take()
+				h.settle()
 				l.requeue(c)
-				return l.serveStreams(t, h.take())
+				return l.serveStreams(t, touched)
 			}
-			if c.via != nil || n == len(t.buf) {
+			if c.via != nil || n == len(t.buf) || c.hup { // else the socket is drained
 				continue
 			}
 		} else if err != unix.EAGAIN {
@@ -278,6 +280,7 @@ func (h *http2Conn) fail(err error) {
 	case errors.Is(err, http2.ErrFrameTooLarge):
 		code = http2.ErrCodeFrameSize
 	}
+	h.l.rejectFrames(h.c, http1.ReasonHTTP2Connection)
 	h.l.log.Debug("HTTP/2 connection ended", "client", string(h.c.remote[:h.c.remoteLen]), "error", err)
 	h.mu.Lock()
 	_ = h.writer.WriteGoAway(h.last, code, nil)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"golang.org/x/net/http2"
+
+	"hostler/worker/http1"
 )
 
 // The frames of RFC 9113, section 6, as a server receives them.
@@ -119,6 +121,9 @@ func (h *http2Conn) frame(f http2.Frame, err error) error {
 	// Bad for this stream alone.
 	if err := h.spend(); err != nil {
 		return err
+	}
+	if se.Code != http2.ErrCodeRefusedStream {
+		h.l.rejectFrames(h.c, http1.ReasonHTTP2Stream)
 	}
 	h.mu.Lock()
 	idle := se.StreamID > h.last

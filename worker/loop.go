@@ -57,6 +57,7 @@ type Loop struct {
 	conns    *connTable
 	inputs   inputPool
 	access   accessLog
+	refusals refusals
 
 	threads   []*Thread
 	draining  atomic.Bool // announce the close on every response

@@ -84,7 +84,7 @@ func (l *Loop) fill(t *Thread, c *conn) bool {
 			}
 			return true
 		default: // end of file, or the connection is broken
-			l.closeConn(c)
+			l.endOfHead(c, t.buf[t.pos:t.end])
 			return false
 		}
 	}
@@ -137,6 +137,7 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 	if r.Flags&http1.FlagChunked == 0 && r.ContentLength <= int64(len(b)-head) {
 		t.Buf = address(b)
 		t.Body, t.BodyLen, t.BodyMore = 0, 0, 0
+		t.body.open = false // the last request's may have been left unread
 		next := head
 		if n := int(r.ContentLength); n > 0 {
 			t.Body, t.BodyLen = address(b[head:]), int64(n)
@@ -267,7 +268,8 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 				return gotMore
 			}
 		}
-		if l.cfg.HTTP2Cleartext && in.head == 0 && c.fresh() && !c.awaits && in.n >= prefaceSize && isPreface(in.mem[:in.n]) {
+		preface := l.cfg.HTTP2Cleartext && in.head == 0 && !c.awaits && c.fresh() && isPreface(in.mem[:in.n])
+		if preface && in.n >= prefaceSize {
 			b := bytes.Clone(in.mem[:in.n])
 			l.inputs.put(in)
 			c.in = nil
@@ -279,7 +281,7 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 			}
 			return gotNothing
 		}
-		if in.head == 0 && in.n > in.scanned && !c.awaits {
+		if in.head == 0 && in.n > in.scanned && !c.awaits && !preface {
 			ok, reason := http1.Parse(in.mem[:in.n], in.scanned, &l.limits, &t.Req)
 			if reason != http1.ReasonNone {
 				l.reject(c, reason)
@@ -313,7 +315,7 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 				return gotNothing
 			}
 			if l.cfg.LimitRequestBody > 0 && int64(in.body-in.head) > l.cfg.LimitRequestBody {
-				l.refuse(c, 413, "")
+				l.reject(c, http1.ReasonBodyTooLarge)
 				return gotNothing
 			}
 			if ok {
@@ -378,21 +380,18 @@ func (in *input) decode() (bool, http1.Reason) {
 
 // endOfInput handles the peer's end of file in the middle of a request.
 func (l *Loop) endOfInput(c *conn) gathered {
-	reason := http1.ReasonTruncatedHead
-	switch {
-	case c.awaits:
-		reason = http1.ReasonBadProxyHeader
-	case c.in.head > 0:
-		reason = http1.ReasonTruncatedBody
-	}
 	c.hup = true
-	l.reject(c, reason)
+	if in := c.in; in.head == 0 {
+		l.endOfHead(c, in.mem[:in.n])
+	} else {
+		l.reject(c, http1.ReasonTruncatedBody)
+	}
 	return gotNothing
 }
 
 func (l *Loop) bodyTooLarge(c *conn, r *http1.Request) bool {
 	if l.cfg.LimitRequestBody > 0 && r.ContentLength > l.cfg.LimitRequestBody {
-		l.refuse(c, 413, "")
+		l.reject(c, http1.ReasonBodyTooLarge)
 		return true
 	}
 	return false
@@ -471,7 +470,7 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 		return false
 	}
 	if r.Flags&http1.FlagAuthority != 0 { // CONNECT: we are no proxy
-		l.refuse(c, 405, "Allow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS\r\n")
+		l.reject(c, http1.ReasonConnect)
 		l.dropInput(t)
 		return false
 	}
@@ -560,16 +559,19 @@ func (l *Loop) dropInput(t *Thread) {
 	}
 }
 
-// reject refuses a malformed request.
+// reject refuses a request for a reason of its own.
 func (l *Loop) reject(c *conn, reason http1.Reason) {
-	l.slot.Counters.Rejects[reason].Add(1)
-	l.log.Debug("request refused", "reason", reason.String(), "client", string(c.remote[:c.remoteLen]))
+	l.noteRefusal(c, reason)
+	extra := ""
 	switch reason {
 	case http1.ReasonTruncatedHead, http1.ReasonBadProxyHeader, http1.ReasonMissingProxyHeader:
+		l.access.refused(l, c, reason.Status(), 0)
 		l.closeConn(c) // nothing was asked
 		return
+	case http1.ReasonConnect:
+		extra = "Allow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS\r\n"
 	}
-	l.refuse(c, reason.Status(), "")
+	l.refuse(c, reason.Status(), extra)
 }
 
 // refuse answers without the application and closes the connection.

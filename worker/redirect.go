@@ -28,8 +28,9 @@ func (l *Loop) redirect(t *Thread, c *conn, buf []byte, port string) {
 	target := span(buf, r.Target)
 	if r.Flags&http1.FlagAbsolute != 0 {
 		_, rest, _ := bytes.Cut(target, []byte("://"))
-		if target = nil; bytes.IndexAny(rest, "/?") >= 0 {
-			target = rest[bytes.IndexAny(rest, "/?"):]
+		target = nil
+		if i := bytes.IndexAny(rest, "/?"); i >= 0 {
+			target = rest[i:]
 		}
 		if len(target) == 0 || target[0] == '?' {
 			b = append(b, '/')

@@ -111,12 +111,13 @@ func check(ctx context.Context, o serveOptions) error {
 func masterSettings(c *config.Config) *master.Settings {
 	s := &master.Settings{
 		App: c.App, Name: c.Name,
-		Python: c.Python, Chdir: c.Chdir, Env: c.Env, Workers: c.Workers, Threads: c.Threads,
-		Backlog: c.Backlog, User: c.User, Group: c.Group,
+		Python: c.Python, Chdir: c.Chdir, Env: c.Env, Workers: c.Workers, MaxWorkers: c.MaxWorkers, Threads: c.Threads,
+		BindsGiven: c.Given("bind"), Backlog: c.Backlog, User: c.User, Group: c.Group,
 		Admin: master.Bind(c.Admin), AdminOptional: !c.AdminGiven(),
-		PIDFile: c.PIDFile, CtlSocket: c.CtlSocket, ErrorLog: c.ErrorLog, AccessLog: c.AccessLog,
+		Hooks: c.Hooks, PIDFile: c.PIDFile, CtlSocket: c.CtlSocket, ErrorLog: c.ErrorLog, AccessLog: c.AccessLog,
 		Timeout: c.Timeout, BootTimeout: c.BootTimeout, GracefulTimeout: c.GracefulTimeout,
 		MaxRequests: c.MaxRequests, MaxRequestsJitter: c.MaxRequestsJitter, SlowRequest: c.SlowRequest,
+		RecycleJitter: c.RecycleJitter, MaxUnavailable: c.MaxUnavailable,
 		MaxAge: c.MaxAge, MaxMemory: c.MaxMemory, MaxMemoryHard: c.MaxMemoryHard,
 		Worker: protocol.WorkerConfig{
 			PythonPath:            c.PythonPath,
