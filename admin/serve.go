@@ -21,9 +21,9 @@ const (
 )
 
 // Serve serves h on l, which it owns from now on, until stop is called. Stop
-// lets running answers end for as long as ctx lasts, then cuts them off; when
-// it returns, l is closed and nothing of the server is left. It may be called
-// again.
+// answers what has been accepted and lets running answers end for as long as ctx
+// lasts, then cuts them off; when it returns, l is closed and nothing of the
+// server is left. It may be called again.
 func Serve(l net.Listener, h http.Handler, log *slog.Logger) (stop func(ctx context.Context)) {
 	srv := &http.Server{
 		Handler:           h,
@@ -36,18 +36,60 @@ func Serve(l net.Listener, h http.Handler, log *slog.Logger) (stop func(ctx cont
 		// clients do wrong.
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError),
 	}
+	b := &busy{conns: make(map[net.Conn]bool)}
+	srv.ConnState = b.see
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			log.Error("the admin server has ended; the application is served as before", "address", l.Addr().String(), "error", err)
 		}
 	})
 	return func(ctx context.Context) {
+		// Shutdown drops a request that it finds just read (net/http looks before
+		// it calls the handler). So nothing more is accepted first, and what has
+		// been is answered.
+		_ = l.Close() // again, where stop is called again
+		wg.Wait()     // what it has accepted is known from here on
+		srv.SetKeepAlivesEnabled(false)
+		b.wait(ctx)
 		if err := srv.Shutdown(ctx); err != nil {
 			// Shutdown closed the listener; Close is for the connections, and
 			// that they were open is nothing to report.
 			_ = srv.Close()
 		}
-		wg.Wait()
+	}
+}
+
+// busy knows the connections that have a request, or have not had one yet.
+type busy struct {
+	mu    sync.Mutex
+	conns map[net.Conn]bool
+}
+
+// see is for http.Server.ConnState.
+func (b *busy) see(c net.Conn, state http.ConnState) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if state == http.StateNew || state == http.StateActive {
+		b.conns[c] = true
+	} else {
+		delete(b.conns, c)
+	}
+}
+
+// wait returns when there is none, or ctx ends.
+func (b *busy) wait(ctx context.Context) {
+	for {
+		b.mu.Lock()
+		n := len(b.conns)
+		b.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Millisecond):
+		}
 	}
 }

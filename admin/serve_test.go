@@ -137,3 +137,53 @@ func TestServeBoundsTheHead(t *testing.T) {
 		t.Errorf("got %s", resp.Status)
 	}
 }
+
+// TestStopAnswersAccepted calls stop while clients come and go: who has connected
+// before it gets an answer.
+func TestStopAnswersAccepted(t *testing.T) {
+	for range 30 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Another copy of the socket, as the next binary has one: what nobody has
+		// accepted is not lost.
+		f, err := l.(*net.TCPListener).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, err := net.FileListener(f)
+		f.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		hello := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) })
+		stop := Serve(l, hello, slog.New(slog.DiscardHandler))
+		var wg sync.WaitGroup
+		quit := make(chan struct{})
+		for range 4 {
+			wg.Go(func() {
+				c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+				for {
+					select {
+					case <-quit:
+						return
+					default:
+					}
+					resp, err := c.Get("http://" + next.Addr().String())
+					if err != nil {
+						t.Errorf("while one server takes over from another: %v", err)
+						return
+					}
+					resp.Body.Close()
+				}
+			})
+		}
+		time.Sleep(2 * time.Millisecond)
+		stop(t.Context())
+		end := Serve(next, hello, slog.New(slog.DiscardHandler))
+		close(quit)
+		wg.Wait()
+		end(t.Context())
+	}
+}

@@ -248,3 +248,29 @@ func TestUpgrades(t *testing.T) {
 		}
 	})
 }
+
+// TestUpgradeScrapes scrapes all through upgrades: once the new master has
+// answered, the old one must not, or all counters would go back and forth.
+func TestUpgradeScrapes(t *testing.T) {
+	pidfile := filepath.Join(t.TempDir(), "pid")
+	s := start(t, "-p", pidfile, "faults:app")
+	master := s.successor(pidfile)
+	for range 3 {
+		old := master()
+		if err := syscall.Kill(old, syscall.SIGUSR2); err != nil {
+			t.Fatal(err)
+		}
+		var runs []float64
+		for end := time.Now().Add(20 * time.Second); master() == old || alive(old) || len(runs) < 2; {
+			if run := s.metric("process_start_time_seconds", ""); len(runs) == 0 || runs[len(runs)-1] != run {
+				runs = append(runs, run)
+			}
+			if time.Now().After(end) {
+				t.Fatal("no new master")
+			}
+		}
+		if len(runs) != 2 {
+			t.Errorf("masters that answered one after the other, by their start times: %v", runs)
+		}
+	}
+}

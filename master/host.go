@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -105,7 +106,7 @@ func takeOrMakeExchange(fds *tableflip.Fds) (ends [2]int, err error) {
 }
 
 // startAdmin runs the admin server, before any worker is there: it says that we
-// live, and are not ready.
+// live, and are not ready. In an upgrade the old master answers until it leaves.
 func (h *systemHost) startAdmin() error {
 	set := h.opts.Settings
 	if h.opts.Admin == nil || set.Admin == (Bind{}) {
@@ -120,7 +121,11 @@ func (h *systemHost) startAdmin() error {
 		h.log.Warn("going on without metrics and health checks", "error", err)
 		return nil
 	}
-	h.admin = h.opts.Admin(ln)
+	t, err := takeTurn(h.flip.Fds)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	h.admin = t.serve(ln, h.opts.Admin)
 	return nil
 }
 

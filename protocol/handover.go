@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -20,9 +21,6 @@ const MaxHandoverData = 64 << 10
 
 // maxHandover bounds a packet: the data, two strings and an address.
 const maxHandover = MaxHandoverData + 1024
-
-// HandoverBuffer is the size of a buffer for ReceiveHandover.
-const HandoverBuffer = maxHandover
 
 // Handover is a connection on its way from one worker to another.
 type Handover struct {
@@ -126,31 +124,92 @@ func SendHandover(out int, h *Handover, buf []byte) error {
 	}
 }
 
-// ReceiveHandover waits for a connection. The caller owns its FD, which is
-// close-on-exec. Data lies in buf, which has HandoverBuffer bytes. EINTR is
-// returned as it is.
-func ReceiveHandover(in int, buf []byte) (Handover, error) {
-	var oob [64]byte
-	n, m, flags, _, err := unix.Recvmsg(in, buf, oob[:], unix.MSG_CMSG_CLOEXEC)
+// nudgeKind is a packet that carries nothing: see Receiver.Receive.
+const nudgeKind = 'N'
+
+// ErrNoDescriptor says that this process has no descriptor left for a connection.
+var ErrNoDescriptor = errors.New("no descriptor is left")
+
+// Receiver takes connections from an exchange.
+type Receiver struct {
+	out, in      int
+	seen, packet []byte
+}
+
+// NewReceiver returns a Receiver for the exchange with these ends.
+func NewReceiver(out, in int) *Receiver {
+	return &Receiver{out: out, in: in, seen: make([]byte, maxHandover), packet: make([]byte, maxHandover)}
+}
+
+// Receive waits for a connection. The caller owns its FD, which is
+// close-on-exec. Data is valid until the next call. EINTR, and EAGAIN of a
+// socket that does not wait, are returned as they are.
+//
+// The kernel drops a descriptor for which the receiver has no room, and so would
+// close the connection. Therefore the packet is looked at first: a look has its own
+// copy of the descriptor, or shows that there is no room, and then the packet stays
+// for other receivers. Only one of them is woken for each packet, which was us; so
+// another packet is sent after it, to wake the next.
+func (r *Receiver) Receive() (Handover, error) {
+	seen, fds, truncated, err := receive(r.in, r.seen, unix.MSG_PEEK)
 	if err != nil {
 		return Handover{}, err
 	}
-	fds := rights(oob[:m])
-	drop := func() {
-		for _, fd := range fds {
-			unix.Close(fd)
-		}
+	if truncated && len(fds) == 0 {
+		_ = unix.Sendmsg(r.out, []byte{nudgeKind}, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) // full: others are awake
+		return Handover{}, ErrNoDescriptor
 	}
-	h, err := ParseHandover(buf[:n])
-	if err == nil && (len(fds) != 1 || flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0) {
+	packet, own, cut, err := receive(r.in, r.packet, unix.MSG_DONTWAIT)
+	switch {
+	case err == unix.EAGAIN: // somebody else was faster
+		closeAll(fds)
+		return Handover{}, unix.EINTR
+	case err != nil:
+		closeAll(fds)
+		return Handover{}, err
+	case cut && len(own) == 0 && bytes.Equal(packet, seen) && named(packet):
+		// The room has gone in this moment, but we have the first copy.
+	default:
+		// It may be another packet than we saw, which somebody else took.
+		closeAll(fds)
+		fds, truncated = own, cut
+	}
+	if len(packet) == 1 && packet[0] == nudgeKind && len(fds) == 0 {
+		return Handover{}, unix.EINTR
+	}
+	h, err := ParseHandover(packet)
+	if err == nil && (len(fds) != 1 || truncated) {
 		err = fmt.Errorf("%d descriptors: %w", len(fds), ErrHandover)
 	}
 	if err != nil {
-		drop()
+		closeAll(fds)
 		return Handover{}, err
 	}
 	h.FD = fds[0]
 	return h, nil
+}
+
+// named says whether no other connection's packet is like this one: those of unix
+// sockets may be.
+func named(packet []byte) bool {
+	h, err := ParseHandover(packet)
+	return err == nil && h.Peer.IsValid()
+}
+
+// receive reads a packet into buf.
+func receive(in int, buf []byte, how int) (packet []byte, fds []int, truncated bool, err error) {
+	var oob [64]byte
+	n, m, flags, _, err := unix.Recvmsg(in, buf, oob[:], unix.MSG_CMSG_CLOEXEC|how)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	return buf[:n], rights(oob[:m]), flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0, nil
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
 }
 
 // rights returns all descriptors that came with a packet.

@@ -6,7 +6,9 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -81,13 +83,13 @@ func TestExchange(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	buf, send := make([]byte, HandoverBuffer), make([]byte, 0, HandoverBuffer)
+	from, send := NewReceiver(out, in), make([]byte, 0, maxHandover)
 	for _, h := range handovers {
 		h.FD = int(w.Fd())
 		if err := SendHandover(out, &h, send); err != nil {
 			t.Fatal(err)
 		}
-		got, err := ReceiveHandover(in, buf)
+		got, err := from.Receive()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,9 +129,9 @@ func TestExchangeFull(t *testing.T) {
 	if sent < 20 {
 		t.Errorf("full after %d connections", sent)
 	}
-	buf := make([]byte, HandoverBuffer)
+	from := NewReceiver(out, in)
 	for range sent {
-		got, err := ReceiveHandover(in, buf)
+		got, err := from.Receive()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -141,7 +143,7 @@ func TestExchangeFull(t *testing.T) {
 func TestExchangeRubbish(t *testing.T) {
 	out, in := exchange(t)
 	before := openFiles(t)
-	buf := make([]byte, HandoverBuffer)
+	from := NewReceiver(out, in)
 	good := handovers[1].Append(nil)
 	for _, c := range []struct {
 		packet []byte
@@ -152,8 +154,100 @@ func TestExchangeRubbish(t *testing.T) {
 		if err := unix.Sendmsg(out, c.packet, unix.UnixRights(c.fds...), nil, 0); err != nil {
 			t.Fatal(err)
 		}
-		if h, err := ReceiveHandover(in, buf); err == nil {
+		if h, err := from.Receive(); err == nil {
 			t.Errorf("%q with %v was taken: %v", c.packet, c.fds, h)
+		}
+	}
+	if after := openFiles(t); after != before {
+		t.Errorf("%d descriptors became %d", before, after)
+	}
+}
+
+// A receiver without room for a descriptor leaves the connection to others, and
+// wakes one.
+func TestExchangeWithoutDescriptors(t *testing.T) {
+	out, in := exchange(t)
+	full, other := NewReceiver(out, in), NewReceiver(out, in)
+	h := handovers[1]
+	h.FD = 0
+	if err := SendHandover(out, &h, nil); err != nil {
+		t.Fatal(err)
+	}
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	// No number is below 1 and free.
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := full.Receive()
+	if back := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); back != nil {
+		t.Fatal(back)
+	}
+	if err != ErrNoDescriptor {
+		t.Fatalf("without room: %v", err)
+	}
+	got, err := other.Receive()
+	if err != nil {
+		t.Fatalf("the connection is lost: %v", err)
+	}
+	unix.Close(got.FD)
+	if got.Peer != h.Peer || !bytes.Equal(got.Data, h.Data) {
+		t.Errorf("%v became %v", h, got)
+	}
+	if _, err := other.Receive(); err != unix.EINTR {
+		t.Errorf("what was there to wake another one: %v", err)
+	}
+}
+
+// Receivers that are woken for the same packets share them.
+func TestExchangeShared(t *testing.T) {
+	out, in := exchange(t)
+	const all, receivers = 400, 4
+	before := openFiles(t)
+	seen := make(chan int64, all)
+	var wg sync.WaitGroup
+	for range receivers {
+		wg.Go(func() {
+			for from := NewReceiver(out, in); ; {
+				h, err := from.Receive()
+				if err == unix.EINTR {
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				unix.Close(h.FD)
+				if h.Arrived == -1 {
+					return
+				}
+				seen <- h.Arrived
+			}
+		})
+	}
+	for i := range int64(all + receivers) {
+		h := Handover{FD: 0, Arrived: i}
+		if i >= all {
+			h.Arrived = -1
+		}
+		for SendHandover(out, &h, nil) != nil {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	wg.Wait()
+	close(seen)
+	got := make(map[int64]int)
+	for i := range seen {
+		got[i]++
+	}
+	if len(got) != all || len(seen) > 0 {
+		t.Errorf("%d of %d connections arrived", len(got), all)
+	}
+	for i, n := range got {
+		if n != 1 {
+			t.Errorf("connection %d arrived %d times", i, n)
 		}
 	}
 	if after := openFiles(t); after != before {

@@ -21,7 +21,7 @@ const (
 	KindDrain      Kind = 'D' // master: Mode and Grace say how to leave
 	KindDump       Kind = 'T' // master: write every thread's Python traceback to the error log
 	KindInterrupt  Kind = 'I' // master: raise the timeout's exception in Thread, if it still runs the request that began at Start
-	KindStack      Kind = 'V' // master: report the stack of Thread, if it still runs the request that began at Start
+	KindStack      Kind = 'B' // master: report the stack of Thread, if it still runs the request that began at Start
 	KindSlow       Kind = 'Q' // worker: Text is a list of SlowRequests as JSON
 	KindReopen     Kind = 'U' // master: reopen the log files
 	KindLevel      Kind = 'L' // master: Text is the log level from now on, as in WorkerConfig
@@ -81,7 +81,7 @@ func (m Message) Append(dst []byte) []byte {
 	case KindInterrupt, KindStack:
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(m.Thread))
 		dst = binary.LittleEndian.AppendUint64(dst, uint64(m.Start))
-	case KindLevel, KindFork, KindHooks, KindHook, KindHookDone, KindSlow:
+	case KindLevel, KindFork, KindSlow, KindHooks, KindHook, KindHookDone:
 		dst = append(dst, m.Text...)
 	case KindForked:
 		dst = fmt.Appendf(dst, "%d %s", m.PID, m.Text)

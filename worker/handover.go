@@ -249,15 +249,15 @@ func (l *Loop) listenerIndex(want protocol.Listener) int {
 // receiver takes connections from the exchange, in a thread of its own that
 // blocks, like an accepter, and for the same reason.
 func (l *Loop) receiver(wake int) *accepter {
-	buf := make([]byte, protocol.HandoverBuffer)
 	in := l.exchange.In
+	from := protocol.NewReceiver(l.exchange.Out, in)
 	if wake == 0 {
 		tv := unix.NsecToTimeval(int64(20 * time.Millisecond))
 		_ = unix.SetsockoptTimeval(in, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv)
 	}
 	a := &accepter{l: l, fd: in, done: make(chan struct{}), wake: wake}
 	a.once = func() {
-		h, err := protocol.ReceiveHandover(a.fd, buf)
+		h, err := from.Receive()
 		switch {
 		case err == nil:
 			l.adopt(&h)
@@ -266,6 +266,9 @@ func (l *Loop) receiver(wake int) *accepter {
 			if wake != 0 { // as in accept
 				_ = unix.SetNonblock(in, false)
 			}
+		case err == protocol.ErrNoDescriptor:
+			l.log.Warn("cannot take a connection over; another worker will", "error", err)
+			time.Sleep(100 * time.Millisecond)
 		default:
 			l.log.Error("cannot take a connection over", "error", err)
 			time.Sleep(100 * time.Millisecond)

@@ -136,6 +136,7 @@ func (l *Loop) receiveFrames(t *Thread, c *conn) bool {
 				continue
 			}
 		} else if err != unix.EAGAIN {
+			h.settle() // what is wrong with its last frames is said all the same
 			l.closeConn(c)
 			return false
 		}

@@ -589,8 +589,17 @@ func (l *Loop) refuse(c *conn, status int, extra string) {
 	l.lingerConn(c)
 }
 
-// expire ends a connection that the caller claimed because its time is up.
+// expire ends a connection that the caller claimed because its time is up. If the
+// client has sent something that nobody has looked at, it was us who were late: the
+// process was stopped, or had no CPU. A request is not dropped for that.
 func (l *Loop) expire(c *conn) {
+	switch phase(c.phase.Load()) {
+	case phaseIdle, phaseHead, phaseBody:
+		if unread(c.fd) {
+			l.resume(l.sweeper, c)
+			return
+		}
+	}
 	k := protocol.TimeoutIdle
 	switch phase(c.phase.Load()) {
 	case phaseIdle:
@@ -633,6 +642,13 @@ func (l *Loop) expire(c *conn) {
 	default:
 		l.closeConn(c)
 	}
+}
+
+// unread says whether there is input to read.
+func unread(fd int) bool {
+	var b [1]byte
+	n, _, err := unix.Recvfrom(fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return n > 0 && err == nil
 }
 
 func sendFD(fd int, b []byte, flags int) (int, error) {

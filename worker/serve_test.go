@@ -486,3 +486,22 @@ func TestTimeouts(t *testing.T) {
 	eventually(t, "the write timed out", func() bool { return count(protocol.TimeoutWrite) == 1 })
 	eventually(t, "all are closed", func() bool { return r.conns.n.Load() == 0 })
 }
+
+// TestLateSweep stops the process, so to speak, for longer than the time limits: what
+// has arrived meanwhile is answered all the same.
+func TestLateSweep(t *testing.T) {
+	cfg := testConfig()
+	cfg.KeepAlive, cfg.HeaderTimeout = int64(time.Millisecond), int64(time.Millisecond)
+	r := newRig(t, cfg, func(c *call) { c.ok("x") })
+	whole, half := r.dial(), r.dial()
+	send(t, whole, get)
+	send(t, half, get[:10])
+	time.Sleep(20 * time.Millisecond)
+	r.sweep()
+	send(t, half, get[10:])
+	time.Sleep(20 * time.Millisecond)
+	r.sweep()
+	r.start()
+	responses(t, whole).want(200, "x")
+	responses(t, half).want(200, "x")
+}
