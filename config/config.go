@@ -21,6 +21,7 @@ type Config struct {
 	Threads     int
 	Queue       int
 	Pools       []Pool
+	Static      []Static
 
 	Binds             []Bind
 	Certs             []string // files of certificate chains; none: no TLS
@@ -97,6 +98,12 @@ type Pool struct {
 	Name    string
 	Pattern string // "*" stands for anything
 	Threads int
+}
+
+// Static is a directory whose files are served below a path.
+type Static struct {
+	Prefix string // "/static"
+	Dir    string // absolute
 }
 
 // Bind is an address to listen on. The zero value is none.

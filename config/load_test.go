@@ -60,7 +60,7 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("warnings: %q", got.Warnings)
 	}
 	want := map[string]any{
-		"App": "shop", "Workers": 1, "WorkersAuto": false, "MaxWorkers": 0, "Hooks": "", "RecycleJitter": 10, "MaxUnavailable": 1, "Threads": 1, "Queue": 512, "Pools": []config.Pool(nil),
+		"App": "shop", "Workers": 1, "WorkersAuto": false, "MaxWorkers": 0, "Hooks": "", "RecycleJitter": 10, "MaxUnavailable": 1, "Threads": 1, "Queue": 512, "Pools": []config.Pool(nil), "Static": []config.Static(nil),
 		"Binds": []config.Bind{{Network: "tcp", Address: "127.0.0.1:8000"}}, "Backlog": 2048, "WorkerConnections": 1000,
 		"KeepAlive": 5 * time.Second, "ForwardedAllowIPs": []string{"127.0.0.1/32", "::1/128"},
 		"Python": "", "Chdir": "", "PythonPath": []string(nil), "Env": []string(nil), "Preload": false, "User": "", "Group": "", "Umask": "", "Warmup": []string(nil),

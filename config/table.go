@@ -190,6 +190,13 @@ func table() []*setting {
 				func(c *Config) *[]string { return &c.ForwardedHeaders }, parseForwardedHeader),
 		},
 		{
+			name: "static", group: groupNetwork, arg: "URL=DIR",
+			help: "serve the files in DIR below URL; may be repeated",
+			more: "`--static /static=./static`: GET and HEAD below `/static/` are answered from that directory, without the application, which never sees such a path: what is not there is a 404. " +
+				"Of several, the longest URL counts. [Files](static.md) says what is served, and how.",
+			value: list("`URL=DIR`, e.g. `/static=./static`", "", func(c *Config) *[]Static { return &c.Static }, parseStatic),
+		},
+		{
 			name: "proxy-protocol", group: groupNetwork, arg: "VERSION", def: "off",
 			help:  "connections begin with a PROXY header: v1, v2, auto",
 			more:  "Holds for connections from `--proxy-allow-ips`, which are closed if they do not begin so; others are plain HTTP. `auto` takes either version.",

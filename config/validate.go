@@ -54,6 +54,13 @@ func (c *Config) validateTLS(seen map[Bind]bool) []string {
 	if len(c.HTTPProtocols) == 0 {
 		problems = append(problems, c.where("http-protocols")+": has no protocol in it")
 	}
+	prefixes := make(map[string]bool)
+	for _, d := range c.Static {
+		if prefixes[d.Prefix] {
+			problems = append(problems, fmt.Sprintf("%s: there are two directories for %s", c.where("static"), d.Prefix))
+		}
+		prefixes[d.Prefix] = true
+	}
 	names := make(map[string]bool)
 	for _, p := range c.Pools {
 		if names[p.Name] {

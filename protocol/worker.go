@@ -54,6 +54,7 @@ type WorkerConfig struct {
 	Workers           int        `json:"workers"` // for wsgi.multiprocess
 	Threads           int        `json:"threads"`
 	Pools             []Pool     `json:"pools,omitempty"`
+	Static            []Static   `json:"static,omitempty"`
 	WorkerConnections int        `json:"worker_connections"`
 	Queue             int        `json:"queue"`
 	Listeners         []Listener `json:"listeners"`

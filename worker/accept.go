@@ -148,7 +148,11 @@ func (a *accepter) stop(mode int32) {
 // saturated says that a new connection would wait here while another worker
 // could serve it.
 func (l *Loop) saturated() bool {
-	return l.conns.n.Load() >= int64(l.conns.max) || (l.wedged.Load() && l.cfg.Workers > 1)
+	if l.conns.n.Load() >= int64(l.conns.max) {
+		return true
+	}
+	// Files can be served here all the same where nobody else has a thread either.
+	return l.wedged.Load() && l.cfg.Workers > 1 && (l.static == nil || l.capacity() > 0)
 }
 
 func peerOf(sa unix.Sockaddr) netip.AddrPort {

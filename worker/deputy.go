@@ -109,12 +109,18 @@ func (l *Loop) stepIn() {
 	}
 }
 
-// readOn reads frames of HTTP/2 that have been left to a Python thread: those that
-// are away may wait for just these.
+// readOn reads what has been left to a Python thread to read: frames of HTTP/2, as
+// those that are away may wait for just these; and, where we serve files ourselves,
+// what may ask for one.
 func (l *Loop) readOn() {
-	for {
+	l.mu.Lock()
+	n := l.ready.n // more may be left meanwhile
+	l.mu.Unlock()
+	for range n {
 		l.mu.Lock()
-		c := l.ready.take(func(c *conn) bool { return c.http2.Load() != nil }, l.slot)
+		c := l.ready.take(func(c *conn) bool {
+			return c.http2.Load() != nil || l.static != nil && (c.in == nil || !c.in.queued)
+		}, l.slot)
 		l.mu.Unlock()
 		if c == nil {
 			return

@@ -13,6 +13,7 @@ import (
 
 	"hostler/protocol"
 	"hostler/worker/http1"
+	"hostler/worker/static"
 )
 
 const (
@@ -80,7 +81,8 @@ type Loop struct {
 	// accepters then leave new connections to other workers.
 	wedged atomic.Bool
 	gil    gilWatch
-	pools  []*pool // nil: none
+	pools  []*pool      // nil: none
+	static static.Roots // nil: no files are served
 	slow   slowLog
 
 	mu       sync.Mutex // everything below; held for a few instructions at a time
@@ -147,6 +149,9 @@ func New(c Config) (*Loop, error) {
 	l.access.fd.Store(int64(c.AccessLog))
 	l.ready.max = s.Queue
 	l.pools = newPools(s.Pools)
+	if l.static, err = openStatic(s.Static); err != nil {
+		return nil, err
+	}
 	l.tickDate(time.Now())
 	for i := range s.Threads {
 		t, err := newThread(i, epfd)
@@ -410,9 +415,11 @@ func (l *Loop) event(t *Thread, ev unix.EpollEvent) bool {
 		return false
 	}
 	hup := ev.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
-	if ev.Events&unix.EPOLLOUT != 0 && c.out.pending.Load() {
+	if ev.Events&unix.EPOLLOUT != 0 {
 		// Whoever owns the connection: what waits for room goes out now.
-		c.out.flush(l, c)
+		if c.out.pending.Load() {
+			c.out.flush(l, c)
+		}
 		if h := c.http2.Load(); h != nil {
 			h.roomy()
 		}
@@ -450,17 +457,7 @@ func (l *Loop) resume(t *Thread, c *conn) bool {
 			l.lingering(c)
 			return false
 		case phaseWriting:
-			switch c.out.flush(l, c) {
-			case flushMore:
-				if c.release() {
-					return false
-				}
-				continue
-			case flushGone:
-				l.closeConn(c)
-				return false
-			}
-			if !l.afterReply(c) {
+			if !l.writeOn(c) {
 				return false
 			}
 			// The reply is out; the next request may be here already.
@@ -529,7 +526,7 @@ func (l *Loop) poke() {
 // dequeued goes on with a connection from the ready queue.
 func (l *Loop) dequeued(t *Thread, c *conn) bool {
 	if c.in != nil && c.in.queued {
-		return l.serveReady(t, c)
+		return l.serveReady(t, c) || t.goesOn() && l.receive(t, c)
 	}
 	// It had its turn, and gave way to others with more to read; or what there is
 	// to read has been left to a Python thread.

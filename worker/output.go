@@ -26,6 +26,10 @@ type outItem struct {
 	n    int64
 }
 
+// fileTurn is how much of a file is sent before others have their turn: a client
+// that takes it as fast as we send it must not keep the thread to itself.
+const fileTurn = 1 << 20
+
 type flushed int
 
 const (
@@ -72,7 +76,7 @@ func (o *output) flush(l *Loop, c *conn) flushed {
 	if !o.pending.Load() {
 		return flushDone // dropped in the meantime: the connection may be another's
 	}
-	armed := false
+	armed, turn := false, int64(fileTurn)
 	for len(o.items) > 0 || c.holdsBack() {
 		var i *outItem
 		n, err := 0, error(unix.EAGAIN)
@@ -109,6 +113,12 @@ func (o *output) flush(l *Loop, c *conn) flushed {
 			i.off += int64(n)
 			i.n -= int64(n)
 			if i.n > 0 {
+				if turn -= int64(n); turn <= 0 {
+					if l.endTurn(c) != nil {
+						return flushGone
+					}
+					return flushMore
+				}
 				continue
 			}
 		} else {
@@ -153,11 +163,10 @@ func (i *outItem) free(l *Loop) {
 }
 
 func sendFile(fd int, i *outItem) (int, error) {
-	const most = 1 << 30
 	for {
 		off := i.off
 		n, _, e := unix.RawSyscall6(unix.SYS_SENDFILE, uintptr(fd), uintptr(i.file), uintptr(unsafe.Pointer(&off)),
-			uintptr(min(i.n, most)), 0, 0)
+			uintptr(min(i.n, fileTurn)), 0, 0)
 		switch e {
 		case 0:
 			return int(n), nil

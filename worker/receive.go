@@ -36,15 +36,19 @@ func (l *Loop) receive(t *Thread, c *conn) bool {
 		if c.in != nil {
 			switch l.gather(t, c) {
 			case gotRequest:
-				return l.start(t, c)
+				if run := l.start(t, c); run || !t.goesOn() {
+					return run
+				}
 			case gotNothing:
 				return false
 			}
 			continue
 		}
 		if t.pos < t.end { // a pipelined request, or the begin of one
-			if whole, handled := l.parse(t, c); handled {
+			if whole, handled := l.parse(t, c); handled && !t.goesOn() {
 				return whole
+			} else if handled {
+				continue
 			}
 			if c.in != nil {
 				continue
@@ -401,7 +405,7 @@ func (l *Loop) bodyTooLarge(c *conn, r *http1.Request) bool {
 // request for t; the deputy queues it instead.
 func (l *Loop) start(t *Thread, c *conn) bool {
 	in := c.in
-	if !t.runs() {
+	if !t.runs() && !l.wantsStatic(t, in) {
 		in.queued = true
 		if !l.enqueue(c) {
 			in.queued = false
@@ -465,7 +469,7 @@ func (l *Loop) serveReady(t *Thread, c *conn) bool {
 // it on the ready queue.
 func (l *Loop) accept(t *Thread, c *conn) bool {
 	r := &t.Req
-	if !t.runs() {
+	if !t.runs() && !l.isStatic(t) {
 		l.queueParsed(t, c)
 		return false
 	}
@@ -503,6 +507,9 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 	}
 	if r.Flags&http1.FlagForwarded != 0 && !l.forwarded(t, c, buf) {
 		l.dropInput(t)
+		return false
+	}
+	if l.static != nil && l.serveStatic(t, c) {
 		return false
 	}
 	if l.pools != nil && !l.enterPool(t, c) {

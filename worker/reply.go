@@ -54,6 +54,7 @@ type reply struct {
 	short     bool // it has less than its Content-Length
 	counted   bool
 	ended     bool // the last chunk is out
+	static    bool // it is the server's own, of a file
 }
 
 // SetHead checks the head that C has put into the Task. It replaces an earlier
@@ -322,6 +323,13 @@ func (l *Loop) EarlyHints(t *Thread, fields []byte) http1.HeadError {
 
 // finish ends the request that t ran. It returns true if t has another.
 func (l *Loop) finish(t *Thread) bool {
+	c := t.conn
+	return l.conclude(t) && l.receive(t, c)
+}
+
+// conclude ends the request that t ran. It returns true if the connection is still
+// the caller's, to receive the next.
+func (l *Loop) conclude(t *Thread) bool {
 	r, c := &t.reply, t.conn
 	t.out = t.out[:0]
 	failed := t.Result&ResultFailed != 0
@@ -366,7 +374,11 @@ func (l *Loop) finish(t *Thread) bool {
 	t.out = t.out[:0]
 	now := l.now()
 	t.seen = now
-	l.account(t, now)
+	if r.static {
+		l.accountStatic(t, now)
+	} else {
+		l.account(t, now)
+	}
 	if t.in != nil {
 		l.inputs.put(t.in)
 		t.in = nil
@@ -392,7 +404,8 @@ func (l *Loop) mismatch(t *Thread, body []byte) []byte {
 	return body
 }
 
-// nextOf decides how a connection goes on after a reply.
+// nextOf decides how a connection goes on after a reply. It returns true if the
+// next request is to be received.
 func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 	r := &t.reply
 	if r.gone || r.short && c.stream != nil {
@@ -417,7 +430,7 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 			return false
 		}
 		t.arrived = 0
-		return l.resume(t, c)
+		return l.writeOn(c)
 	}
 	if r.close {
 		c.framed = t.framed()
@@ -440,7 +453,7 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 	}
 	c.setPhase(phaseIdle, l.idleDeadline(now))
 	if t.inARow < maxInARow {
-		return l.receive(t, c)
+		return true
 	}
 	// Let others have their turn.
 	t.inARow = 0
@@ -459,10 +472,32 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 		if look {
 			l.poll(t)
 		}
+		if !t.runs() {
+			l.nudge()
+		}
 		return false
 	}
 	c.setPhase(phaseIdle, l.idleDeadline(now))
-	return l.receive(t, c)
+	return true
+}
+
+// writeOn sends what waits of the reply on an owned connection. It returns true if
+// all of it is out and the connection lives, and is the caller's; else it has been
+// given up.
+func (l *Loop) writeOn(c *conn) bool {
+	for {
+		switch c.out.flush(l, c) {
+		case flushMore:
+			if c.release() {
+				return false
+			}
+		case flushGone:
+			l.closeConn(c)
+			return false
+		default:
+			return l.afterReply(c)
+		}
+	}
 }
 
 // afterReply goes on after the last queued byte of a reply is out. It returns

@@ -129,6 +129,7 @@ type Thread struct {
 	arrived int64 // when the event was taken that t works on
 
 	parked bool // on Loop.idle
+	onward bool // a request has been answered without a Python thread: see goesOn
 
 	tlsEnv []byte // what Task.TLS points to; outside the heap, nil before it is needed
 	bell   int    // eventfd for streams of HTTP/2, or -1 before it is needed

@@ -59,6 +59,28 @@ func (l *Loop) armSocket(c *conn) (bool, error) {
 	return true, l.watch(c, unix.EPOLL_CTL_MOD)
 }
 
+// endTurn leaves the rest of a connection's output for later: the room for it is
+// reported when others have had their turn. output.mu is held.
+func (l *Loop) endTurn(c *conn) error {
+	if c.stream == nil {
+		c.wantsOut = true
+		return l.watch(c, unix.EPOLL_CTL_MOD) // an edge, as there is room
+	}
+	if _, err := c.stream.arm(); err != nil {
+		return err
+	}
+	h := c.stream.h
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return unix.EPIPE
+	}
+	h.c.out.mu.Lock()
+	defer h.c.out.mu.Unlock()
+	h.c.wantsOut = true
+	return l.watch(h.c, unix.EPOLL_CTL_MOD)
+}
+
 // filePieces are buffers for files that sendfile(2) cannot send.
 var filePieces = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 

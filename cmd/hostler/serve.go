@@ -145,6 +145,9 @@ func masterSettings(c *config.Config) *master.Settings {
 	for _, p := range c.Pools {
 		s.Worker.Pools = append(s.Worker.Pools, protocol.Pool(p))
 	}
+	for _, d := range c.Static {
+		s.Worker.Static = append(s.Worker.Static, protocol.Static(d))
+	}
 	for _, b := range c.Binds {
 		s.Binds = append(s.Binds, master.Bind(b))
 	}

@@ -1,0 +1,171 @@
+package worker
+
+import (
+	"encoding/binary"
+	"net/http"
+	"net/textproto"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"hostler/protocol"
+	"hostler/worker/http1"
+	"hostler/worker/static"
+)
+
+// Files are served by whoever has parsed the request: a Python thread on its way
+// through Next, or the deputy. No thread of Python's is held: the head and the
+// file's descriptor go into the connection's output, as an application's response
+// does, and the client takes it at its pace.
+
+func openStatic(dirs []protocol.Static) (static.Roots, error) {
+	var all []static.Dir
+	for _, d := range dirs {
+		all = append(all, static.Dir(d))
+	}
+	return static.Open(all)
+}
+
+// goesOn says whether accept has answered a request itself, and the connection is
+// still the caller's, to receive the next. It says so once.
+func (t *Thread) goesOn() bool {
+	if !t.onward {
+		return false
+	}
+	t.onward = false
+	return true
+}
+
+// isStatic says whether the request in t is for a file.
+func (l *Loop) isStatic(t *Thread) bool {
+	return l.static != nil && l.static.Find(t.decodePath()) != nil
+}
+
+// wantsStatic is isStatic for a request in an input. It does nothing to t that its
+// next request would not.
+func (l *Loop) wantsStatic(t *Thread, in *input) bool {
+	if l.static == nil {
+		return false
+	}
+	if ok, _ := http1.Parse(in.mem[:in.n], 0, &l.limits, &t.Req); !ok {
+		return false
+	}
+	t.Buf = address(in.mem)
+	return l.isStatic(t)
+}
+
+// decodePath returns the path of t's request without its escapes.
+func (t *Thread) decodePath() []byte {
+	p := span(bytesAt(t.Buf, int(t.Req.HeadLen)), t.Req.Path)
+	if t.Req.Flags&http1.FlagPathEscaped != 0 {
+		return t.path[:http1.Unescape(t.path, p)]
+	}
+	return p
+}
+
+// serveStatic answers the request in t if it is for a file; else it returns false.
+// Whether the connection is still the caller's then, goesOn says.
+func (l *Loop) serveStatic(t *Thread, c *conn) bool {
+	path := bytesAt(t.Path, int(t.PathLen))
+	root := l.static.Find(path)
+	if root == nil {
+		return false
+	}
+	if t == l.sweeper {
+		t.arrived = l.now() // it takes no note of when events came
+	}
+	r := &t.Req
+	buf := bytesAt(t.Buf, int(r.HeadLen))
+	t.conn = c
+	t.reply = reply{arrived: t.arrived, remaining: -1, static: true}
+	t.Result, t.Out, t.OutLen, t.OutKept = 0, 0, 0, 0
+	c.served++
+	c.setPhase(phaseRunning, 0)
+	l.sendStatic(t, root.Answer(&static.Request{Method: string(span(buf, r.Method)), Target: span(buf, r.Path), Path: path,
+		Query: span(buf, r.Query), Header: staticFields(r, buf)}))
+	t.onward = l.conclude(t)
+	return true
+}
+
+// staticFields returns the fields that matter for a file, or nil.
+func staticFields(r *http1.Request, buf []byte) http.Header {
+	var h http.Header
+	for i := range r.NFields {
+		f := &r.Fields[i]
+		switch f.Known {
+		case http1.KnownNone, http1.KnownAcceptEncoding, http1.KnownIfNoneMatch, http1.KnownIfModifiedSince, http1.KnownRange:
+		default:
+			continue
+		}
+		name := textproto.CanonicalMIMEHeaderKey(string(span(buf, f.Name)))
+		if !slices.Contains(static.Fields[:], name) {
+			continue
+		}
+		if h == nil {
+			h = make(http.Header, 4)
+		}
+		value := string(span(buf, f.Value))
+		if old := h[name]; old != nil && name != "Range" {
+			h[name][0] = old[0] + ", " + value // RFC 9110, 5.2
+		} else {
+			h[name] = append(old, value)
+		}
+	}
+	return h
+}
+
+// sendStatic puts the answer where an application would have put its own, and a file
+// into the output.
+func (l *Loop) sendStatic(t *Thread, a static.Answer) {
+	b := append(appendStatus(t.resp[:0], a.Status), ' ')
+	b = append(b, http1.StatusText(a.Status)...)
+	t.StatusLen = uint32(len(b))
+	names := make([]string, 0, len(a.Header))
+	for name := range a.Header {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		for _, value := range a.Header[name] {
+			// A head that the request fits into leaves room for all that is made of it.
+			b = binary.NativeEndian.AppendUint32(b, uint32(len(name)))
+			b = binary.NativeEndian.AppendUint32(b, uint32(len(value)))
+			b = append(append(b, name...), value...)
+		}
+	}
+	t.FieldsLen = uint32(len(b)) - t.StatusLen
+	if len(b)+len(a.Body) > len(t.resp) {
+		t.Result = ResultFailed
+	} else if e, _ := l.SetHead(t); e != 0 {
+		t.Result = ResultFailed
+	} else if a.File < 0 {
+		t.Out, t.OutLen = address(t.resp[len(b):]), int64(copy(t.resp[len(b):], a.Body))
+		t.Result = ResultFinal
+		return
+	} else if l.SendFile(t, a.File, a.Off) {
+		// A file that got shorter in this moment cannot be what was announced.
+		t.reply.gone = t.reply.gone || t.reply.remaining > 0
+		return
+	} else {
+		t.Result = ResultFailed
+	}
+	if a.File >= 0 {
+		unix.Close(a.File)
+	}
+}
+
+func appendStatus(b []byte, status int) []byte {
+	return append(b, byte('0'+status/100), byte('0'+status/10%10), byte('0'+status%10))
+}
+
+// accountStatic is account for a request that no Python thread ran.
+func (l *Loop) accountStatic(t *Thread, now int64) {
+	r, k := &t.reply, &l.slot.Counters
+	if !r.counted {
+		k.Requests[t.Req.MethodID][0].Add(1)
+	}
+	k.Duration.Observe(now - r.arrived)
+	if l.access.on() {
+		l.access.request(l, t, now)
+	}
+}
