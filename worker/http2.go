@@ -261,9 +261,13 @@ func (h *http2Conn) roomy() {
 	h.mu.Unlock()
 	for _, s := range blocked {
 		s.out.flush(h.l, &s.conn)
-		// One whose thread has gone ends here.
-		if phase(s.phase.Load()) == phaseWriting && s.claim(false) {
-			h.l.resume(h.l.sweeper, &s.conn)
+		// One whose thread has gone ends here. One whose thread is about to go, and
+		// believes that something is left, is told to look again.
+		switch phase(s.phase.Load()) {
+		case phaseRunning, phaseWriting:
+			if s.claim(false) {
+				h.l.resume(h.l.sweeper, &s.conn)
+			}
 		}
 	}
 	if starved && h.c.claim(false) {
