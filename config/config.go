@@ -30,6 +30,8 @@ type Config struct {
 	TLSMinVersion     uint16   // as in crypto/tls
 	HTTPProtocols     []string // "h2", "http/1.1"; for ALPN
 	HTTP2Cleartext    bool
+	QueueWait         time.Duration // 0: any
+	HealthPaths       []string
 	Redirects         []Bind
 	Backlog           int
 	WorkerConnections int

@@ -128,6 +128,19 @@ func table() []*setting {
 			value: list("`NAME=PATTERN:THREADS`, e.g. `export=/export*:2`", ",", func(c *Config) *[]Pool { return &c.Pools }, parsePool),
 		},
 		{
+			name: "queue-wait", group: groupProcesses, arg: "SECS", def: "1",
+			help: "wait for a thread that is too long for all; 0: none is",
+			more: "While every request of a second waits longer than this for a Python thread, and many do, more comes than the worker can do. Then those that have waited twice as long are answered 503 with Retry-After: early, and the others in time. " +
+				"A short burst, or a few requests behind slow ones, are no such case.",
+			value: duration(func(c *Config) timePtr { return &c.QueueWait }),
+		},
+		{
+			name: "health-path", group: groupProcesses, arg: "PATH",
+			help:  "path of a health check, which goes first; may be repeated",
+			more:  "Requests for it stand first in the queue for a Python thread, and are never answered 503 for its length. (`/healthz` on `--admin-bind` needs no thread at all.)",
+			value: list("a path that begins with /", "", func(c *Config) *[]string { return &c.HealthPaths }, parsePath),
+		},
+		{
 			name: "worker-connections", group: groupProcesses, arg: "N", def: "1000",
 			help:  "connections per worker, idle ones included",
 			more:  "A worker with as many accepts no more; they go to other workers, or wait in the listen queue.",

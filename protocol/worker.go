@@ -60,7 +60,9 @@ type WorkerConfig struct {
 
 	MaxRequests int `json:"max_requests"` // jitter already applied; the master watches Gauges.Served
 
-	HTTP2Cleartext bool `json:"http2_cleartext,omitempty"` // HTTP/2 with prior knowledge, where there is no TLS
+	QueueWait      int64    `json:"queue_wait"`                // ns: requests that wait for so long are too many; 0: never
+	HealthPaths    []string `json:"health_paths,omitempty"`    // requests for these go ahead of others
+	HTTP2Cleartext bool     `json:"http2_cleartext,omitempty"` // HTTP/2 with prior knowledge, where there is no TLS
 
 	Timeout         int64 `json:"timeout"` // the master sees to it; for hostler.deadline
 	KeepAlive       int64 `json:"keep_alive"`

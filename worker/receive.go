@@ -505,6 +505,9 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 		l.dropInput(t)
 		return false
 	}
+	if l.overload.target > 0 && l.overloaded(t, buf) {
+		return l.decline(t, c)
+	}
 	if l.pools != nil && !l.enterPool(t, c) {
 		return false
 	}

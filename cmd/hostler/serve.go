@@ -140,6 +140,8 @@ func masterSettings(c *config.Config) *master.Settings {
 			ProxyAllowIPs:         c.ProxyAllowIPs,
 			LogLevel:              c.LogLevel,
 			HTTP2Cleartext:        c.HTTP2Cleartext,
+			QueueWait:             int64(c.QueueWait),
+			HealthPaths:           c.HealthPaths,
 		},
 	}
 	for _, p := range c.Pools {
