@@ -68,6 +68,7 @@ type Config struct {
 	HeaderTimeout time.Duration
 	BodyTimeout   time.Duration
 	WriteTimeout  time.Duration
+	MinRate       int64 // bytes per second; 0: any
 
 	LimitRequestLine      int
 	LimitRequestFields    int

@@ -415,6 +415,13 @@ func table() []*setting {
 		},
 
 		{
+			name: "min-rate", group: groupLimits, arg: "SIZE", def: "240",
+			help:  "least bytes a second a client moves; 0: any",
+			more:  "Of a request body that is on its way, and of a response that waits for its client. It has `--body-timeout` or `--write-timeout` in credit, so that a short stop does no harm; without it, a byte now and then would hold a connection for ever. 240 is slower than any modem.",
+			value: size[int64](0, 1<<40, func(c *Config) *int64 { return &c.MinRate }),
+		},
+
+		{
 			name: "log-level", group: groupLogs, arg: "LEVEL", def: "info",
 			help:  "debug, info, warning or error",
 			value: logLevel(),

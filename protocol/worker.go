@@ -60,6 +60,7 @@ type WorkerConfig struct {
 
 	MaxRequests int `json:"max_requests"` // jitter already applied; the master watches Gauges.Served
 
+	MinRate        int64    `json:"min_rate"`                  // bytes per second, of bodies and responses; 0: any
 	QueueWait      int64    `json:"queue_wait"`                // ns: requests that wait for so long are too many; 0: never
 	HealthPaths    []string `json:"health_paths,omitempty"`    // requests for these go ahead of others
 	HTTP2Cleartext bool     `json:"http2_cleartext,omitempty"` // HTTP/2 with prior knowledge, where there is no TLS

@@ -140,6 +140,7 @@ func masterSettings(c *config.Config) *master.Settings {
 			ProxyAllowIPs:         c.ProxyAllowIPs,
 			LogLevel:              c.LogLevel,
 			HTTP2Cleartext:        c.HTTP2Cleartext,
+			MinRate:               c.MinRate,
 			QueueWait:             int64(c.QueueWait),
 			HealthPaths:           c.HealthPaths,
 		},
