@@ -218,6 +218,19 @@ func table() []*setting {
 			value: list("a path that begins with /", "", func(c *Config) *[]string { return &c.Warmup }, parsePath),
 		},
 		{
+			name: "reload", group: groupPython,
+			help: "development: new workers whenever the code changes",
+			more: "Watches the files of the modules that the application has imported (less Python's own), and reloads as SIGHUP does when one changes. While the code is broken, the traceback is on the console and is what every request is answered with; " +
+				"also if it is broken from the start. Tracebacks tell strangers too much: do not use it where others can connect.",
+			value: boolean(func(c *Config) *bool { return &c.Reload }),
+		},
+		{
+			name: "reload-extra", aliases: []string{"reload-extra-file"}, group: groupPython, arg: "PATH",
+			help:  "with --reload: a further file or directory; may be repeated",
+			more:  "Of a directory everything counts, however deep, but hidden files and bytecode. A file need not be there yet.",
+			value: list("a file or directory", "", func(c *Config) *[]string { return &c.ReloadExtra }, parseText),
+		},
+		{
 			name: "env", short: "e", group: groupPython, arg: "KEY=VALUE", noEnv: true,
 			help: "environment variable for workers; may be repeated",
 			more: "Workers also have all of hostler's own environment. In the file it may be a table: `[env]` and then `KEY = \"VALUE\"`.",

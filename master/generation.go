@@ -82,6 +82,9 @@ func (s *supervisor) reload(done chan<- error) {
 	if len(s.waiting) > 0 {
 		asked = "hostler ctl"
 	}
+	if s.touched != "" {
+		asked, s.touched = "a change of "+s.touched, ""
+	}
 	s.note(protocol.Event{Kind: "reload_started", Generation: s.numbers + 1, Text: "by " + asked})
 	set, err := s.host.ReadSettings()
 	if err != nil {
@@ -95,6 +98,9 @@ func (s *supervisor) reload(done chan<- error) {
 // abandon ends a reload, or the start, that has failed.
 func (s *supervisor) abandon(err error) {
 	if s.current == nil {
+		if s.standIn(err) {
+			return
+		}
 		s.fatal = err
 		s.quickly()
 		return
@@ -111,6 +117,7 @@ func (s *supervisor) abandon(err error) {
 	}
 	s.note(protocol.Event{Kind: "reload_failed", Generation: failed, Text: err.Error()})
 	s.log.Error("the reload failed; the old workers serve on", "generation", s.current.number, "error", err)
+	s.broken(err)
 	if g != nil {
 		for _, w := range s.workers {
 			if w.gen == g {
@@ -138,6 +145,9 @@ func (s *supervisor) commit() {
 		s.host.Serving(s.set, true)
 		s.reloadEnded(nil)
 		return
+	}
+	if g.set.WatchCode && g.page == "" {
+		s.host.CodeBroken(g.set, false)
 	}
 	s.starter.Retire(old.number)
 	mode := protocol.DrainReplaced
@@ -316,6 +326,9 @@ func (s *supervisor) start(g *generation, why string) error {
 	cfg := g.set.workerConfig(slot, g.number, s.target(g.set), limit)
 	cfg.Listeners = g.listenerInfos()
 	cfg.InternalEnv = g.internal
+	if g.page != "" {
+		cfg.Page, cfg.Preload = g.page, false
+	}
 	if s.level != "" {
 		cfg.LogLevel = s.level
 	}
@@ -358,6 +371,9 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 		s.log.Info("worker ready", "worker", w.number(), "pid", w.proc.PID(), "generation", w.gen.number,
 			"after", w.ready.Sub(w.started).Round(time.Millisecond))
 		s.noteWorker(w, protocol.Event{Kind: "worker_ready"})
+		s.showPage(w)
+	case protocol.KindModules:
+		s.reported(w, m.Text)
 	case protocol.KindBootFailed:
 		w.bootError = m.Text
 		if w.state == stateBooting {
@@ -367,6 +383,7 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 			s.bootFailed(w, bootReason(m.Text))
 		}
 	case protocol.KindDrained:
+		w.finished = true
 		s.log.Debug("worker has nothing left to do", "worker", w.number(), "pid", w.proc.PID())
 	}
 }

@@ -13,21 +13,25 @@ import (
 	"github.com/cloudflare/tableflip"
 	"golang.org/x/sys/unix"
 
+	"hostler/internal/filewatch"
 	"hostler/protocol"
 )
 
 // systemHost is the real host.
 type systemHost struct {
-	log      *slog.Logger
-	opts     Options
-	flip     *tableflip.Upgrader
-	ctl      CtlServer       // nil: none runs
-	down     chan<- struct{} // closed at the end of it all
-	admin    func()          // ends the admin server; nil: none runs
-	pid      string          // the pid file written
-	foreign  *atomic.Int32   // see spawner
-	exchange [2]int          // both ends, for the workers of this binary and the next
-	owner    bool            // the sockets are ours to end: there is no parent that serves on
+	log         *slog.Logger
+	opts        Options
+	flip        *tableflip.Upgrader
+	ctl         CtlServer          // nil: none runs
+	down        chan<- struct{}    // closed at the end of it all
+	admin       func()             // ends the admin server; nil: none runs
+	pid         string             // the pid file written
+	files       *filewatch.Watcher // nil: no code is watched
+	noFiles     bool               // it cannot be
+	codeChanged func(files []string)
+	foreign     *atomic.Int32 // see spawner
+	exchange    [2]int        // both ends, for the workers of this binary and the next
+	owner       bool          // the sockets are ours to end: there is no parent that serves on
 }
 
 var _ host = (*systemHost)(nil)
@@ -142,6 +146,9 @@ func (h *systemHost) startCtl() error {
 
 // close is called last, whatever happened before.
 func (h *systemHost) close() {
+	if h.files != nil {
+		h.files.Close()
+	}
 	if h.admin != nil {
 		h.admin()
 		h.admin = nil

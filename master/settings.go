@@ -24,6 +24,9 @@ type Settings struct {
 	Admin         Bind // zero: no admin server
 	AdminOptional bool // go on with a warning if its address is taken
 
+	WatchCode  bool     // development: reload when the code changes, and show what is wrong with it
+	WatchExtra []string // files and directories that count as code
+
 	PIDFile   string
 	CtlSocket string // "": none
 	ErrorLog  string // "" or "-": standard error
@@ -74,6 +77,7 @@ func (s *Settings) workerConfig(slot, generation, workers, maxRequests int) *pro
 	c.MaxRequests = maxRequests
 	c.GracefulTimeout = int64(s.GracefulTimeout)
 	c.AccessLog, c.ErrorLog = s.AccessLog, s.ErrorLog
+	c.Development = s.WatchCode
 	return &c
 }
 

@@ -107,6 +107,7 @@ type worker struct {
 	// step of escalation is due.
 	deadline time.Time
 	drained  time.Time // when it was told to leave
+	finished bool      // it has said that nothing is left to do
 	termed   bool      // SIGTERM was sent, because it was booting
 
 	bootError   string    // what the worker said of its failed boot
@@ -145,6 +146,7 @@ type generation struct {
 	internal  []string
 	listeners []*listener
 	opened    []*listener     // those that no earlier generation had
+	page      string          // what is wrong with the code; "": nothing
 	saidBig   bool            // that --max-memory is too low
 	said      map[string]bool // boot failures that the log has already
 }

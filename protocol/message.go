@@ -22,6 +22,8 @@ const (
 	KindDump       Kind = 'T' // master: write every thread's Python traceback to the error log
 	KindReopen     Kind = 'U' // master: reopen the log files
 	KindLevel      Kind = 'L' // master: Text is the log level from now on, as in WorkerConfig
+	KindModules    Kind = 'M' // worker, with Development: Text is files that it has imported, each ended by a NUL
+	KindPage       Kind = 'G' // master: answer every request with Text, which says what is wrong with the code
 	KindFork       Kind = 'W' // master to mold: fork a worker; Text is its settings, its control socket travels beside it
 	KindForked     Kind = 'P' // mold: PID is the new worker's process, or 0 and Text says why there is none
 )
@@ -45,9 +47,12 @@ type Message struct {
 	Kind  Kind
 	Mode  DrainMode     // KindDrain
 	Grace time.Duration // KindDrain: after this the worker gives up on what is left
-	Text  string        // KindBootFailed, KindLevel, KindFork, KindForked
+	Text  string        // KindBootFailed, KindLevel, KindModules, KindPage, KindFork, KindForked
 	PID   int           // KindForked
 }
+
+// MaxPage bounds the text of KindPage.
+const MaxPage = 16 << 10
 
 // MaxMessage bounds a packet; longer texts are cut by the sender.
 const MaxMessage = 64 << 10
@@ -68,7 +73,7 @@ func (m Message) Append(dst []byte) []byte {
 			t = t[len(t)-(MaxMessage-1):] // the end of a traceback says most
 		}
 		dst = append(dst, t...)
-	case KindLevel:
+	case KindLevel, KindModules, KindPage:
 		dst = append(dst, m.Text...)
 	case KindFork:
 		dst = append(dst, m.Text...)
@@ -89,7 +94,7 @@ func ParseMessage(p []byte) (Message, error) {
 		if len(body) != 0 {
 			return Message{}, fmt.Errorf("%q with a payload: %w", p[0], ErrMessage)
 		}
-	case KindBootFailed, KindLevel, KindFork:
+	case KindBootFailed, KindLevel, KindModules, KindPage, KindFork:
 		m.Text = string(body)
 	case KindForked:
 		pid, text, _ := strings.Cut(string(body), " ")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +25,8 @@ type Worker struct {
 	log   *slog.Logger
 	level *slog.LevelVar // of log
 	wake  int
+
+	page atomic.Pointer[string] // of KindPage; nil: none has come
 
 	send sync.Mutex // serialises writes to the control socket
 }
@@ -106,9 +109,21 @@ func (w *Worker) tell(m protocol.Message) error {
 	return nil
 }
 
+// Page is what every request shall be answered with, "": the application is to be
+// asked. It is for development; nobody else calls it.
+func (w *Worker) Page() string {
+	if text := w.page.Load(); text != nil {
+		return *text
+	}
+	return w.cfg.Page
+}
+
 // control obeys the master.
 func (w *Worker) control() {
 	buf := make([]byte, 4096)
+	if w.cfg.Development {
+		buf = make([]byte, protocol.MaxPage+1)
+	}
 	for {
 		m, err := receive(buf)
 		if err != nil {
@@ -125,6 +140,8 @@ func (w *Worker) control() {
 			dumpTracebacks()
 		case protocol.KindReopen:
 			w.reopen()
+		case protocol.KindPage:
+			w.page.Store(&m.Text)
 		case protocol.KindLevel:
 			w.level.Set(logLevel(m.Text))
 		}
