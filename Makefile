@@ -46,7 +46,9 @@ run: bin/hostler ## serve examples/ on 127.0.0.1:8000 (EXAMPLE=plain, flask or d
 
 # Debian's names; each is asked for by its command, so that nothing is installed
 # twice.
-APT := python3-dbg:python3-dbg nginx:nginx apache2:apache2 haproxy:haproxy prometheus:prometheus systemd-analyze:systemd wrk:wrk
+NODE := node:nodejs
+APT := $(NODE) python3-dbg:python3-dbg nginx:nginx apache2:apache2 haproxy:haproxy prometheus:prometheus systemd-analyze:systemd systemd-socket-activate:systemd \
+	unshare:util-linux wrk:wrk h2load:nghttp2-client
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
 $(VENV)/.done: scripts/requirements.txt
@@ -56,7 +58,10 @@ $(VENV)/.done: scripts/requirements.txt
 	$(VENV)/bin/pip -q install -r scripts/requirements.txt
 	touch $@
 
-tools: check-tools $(VENV)/.done ## install what the tests need: Debian packages (as root), Python packages into build/
+build/h2spec: e2e/h2spec/go.mod e2e/h2spec/go.sum
+	go -C e2e/h2spec build -o ../../build/h2spec github.com/summerwind/h2spec/cmd/h2spec
+
+tools: check-tools $(VENV)/.done build/h2spec ## install what the tests need: Debian packages (as root), Python packages into build/
 	@scripts/apt-tools $(APT)
 
 test: bin/hostler tools ## everything
@@ -66,7 +71,8 @@ test: bin/hostler tools ## everything
 	go test -count=1 -timeout 30m ./e2e
 	CHAOS_MINUTES=1 go run ./e2e/chaos
 
-test-go: ## the quick part: unit tests
+test-go: check-tools ## the quick part: unit tests
+	@scripts/apt-tools $(NODE)
 	go test -race -p 1 $$(go list ./... | grep -v '/e2e$$')
 
 chaos: bin/hostler $(VENV)/.done ## torment a server under load (CHAOS_SEED, CHAOS_MINUTES=10)
@@ -76,7 +82,8 @@ bench: bin/hostler ## measure side by side with the peers; writes docs/benchmark
 	$(PYTHON) bench/run.py
 
 FUZZTIME ?= 30s
-fuzz: ## run each fuzz target for FUZZTIME
+fuzz: check-tools ## run each fuzz target for FUZZTIME
+	@scripts/apt-tools $(NODE)
 	@for p in $$(go list ./...); do d=$${p#hostler/}; \
 	  for f in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$d/*_test.go 2>/dev/null | sed 's/func //'); do \
 	    echo "== $$d $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) ./$$d; done; done

@@ -45,7 +45,7 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(func() { b.Close(); f.Close() })
 	r := &rig{t: t, board: b, snap: protocol.Snapshot{
 		Version: "1.2.3", App: "shop.wsgi:app", Name: "shop", Started: start, Generation: 2, Ready: true,
-		TargetWorkers: 2, ThreadsPerWorker: 2, Reloads: map[string]uint64{"success": 1, "failure": 0},
+		TargetWorkers: 2, MinWorkers: 1, MaxWorkers: 4, ThreadsPerWorker: 2, Reloads: map[string]uint64{"success": 1, "failure": 0},
 		LastReloadSuccessful: true, LastReload: start.Add(10 * time.Second),
 		Exits: map[string]uint64{"reload": 2, "signal": 1}, RequestTimeouts: 3,
 		Upgrades: map[string]uint64{"success": 0, "failure": 0}, BootFailures: 1, NextBoot: start.Add(101 * time.Second),

@@ -32,6 +32,9 @@ type MasterStatus struct {
 	Stopping         bool              `json:"stopping"`
 	Generation       int               `json:"generation"`
 	TargetWorkers    int               `json:"target_workers"`
+	MinWorkers       int               `json:"min_workers"`
+	MaxWorkers       int               `json:"max_workers"`
+	Pinned           bool              `json:"workers_pinned"` // by an operator, against min and max
 	ThreadsPerWorker int               `json:"threads_per_worker"`
 	Reloads          map[string]uint64 `json:"reloads"`     // by result
 	LastReload       *Reload           `json:"last_reload"` // null: there was none
@@ -138,8 +141,9 @@ func masterStatus(snap *protocol.Snapshot, now time.Time) MasterStatus {
 		Version: snap.Version, PID: os.Getpid(), App: snap.App, Name: snap.Name,
 		Started: snap.Started.UTC(), Uptime: age(now.Sub(snap.Started)),
 		Ready: snap.Ready, Stopping: snap.Stopping, Generation: snap.Generation,
-		TargetWorkers: snap.TargetWorkers, ThreadsPerWorker: snap.ThreadsPerWorker,
-		Reloads: snap.Reloads, Upgrades: snap.Upgrades, WorkerExits: snap.Exits,
+		TargetWorkers: snap.TargetWorkers, MinWorkers: snap.MinWorkers, MaxWorkers: snap.MaxWorkers, Pinned: snap.Pinned,
+		ThreadsPerWorker: snap.ThreadsPerWorker,
+		Reloads:          snap.Reloads, Upgrades: snap.Upgrades, WorkerExits: snap.Exits,
 		RequestTimeouts: snap.RequestTimeouts, BootFailures: snap.BootFailures, NextBoot: when(snap.NextBoot),
 	}
 	if !snap.LastReload.IsZero() {

@@ -56,3 +56,14 @@ func isDotted(s string) bool {
 	}
 	return true
 }
+
+// parseModule checks the syntax of MODULE; empty is none.
+func parseModule(s string) (string, error) {
+	if s == "" || isDotted(s) && !strings.HasSuffix(s, ".py") {
+		return s, nil
+	}
+	if strings.ContainsAny(s, `/\`) || strings.HasSuffix(s, ".py") {
+		return "", fmt.Errorf("%q is a file: give the module as Python imports it (package.module)", s)
+	}
+	return "", fmt.Errorf("%q is no module's name", s)
+}

@@ -17,10 +17,22 @@ type Config struct {
 
 	Workers     int
 	WorkersAuto bool // Workers was counted, not given
+	MaxWorkers  int  // Workers is the least; 0: there are always as many
 	Threads     int
 	Queue       int
+	Pools       []Pool
 
 	Binds             []Bind
+	Certs             []string // files of certificate chains; none: no TLS
+	Keys              []string // files of their keys, in the same order; none: in the same files
+	ClientCAs         string   // file; "": clients show no certificate
+	ClientCerts       string   // "optional" or "required"
+	TLSMinVersion     uint16   // as in crypto/tls
+	HTTPProtocols     []string // "h2", "http/1.1"; for ALPN
+	HTTP2Cleartext    bool
+	QueueWait         time.Duration // 0: any
+	HealthPaths       []string
+	Redirects         []Bind
 	Backlog           int
 	WorkerConnections int
 	KeepAlive         time.Duration // 0: every response closes its connection
@@ -36,6 +48,7 @@ type Config struct {
 	Env        []string // KEY=VALUE
 	Preload    bool
 	Reload     bool     // development: watch the code
+	Hooks      string   // a module; "": none
 	User       string   // name or number; "": the master's own
 	Group      string   // name or number; "": the user's
 	Umask      string   // octal; "": as it is
@@ -52,6 +65,8 @@ type Config struct {
 	MaxAge            time.Duration // 0: no limit
 	MaxMemory         int64         // bytes; 0: no limit
 	MaxMemoryHard     int64         // bytes; 0: no limit
+	RecycleJitter     int           // percent
+	MaxUnavailable    int
 
 	HeaderTimeout time.Duration
 	BodyTimeout   time.Duration
@@ -78,7 +93,15 @@ type Config struct {
 	Warnings []string
 
 	help, version bool
+	maxAuto       bool              // MaxWorkers is to be counted
 	origins       map[string]origin // by setting; none for defaults
+}
+
+// Pool keeps requests for certain paths to some of a worker's threads.
+type Pool struct {
+	Name    string
+	Pattern string // "*" stands for anything
+	Threads int
 }
 
 // Bind is an address to listen on. The zero value is none.
@@ -187,13 +210,28 @@ func Load(args, env []string, opts Options) (*Config, error) {
 	l.readEnv(env)
 	l.readFile(opts.ReadFile)
 	c := l.resolve()
-	if c.WorkersAuto {
-		c.Workers = min(autoWorkers(opts.Root, opts.CPUs()), maxWorkers)
-	}
+	c.countWorkers(opts)
 	c.Warnings = append(l.warnings, c.warnings()...)
 	problems := append(l.problems, c.Validate()...)
 	if len(problems) > 0 {
 		return nil, &Error{Problems: problems}
 	}
 	return c, nil
+}
+
+// countWorkers fills in the numbers of workers that were not given.
+func (c *Config) countWorkers(opts Options) {
+	if !c.WorkersAuto && !c.maxAuto {
+		return
+	}
+	n := min(autoWorkers(opts.Root, opts.CPUs()), maxWorkers)
+	if c.WorkersAuto {
+		c.Workers = n
+		if c.MaxWorkers > 0 {
+			c.Workers = min(n, c.MaxWorkers)
+		}
+	}
+	if c.maxAuto {
+		c.MaxWorkers = max(n, c.Workers)
+	}
 }

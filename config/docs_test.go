@@ -24,7 +24,7 @@ func TestHelpText(t *testing.T) {
 	help := config.Help()
 	for _, line := range []string{
 		"Usage: hostler [flags] MODULE[:ATTR | :FACTORY()]",
-		"  -w, --workers N               worker processes; auto: as many as CPUs [1]",
+		"  -w, --workers N[:MAX]         worker processes; auto: as many as CPUs; MIN:MAX: by need [1]",
 		"      --threads N               Python threads per worker [1]",
 		"      --limit-request-field-size BYTES\n                                longest header field [8192]",
 		"  -h, --help                    print this and exit",
@@ -55,7 +55,7 @@ func TestHelpIsTrue(t *testing.T) {
 		f := files{"/etc/shop/hostler.toml": "app = 'shop'"}
 		mustLoad(t, f, nil, args[1:]...)
 	}
-	for _, m := range regexp.MustCompile(`--([a-z-]+) [A-Z=]+\s.*\[(.+)\]\n`).FindAllStringSubmatch(help, -1) {
+	for _, m := range regexp.MustCompile(`--([a-z0-9-]+) [A-Z=]+\s.*\[(.+)\]\n`).FindAllStringSubmatch(help, -1) {
 		if m[1] == "config" {
 			continue
 		}
@@ -65,7 +65,7 @@ func TestHelpIsTrue(t *testing.T) {
 
 func TestReferenceNamesEveryFlag(t *testing.T) {
 	page := config.Reference()
-	for _, m := range regexp.MustCompile(`(?m)^ .{5}--([a-z-]+)`).FindAllStringSubmatch(config.Help(), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^ .{5}--([a-z0-9-]+)`).FindAllStringSubmatch(config.Help(), -1) {
 		if !strings.Contains(page, "\n### "+m[1]+"\n") {
 			t.Errorf("--%s is not on the reference page", m[1])
 		}

@@ -39,7 +39,7 @@ func TestUnknownFlags(t *testing.T) {
 
 func TestMissingValue(t *testing.T) {
 	for _, args := range [][]string{{"shop", "--workers"}, {"shop", "-w"}} {
-		if got, want := problems(t, nil, nil, args...), []string{"--workers needs a value: N"}; !slices.Equal(got, want) {
+		if got, want := problems(t, nil, nil, args...), []string{"--workers needs a value: N[:MAX]"}; !slices.Equal(got, want) {
 			t.Errorf("%q: got %q, want %q", args, got, want)
 		}
 	}

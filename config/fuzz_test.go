@@ -66,6 +66,7 @@ func checkConfig(t *testing.T, c *config.Config) {
 		}
 	}
 	within("workers", c.Workers, 1, 128)
+	within("workers", c.MaxWorkers, 0, 128)
 	within("threads", c.Threads, 1, 256)
 	within("queue", c.Queue, 1, 1<<16)
 	within("fields", c.LimitRequestFields, 1, 128)

@@ -3,12 +3,13 @@ package config
 import "strings"
 
 // Bounds that come from elsewhere in hostler: the scoreboard has slots for two
-// generations of maxWorkers and records for maxThreads in each, a parsed
+// generations of maxWorkers and records for maxThreads and maxPools in each, a parsed
 // request has room for maxFields headers, and a worker reads a head into one
 // buffer of maxHead bytes.
 const (
 	maxWorkers = 128
 	maxThreads = 256
+	maxPools   = 16
 	maxFields  = 128
 	maxHead    = 64<<10 - 1
 )
@@ -59,6 +60,7 @@ func (s *setting) key() string { return strings.ReplaceAll(s.name, "-", "_") }
 const (
 	groupProcesses = "Processes"
 	groupNetwork   = "Network"
+	groupTLS       = "TLS and HTTP/2"
 	groupPython    = "Python environment"
 	groupLife      = "Life of a worker"
 	groupLimits    = "Limits on requests"
@@ -79,9 +81,12 @@ func table() []*setting {
 		},
 
 		{
-			name: "workers", short: "w", group: groupProcesses, arg: "N", def: "1",
-			help:     "worker processes; auto: as many as CPUs",
-			more:     "`auto` takes the CPU quota of the cgroup (rounded up), or the CPUs that the process may run on where these are fewer. SIGTTIN and SIGTTOU change the number while hostler runs.",
+			name: "workers", short: "w", group: groupProcesses, arg: "N[:MAX]", def: "1",
+			help: "worker processes; auto: as many as CPUs; MIN:MAX: by need",
+			more: "`auto` takes the CPU quota of the cgroup (rounded up), or the CPUs that the process may run on where these are fewer. SIGTTIN and SIGTTOU change the number while hostler runs. " +
+				"With `MIN:MAX` it begins with the least, and there is a worker more when requests wait for a Python thread (two seconds long, one in ten for more than 25 ms), " +
+				"as long as CPU is left for it, and memory for another worker of the present size. There is one fewer when half of the threads without it would have done for a minute. " +
+				"A number set by a signal or `hostler ctl scale` holds, whatever the bounds say, until `hostler ctl scale auto`.",
 			defaults: []fallback{{variable: "WEB_CONCURRENCY"}},
 			value:    workers(),
 		},
@@ -115,6 +120,27 @@ func table() []*setting {
 			value: number(1, 1<<16, func(c *Config) *int { return &c.Queue }),
 		},
 		{
+			name: "pool", group: groupProcesses, arg: "NAME=PATTERN:THREADS",
+			help: "keep paths to some of the threads; may be repeated",
+			more: "Requests whose path matches PATTERN (`*` stands for anything, slashes too) run on at most THREADS threads of a worker at once: with `--threads 8 --pool export=/export*:2`, however many and slow the exports are, six threads are always there for the rest. " +
+				"What exceeds that waits in a queue of the pool's own, of the length `--queue`, or goes to a worker that has room in the pool; other requests pass it by. A request belongs to the first pool that matches; " +
+				"`--pool health=/health:8 --pool rest=*:7` keeps a thread for `/health`.",
+			value: list("`NAME=PATTERN:THREADS`, e.g. `export=/export*:2`", ",", func(c *Config) *[]Pool { return &c.Pools }, parsePool),
+		},
+		{
+			name: "queue-wait", group: groupProcesses, arg: "SECS", def: "1",
+			help: "wait for a thread that is too long for all; 0: none is",
+			more: "While every request of a second waits longer than this for a Python thread, and many do, more comes than the worker can do. Then those that have waited twice as long are answered 503 with Retry-After: early, and the others in time. " +
+				"A short burst, or a few requests behind slow ones, are no such case.",
+			value: duration(func(c *Config) timePtr { return &c.QueueWait }),
+		},
+		{
+			name: "health-path", group: groupProcesses, arg: "PATH",
+			help:  "path of a health check, which goes first; may be repeated",
+			more:  "Requests for it stand first in the queue for a Python thread, and are never answered 503 for its length. (`/healthz` on `--admin-bind` needs no thread at all.)",
+			value: list("a path that begins with /", "", func(c *Config) *[]string { return &c.HealthPaths }, parsePath),
+		},
+		{
 			name: "worker-connections", group: groupProcesses, arg: "N", def: "1000",
 			help:  "connections per worker, idle ones included",
 			more:  "A worker with as many accepts no more; they go to other workers, or wait in the listen queue.",
@@ -123,8 +149,9 @@ func table() []*setting {
 
 		{
 			name: "bind", short: "b", group: groupNetwork, arg: "ADDRESS", def: "127.0.0.1:8000",
-			help:     "HOST:PORT, :PORT or unix:PATH; may be repeated",
-			more:     "An IPv6 address stands in brackets: `[::1]:8000`. Several addresses may also be given in one value with commas between them. `:PORT` listens on every address of the machine, IPv4 and IPv6.",
+			help: "HOST:PORT, :PORT or unix:PATH; may be repeated",
+			more: "An IPv6 address stands in brackets: `[::1]:8000`. Several addresses may also be given in one value with commas between them. `:PORT` listens on every address of the machine, IPv4 and IPv6. " +
+				"Started by systemd with sockets (see `deploy/systemd/hostler.socket`), hostler takes these for the addresses that they have, and for all of them where no `--bind` is given.",
 			defaults: []fallback{{variable: "PORT", prefix: "0.0.0.0:"}},
 			value:    binds(func(c *Config) *[]Bind { return &c.Binds }),
 		},
@@ -189,6 +216,53 @@ func table() []*setting {
 		},
 
 		{
+			name: "certfile", group: groupTLS, arg: "FILE",
+			help: "certificate chain in PEM; may be repeated",
+			more: "With it, every `--bind` but `unix:` speaks HTTPS. Of several, each with its `--keyfile`, a client gets the one that suits the name it asks for (SNI), or else the first. " +
+				"The master reads the files, so the workers' user need not be able to. They are looked at every few seconds, and a pair that has been replaced serves new connections; one that cannot be used leaves the old one in place, and shows in `hostler_tls_certificates_current`.",
+			value: list("a file", "", func(c *Config) *[]string { return &c.Certs }, parseText),
+		},
+		{
+			name: "keyfile", group: groupTLS, arg: "FILE",
+			help:  "its private key in PEM [in the same file]; repeatable",
+			value: list("a file", "", func(c *Config) *[]string { return &c.Keys }, parseText),
+		},
+		{
+			name: "ca-certs", group: groupTLS, arg: "FILE",
+			help:  "authorities whose certificates clients show, in PEM",
+			more:  "What a client has shown is in environ by the names of Apache's mod_ssl: `SSL_CLIENT_VERIFY`, `SSL_CLIENT_S_DN`, `SSL_CLIENT_S_DN_CN`, `SSL_CLIENT_I_DN`, `SSL_CLIENT_M_SERIAL`, `SSL_CLIENT_V_START`, `SSL_CLIENT_V_END`, `SSL_CLIENT_CERT`.",
+			value: text(func(c *Config) *string { return &c.ClientCAs }),
+		},
+		{
+			name: "client-certs", group: groupTLS, arg: "WHEN", def: "required",
+			help:  "optional or required: with --ca-certs",
+			value: custom("`optional` or `required`", func(c *Config) *string { return &c.ClientCerts }, parseClientCerts),
+		},
+		{
+			name: "tls-min-version", group: groupTLS, arg: "V", def: "1.2",
+			help:  "lowest version of TLS: 1.2 or 1.3",
+			value: custom("`1.2` or `1.3`", func(c *Config) *uint16 { return &c.TLSMinVersion }, parseTLSVersion),
+		},
+		{
+			name: "http-protocols", group: groupTLS, arg: "LIST", def: "h2,h1",
+			help:  "what clients with TLS are offered, the preferred first",
+			more:  "`h2` is HTTP/2, `h1` HTTP/1.1. Without TLS, see `--http2-cleartext`.",
+			value: list("`h2` and `h1` with commas between them", ",", func(c *Config) *[]string { return &c.HTTPProtocols }, parseProtocol),
+		},
+		{
+			name: "http2-cleartext", group: groupTLS,
+			help:  "HTTP/2 without TLS too, for clients that begin with it",
+			more:  "For proxies that speak HTTP/2 to hostler (\"h2c with prior knowledge\"). Others are served HTTP/1.1 as ever.",
+			value: boolean(func(c *Config) *bool { return &c.HTTP2Cleartext }),
+		},
+		{
+			name: "redirect-bind", group: groupTLS, arg: "ADDRESS",
+			help:  "plain address that sends clients to https",
+			more:  "Every request is answered 308 with the same address at the first `--bind`. It may be repeated.",
+			value: list("an address, or several with commas between them", ",", func(c *Config) *[]Bind { return &c.Redirects }, parseBind),
+		},
+
+		{
 			name: "python", group: groupPython, arg: "FILE",
 			help:  "interpreter to run workers with",
 			more:  "If not given, it is the first found of: `python` beside the hostler binary, `$VIRTUAL_ENV/bin/python`, `./.venv/bin/python`, `python3` on the PATH.",
@@ -231,6 +305,12 @@ func table() []*setting {
 			value: list("a file or directory", "", func(c *Config) *[]string { return &c.ReloadExtra }, parseText),
 		},
 		{
+			name: "hooks", group: groupPython, arg: "MODULE",
+			help:  "module of functions to run at certain moments",
+			more:  "Those of Gunicorn's server hooks: `on_starting`, `post_fork`, `post_worker_init`, `worker_exit`, `child_exit`, `on_reload`, `on_exit`. [Hooks](hooks.md) says where each runs.",
+			value: custom("a module as Python imports it", func(c *Config) *string { return &c.Hooks }, parseModule),
+		},
+		{
 			name: "env", short: "e", group: groupPython, arg: "KEY=VALUE", noEnv: true,
 			help: "environment variable for workers; may be repeated",
 			more: "Workers also have all of hostler's own environment. In the file it may be a table: `[env]` and then `KEY = \"VALUE\"`.",
@@ -243,14 +323,16 @@ func table() []*setting {
 
 		{
 			name: "timeout", short: "t", group: groupLife, arg: "SECS", def: "30",
-			help:  "replace a worker with a request that runs longer; 0: never",
-			more:  "The tracebacks of all its threads are logged first, and its other requests may finish. It holds for each request, whatever the number of threads.",
+			help: "interrupt a request that runs longer; 0: never",
+			more: "It holds for each request, whatever the number of threads. First the tracebacks of all threads of its worker are logged; then `hostler.RequestTimeout` is raised in its thread, the client gets a 504 (or, where the response has begun, sees its connection closed), and the worker lives. " +
+				"The exception is no `Exception`, so what retries after any error does not catch it; what has to clean up does. A thread that waits in C (`time.sleep`, a lock, a database driver) has it raised when it comes back. If it does not within two seconds, the worker is replaced: another is up before it goes, and its other requests may finish. " +
+				"The application can read and move its own deadline: `environ[\"hostler.deadline\"]()` is how many seconds it has left (None: no limit), `environ[\"hostler.deadline\"](60)` makes it 60 from now; to be called in the request's own thread. The exception's class is `environ[\"hostler.deadline\"].RequestTimeout`.",
 			value: duration(func(c *Config) timePtr { return &c.Timeout }),
 		},
 		{
 			name: "slow-request", group: groupLife, arg: "SECS", def: "0",
 			help:  "log the tracebacks of a request that runs longer; 0: never",
-			more:  "All threads of its worker are shown; nothing else happens to it.",
+			more:  "All threads of its worker are shown; nothing else happens to it. The stack of its own thread is also to be seen with `hostler ctl slow`.",
 			value: duration(func(c *Config) timePtr { return &c.SlowRequest }),
 		},
 		{
@@ -267,24 +349,25 @@ func table() []*setting {
 		{
 			name: "max-requests", group: groupLife, arg: "N", def: "0",
 			help:  "replace a worker after this many requests; 0: never",
-			more:  "The replacement is up before the old worker goes, one worker at a time.",
+			more:  "The replacement is up before the old worker goes.",
 			value: number(0, 1<<40, func(c *Config) *int { return &c.MaxRequests }),
 		},
 		{
 			name: "max-requests-jitter", group: groupLife, arg: "N", def: "0",
 			help:  "add up to this many to --max-requests, at random",
+			more:  "It takes the place of `--recycle-jitter` there.",
 			value: number(0, 1<<40, func(c *Config) *int { return &c.MaxRequestsJitter }),
 		},
 		{
 			name: "max-age", group: groupLife, arg: "SECS", def: "0",
 			help:  "replace a worker that is older, e.g. 12h; 0: never",
-			more:  "Up to a tenth is taken off at random, so that workers started together do not leave together.",
+			more:  "The replacement is up before the old worker goes.",
 			value: duration(func(c *Config) timePtr { return &c.MaxAge }),
 		},
 		{
 			name: "max-memory", group: groupLife, arg: "BYTES", def: "0",
 			help:  "replace a worker that uses more memory, e.g. 500m; 0: never",
-			more:  "What counts is the worker's resident anonymous memory. The replacement is up before the old worker goes. A limit below what a fresh worker uses is logged, and not applied.",
+			more:  "What counts is the worker's resident anonymous memory. The replacement is up before the old worker goes. A limit below what a fresh worker uses is logged, and not applied; in its first ten seconds no worker is replaced for it.",
 			value: size(0, 1<<62, func(c *Config) *int64 { return &c.MaxMemory }),
 		},
 		{
@@ -292,6 +375,18 @@ func table() []*setting {
 			help:  "kill a worker that uses more memory; 0: never",
 			more:  "Its requests are lost, and named in the log: this is for leaks that are faster than a replacement.",
 			value: size(0, 1<<62, func(c *Config) *int64 { return &c.MaxMemoryHard }),
+		},
+		{
+			name: "recycle-jitter", group: groupLife, arg: "PERCENT", def: "10",
+			help:  "take up to this much off these limits, at random",
+			more:  "It holds for `--max-requests` (without a jitter of its own), `--max-age` and `--max-memory`: workers that were started together do not leave together.",
+			value: number(0, 90, func(c *Config) *int { return &c.RecycleJitter }),
+		},
+		{
+			name: "max-unavailable", group: groupLife, arg: "N", def: "1",
+			help:  "workers to replace at a time, at most",
+			more:  "It holds for the limits above and for `hostler ctl restart`. Workers that have died, or still start, count as well. What ran into `--timeout` or `--max-memory-hard` does not wait.",
+			value: number(1, maxWorkers, func(c *Config) *int { return &c.MaxUnavailable }),
 		},
 
 		{

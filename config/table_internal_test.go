@@ -8,7 +8,7 @@ import (
 )
 
 func TestTableIsSound(t *testing.T) {
-	word := regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`)
+	word := regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z]+)*$`)
 	taken := make(map[string]bool)
 	claim := func(name string) {
 		if taken[name] {

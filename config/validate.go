@@ -27,6 +27,48 @@ func (c *Config) Validate() []string {
 	if b := (Bind{Network: "unix", Address: c.CtlSocket}); seen[b] || c.CtlSocket != "" && b == c.Admin {
 		problems = append(problems, fmt.Sprintf("%s: %s is also another server's address here", c.where("ctl-socket"), c.CtlSocket))
 	}
+	return append(problems, c.validateTLS(seen)...)
+}
+
+// validateTLS is Validate for what has to do with TLS. seen are the other addresses.
+func (c *Config) validateTLS(seen map[Bind]bool) []string {
+	var problems []string
+	for _, b := range c.Redirects {
+		if seen[b] && b.fixed() {
+			problems = append(problems, fmt.Sprintf("%s: %s is also another address here", c.where("redirect-bind"), b))
+		}
+		seen[b] = true
+	}
+	tcp := slices.ContainsFunc(c.Binds, func(b Bind) bool { return b.Network == "tcp" })
+	switch {
+	case len(c.Certs) == 0 && len(c.Keys) > 0:
+		problems = append(problems, c.where("keyfile")+": a key without --certfile")
+	case len(c.Keys) > 0 && len(c.Keys) != len(c.Certs):
+		problems = append(problems, fmt.Sprintf("%s: %d keys for %d certificates", c.where("keyfile"), len(c.Keys), len(c.Certs)))
+	case len(c.Certs) > 0 && !tcp:
+		problems = append(problems, c.where("certfile")+": no address would speak TLS; a unix socket does not")
+	}
+	for _, name := range []string{"ca-certs", "redirect-bind"} {
+		if c.Given(name) && len(c.Certs) == 0 {
+			problems = append(problems, c.where(name)+": makes no sense without --certfile")
+		}
+	}
+	if len(c.HTTPProtocols) == 0 {
+		problems = append(problems, c.where("http-protocols")+": has no protocol in it")
+	}
+	names := make(map[string]bool)
+	for _, p := range c.Pools {
+		if names[p.Name] {
+			problems = append(problems, fmt.Sprintf("%s: there are two pools called %s", c.where("pool"), p.Name))
+		}
+		names[p.Name] = true
+		if p.Threads > c.Threads {
+			problems = append(problems, fmt.Sprintf("%s: %s cannot have %d threads: a worker has %d (%s)", c.where("pool"), p.Name, p.Threads, c.Threads, c.where("threads")))
+		}
+	}
+	if len(c.Pools) > maxPools {
+		problems = append(problems, fmt.Sprintf("%s: there can be no more than %d pools", c.where("pool"), maxPools))
+	}
 	return problems
 }
 

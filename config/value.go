@@ -151,15 +151,26 @@ func number(lo, hi int, field func(*Config) *int) value {
 }
 
 // workers is a number, or "auto", which is left to Load.
+// workers is a number of processes, or the bounds of one.
 func workers() value {
-	accepts := fmt.Sprintf("a whole number from 1 to %d, or `auto`", maxWorkers)
+	accepts := fmt.Sprintf("a whole number from 1 to %d, or `auto`, or two of these with a colon between them", maxWorkers)
 	return value{accepts: accepts, set: func(c *Config, texts []string) []error {
-		s := texts[len(texts)-1]
-		n, err := strconv.Atoi(s)
-		if s != "auto" && (err != nil || n < 1 || n > maxWorkers) {
-			return []error{fmt.Errorf("%q is not %s", s, strings.ReplaceAll(accepts, "`", `"`))}
+		parts := strings.Split(texts[len(texts)-1], ":")
+		var n []int
+		for _, p := range parts {
+			v, err := strconv.Atoi(p)
+			if p != "auto" && (err != nil || v < 1 || v > maxWorkers) || len(parts) > 2 {
+				return []error{fmt.Errorf("%q is not %s", strings.Join(parts, ":"), strings.ReplaceAll(accepts, "`", `"`))}
+			}
+			n = append(n, v)
 		}
-		c.Workers, c.WorkersAuto = n, s == "auto"
+		c.Workers, c.WorkersAuto = n[0], parts[0] == "auto"
+		c.MaxWorkers, c.maxAuto = 0, false
+		if len(n) == 2 {
+			if c.MaxWorkers, c.maxAuto = n[1], parts[1] == "auto"; n[1] > 0 && n[0] > n[1] {
+				return []error{fmt.Errorf("%q allows more workers at least than at most", strings.Join(parts, ":"))}
+			}
+		}
 		return nil
 	}}
 }

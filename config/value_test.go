@@ -72,10 +72,14 @@ func TestBadValues(t *testing.T) {
 	for _, c := range []struct {
 		flag, value, want string
 	}{
-		{"workers", "-3", `"-3" is not a whole number from 1 to 128, or "auto"`},
-		{"workers", "0", `"0" is not a whole number from 1 to 128, or "auto"`},
-		{"workers", "129", `"129" is not a whole number from 1 to 128, or "auto"`},
-		{"workers", "", `"" is not a whole number from 1 to 128, or "auto"`},
+		{"workers", "-3", `"-3" is not a whole number from 1 to 128, or "auto", or two of these with a colon between them`},
+		{"workers", "0", `"0" is not a whole number from 1 to 128, or "auto", or two of these with a colon between them`},
+		{"workers", "129", `"129" is not a whole number from 1 to 128, or "auto", or two of these with a colon between them`},
+		{"workers", "1:2:3", `"1:2:3" is not a whole number from 1 to 128, or "auto", or two of these with a colon between them`},
+		{"workers", "2:", `"2:" is not a whole number from 1 to 128, or "auto", or two of these with a colon between them`},
+		{"workers", "1:129", `"1:129" is not a whole number from 1 to 128, or "auto", or two of these with a colon between them`},
+		{"workers", "4:2", `"4:2" allows more workers at least than at most`},
+		{"workers", "", `"" is not a whole number from 1 to 128, or "auto", or two of these with a colon between them`},
 		{"threads", "257", `"257" is not a whole number from 1 to 256`},
 		{"threads", "1.5", `"1.5" is not a whole number from 1 to 256`},
 		{"queue", "0", `"0" is not a whole number from 1 to 65536`},
@@ -127,6 +131,8 @@ func TestBadValues(t *testing.T) {
 		{"app", "shop.py:app", `"shop.py:app" is a file's name: give the module as Python imports it, shop`},
 		{"app", "a/b:app", `"a/b:app" is a path: give the module as Python imports it (package.module), and its directory with --chdir`},
 		{"app", "shop-1:app", `"shop-1:app"` + form + `: "shop-1" is no module's name`},
+		{"hooks", "a/hooks.py", `"a/hooks.py" is a file: give the module as Python imports it (package.module)`},
+		{"hooks", "gunicorn-conf", `"gunicorn-conf" is no module's name`},
 		{"app", ":app", `":app"` + form + `: "" is no module's name`},
 		{"app", "shop..x", `"shop..x"` + form + `: "shop..x" is no module's name`},
 		{"app", "1shop", `"1shop"` + form + `: "1shop" is no module's name`},
@@ -162,6 +168,11 @@ func TestAuto(t *testing.T) {
 	}
 	if got := mustLoad(t, nil, []string{"HOSTLER_WORKERS=auto"}, "shop", "-w2"); got.Workers != 2 || got.WorkersAuto {
 		t.Errorf("got %d workers (auto: %v), want 2", got.Workers, got.WorkersAuto)
+	}
+	for text, want := range map[string][2]int{"2:8": {2, 8}, "3:3": {3, 3}, "auto:8": {6, 8}, "auto:4": {4, 4}, "2:auto": {2, 6}, "8:auto": {8, 8}, "auto:auto": {6, 6}, "5": {5, 0}} {
+		if got := mustLoad(t, nil, nil, "shop", "-w", text); got.Workers != want[0] || got.MaxWorkers != want[1] {
+			t.Errorf("%s: %d to %d workers, want %v", text, got.Workers, got.MaxWorkers, want)
+		}
 	}
 	c, err := config.Load([]string{"shop", "-w", "auto"}, nil, config.Options{ReadFile: files{}.read, CPUs: func() int { return 1000 }})
 	if err != nil || c.Workers < 1 || c.Workers > 128 {

@@ -23,10 +23,16 @@ type Events struct {
 	Events []protocol.Event `json:"events"`
 }
 
+// Slow is the worst requests by route, the worst first.
+type Slow struct {
+	Routes []protocol.SlowRoute `json:"routes"`
+}
+
 // ScaleRequest has one of its fields set.
 type ScaleRequest struct {
-	To *int `json:"to,omitempty"`
-	By *int `json:"by,omitempty"`
+	To   *int `json:"to,omitempty"`
+	By   *int `json:"by,omitempty"`
+	Auto bool `json:"auto,omitempty"` // by need again, as --workers MIN:MAX says
 }
 
 // Scaled says how many workers there were to be, and are to be now.

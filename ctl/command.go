@@ -33,10 +33,11 @@ Steers a running server that has a control socket (hostler --ctl-socket PATH).
 Commands:
   status [--watch]    the server and its workers
   reload              settings and code anew, as by SIGHUP; waits, and fails if the reload does
-  scale N|+N|-N       so many workers, so many more or fewer
+  scale N|+N|-N|auto  so many workers, so many more or fewer; by need again
   restart [WORKER]    replace a worker, or all one by one; each replacement is ready first; waits
   dump [WORKER]       Python tracebacks of every thread to the server's error log; harms nothing
   events [-n N]       what happened to server and workers lately, and why
+  slow [-n N]         the worst requests by route, with the stacks that --slow-request took
   upgrade             replace the binary, as by SIGUSR2; waits, and fails if the upgrade does
   drain               finish what runs and stop, as by SIGTERM; waits until the server is gone
   log-level LEVEL     debug, info, warning or error, for master and workers, until the next reload
@@ -45,7 +46,7 @@ Flags:
   -s, --socket PATH   the server's socket; default: HOSTLER_CTL_SOCKET, or ctl_socket in ./hostler.toml
       --json          answers as JSON
   -w, --watch         status: again every second, until interrupted
-  -n, --last N        events: only the last N
+  -n, --last N        events: only the last N; slow: only the N worst routes
   -h, --help          print this and exit
 
 Exit status: 0 done, 1 failed or no server there, 2 wrong usage.
@@ -81,10 +82,11 @@ func verbs() map[string]verb {
 	return map[string]verb{
 		"status":    {0, 0, "no argument", (*Command).status},
 		"reload":    {0, 0, "no argument", (*Command).reload},
-		"scale":     {1, 1, "a number: N, +N or -N", (*Command).scale},
+		"scale":     {1, 1, "a number (N, +N or -N) or auto", (*Command).scale},
 		"restart":   {0, 1, "at most one argument, a worker's number", (*Command).restart},
 		"dump":      {0, 1, "at most one argument, a worker's number", (*Command).dump},
 		"events":    {0, 0, "no argument", (*Command).events},
+		"slow":      {0, 0, "no argument", (*Command).slow},
 		"upgrade":   {0, 0, "no argument", (*Command).upgrade},
 		"drain":     {0, 0, "no argument", (*Command).drain},
 		"log-level": {1, 1, "a level: debug, info, warning or error", (*Command).logLevel},
@@ -156,8 +158,8 @@ func (c *Command) run(ctx context.Context, args []string) error {
 		return usagef("%s takes %s", name, v.takes)
 	case c.watch && name != "status":
 		return usagef("--watch goes with status, not with %s", name)
-	case flags.Changed("last") && (name != "events" || c.last < 1):
-		return usagef("--last N goes with events and is at least 1")
+	case flags.Changed("last") && (name != "events" && name != "slow" || c.last < 1):
+		return usagef("--last N goes with events or slow and is at least 1")
 	}
 	if err := c.findSocket(flags.Changed("socket")); err != nil {
 		return err
@@ -213,11 +215,13 @@ func (c *Command) reload(ctx context.Context, _ []string) error {
 
 func (c *Command) scale(ctx context.Context, args []string) error {
 	n, err := strconv.Atoi(args[0])
-	if err != nil {
-		return usagef("scale takes a number, N, +N or -N, not %q", args[0])
+	if err != nil && args[0] != "auto" {
+		return usagef("scale takes a number (N, +N or -N) or auto, not %q", args[0])
 	}
 	r := ScaleRequest{To: &n}
-	if strings.ContainsAny(args[0][:1], "+-") {
+	if args[0] == "auto" {
+		r = ScaleRequest{Auto: true}
+	} else if strings.ContainsAny(args[0][:1], "+-") {
 		r = ScaleRequest{By: &n}
 	} else if n < 1 {
 		return usagef("scale takes at least 1 worker")
@@ -338,6 +342,25 @@ func (c *Command) events(ctx context.Context, _ []string) error {
 		return errors.Join(err, c.print(string(b)+"\n"))
 	}
 	return c.print(eventLines(e.Events))
+}
+
+func (c *Command) slow(ctx context.Context, _ []string) error {
+	b, err := c.client.Do(ctx, http.MethodGet, "slow", nil)
+	if err != nil {
+		return err
+	}
+	var s Slow
+	if err := json.Unmarshal(b, &s); err != nil {
+		return fmt.Errorf("the server's answer makes no sense: %w", err)
+	}
+	if c.last > 0 && len(s.Routes) > c.last {
+		s.Routes = s.Routes[:c.last]
+	}
+	if c.json {
+		b, err := json.Marshal(s)
+		return errors.Join(err, c.print(string(b)+"\n"))
+	}
+	return c.print(slowLines(s.Routes))
 }
 
 func (c *Command) status(ctx context.Context, _ []string) error {

@@ -23,6 +23,7 @@ type fake struct {
 	asked  []string
 	err    error
 	events []protocol.Event
+	slow   []protocol.SlowRoute
 	takes  time.Duration // a reload
 }
 
@@ -40,6 +41,9 @@ func (f *fake) Reload(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
+func (f *fake) ScaleByNeed(context.Context) (int, int, error) {
+	return 3, 2, f.note("scale by need")
+}
 func (f *fake) Scale(_ context.Context, n int, relative bool) (int, int, error) {
 	return 2, 4, f.note("scale %d %v", n, relative)
 }
@@ -50,6 +54,7 @@ func (f *fake) Dump(_ context.Context, n int) ([]int, string, error) {
 func (f *fake) Upgrade(context.Context) error { return f.note("upgrade") }
 func (f *fake) Drain(context.Context) error   { return f.note("drain") }
 func (f *fake) Events() []protocol.Event      { return f.events }
+func (f *fake) Slow() []protocol.SlowRoute    { return f.slow }
 
 type failure struct{}
 
@@ -103,6 +108,7 @@ func TestCommands(t *testing.T) {
 		{"reload", "reload", "reloaded: generation 3 serves\n"},
 		{"scale 4", "scale 4 false", "workers: 4, were 2\n"},
 		{"scale +2", "scale 2 true", "workers: 4, were 2\n"},
+		{"scale auto", "scale by need", "workers: 2, were 3\n"},
 		{"scale -2", "scale -2 true", "workers: 4, were 2\n"},
 		{"--json scale -2", "scale -2 true", `{"from":2,"to":4}` + "\n"},
 		{"restart", "restart 0", "restarted: all workers have been replaced\n"},
@@ -152,15 +158,15 @@ func TestUsage(t *testing.T) {
 		"":                  "no command given",
 		"frobnicate":        `there is no command "frobnicate"`,
 		"reload now":        "reload takes no argument",
-		"scale":             "scale takes a number: N, +N or -N",
-		"scale many":        `scale takes a number, N, +N or -N, not "many"`,
+		"scale":             "scale takes a number (N, +N or -N) or auto",
+		"scale many":        `scale takes a number (N, +N or -N) or auto, not "many"`,
 		"scale 0":           "scale takes at least 1 worker",
-		"scale 1 -2":        "scale takes a number: N, +N or -N",
+		"scale 1 -2":        "scale takes a number (N, +N or -N) or auto",
 		"restart x":         `"x" is no worker's number: status shows them`,
 		"dump 0":            `"0" is no worker's number: status shows them`,
 		"reload --watch":    "--watch goes with status, not with reload",
-		"status -n 3":       "--last N goes with events and is at least 1",
-		"events -n 0":       "--last N goes with events and is at least 1",
+		"status -n 3":       "--last N goes with events or slow and is at least 1",
+		"events -n 0":       "--last N goes with events or slow and is at least 1",
 		"status --frob":     "unknown flag: --frob",
 		"log-level loud":    "no such level",
 		"--socket= status":  "which server? Give --socket PATH, or set HOSTLER_CTL_SOCKET, or ctl_socket in ./hostler.toml",
@@ -359,5 +365,36 @@ func TestMalformedRequests(t *testing.T) {
 	}
 	if len(f.asked) != 0 {
 		t.Errorf("the master was asked: %q", f.asked)
+	}
+}
+
+func TestSlow(t *testing.T) {
+	f := &fake{}
+	path := testServer(t, f)
+	if _, stdout, _ := call(t, path, "slow"); stdout != "no request has taken 10ms yet\n" {
+		t.Errorf("%q", stdout)
+	}
+	q := protocol.SlowRequest{Time: time.Unix(1e9, 0), Worker: 3, PID: 77, Generation: 2, Method: "GET", Target: "/a/1?b\n", Status: 200,
+		Duration: 1500 * time.Millisecond, Waited: 20 * time.Millisecond}
+	runs := q
+	runs.Status, runs.Waited, runs.Duration, runs.Stack = 0, 0, time.Second, "  File \"x.py\", line 1, in f\n    f()\n"
+	f.slow = []protocol.SlowRoute{{Route: "GET /a/*", Worst: []protocol.SlowRequest{q, runs}}, {Route: "GET /b", Worst: []protocol.SlowRequest{q}}}
+	_, stdout, _ := call(t, path, "slow", "-n", "1")
+	for _, want := range []string{
+		"GET /a/*\n      1.500s  ",
+		"worker 3, pid 77, generation 2  200, 20 ms of it before the application was called  /a/1?b \n",
+		"      1.000s  ", "  has not ended  /a/1?b \n        File \"x.py\", line 1, in f\n          f()\n",
+	} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("no %q in %q", want, stdout)
+		}
+	}
+	if strings.Contains(stdout, "GET /b") {
+		t.Errorf("more than one route: %q", stdout)
+	}
+	_, stdout, _ = call(t, path, "slow", "--json")
+	var got Slow
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil || len(got.Routes) != 2 || got.Routes[0].Worst[1].Stack != runs.Stack {
+		t.Errorf("%v %q", err, stdout)
 	}
 }

@@ -7,6 +7,7 @@
 //
 //	GET  /v1/status                   Status
 //	GET  /v1/events                   Events
+//	GET  /v1/slow                     Slow
 //	POST /v1/reload                   Done; answers when the new generation serves, or has failed
 //	POST /v1/scale      ScaleRequest  Scaled; the workers come and go afterwards
 //	POST /v1/restart    WorkerRequest Done; answers when the replacements serve

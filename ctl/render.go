@@ -96,6 +96,36 @@ func span(seconds float64) string {
 	return fmt.Sprintf("%dd%02dh", int(d.Hours())/24, int(d.Hours())%24)
 }
 
+// slowLines renders the worst requests for people.
+func slowLines(routes []protocol.SlowRoute) string {
+	var b strings.Builder
+	if len(routes) == 0 {
+		fmt.Fprintf(&b, "no request has taken %v yet\n", time.Duration(protocol.SlowFloor))
+	}
+	for i, r := range routes {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(&b, "%s\n", oneLine(r.Route))
+		for _, q := range r.Worst {
+			end := "has not ended"
+			if q.Status != 0 {
+				end = fmt.Sprint(q.Status)
+			}
+			fmt.Fprintf(&b, "  %9.3fs  %s  worker %d, pid %d, generation %d  %s", q.Duration.Seconds(), q.Time.Local().Format(time.DateTime),
+				q.Worker, q.PID, q.Generation, end)
+			if ms := q.Waited.Milliseconds(); ms > 0 {
+				fmt.Fprintf(&b, ", %d ms of it before the application was called", ms)
+			}
+			fmt.Fprintf(&b, "  %s\n", oneLine(q.Target))
+			for line := range strings.Lines(q.Stack) {
+				b.WriteString("      " + strings.TrimRight(line, "\n") + "\n")
+			}
+		}
+	}
+	return b.String()
+}
+
 // eventLines renders the journal for people.
 func eventLines(events []protocol.Event) string {
 	var b strings.Builder

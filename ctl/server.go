@@ -22,11 +22,13 @@ import (
 type Master interface {
 	Reload(ctx context.Context) error
 	Scale(ctx context.Context, n int, relative bool) (from, to int, err error)
+	ScaleByNeed(ctx context.Context) (from, to int, err error)
 	Restart(ctx context.Context, worker int) error
 	Dump(ctx context.Context, worker int) (told []int, errorLog string, err error)
 	Upgrade(ctx context.Context) error
 	Drain(ctx context.Context) error
 	Events() []protocol.Event
+	Slow() []protocol.SlowRoute
 }
 
 // Options are what a server is made from.
@@ -99,6 +101,9 @@ func Handler(o Options) http.Handler {
 	mux.HandleFunc("GET /v1/status", h.status)
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, Events{Events: h.Master.Events()})
+	})
+	mux.HandleFunc("GET /v1/slow", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, Slow{Routes: h.Master.Slow()})
 	})
 	command(mux, h, "reload", func(ctx context.Context, _ struct{}) (any, error) {
 		return h.done(h.Master.Reload(ctx))
@@ -184,12 +189,15 @@ func (h *handler) done(err error) (any, error) {
 func (h *handler) scale(ctx context.Context, r ScaleRequest) (any, error) {
 	var n int
 	switch {
-	case r.To != nil && r.By == nil:
+	case r.Auto && r.To == nil && r.By == nil:
+		from, to, err := h.Master.ScaleByNeed(ctx)
+		return Scaled{From: from, To: to}, err
+	case r.To != nil && r.By == nil && !r.Auto:
 		n = *r.To
-	case r.By != nil && r.To == nil:
+	case r.By != nil && r.To == nil && !r.Auto:
 		n = *r.By
 	default:
-		return nil, badRequest{errors.New(`malformed request: one of "to" and "by" is needed`)}
+		return nil, badRequest{errors.New(`malformed request: one of "to", "by" and "auto" is needed`)}
 	}
 	from, to, err := h.Master.Scale(ctx, n, r.By != nil)
 	return Scaled{From: from, To: to}, err

@@ -3,6 +3,7 @@
 package deploy
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,14 +28,47 @@ func run(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-func TestSystemdUnit(t *testing.T) {
+func TestSystemdUnits(t *testing.T) {
+	dir := t.TempDir()
+	var files []string
+	for _, name := range []string{"hostler.service", "hostler.socket"} {
+		unit, err := os.ReadFile(filepath.Join("systemd", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(unit)
+		if name == "hostler.service" {
+			const reload = "\nType=notify-reload\n"
+			if strings.Count(text, reload) != 1 {
+				t.Fatal("the service is not of the type notify-reload")
+			}
+			if systemdVersion(t) < 253 { // what the unit says to do then
+				text = strings.Replace(text, reload, "\nType=notify\nExecReload=/bin/kill -HUP $MAINPID\n", 1)
+			}
+		}
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
 	// An unknown key is only a warning to systemd, and it exits with 0. Warnings
 	// about other units of this machine are none of our business.
-	for line := range strings.Lines(run(t, "systemd-analyze", "verify", "--man=no", "systemd/hostler.service")) {
-		if strings.Contains(line, "hostler.service") {
+	for line := range strings.Lines(run(t, "systemd-analyze", append([]string{"verify", "--man=no"}, files...)...)) {
+		if strings.Contains(line, "hostler.") {
 			t.Errorf("systemd-analyze verify: %s", line)
 		}
 	}
+}
+
+// systemdVersion returns the number in "systemd 252 (252.38-1)".
+func systemdVersion(t *testing.T) (n int) {
+	t.Helper()
+	out := run(t, "systemd-analyze", "--version")
+	if _, err := fmt.Sscanf(out, "systemd %d", &n); err != nil {
+		t.Fatalf("systemd-analyze says %q: %v", out, err)
+	}
+	return n
 }
 
 func TestPrometheus(t *testing.T) {

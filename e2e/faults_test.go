@@ -149,7 +149,8 @@ func TestStuckWithGIL(t *testing.T) {
 			}
 			s.waitLog("in hold_the_gil")
 			s.waitLog("target=/hold")
-			s.eventually("the kill", func() bool { return s.metric("hostler_worker_exits_total", `cause="timeout"`) == 1 })
+			s.waitLog("GIL deadlock")
+			s.eventually("the kill", func() bool { return s.metric("hostler_worker_exits_total", `cause="gil_deadlock"`) == 1 })
 			s.eventually("two workers", func() bool { return s.metric("hostler_workers", `state="serving"`) == 2 })
 			s.underLoad(func() {})
 		})

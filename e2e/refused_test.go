@@ -42,7 +42,7 @@ func TestRefused(t *testing.T) {
 		{414, "line_too_long", "GET /" + strings.Repeat("a", 9000) + " HTTP/1.1\r\nHost: a\r\n\r\n"},
 		{431, "field_too_long", "GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("a", 9000) + "\r\n\r\n"},
 		{431, "too_many_fields", "GET / HTTP/1.1\r\nHost: a\r\n" + strings.Repeat("X: 1\r\n", 101) + "\r\n"},
-		{405, "", "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n"},
+		{405, "connect", "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n"},
 	} {
 		name := fmt.Sprintf("%.60q", c.request)
 		label := fmt.Sprintf("reason=%q", c.reason)
@@ -56,10 +56,14 @@ func TestRefused(t *testing.T) {
 		if rest, _ := io.ReadAll(w.r); len(rest) > 0 {
 			t.Errorf("%s: behind the refusal comes %q", name, rest)
 		}
+		if c.reason != "" {
+			s.waitLog("reason=" + c.reason + " ")
+		}
 		if n := s.metric("hostler_rejected_requests_total", label); c.reason != "" && n != before+1 {
 			t.Errorf("%s: %s counted %v times", name, c.reason, n-before)
 		}
 	}
+	s.waitLog(`level=WARN msg="request refused" worker=1 reason=bare_lf client=127.0.0.1`)
 	if n := s.metric("hostler_app_exceptions_total", ""); n != 0 {
 		t.Errorf("the application raised %v times", n)
 	}

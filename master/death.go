@@ -18,6 +18,7 @@ func (s *supervisor) workerExited(w *worker, ws syscall.WaitStatus) {
 	was, why := w.state, s.classify(w, ws)
 	s.stats.exits[why]++
 	s.reportLost(w, why, ws, now)
+	s.childExit(w, why, ws)
 	s.become(w, stateGone)
 	w.proc.Close()
 	for i, o := range s.workers {
@@ -29,6 +30,8 @@ func (s *supervisor) workerExited(w *worker, ws syscall.WaitStatus) {
 	ended := protocol.Event{Cause: string(why), Text: statusText(ws)}
 	attrs := []any{"worker", w.number(), "pid", w.proc.PID(), "generation", w.gen.number, "cause", string(why), "status", statusText(ws)}
 	switch {
+	case w.quiet && w.ready.IsZero():
+		s.log.Debug("worker left", attrs...)
 	case w.leaving != "" && was == stateKilled:
 		ended.Kind = "worker_killed"
 		s.log.Warn("worker killed", attrs...)
@@ -42,19 +45,23 @@ func (s *supervisor) workerExited(w *worker, ws syscall.WaitStatus) {
 		ended.Kind = "worker_died"
 		s.log.Error("worker died", attrs...)
 	}
-	s.noteWorker(w, ended)
+	if !w.quiet || !w.ready.IsZero() {
+		s.noteWorker(w, ended)
+	}
 	if s.phase == phaseStopping || w.leaving != "" {
 		return // nothing depended on it any more
 	}
-	s.want(w, fmt.Sprintf("%s, %s", why, statusText(ws)))
+	if !w.ready.IsZero() {
+		s.want(w, fmt.Sprintf("%s, %s", why, statusText(ws)))
+	}
 	switch {
 	case w.ready.IsZero():
 		s.bootFailed(w, bootExitReason(w, why, ws))
 	case w.gen == s.next:
 		s.abandon(&BootError{App: w.gen.set.App, Reason: fmt.Sprintf("worker %d died as soon as it was ready: %s",
 			w.number(), statusText(ws))})
-	case now.Sub(w.ready) < proven:
-		s.backoff.fail(now)
+	default:
+		s.diedYoung(w, ws)
 	}
 }
 
@@ -63,7 +70,7 @@ func (s *supervisor) classify(w *worker, ws syscall.WaitStatus) cause {
 	switch {
 	case ws.Signaled() && w.state == stateKilled && ws.Signal() == syscall.SIGKILL:
 		return w.leaving
-	case w.leaving == causeBootTimeout || w.leaving == causeTimeout:
+	case w.leaving == causeBootTimeout || w.leaving == causeTimeout || w.leaving == causeGIL:
 		return w.leaving
 	case ws.Signaled() && w.termed && ws.Signal() == syscall.SIGTERM:
 		return w.leaving // our signal, while it was importing

@@ -30,10 +30,18 @@
 //	   ▼                  ▼                          │
 //	 gone ◀─────────── exit seen ◀───────────────────┘
 //
-// A serving worker may be condemned: it ran into --timeout or has served its
-// --max-requests. It serves on until its replacement is ready, and drains then;
-// if no replacement boots, it stays. A worker never goes back to an earlier
-// state, and a replacement has a slot of its own.
+// A serving worker may be condemned: it ran into --timeout, has served its
+// --max-requests, is too old or too large, or is to be restarted. It serves on
+// until its replacement is ready, and drains then; if no replacement boots, it
+// stays. Of those that are worn no more than --max-unavailable are condemned at a
+// time. A worker never goes back to an earlier state, and a replacement has a slot
+// of its own.
+//
+// How many there are is the settings' business, an operator's, or with --workers
+// MIN:MAX that of decide (scale.go), which sees nothing but numbers.
+//
+// Boots that fail, and workers that die young, are followed by pauses; the log and
+// the journal have the reason once (crashloop.go).
 //
 // # A reload
 //
@@ -48,6 +56,10 @@
 //
 // An address that the new settings do not name is shut down when the last
 // worker that has it is gone; those are told to empty its queue first.
+//
+// With --hooks, a generation begins with a process that runs the hooks of the
+// master's (hooks.go); its workers start when the first hook has been run. The
+// master ends when these processes, too, are gone.
 //
 // # An upgrade
 //

@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
 
 	"hostler/protocol"
 )
@@ -22,6 +25,16 @@ func (s *supervisor) begin(set *Settings) {
 	s.numbers++
 	g.number = s.numbers
 	s.next = g
+	if set.Hooks == "" {
+		return
+	}
+	first := hookStarting
+	if s.current != nil {
+		first = hookReload
+	}
+	if err := s.startHelper(g, first); err != nil {
+		s.abandon(err)
+	}
 }
 
 // prepare does all that can fail before a process is started.
@@ -36,7 +49,10 @@ func (s *supervisor) prepare(set *Settings) (*generation, error) {
 	}
 	g := &generation{set: set, python: python, identity: identity, said: make(map[string]bool)}
 	g.env, g.internal = workerEnv(s.host.Environ(), set.Env)
-	for _, b := range set.Binds {
+	if g.certs, err = openCertificates(set.TLS, &s.tickets, s.clock.now()); err != nil {
+		return nil, err
+	}
+	for _, b := range slices.Concat(set.Binds, set.Redirects) {
 		if s.current != nil {
 			i := slices.IndexFunc(s.current.listeners, func(l *listener) bool { return l.Bind == b })
 			if i >= 0 {
@@ -67,6 +83,7 @@ func (s *supervisor) reload(done chan<- error) {
 		}
 		return
 	case s.next != nil || s.upgrading:
+		s.notifyReloading()
 		s.log.Info("a reload will follow what is under way")
 		s.again = true
 		if done != nil {
@@ -77,6 +94,7 @@ func (s *supervisor) reload(done chan<- error) {
 	if done != nil {
 		s.waiting = append(s.waiting, done)
 	}
+	s.notifyReloading()
 	s.log.Info("reloading", "generation", s.numbers+1)
 	asked := "SIGHUP"
 	if len(s.waiting) > 0 {
@@ -108,6 +126,7 @@ func (s *supervisor) abandon(err error) {
 	g := s.next
 	s.next = nil
 	if g != nil {
+		s.endHelper(g.helper)
 		s.starter.Retire(g.number)
 	}
 	s.stats.reloaded(false, s.clock.now())
@@ -127,6 +146,7 @@ func (s *supervisor) abandon(err error) {
 		}
 		s.retiring = append(s.retiring, g.opened...)
 	}
+	s.notifyReloaded()
 	s.reloadEnded(err)
 }
 
@@ -135,6 +155,7 @@ func (s *supervisor) commit() {
 	g, old := s.next, s.current
 	s.current, s.next, s.set = g, nil, g.set
 	s.backoff.reset()
+	s.crashes = crashLoop{}
 	s.lost = nil
 	if old == nil {
 		s.phase = phaseServing
@@ -142,7 +163,12 @@ func (s *supervisor) commit() {
 		s.note(protocol.Event{Kind: "serving", Generation: g.number})
 		s.log.Info("serving", "app", s.set.title(), "workers", s.target(s.set), "threads", s.set.Threads,
 			"listening", joinBinds(g.listeners), "python", g.python)
+		// The binary before us ends as soon as it hears that we serve: the manager
+		// has to know first whom to look after.
+		s.host.Notify(fmt.Sprintf("MAINPID=%d", os.Getpid()))
 		s.host.Serving(s.set, true)
+		s.host.Notify(daemon.SdNotifyReady)
+		s.feed(s.clock.now(), s.clock.mono())
 		s.reloadEnded(nil)
 		return
 	}
@@ -150,6 +176,7 @@ func (s *supervisor) commit() {
 		s.host.CodeBroken(g.set, false)
 	}
 	s.starter.Retire(old.number)
+	s.endHelper(old.helper)
 	mode := protocol.DrainReplaced
 	for _, l := range old.listeners {
 		if !slices.Contains(g.listeners, l) {
@@ -171,11 +198,13 @@ func (s *supervisor) commit() {
 	s.note(protocol.Event{Kind: "reloaded", Generation: g.number})
 	s.log.Info("reloaded", "generation", g.number, "workers", s.target(s.set))
 	s.host.Serving(s.set, false)
+	s.notifyReloaded()
 	s.reloadEnded(nil)
 }
 
 // reloadEnded answers those who wait and begins the reload that was put off.
 func (s *supervisor) reloadEnded(err error) {
+	s.publish() // who is answered looks at it
 	for _, done := range s.waiting {
 		done <- err
 	}
@@ -197,9 +226,7 @@ func (s *supervisor) reloadAgain() {
 func (s *supervisor) reconcile() {
 	s.retire()
 	if s.phase == phaseStopping {
-		if len(s.workers) == 0 {
-			s.phase = phaseDone
-		}
+		s.end()
 		return
 	}
 	for s.next != nil {
@@ -215,7 +242,14 @@ func (s *supervisor) reconcile() {
 			s.keepUp()
 		}
 	}
-	if s.phase == phaseStopping && len(s.workers) == 0 {
+	if s.phase == phaseStopping {
+		s.end()
+	}
+}
+
+// end ends it all when nobody is left.
+func (s *supervisor) end() {
+	if len(s.workers) == 0 && s.endHelpers() {
 		s.phase = phaseDone
 	}
 }
@@ -223,6 +257,9 @@ func (s *supervisor) reconcile() {
 // bootNext starts the next generation's workers and commits when all are ready.
 func (s *supervisor) bootNext() {
 	g, want := s.next, s.target(s.next.set)
+	if g.waitsForHook() {
+		return
+	}
 	live, ready := s.count(g)
 	for ; live < want; live++ {
 		if err := s.start(g, "new generation"); err != nil {
@@ -246,9 +283,8 @@ func (s *supervisor) keepUp() {
 	live, ready := s.count(g)
 	for ; live < want && !s.backoff.wait(now); live++ {
 		if err := s.start(g, s.wanted()); err != nil {
-			s.backoff.fail(now)
+			s.startFailed(err.Error(), err.Error())
 			s.endRestart(err)
-			s.log.Error("cannot start a worker", "error", err, "next_try", s.backoff.next.Sub(now))
 		}
 	}
 	if live >= want {
@@ -322,10 +358,12 @@ func (s *supervisor) start(g *generation, why string) error {
 	limit := g.set.MaxRequests
 	if limit > 0 && g.set.MaxRequestsJitter > 0 {
 		limit += rand.IntN(g.set.MaxRequestsJitter + 1)
+	} else {
+		limit = jittered(g.set, limit)
 	}
-	cfg := g.set.workerConfig(slot, g.number, s.target(g.set), limit)
+	cfg := g.set.workerConfig(slot, g.number, max(s.target(g.set), g.set.MaxWorkers), limit)
 	cfg.Listeners = g.listenerInfos()
-	cfg.InternalEnv = g.internal
+	cfg.InternalEnv, cfg.MasterPID = g.internal, os.Getpid()
 	if g.page != "" {
 		cfg.Page, cfg.Preload = g.page, false
 	}
@@ -334,13 +372,15 @@ func (s *supervisor) start(g *generation, why string) error {
 	}
 	s.ids++
 	w := &worker{id: s.ids, slot: slot, gen: g, board: s.board.Slot(slot), state: stateBooting,
-		started: s.clock.now(), maxRequests: limit, stuck: make(map[int]int64), slow: make(map[int]int64)}
+		why: why, quiet: s.crashes.tries > 0,
+		started: s.clock.now(), maxRequests: limit, late: make(map[int]late), stuck: make(map[int]int64), slow: make(map[int]slowSeen)}
 	if age := g.set.MaxAge; age > 0 {
-		w.oldAt = w.started.Add(age - rand.N(age/10+1))
+		w.oldAt = w.started.Add(jittered(g.set, age))
 	}
+	w.maxMemory = jittered(g.set, g.set.MaxMemory)
 	// The worker may write to its slot before Start returns.
 	w.board.Assign(uint32(g.number), g.set.Threads)
-	spec := processSpec{python: g.python, config: cfg, env: g.env, identity: g.identity, listeners: g.fds()}
+	spec := processSpec{python: g.python, config: cfg, env: g.env, identity: g.identity, listeners: g.fds(), secrets: g.certs.fd()}
 	proc, err := s.starter.Start(spec, func(r report) { s.post(workerEvent{w.id, r}) })
 	if err != nil {
 		w.board.Free()
@@ -354,7 +394,9 @@ func (s *supervisor) start(g *generation, why string) error {
 	s.taken[slot] = true
 	s.workers = append(s.workers, w)
 	s.log.Debug("worker started", "worker", w.number(), "pid", proc.PID(), "generation", g.number)
-	s.noteWorker(w, protocol.Event{Kind: "worker_started", Text: why})
+	if !w.quiet {
+		s.noteWorker(w, protocol.Event{Kind: "worker_started", Text: why})
+	}
 	return nil
 }
 
@@ -370,6 +412,9 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 		w.board.PID.Store(int64(w.proc.PID()))
 		s.log.Info("worker ready", "worker", w.number(), "pid", w.proc.PID(), "generation", w.gen.number,
 			"after", w.ready.Sub(w.started).Round(time.Millisecond))
+		if w.quiet {
+			s.noteWorker(w, protocol.Event{Kind: "worker_started", Text: w.why})
+		}
 		s.noteWorker(w, protocol.Event{Kind: "worker_ready"})
 		s.showPage(w)
 	case protocol.KindModules:
@@ -382,6 +427,8 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 			w.deadline = s.clock.now().Add(bootLeave)
 			s.bootFailed(w, bootReason(m.Text))
 		}
+	case protocol.KindSlow:
+		s.slowReported(w, m.Text)
 	case protocol.KindDrained:
 		w.finished = true
 		s.log.Debug("worker has nothing left to do", "worker", w.number(), "pid", w.proc.PID())
@@ -398,50 +445,6 @@ func (s *supervisor) readyTooLate(w *worker) {
 	grace := w.gen.set.GracefulTimeout
 	w.ready, w.deadline = s.clock.now(), w.drained.Add(grace+graceMargin)
 	s.send(w, protocol.Message{Kind: protocol.KindDrain, Mode: protocol.DrainReplaced, Grace: grace})
-}
-
-// bootFailed is called when it is clear that w will not become ready.
-func (s *supervisor) bootFailed(w *worker, why string) {
-	// A traceback is many lines; as a log attribute nobody could read it. A
-	// single line is the reason itself, which is about to be said.
-	if text := strings.TrimRight(w.bootError, "\n"); strings.Contains(text, "\n") && !w.gen.said[text] {
-		w.gen.said[text] = true
-		fmt.Fprintln(s.stderr, text)
-	}
-	switch w.gen {
-	case s.next:
-		s.abandon(&BootError{App: w.gen.set.App, Reason: why, Traceback: w.bootError})
-	case s.current:
-		now := s.clock.now()
-		s.backoff.fail(now)
-		s.log.Error("a worker did not boot", "worker", w.number(), "pid", w.proc.PID(), "reason", why,
-			"next_try_in", s.backoff.next.Sub(now).Round(time.Millisecond))
-		s.endRestart(&BootError{App: w.gen.set.App, Reason: why, Traceback: w.bootError})
-	}
-}
-
-// BootError reports an application that could not be loaded.
-type BootError struct {
-	App       string
-	Reason    string // one line
-	Traceback string // what the worker said of it; "" if it had no time to
-}
-
-func (e *BootError) Error() string { return fmt.Sprintf("cannot start %s: %s", e.App, e.Reason) }
-
-// Detail returns the application's traceback.
-func (e *BootError) Detail() string { return e.Traceback }
-
-// bootReason is the line of a traceback that says most: the last one.
-func bootReason(text string) string {
-	text = strings.TrimSpace(text)
-	if i := strings.LastIndexByte(text, '\n'); i >= 0 {
-		return strings.TrimSpace(text[i+1:])
-	}
-	if text == "" {
-		return "no reason given"
-	}
-	return text
 }
 
 func joinBinds(ls []*listener) string {
@@ -476,6 +479,8 @@ func (s *supervisor) upgrade() error {
 		why = "a reload is under way"
 	case s.upgrading:
 		why = "an upgrade is under way"
+	case s.first:
+		why = "this is process 1, and the new binary would end with it; replace the container"
 	}
 	if why != "" {
 		err := errors.New("cannot upgrade now: " + why)
@@ -485,7 +490,11 @@ func (s *supervisor) upgrade() error {
 	s.upgrading = true
 	s.note(protocol.Event{Kind: "upgrade_started"})
 	s.log.Info("upgrading: starting the new binary")
-	go func() { s.post(upgradeEvent{s.host.Upgrade()}) }()
+	workers := 0
+	if s.scales() {
+		workers = s.target(s.set)
+	}
+	go func() { s.post(upgradeEvent{s.host.Upgrade(workers)}) }()
 	return nil
 }
 

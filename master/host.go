@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -14,27 +16,45 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hostler/internal/filewatch"
+	"hostler/internal/procstat"
 	"hostler/protocol"
 )
 
 // systemHost is the real host.
 type systemHost struct {
-	log         *slog.Logger
-	opts        Options
-	flip        *tableflip.Upgrader
-	ctl         CtlServer          // nil: none runs
-	down        chan<- struct{}    // closed at the end of it all
-	admin       func()             // ends the admin server; nil: none runs
-	pid         string             // the pid file written
+	log      *slog.Logger
+	opts     Options
+	flip     *tableflip.Upgrader
+	ctl      CtlServer       // nil: none runs
+	down     chan<- struct{} // closed at the end of it all
+	admin    func()          // ends the admin server; nil: none runs
+	pid      string          // the pid file written
+	foreign  *atomic.Int32   // see spawner
+	exchange [2]int          // both ends, for the workers of this binary and the next
+	unit     []*unitSocket   // opened by the service manager
+	owner    bool            // the sockets are ours to end: there is no parent that serves on
+
 	files       *filewatch.Watcher // nil: no code is watched
 	noFiles     bool               // it cannot be
 	codeChanged func(files []string)
-	foreign     *atomic.Int32 // see spawner
-	exchange    [2]int        // both ends, for the workers of this binary and the next
-	owner       bool          // the sockets are ours to end: there is no parent that serves on
 }
 
 var _ host = (*systemHost)(nil)
+
+// upgradeWorkers is the environment variable that tells a new binary how many
+// workers the load has shown to be needed.
+const upgradeWorkers = "_HOSTLER_UPGRADE_WORKERS"
+
+// neededWorkers is how many workers the binary before us had by need; 0: there is
+// none, or it does not say.
+func neededWorkers() int {
+	n, err := strconv.Atoi(os.Getenv(upgradeWorkers))
+	os.Unsetenv(upgradeWorkers)
+	if err != nil {
+		return 0
+	}
+	return n
+}
 
 // upgradeMargin is what a new binary gets beyond its workers' boot timeout.
 const upgradeMargin = 30 * time.Second
@@ -54,6 +74,12 @@ func newSystemHost(opts Options, down chan<- struct{}) (*systemHost, error) {
 		unix.CloseOnExec(4)
 	}
 	h := &systemHost{log: opts.Log, opts: opts, flip: flip, owner: !flip.HasParent(), down: down}
+	if h.unit, err = unitSockets(flip.Fds, flip.HasParent()); err != nil {
+		h.close()
+		return nil, err
+	}
+	h.withUnit(opts.Settings)
+	h.warnUnused(opts.Log, opts.Settings)
 	if h.exchange, err = takeOrMakeExchange(flip.Fds); err != nil {
 		h.close()
 		return nil, err
@@ -107,7 +133,7 @@ func (h *systemHost) startAdmin() error {
 	if h.opts.Admin == nil || set.Admin == (Bind{}) {
 		return nil
 	}
-	ln, err := takeOrOpen(h.flip, set.Admin)
+	ln, err := h.openAdmin(set.Admin)
 	if err != nil {
 		err = fmt.Errorf("cannot bind the admin address %s: %w", set.Admin, bindCause(err))
 		if !set.AdminOptional {
@@ -122,6 +148,13 @@ func (h *systemHost) startAdmin() error {
 	}
 	h.admin = t.serve(ln, h.opts.Admin)
 	return nil
+}
+
+func (h *systemHost) openAdmin(b Bind) (net.Listener, error) {
+	if u := h.findUnitAdmin(b); u != nil {
+		return net.FileListener(u.file)
+	}
+	return takeOrOpen(h.flip, b)
 }
 
 // startCtl opens the control socket. In an upgrade the old master answers until
@@ -176,17 +209,31 @@ func (h *systemHost) endSockets() {
 	<-h.flip.Exit()
 }
 
-func (h *systemHost) ReadSettings() (*Settings, error) { return h.opts.Reload() }
+func (h *systemHost) ReadSettings() (*Settings, error) {
+	set, err := h.opts.Reload()
+	if err == nil {
+		h.withUnit(set)
+		h.warnUnused(h.log, set)
+	}
+	return set, err
+}
 
 func (h *systemHost) FindPython(set *Settings) (string, error) { return findPython(set) }
 
 func (h *systemHost) Environ() []string { return os.Environ() }
 
 func (h *systemHost) Listen(b Bind, backlog int) (*listener, error) {
+	if u := h.findUnit(b); u != nil {
+		return u.listener(b)
+	}
 	return listen(h.flip, b, backlog)
 }
 
-func (h *systemHost) Upgrade() error {
+func (h *systemHost) Upgrade(workers int) error {
+	if workers > 0 {
+		os.Setenv(upgradeWorkers, strconv.Itoa(workers))
+		defer os.Unsetenv(upgradeWorkers)
+	}
 	h.foreign.Add(1) // tableflip waits for the new master itself
 	defer h.foreign.Add(-1)
 	// An upgrade is refused while the binary before us is still leaving. It may
@@ -209,7 +256,6 @@ func (h *systemHost) Serving(set *Settings, first bool) {
 			h.log.Error("cannot tell the old master that this one serves", "error", err)
 		}
 		h.owner = true
-		notify(h.log, fmt.Sprintf("READY=1\nMAINPID=%d", os.Getpid()))
 		time.AfterFunc(slimAfter, slim)
 	} else if err := redirectLog(set.ErrorLog); err != nil {
 		h.log.Error("the error log stays where it was", "error", err)
@@ -232,7 +278,6 @@ func (h *systemHost) Serving(set *Settings, first bool) {
 
 func (h *systemHost) Stopping(upgraded bool) {
 	if !upgraded {
-		notify(h.log, "STOPPING=1")
 		h.endSockets()
 		return
 	}
@@ -242,6 +287,21 @@ func (h *systemHost) Stopping(upgraded bool) {
 		h.admin = nil
 	}
 }
+
+// CPU implements host.
+func (h *systemHost) CPU(pid int) (float64, error) {
+	p, err := procstat.Read(os.DirFS("/proc"), pid)
+	return p.CPU, err
+}
+
+// Machine implements host.
+func (h *systemHost) Machine() machine { return readMachine(os.DirFS("/")) }
+
+// Pending implements host.
+func (h *systemHost) Pending(ls []*listener) bool { return anyPending(ls) }
+
+// Notify implements host.
+func (h *systemHost) Notify(state string) { notify(h.log, state) }
 
 // Memory implements host. The kernel's own sum is cheap to read; proportional
 // figures are not.

@@ -50,6 +50,7 @@ type listener struct {
 	Bind
 	fd   int
 	info protocol.Listener
+	unit bool // the service manager's, see unitSocket
 }
 
 // close gives up the master's copy. Other processes' copies still listen.
@@ -60,6 +61,10 @@ func (l *listener) close() { unix.Close(l.fd) }
 // tableflip cannot forget a socket, so closing would leave a queue that nobody
 // serves.
 func (l *listener) retire(log *slog.Logger) {
+	if l.unit {
+		l.close()
+		return
+	}
 	if err := unix.Shutdown(l.fd, unix.SHUT_RDWR); err != nil {
 		log.Warn("cannot stop listening", "address", l.String(), "error", err)
 	}
@@ -116,6 +121,9 @@ func tryListen(s sockets, b Bind, backlog int) (*listener, error) {
 // setBacklog sets the length of the listen queue. Go listens with the system's
 // maximum; a second listen(2) changes the queue of a socket in use.
 func (l *listener) setBacklog(n int) error {
+	if l.unit {
+		return nil
+	}
 	if err := unix.Listen(l.fd, n); err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}

@@ -165,7 +165,9 @@ func (m *Master) Run(ctx context.Context) error {
 	defer h.close()
 	sp.exchange, h.foreign = h.exchange, &sp.foreign
 	h.codeChanged = func(files []string) { m.sup.post(codeEvent{files}) }
-	m.sup.host, m.sup.starter = h, sp
+	m.sup.scaling.workers = neededWorkers()
+	m.sup.first = os.Getpid() == firstProcess
+	m.sup.host, m.sup.starter, m.sup.watchdog = h, sp, watchdogInterval(m.opts.Log)
 
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -180,6 +182,7 @@ func (m *Master) Run(ctx context.Context) error {
 		}
 	})
 	err = m.sup.loop(ctx, m.opts.Settings)
+	sp.endOrphans()
 	if errors.Is(err, errStoppedEarly) {
 		err = nil
 	}

@@ -93,7 +93,7 @@ func (s *spawner) moldFor(spec processSpec) (*mold, error) {
 		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 			return nil, fmt.Errorf("cannot become the parent of forked workers: %w", err)
 		}
-		s.subreaper, s.strangers = true, make(map[int]syscall.WaitStatus)
+		s.subreaper = true
 	}
 	generation := spec.config.Generation
 	if m := s.molds[generation]; m != nil {
@@ -245,8 +245,7 @@ func (s *spawner) forked(f *forkling, pid int) {
 	c.pid = pid
 	early := c.early
 	c.mu.Unlock()
-	if ws, gone := s.strangers[pid]; gone {
-		delete(s.strangers, pid)
+	if ws, gone := s.stranger(pid); gone {
 		c.ended(ws)
 		return
 	}

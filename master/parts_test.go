@@ -287,8 +287,8 @@ func TestBackoffGrows(t *testing.T) {
 	var b backoff
 	now := time.Unix(0, 0)
 	for _, want := range []time.Duration{100, 200, 400, 800, 1600, 3200, 6400, 10000, 10000} {
-		b.fail(now)
-		b.fail(now) // with the first
+		b.fail(now, backoffMost)
+		b.fail(now, backoffMost) // with the first
 		if got := b.next.Sub(now); got != want*time.Millisecond {
 			t.Errorf("after %d failures %v, want %v ms", b.failures, got, int(want))
 		}

@@ -29,6 +29,7 @@ type processSpec struct {
 	env       []string
 	identity  *syscall.Credential // nil: the master's own
 	listeners []int               // file descriptors, in the order of config.Listeners
+	secrets   int                 // file descriptor of the TLS material, or -1
 }
 
 // starter starts worker processes. What the process says and its end go to

@@ -46,7 +46,7 @@ except BaseException as e:
     import traceback
     ctl.send(b"F" + traceback.format_exc().encode())
     sys.exit(1)
-socks = [socket.socket(fileno=8 + i) for i, _ in enumerate(cfg["listeners"] or ())]
+socks = [socket.socket(fileno=9 + i) for i, _ in enumerate(cfg["listeners"] or ())]
 for s in socks:
     s.setblocking(False)
 ctl.send(b"R")

@@ -3,16 +3,14 @@ package master
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"hostler/protocol"
 )
 
-// restart is a rolling restart: one worker after the other is condemned, and
-// leaves when its replacement is ready.
+// restart is a rolling restart: one worker after the other is condemned (or as
+// many at a time as may be unavailable), and leaves when its replacement is ready.
 type restart struct {
 	pending []int // ids of the workers still to do
-	current int   // id of the one being replaced; 0: none
 	done    chan<- error
 }
 
@@ -45,39 +43,29 @@ func (s *supervisor) beginRestart(number int, done chan<- error) {
 	}
 }
 
-// roll goes on with a restart: it condemns the next worker when nobody else is
-// being replaced, and then returns true.
+// roll goes on with a restart: it condemns as many workers as may be replaced at
+// a time, and returns true if it has.
 func (s *supervisor) roll() bool {
 	r := s.restart
-	if r == nil {
+	if r == nil || s.next != nil { // its end replaces them all, or lets us go on
 		return false
 	}
-	for _, w := range s.workers {
-		if w.gen == s.current && (w.state == stateBooting || w.state == stateServing && w.condemned != "") {
-			return false
-		}
-	}
-	r.current = 0
-	if live, _ := s.count(s.current); live < s.target(s.set) {
-		return false // a boot is put off; if it fails, so does the restart
-	}
-	if s.next != nil {
-		return false // its end replaces them all, or lets us go on
-	}
-	for len(r.pending) > 0 {
+	missing, condemned := s.missing(), false
+	for room := s.set.mostUnavailable() - missing; room > 0 && len(r.pending) > 0; {
 		w := s.worker(r.pending[0])
 		r.pending = r.pending[1:]
-		if w == nil || w.gen != s.current || w.state != stateServing {
+		if w == nil || w.gen != s.current || w.state != stateServing || w.condemned != "" {
 			continue // has been replaced for another reason
 		}
-		r.current, w.condemned = w.id, causeRestart
+		w.condemned = causeRestart
 		s.want(w, string(causeRestart))
-		return true
+		room--
+		condemned = true
 	}
-	if _, ready := s.count(s.current); ready >= s.target(s.set) {
+	if missing == 0 && !condemned {
 		s.endRestart(nil)
 	}
-	return false
+	return condemned
 }
 
 // endRestart ends the restart, if one is under way. If it failed, the worker
@@ -94,8 +82,10 @@ func (s *supervisor) endRestart(err error) {
 	} else {
 		s.log.Error("the restart ends early", "error", err)
 		s.note(protocol.Event{Kind: "restart_failed", Text: err.Error()})
-		if i := slices.IndexFunc(s.workers, func(w *worker) bool { return w.id == r.current }); i >= 0 && s.workers[i].condemned == causeRestart {
-			s.workers[i].condemned = ""
+		for _, w := range s.workers {
+			if w.condemned == causeRestart && w.state == stateServing {
+				w.condemned = ""
+			}
 		}
 	}
 	r.done <- err

@@ -55,6 +55,7 @@ func (l *lockedBuffer) String() string {
 const (
 	bootTakes  = time.Second
 	leaveTakes = 500 * time.Millisecond
+	hookTakes  = 100 * time.Millisecond
 )
 
 // manner is what a fake process does.
@@ -65,6 +66,10 @@ type manner struct {
 	wedged bool   // ignores the control socket
 	deaf   bool   // ignores SIGABRT and SIGTERM
 	slow   time.Duration
+
+	hooks     string // of the module, where the process runs hooks
+	hookFails string // what running one says
+	hookHangs bool
 }
 
 type fakeProcess struct {
@@ -80,6 +85,8 @@ type fakeProcess struct {
 	closed  int
 	sent    []protocol.Message
 	signals []syscall.Signal
+
+	hookDone chan struct{} // closed when the last hook has been run
 }
 
 var _ process = (*fakeProcess)(nil)
@@ -99,6 +106,10 @@ func (p *fakeProcess) Send(m protocol.Message) error {
 		return syscall.EPIPE
 	}
 	p.sent = append(p.sent, m)
+	if p.spec.config.HooksOnly {
+		p.runHook(m)
+		return nil
+	}
 	if m.Kind == protocol.KindDrain && p.ready && !p.manner.wedged && !p.leaving {
 		p.leaving = true
 		go func() {
@@ -110,6 +121,26 @@ func (p *fakeProcess) Send(m protocol.Message) error {
 		}()
 	}
 	return nil
+}
+
+// runHook is Send for a process that runs hooks, one after the other.
+func (p *fakeProcess) runHook(m protocol.Message) {
+	before := p.hookDone
+	done := make(chan struct{})
+	p.hookDone = done
+	go func() {
+		if before != nil {
+			<-before
+		}
+		defer close(done)
+		switch {
+		case m.Kind == protocol.KindDrain && !p.manner.hookHangs:
+			p.exit(exited(0))
+		case m.Kind == protocol.KindHook && !p.manner.hookHangs:
+			time.Sleep(hookTakes)
+			p.report(report{message: protocol.Message{Kind: protocol.KindHookDone, Text: p.manner.hookFails}})
+		}
+	}()
 }
 
 func (p *fakeProcess) Signal(sig syscall.Signal) error {
@@ -144,6 +175,8 @@ func (p *fakeProcess) boot() {
 	p.mu.Unlock()
 	switch {
 	case dead || p.manner.hangs:
+	case p.spec.config.HooksOnly && p.ready:
+		p.report(report{message: protocol.Message{Kind: protocol.KindHooks, Text: p.manner.hooks}})
 	case p.manner.dies:
 		p.exit(exited(3))
 	case p.manner.fails != "":
@@ -240,6 +273,10 @@ type fakeHost struct {
 	memory   map[int]int64 // by pid
 	watched  []string
 	broken   bool
+	notified []string
+	cpu      map[int]float64 // by pid
+	machine  machine
+	pending  bool
 }
 
 var _ host = (*fakeHost)(nil)
@@ -266,7 +303,7 @@ func (h *fakeHost) Listen(b Bind, _ int) (*listener, error) {
 	h.listened = append(h.listened, b.Address)
 	return &listener{Bind: b, fd: -1, info: protocol.Listener{Network: b.Network}}, nil
 }
-func (h *fakeHost) Upgrade() error { return <-h.upgrade }
+func (h *fakeHost) Upgrade(int) error { return <-h.upgrade }
 func (h *fakeHost) Serving(*Settings, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -276,6 +313,36 @@ func (h *fakeHost) Stopping(upgraded bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.stopping = append(h.stopping, upgraded)
+}
+func (h *fakeHost) Notify(state string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.notified = append(h.notified, state)
+}
+
+// told returns what the service manager was told since the last call, less
+// status lines.
+func (h *fakeHost) told() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := slices.DeleteFunc(h.notified, func(s string) bool { return strings.HasPrefix(s, "STATUS=") })
+	h.notified = nil
+	return all
+}
+func (h *fakeHost) CPU(pid int) (float64, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.cpu[pid], nil
+}
+func (h *fakeHost) Machine() machine {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.machine
+}
+func (h *fakeHost) Pending([]*listener) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.pending
 }
 func (h *fakeHost) Memory(pid int) (int64, error) {
 	h.mu.Lock()

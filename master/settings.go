@@ -1,6 +1,7 @@
 package master
 
 import (
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -15,10 +16,15 @@ type Settings struct {
 	Python  string // interpreter; "" searches
 	Chdir   string // where workers run; the master itself never changes directory
 	Env     []string
-	Workers int
-	Threads int
+	Workers int // the least, where MaxWorkers is not 0
+	// MaxWorkers lets the number go by need; 0: it is Workers.
+	MaxWorkers int
+	Threads    int
 
 	Binds         []Bind
+	Redirects     []Bind // addresses that send clients to the first of Binds, by https
+	TLS           *TLS   // what Binds speak, but for unix sockets; nil: plain HTTP
+	BindsGiven    bool   // by the user; else sockets of the service manager come first
 	User, Group   string // who workers are; names or numbers, "": as the master
 	Backlog       int
 	Admin         Bind // zero: no admin server
@@ -27,6 +33,7 @@ type Settings struct {
 	WatchCode  bool     // development: reload when the code changes, and show what is wrong with it
 	WatchExtra []string // files and directories that count as code
 
+	Hooks     string // a module; "": none
 	PIDFile   string
 	CtlSocket string // "": none
 	ErrorLog  string // "" or "-": standard error
@@ -39,6 +46,8 @@ type Settings struct {
 	MaxRequests       int           // 0: no limit
 	MaxRequestsJitter int
 	MaxAge            time.Duration // 0: no limit
+	RecycleJitter     int           // percent that is taken off these limits, at most
+	MaxUnavailable    int           // workers that may be replaced at a time; 0 means 1
 	MaxMemory         int64         // bytes of anonymous memory; 0: no limit
 	MaxMemoryHard     int64         // bytes of anonymous memory; 0: no limit
 
@@ -60,6 +69,19 @@ func (b Bind) String() string {
 	return b.Address
 }
 
+// mostUnavailable is how many workers may be replaced at a time.
+func (s *Settings) mostUnavailable() int { return max(1, s.MaxUnavailable) }
+
+// jittered takes up to RecycleJitter percent off a limit, at random, so that
+// workers which started together do not leave together.
+func jittered[T int | int64 | time.Duration](s *Settings, limit T) T {
+	share := int64(float64(limit) * float64(s.RecycleJitter) / 100)
+	if share <= 0 {
+		return limit
+	}
+	return limit - T(rand.Int64N(share+1))
+}
+
 // title is what process titles and messages call the application.
 func (s *Settings) title() string {
 	if s.Name != "" {
@@ -74,8 +96,9 @@ func (s *Settings) workerConfig(slot, generation, workers, maxRequests int) *pro
 	c.Slot, c.Worker, c.Generation = slot, slot+1, generation
 	c.App, c.Name, c.Chdir = s.App, s.title(), s.Chdir
 	c.Workers, c.Threads = workers, s.Threads
-	c.MaxRequests = maxRequests
+	c.MaxRequests, c.Hooks = maxRequests, s.Hooks
 	c.GracefulTimeout = int64(s.GracefulTimeout)
+	c.Timeout = int64(s.Timeout)
 	c.AccessLog, c.ErrorLog = s.AccessLog, s.ErrorLog
 	c.Development = s.WatchCode
 	return &c
@@ -105,8 +128,8 @@ func workerEnv(inherited, configured []string) (env, internal []string) {
 	}
 	for _, kv := range inherited {
 		// tableflip's sentinel would make a hostler that the application starts
-		// believe that it is an upgrade; systemd's socket is the master's.
-		if !strings.HasPrefix(kv, "TABLEFLIP_HAS_PARENT_7DIU3=") && !strings.HasPrefix(kv, "NOTIFY_SOCKET=") {
+		// believe that it is an upgrade.
+		if !strings.HasPrefix(kv, "TABLEFLIP_HAS_PARENT_7DIU3=") && !forManager(kv) {
 			set(kv)
 		}
 	}

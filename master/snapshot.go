@@ -9,14 +9,15 @@ import (
 
 // stats are the master's own counters.
 type stats struct {
-	version  string
-	started  time.Time
-	reloads  map[string]uint64
-	reloadOK bool
-	reloadAt time.Time
-	exits    map[cause]uint64
-	upgrades map[string]uint64
-	timeouts uint64
+	version     string
+	started     time.Time
+	reloads     map[string]uint64
+	reloadOK    bool
+	reloadAt    time.Time
+	exits       map[cause]uint64
+	upgrades    map[string]uint64
+	timeouts    uint64
+	hooksFailed uint64
 }
 
 func newStats(version string, now time.Time) stats {
@@ -47,6 +48,9 @@ func (s *supervisor) publish() {
 		Ready:                s.phase == phaseServing,
 		Stopping:             s.phase >= phaseStopping,
 		TargetWorkers:        s.target(s.set),
+		MinWorkers:           s.set.Workers,
+		MaxWorkers:           max(s.set.Workers, s.set.MaxWorkers),
+		Pinned:               s.scaling.pinned,
 		ThreadsPerWorker:     s.set.Threads,
 		Reloads:              maps.Clone(s.stats.reloads),
 		LastReloadSuccessful: s.stats.reloadOK,
@@ -55,9 +59,13 @@ func (s *supervisor) publish() {
 		RequestTimeouts:      s.stats.timeouts,
 		Upgrades:             maps.Clone(s.stats.upgrades),
 		BootFailures:         s.backoff.failures,
+		HookFailures:         s.stats.hooksFailed,
 	}
 	if s.current != nil {
 		v.Generation = s.current.number
+		if c := s.current.certs; c != nil {
+			v.Certificates, v.CertificatesFailed = c.list, c.failed
+		}
 	}
 	if s.backoff.failures > 0 && s.backoff.wait(s.clock.now()) {
 		v.NextBoot = s.backoff.next
@@ -68,7 +76,7 @@ func (s *supervisor) publish() {
 	for _, w := range s.workers {
 		v.Workers = append(v.Workers, protocol.WorkerStatus{
 			Slot: w.slot, Number: w.number(), PID: w.proc.PID(), Generation: w.gen.number,
-			State: w.state.slotState(), Started: w.started, ReadySince: w.ready,
+			State: w.state.slotState(), Started: w.started, ReadySince: w.ready, Pools: w.gen.set.Worker.Pools,
 		})
 	}
 	s.view.Store(v)

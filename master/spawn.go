@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -41,10 +40,10 @@ type spawner struct {
 	foreign atomic.Int32
 
 	mu        sync.Mutex
-	kids      map[int]*child             // by pid; those not yet reaped
-	molds     map[int]*mold              // by generation
-	subreaper bool                       // orphans among our descendants become our children
-	strangers map[int]syscall.WaitStatus // those that ended before they were known
+	kids      map[int]*child   // by pid; those not yet reaped
+	molds     map[int]*mold    // by generation
+	subreaper bool             // orphans among our descendants become our children
+	strangers map[int]stranger // those that ended before they were known
 }
 
 type spawnRequest struct {
@@ -72,8 +71,11 @@ func newSpawner(log *slog.Logger, bootstrap string, library, scoreboard int) (*s
 		requests: make(chan spawnRequest),
 		childs:   make(chan os.Signal, 1),
 		done:     make(chan struct{}),
-		kids:     make(map[int]*child),
-		molds:    make(map[int]*mold),
+		// The kernel makes process 1 the parent of every orphan, asked or not.
+		subreaper: os.Getpid() == firstProcess,
+		strangers: make(map[int]stranger),
+		kids:      make(map[int]*child),
+		molds:     make(map[int]*mold),
 	}
 	signal.Notify(s.childs, syscall.SIGCHLD)
 	s.wg.Add(2)
@@ -160,35 +162,6 @@ func (s *spawner) reap() {
 	}
 }
 
-// reapStrangers reaps what nobody else will: orphans that the kernel made our
-// children, and forked workers that ended before their mold could name them.
-func (s *spawner) reapStrangers() {
-	for {
-		pid, ok := nextZombie()
-		if _, ours := s.kids[pid]; !ok || ours {
-			return // one of ours will be seen next time; its signal is on the way
-		}
-		var ws syscall.WaitStatus
-		if _, err := syscall.Wait4(pid, &ws, syscall.WNOHANG, nil); err != nil {
-			return
-		}
-		if len(s.strangers) > 1000 {
-			clear(s.strangers) // orphans of the application's, all of them
-		}
-		s.strangers[pid] = ws
-	}
-}
-
-// nextZombie returns a child that has ended, without reaping it.
-func nextZombie() (pid int, ok bool) {
-	var info unix.Siginfo
-	err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
-	// si_pid; x/sys does not name the fields of the union, which begins here on
-	// all 64-bit machines.
-	pid = int(*(*int32)(unsafe.Add(unsafe.Pointer(&info), 16)))
-	return pid, err == nil && pid != 0
-}
-
 // Start implements starter.
 func (s *spawner) Start(spec processSpec, to func(report)) (process, error) {
 	if spec.config.Preload && !spec.config.Check {
@@ -233,7 +206,10 @@ func (s *spawner) startFresh(spec processSpec, to func(report)) (*child, error) 
 	// Raw numbers all through: os.File.Fd would switch the shared description
 	// of a listener to blocking, for every process that has it (golang/go#29277).
 	files := []uintptr{s.stdin.Fd(), 1, 2, uintptr(theirs), uintptr(s.scoreboard), uintptr(s.library),
-		uintptr(s.exchange[0]), uintptr(s.exchange[1])}
+		uintptr(s.exchange[0]), uintptr(s.exchange[1]), s.stdin.Fd()}
+	if spec.secrets >= 0 {
+		files[protocol.FDSecrets] = uintptr(spec.secrets)
+	}
 	for _, fd := range spec.listeners {
 		files = append(files, uintptr(fd))
 	}

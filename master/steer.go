@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+	"time"
 
 	"hostler/protocol"
 )
@@ -67,9 +68,33 @@ func (m *Master) Scale(ctx context.Context, n int, relative bool) (from, to int,
 			return
 		}
 		if to != from {
+			s.pin()
 			s.adjust = to - s.set.Workers // never beyond the bounds, unlike a sum
-			s.scaled(from, to)
+			s.scaled(from, to, "by hostler ctl")
 		}
+	})
+	if ended != nil {
+		return 0, 0, ended
+	}
+	return from, to, err
+}
+
+// ScaleByNeed gives the number of workers back to --workers MIN:MAX, and returns
+// what it was and is.
+func (m *Master) ScaleByNeed(ctx context.Context) (from, to int, err error) {
+	ended := m.ask(ctx, func(s *supervisor) {
+		from = s.target(s.set)
+		switch {
+		case s.phase == phaseStopping:
+			err = errStopping
+			return
+		case s.set.MaxWorkers == 0:
+			err = errors.New("the number of workers does not go by need: there is no --workers MIN:MAX")
+			return
+		case s.scaling.pinned:
+			s.unpin()
+		}
+		to = s.target(s.set)
 	})
 	if ended != nil {
 		return 0, 0, ended
@@ -87,31 +112,49 @@ func (m *Master) Restart(ctx context.Context, number int) error {
 	return m.await(ctx, "the restart", done)
 }
 
-// Dump makes the worker of that number, or all for 0, write their Python
-// threads' tracebacks to the error log. It returns whom it told, and the log.
+// dumpPause is the time that a worker has for its dump before the next begins.
+// faulthandler writes a few bytes at a time, and two at once would be mixed up.
+const dumpPause = 200 * time.Millisecond
+
+// Dump makes the worker of that number, or all for 0 one after the other, write
+// their Python threads' tracebacks to the error log. It returns whom it told, and
+// the log.
 func (m *Master) Dump(ctx context.Context, number int) (told []int, errorLog string, err error) {
-	ended := m.ask(ctx, func(s *supervisor) {
+	var serving []*worker
+	err = m.ask(ctx, func(s *supervisor) {
 		errorLog = s.set.ErrorLog
 		for _, w := range s.workers {
 			// One that has not got ready does not read its control socket.
-			if w.state == stateKilled || w.ready.IsZero() || number != 0 && w.number() != number {
-				continue
-			}
-			if w.proc.Send(protocol.Message{Kind: protocol.KindDump}) == nil {
-				told = append(told, w.number())
-			}
-		}
-		if len(told) == 0 {
-			err = errors.New("no worker serves")
-			if number != 0 {
-				err = fmt.Errorf("no worker %d serves", number)
+			if w.state != stateKilled && !w.ready.IsZero() && (number == 0 || w.number() == number) {
+				serving = append(serving, w)
 			}
 		}
 	})
-	if ended != nil {
-		return nil, "", ended
+	for i, w := range serving {
+		if i > 0 {
+			select {
+			case <-time.After(dumpPause):
+			case <-ctx.Done():
+			}
+		}
+		err = m.ask(ctx, func(*supervisor) {
+			if w.state != stateKilled && w.proc.Send(protocol.Message{Kind: protocol.KindDump}) == nil {
+				told = append(told, w.number())
+			}
+		})
+		if err != nil {
+			break
+		}
 	}
-	return told, errorLog, err
+	switch {
+	case err != nil:
+		return nil, "", err
+	case len(told) == 0 && number != 0:
+		return nil, "", fmt.Errorf("no worker %d serves", number)
+	case len(told) == 0:
+		return nil, "", errors.New("no worker serves")
+	}
+	return told, errorLog, nil
 }
 
 // SetLogLevel makes all workers, those to come too, log at a level as in the

@@ -78,7 +78,7 @@ func TestScaleTo(t *testing.T) {
 		if got := r.view().TargetWorkers; got != 2 {
 			t.Errorf("target %d", got)
 		}
-		if e := r.events("scale"); len(e) != 3 || e[0].Text != "from 2 to 4 workers" {
+		if e := r.events("scale"); len(e) != 3 || e[0].Text != "from 2 to 4 workers: by hostler ctl" {
 			t.Errorf("events %+v", e)
 		}
 		if e := r.events("worker_left"); len(e) != 3 || e[0].Cause != "scale_down" {

@@ -1,11 +1,12 @@
 package master
 
 import (
+	"syscall"
 	"time"
 
-	"hostler/protocol"
+	"github.com/coreos/go-systemd/v22/daemon"
 
-	"syscall"
+	"hostler/protocol"
 )
 
 const (
@@ -86,6 +87,9 @@ func (s *supervisor) quickly() {
 func (s *supervisor) leave(mode protocol.DrainMode, grace time.Duration) {
 	if s.phase != phaseStopping {
 		s.phase = phaseStopping
+		if s.managed() { // else the binary before us goes on, or the one after us
+			s.host.Notify(daemon.SdNotifyStopping)
+		}
 		s.closeListeners()
 		s.host.Stopping(s.upgraded)
 		for _, done := range append(s.waiting, s.waitAgain...) {

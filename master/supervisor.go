@@ -35,13 +35,22 @@ type host interface {
 	// Listen opens an address, or takes it over from the previous binary.
 	Listen(b Bind, backlog int) (*listener, error)
 	// Upgrade starts the new binary and returns when it serves, or has failed.
-	// It is called from a goroutine of its own.
-	Upgrade() error
+	// It is called from a goroutine of its own. If the number of workers goes by
+	// need, that is how many the new binary begins with; else 0.
+	Upgrade(workers int) error
 	// Serving is called when set serves: at the start and after each reload.
 	Serving(set *Settings, first bool)
 	// Stopping is called once, when the master begins to stop. The listening
 	// sockets are not needed any more.
 	Stopping(upgraded bool)
+	// Notify tells the service manager something, see sd_notify(3).
+	Notify(state string)
+	// CPU returns how many seconds of CPU time a process has used.
+	CPU(pid int) (float64, error)
+	// Machine returns what CPU and memory there is.
+	Machine() machine
+	// Pending says whether connections wait to be accepted.
+	Pending([]*listener) bool
 	// Memory returns how much anonymous memory a process has resident, in bytes.
 	Memory(pid int) (int64, error)
 	// WatchCode begins to watch files that workers have imported. What was changed
@@ -91,10 +100,15 @@ type supervisor struct {
 	events chan any
 	gone   chan struct{} // closed when loop has returned: nobody takes events
 
+	watchdog time.Duration // how often the service manager wants to hear from us; 0: it does not
+	fed      time.Time     // when it last did
+	said     string        // its status line
+
 	phase    phase
 	set      *Settings // those of current; at the start of next
 	level    string    // for workers, until the settings are read again; "": theirs
 	adjust   int       // by SIGTTIN and SIGTTOU, kept across reloads
+	scaling  scaler
 	current  *generation
 	next     *generation // boots; nil unless starting or reloading
 	numbers  int         // generations so far
@@ -102,6 +116,8 @@ type supervisor struct {
 	workers  []*worker   // all that are not gone, oldest first
 	taken    [protocol.MaxSlots]bool
 	backoff  backoff
+	crashes  crashLoop
+	helpers  []*helper   // all that are not gone
 	retiring []*listener // not of the settings any more, closed when their last worker is gone
 
 	waiting     []chan<- error // for the reload under way
@@ -111,12 +127,15 @@ type supervisor struct {
 	upgrading   bool
 	waitUpgrade []chan<- error
 	restart     *restart // under way; nil: none
+	first       bool     // this is process 1
 	upgraded    bool     // another binary has taken over
 	stops       int      // signals to stop, so far
 	fatal       error
 
 	lost    []string // why the workers that are to be started next are wanted
 	journal *journal
+	slow    slowTable
+	tickets tickets
 
 	stats stats
 	view  atomic.Pointer[protocol.Snapshot]
@@ -142,6 +161,7 @@ func (s *supervisor) loop(ctx context.Context, first *Settings) error {
 	for {
 		s.reconcile()
 		s.publish()
+		s.notifyStatus()
 		if s.phase == phaseDone {
 			return s.fatal
 		}
@@ -168,6 +188,10 @@ func (s *supervisor) handle(ev any) {
 			s.workerExited(w, ev.status)
 		default:
 			s.workerSaid(w, ev.message)
+		}
+	case hookEvent:
+		if h := s.helper(ev.id); h != nil {
+			s.helperSaid(h, ev.report)
 		}
 	case signalEvent:
 		s.signal(ev.sig)
@@ -221,8 +245,12 @@ func (s *supervisor) worker(id int) *worker {
 
 // target is how many workers a generation of set has.
 func (s *supervisor) target(set *Settings) int {
+	n := set.Workers + s.adjust
+	if set.MaxWorkers > 0 && !s.scaling.pinned {
+		n = min(max(s.scaling.workers, set.Workers), set.MaxWorkers)
+	}
 	// A reload may double the workers for a while, and leave some that drain.
-	return min(max(1, set.Workers+s.adjust), protocol.MaxSlots/2)
+	return min(max(1, n), protocol.MaxSlots/2)
 }
 
 func (s *supervisor) scale(by int) {
@@ -230,6 +258,7 @@ func (s *supervisor) scale(by int) {
 		return
 	}
 	before := s.target(s.set)
+	s.pin()
 	s.adjust += by
 	now := s.target(s.set)
 	if now == before {
@@ -237,12 +266,12 @@ func (s *supervisor) scale(by int) {
 		s.log.Warn("the number of workers stays as it is", "workers", now)
 		return
 	}
-	s.scaled(before, now)
+	s.scaled(before, now, "by a signal")
 }
 
-func (s *supervisor) scaled(from, to int) {
-	s.log.Info("changing the number of workers", "from", from, "to", to)
-	s.note(protocol.Event{Kind: "scale", Text: fmt.Sprintf("from %d to %d workers", from, to)})
+func (s *supervisor) scaled(from, to int, why string) {
+	s.log.Info("changing the number of workers", "from", from, "to", to, "reason", why)
+	s.note(protocol.Event{Kind: "scale", Text: fmt.Sprintf("from %d to %d workers: %s", from, to, why)})
 }
 
 // become moves w to another state.

@@ -14,11 +14,12 @@ const (
 	watchOften = 100 * time.Millisecond
 	// watchMemory is how often a worker's memory is looked at, where it matters.
 	watchMemory = 2 * time.Second
+	// youth is how long a worker serves before it may be replaced for its memory. An
+	// application that takes what it needs at the first request would have its
+	// workers replaced all the time.
+	youth = 10 * time.Second
 	// watchSeldom bounds how late a request that ran into --timeout is noticed.
 	watchSeldom = 500 * time.Millisecond
-	// shedGrace is what a worker of which every thread is stuck gets to hand
-	// over or answer what waits in it.
-	shedGrace = time.Second
 	// abortGrace is how long faulthandler may take to write the tracebacks of a
 	// boot that hangs.
 	abortGrace = time.Second
@@ -35,6 +36,9 @@ func (s *supervisor) untilNext() time.Duration {
 			next = t
 		}
 	}
+	if s.current != nil && s.current.certs != nil {
+		sooner(s.current.certs.next)
+	}
 	if s.oom.file != "" {
 		sooner(s.oom.readAt.Add(oomWindow))
 	}
@@ -45,6 +49,17 @@ func (s *supervisor) untilNext() time.Duration {
 			sooner(now.Add(watchSeldom)) // until the boot has proven itself
 		}
 	}
+	if s.watchdog > 0 && s.phase == phaseServing {
+		sooner(s.feedAt())
+	}
+	for _, h := range s.helpers {
+		if !h.deadline.IsZero() {
+			sooner(h.deadline)
+		}
+	}
+	if s.scales() {
+		sooner(s.scaling.lookAt)
+	}
 	for _, w := range s.workers {
 		if !w.deadline.IsZero() {
 			sooner(w.deadline)
@@ -53,13 +68,18 @@ func (s *supervisor) untilNext() time.Duration {
 			continue
 		}
 		switch {
-		case len(w.stuck) > 0:
+		case len(w.stuck)+len(w.late) > 0 || w.board.Gauges.GILWanted.Load() != 0:
 			sooner(now.Add(watchOften))
 		case w.gen.set.Timeout > 0:
 			sooner(now.Add(min(max(w.gen.set.Timeout/20, watchOften), watchSeldom)))
 		}
 		if slow := w.gen.set.SlowRequest; slow > 0 {
 			sooner(now.Add(min(max(slow/10, watchOften), watchSeldom)))
+		}
+		for _, seen := range w.slow {
+			if !seen.stacked {
+				sooner(seen.dumped.Add(dumpPause))
+			}
 		}
 		if w.state != stateServing {
 			continue
@@ -86,11 +106,16 @@ func (s *supervisor) tick() {
 	for _, w := range s.workers {
 		s.checkDeadline(w, now)
 		s.checkStuck(w, now, mono)
-		s.checkSlow(w, mono)
+		s.checkGIL(w, mono)
+		s.checkSlow(w, now, mono)
 		s.checkMemory(w, now)
 	}
+	s.checkHelpers(now)
 	s.recycle()
 	s.forgive(now)
+	s.checkCertificates(now)
+	s.feed(now, mono)
+	s.scaleByNeed(now, mono)
 }
 
 // checkDeadline ends the patience with a worker that does not boot or leave.
@@ -110,7 +135,7 @@ func (s *supervisor) checkDeadline(w *worker, now time.Time) {
 		s.tell(w, syscall.SIGABRT)
 		s.bootFailed(w, fmt.Sprintf("worker %d was not ready within %v", w.number(), w.gen.set.BootTimeout))
 	case stateDraining:
-		if w.leaving != causeTimeout {
+		if w.leaving != causeTimeout && w.leaving != causeGIL {
 			s.log.Warn("a worker does not leave in time; killing it", "worker", w.number(), "pid", w.proc.PID(),
 				"cause", string(w.leaving))
 		}
@@ -118,49 +143,8 @@ func (s *supervisor) checkDeadline(w *worker, now time.Time) {
 	}
 }
 
-// checkStuck looks for requests that have held a thread for too long.
-func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
-	limit := w.gen.set.Timeout
-	if limit <= 0 || w.state != stateServing && w.state != stateDraining || w.ready.IsZero() {
-		return
-	}
-	busy, found := 0, false
-	for i := range activeThreads(w.board) {
-		a, ok := w.board.ThreadRecs[i].Snapshot()
-		if !ok {
-			delete(w.stuck, i)
-			continue
-		}
-		busy++
-		age := time.Duration(mono - a.Start)
-		if age <= limit {
-			delete(w.stuck, i)
-			continue
-		}
-		if w.stuck[i] == a.Start {
-			continue
-		}
-		w.stuck[i] = a.Start
-		found = true
-		s.stats.timeouts++
-		s.log.Error("a request runs into the timeout; its worker will be replaced", "worker", w.number(), "pid", w.proc.PID(),
-			"thread", i, "method", a.Method, "target", a.Target, "client", a.Client,
-			"age", age.Round(time.Millisecond), "timeout", limit)
-	}
-	if found {
-		s.send(w, protocol.Message{Kind: protocol.KindDump})
-		if w.state == stateServing && w.condemned == "" {
-			w.condemned = causeTimeout
-			s.want(w, string(causeTimeout))
-		}
-	}
-	if w.state == stateDraining && len(w.stuck) > 0 {
-		s.endStuck(w, now, busy)
-	}
-}
-
 // checkSlow logs requests that take longer than --slow-request, each once.
-func (s *supervisor) checkSlow(w *worker, mono int64) {
+func (s *supervisor) checkSlow(w *worker, now time.Time, mono int64) {
 	limit := w.gen.set.SlowRequest
 	if limit <= 0 || w.state != stateServing && w.state != stateDraining {
 		return
@@ -169,10 +153,19 @@ func (s *supervisor) checkSlow(w *worker, mono int64) {
 	for i := range activeThreads(w.board) {
 		a, ok := w.board.ThreadRecs[i].Snapshot()
 		age := time.Duration(mono - a.Start)
-		if !ok || age <= limit || w.slow[i] == a.Start {
+		if !ok || age <= limit {
+			delete(w.slow, i)
 			continue
 		}
-		w.slow[i] = a.Start
+		if seen := w.slow[i]; seen.start == a.Start {
+			if !seen.stacked && now.Sub(seen.dumped) >= dumpPause {
+				seen.stacked = true
+				w.slow[i] = seen
+				s.send(w, protocol.Message{Kind: protocol.KindStack, Thread: i, Start: a.Start})
+			}
+			continue
+		}
+		w.slow[i] = slowSeen{start: a.Start, dumped: now}
 		found = true
 		s.log.Warn("a slow request; the tracebacks of its worker's threads follow", "worker", w.number(), "pid", w.proc.PID(),
 			"thread", i, "method", a.Method, "target", a.Target, "client", a.Client, "age", age.Round(time.Millisecond))
@@ -195,7 +188,8 @@ func (s *supervisor) checkMemory(w *worker, now time.Time) {
 		return // it has just ended, which we are about to hear
 	}
 	w.memory = n
-	if fresh && (soft > 0 && n > soft || hard > 0 && n > hard) {
+	switch {
+	case fresh && (soft > 0 && n > soft || hard > 0 && n > hard):
 		// Its replacement would be no smaller.
 		w.bigFromBirth = true
 		if !w.gen.saidBig {
@@ -203,6 +197,12 @@ func (s *supervisor) checkMemory(w *worker, now time.Time) {
 			s.log.Error("a fresh worker uses more memory than the limit allows; the limit is not applied", "worker", w.number(),
 				"memory", n, "max_memory", soft, "max_memory_hard", hard)
 		}
+	case fresh && w.maxMemory > 0 && n > w.maxMemory:
+		w.maxMemory = soft // too large only for what is taken off at random
+	case w.maxMemory > 0 && n > w.maxMemory && now.Sub(w.ready) < youth && !w.gen.saidGrown:
+		w.gen.saidGrown = true
+		s.log.Warn("a worker has grown beyond --max-memory as soon as it served; is the limit too low?", "worker", w.number(),
+			"memory", n, "max_memory", soft)
 	}
 	if hard > 0 && n > hard && !w.bigFromBirth {
 		s.log.Error("a worker uses more memory than it may; killing it", "worker", w.number(), "pid", w.proc.PID(), "memory", n, "max_memory_hard", hard)
@@ -211,63 +211,53 @@ func (s *supervisor) checkMemory(w *worker, now time.Time) {
 	}
 }
 
-// endStuck kills a draining worker as soon as nothing but stuck requests would
-// be lost.
-func (s *supervisor) endStuck(w *worker, now time.Time, busy int) {
-	if now.Sub(w.drained) < shedGrace {
-		return
-	}
-	g := &w.board.Gauges
-	others := busy > len(w.stuck) || g.QueueDepth.Load() > 0 || g.ConnsWriting.Load() > 0
-	if len(w.stuck) < activeThreads(w.board) && others {
-		w.onlyStuck = false
-		return
-	}
-	// A request may be between the queue and a thread in this moment.
-	if !w.onlyStuck {
-		w.onlyStuck = true
-		return
-	}
-	w.leaving = causeTimeout
-	s.kill(w)
-}
-
-// recycle condemns a worker that has served its --max-requests, or is too old or
-// too large, if none is being replaced.
+// recycle condemns workers that have served their --max-requests, or are too old
+// or too large, as many at a time as --max-unavailable allows.
 func (s *supervisor) recycle() {
 	if s.phase != phaseServing || s.next != nil {
 		return
 	}
-	var due *worker
-	var why cause
+	room := s.set.mostUnavailable() - s.missing()
 	for _, w := range s.workers {
-		if w.condemned != "" || w.state == stateBooting || w.state == stateDraining && w.leaving.recycles() {
-			return
+		if w.gen == s.current && w.state == stateDraining && w.leaving.recycles() {
+			room-- // it takes memory until it is gone
 		}
-		if due != nil || w.state != stateServing || w.gen != s.current {
+	}
+	now := s.clock.now()
+	for _, w := range s.workers {
+		if w.state != stateServing || w.gen != s.current || w.condemned != "" {
 			continue
 		}
-		if why = w.worn(s.clock.now()); why != "" {
-			due = w
+		why := w.worn(now)
+		if why == "" {
+			continue
 		}
+		if room <= 0 {
+			return
+		}
+		room--
+		w.condemned = why
+		s.want(w, string(why))
+		s.log.Info("replacing a worker", "worker", w.number(), "pid", w.proc.PID(), "cause", string(why),
+			"served", w.board.Gauges.Served.Load(), "age", now.Sub(w.started).Round(time.Second), "memory", w.memory)
 	}
-	if due != nil {
-		due.condemned = why
-		s.want(due, string(why))
-		s.log.Info("replacing a worker", "worker", due.number(), "pid", due.proc.PID(), "cause", string(why),
-			"served", due.board.Gauges.Served.Load(), "age", s.clock.now().Sub(due.started).Round(time.Second), "memory", due.memory)
-	}
+}
+
+// missing is how many workers in good standing there are too few: those that are
+// being replaced, have died or boot.
+func (s *supervisor) missing() int {
+	_, ready := s.count(s.current)
+	return max(0, s.target(s.set)-ready)
 }
 
 // worn says why w should be replaced, or "".
 func (w *worker) worn(now time.Time) cause {
-	set := w.gen.set
 	switch {
 	case w.maxRequests > 0 && w.board.Gauges.Served.Load() >= uint64(w.maxRequests):
 		return causeRecycled
 	case !w.oldAt.IsZero() && !now.Before(w.oldAt):
 		return causeAge
-	case set.MaxMemory > 0 && w.memory > set.MaxMemory && !w.bigFromBirth:
+	case w.maxMemory > 0 && w.memory > w.maxMemory && !w.bigFromBirth && now.Sub(w.ready) >= youth:
 		return causeMemory
 	}
 	return ""
@@ -291,6 +281,6 @@ func (s *supervisor) forgive(now time.Time) {
 		}
 	}
 	if ready >= s.target(s.set) {
-		s.backoff.reset()
+		s.booted()
 	}
 }

@@ -24,8 +24,9 @@ func TestTimeout(t *testing.T) {
 		r.begin(p, 0, "/stuck", 0)
 		r.pass(5 * time.Second)
 		r.expect("1:serving/1")
+		r.pass(time.Second)
 		r.begin(p, 1, "/young", 0)
-		r.pass(watchSeldom + watchOften)
+		r.pass(watchSeldom + 2*watchOften + dumpPause + interruptGrace - time.Second)
 		r.expect("1:serving/1 2:booting/1")
 		if n, _ := p.got(protocol.KindDump); n != 1 {
 			t.Errorf("told to dump %d times", n)
@@ -38,7 +39,7 @@ func TestTimeout(t *testing.T) {
 		if _, m := p.got(protocol.KindDrain); m.Mode != protocol.DrainReplaced {
 			t.Errorf("told %+v", m)
 		}
-		r.pass(2 * time.Second)
+		r.pass(shedGrace + 2*watchOften)
 		r.expect("1:draining/1 2:serving/1") // the young one is still at work
 		r.slotOf(p).ThreadRecs[1].End()
 		r.pass(3 * watchOften)
@@ -65,7 +66,7 @@ func TestTimeoutAllThreads(t *testing.T) {
 		r.begin(p, 0, "/a", 0)
 		r.begin(p, 1, "/b", 0)
 		r.slotOf(p).Gauges.QueueDepth.Store(3)
-		r.pass(6*time.Second + bootTakes)
+		r.pass(6*time.Second + interruptGrace + bootTakes)
 		r.expect("1:draining/1 2:serving/1")
 		r.pass(shedGrace + 2*watchOften)
 		r.expect("2:serving/1")
@@ -83,7 +84,7 @@ func TestTimeoutOthersWaitInVain(t *testing.T) {
 		p := r.all()[0]
 		r.begin(p, 0, "/a", 0)
 		r.slotOf(p).Gauges.ConnsWriting.Store(1)
-		r.pass(6*time.Second + bootTakes + 9*time.Second)
+		r.pass(6*time.Second + interruptGrace + bootTakes + 9*time.Second)
 		r.expect("1:draining/1 2:serving/1")
 		r.pass(1*time.Second + graceMargin)
 		r.expect("2:serving/1")
@@ -99,7 +100,7 @@ func TestTimeoutOver(t *testing.T) {
 		r.awaitServing()
 		p := r.all()[0]
 		r.begin(p, 0, "/a", 0)
-		r.pass(6 * time.Second)
+		r.pass(6*time.Second + interruptGrace)
 		r.slotOf(p).ThreadRecs[0].End()
 		r.pass(bootTakes + leaveTakes)
 		r.expect("2:serving/1")
@@ -138,7 +139,7 @@ func TestTimeoutDuringReload(t *testing.T) {
 		r.signal(hup)
 		r.pass(bootTakes)
 		r.expect("1:draining/1 2:serving/2")
-		r.pass(6 * time.Second)
+		r.pass(6*time.Second + interruptGrace)
 		r.expect("2:serving/2")
 		if r.exits(causeTimeout) != 1 {
 			t.Errorf("exits: %v", r.view().Exits)
@@ -192,13 +193,13 @@ func TestMaxRequests(t *testing.T) {
 
 func TestMaxAge(t *testing.T) {
 	set := testSettings()
-	set.Workers, set.MaxAge = 3, time.Hour
+	set.Workers, set.MaxAge, set.RecycleJitter = 3, time.Hour, 10
 	withRig(t, set, nil, func(r *rig) {
 		r.awaitServing()
 		r.pass(53 * time.Minute)
 		r.expect("1:serving/1 2:serving/1 3:serving/1")
 		for range 70 { // one at a time, the replacement first
-			r.pass(6 * time.Second)
+			r.pass(6*time.Second + interruptGrace)
 			serving := 0
 			for _, w := range r.view().Workers {
 				if w.State == protocol.SlotServing {
@@ -231,6 +232,8 @@ func TestMaxMemory(t *testing.T) {
 		r.pass(2 * watchMemory)
 		r.expect("1:serving/1 2:serving/1")
 		r.host.setMemory(a.PID(), 150<<20)
+		r.pass(watchMemory)
+		r.expect("1:serving/1 2:serving/1")
 		for len(r.all()) == 2 {
 			r.pass(watchOften)
 		}
@@ -239,6 +242,9 @@ func TestMaxMemory(t *testing.T) {
 		r.expect("2:serving/1 3:serving/1")
 		if n := r.exits(causeMemory); n != 1 {
 			t.Errorf("%d left for their memory", n)
+		}
+		if at := time.Since(r.view().Started); at < bootTakes+youth {
+			t.Errorf("replaced for its memory after %v", at)
 		}
 		c := r.all()[2]
 		r.begin(c, 1, "/leaks", 0)
@@ -330,5 +336,163 @@ func TestTransitions(t *testing.T) {
 				t.Errorf("%v → %v: %v", a, b, got)
 			}
 		}
+	}
+}
+
+// TestMaxUnavailable: never more than so many at a time, whatever wears them out.
+func TestMaxUnavailable(t *testing.T) {
+	for _, limit := range []int{0, 1, 2, 3} {
+		set := testSettings()
+		set.Workers, set.MaxRequests, set.MaxMemory, set.MaxUnavailable = 5, 100, 100<<20, limit
+		withRig(t, set, nil, func(r *rig) {
+			r.awaitServing()
+			r.pass(youth)
+			old := r.all()
+			for i, p := range old {
+				if i%2 == 0 {
+					r.slotOf(p).Gauges.Served.Store(100)
+				} else {
+					r.host.setMemory(p.PID(), 200<<20)
+				}
+			}
+			most := 0
+			for range 200 {
+				r.pass(watchOften)
+				serving, booting, draining := 0, 0, 0
+				for _, w := range r.view().Workers {
+					switch w.State {
+					case protocol.SlotServing:
+						serving++
+					case protocol.SlotBooting:
+						booting++
+					case protocol.SlotDraining:
+						draining++
+					}
+				}
+				if serving < 5 {
+					t.Fatalf("limit %d: %s", limit, r.workers())
+				}
+				most = max(most, booting+draining)
+			}
+			if want := max(1, limit); most != want {
+				t.Errorf("limit %d: %d replaced at a time", limit, most)
+			}
+			if n := len(r.all()); n != 10 || r.alive() != 5 {
+				t.Errorf("limit %d: %d started, %d alive", limit, n, r.alive())
+			}
+		})
+	}
+}
+
+// TestMaxUnavailableCountsTheDead: a worker that has died and is not back yet is
+// one that is not available.
+func TestMaxUnavailableCountsTheDead(t *testing.T) {
+	set := testSettings()
+	set.Workers, set.MaxRequests = 3, 100
+	withRig(t, set, nil, func(r *rig) {
+		r.awaitServing()
+		r.pass(time.Second)
+		r.all()[0].exit(killed(syscall.SIGSEGV))
+		r.slotOf(r.all()[1]).Gauges.Served.Store(100)
+		r.pass(bootTakes / 2)
+		r.expect("1:booting/1 2:serving/1 3:serving/1")
+		r.pass(bootTakes)
+		r.expect("1:serving/1 2:serving/1 3:serving/1 4:booting/1")
+	})
+}
+
+// TestReplacementFirst: whatever a worker is replaced for, it does not drain
+// before another serves in its place.
+func TestReplacementFirst(t *testing.T) {
+	for why, wear := range map[cause]func(r *rig, p *fakeProcess){
+		causeRecycled: func(r *rig, p *fakeProcess) { r.slotOf(p).Gauges.Served.Store(1000) },
+		causeAge:      func(r *rig, _ *fakeProcess) { r.pass(time.Hour - youth - 2*watchSeldom) },
+		causeMemory:   func(r *rig, p *fakeProcess) { r.host.setMemory(p.PID(), 1<<40) },
+		causeTimeout:  func(r *rig, p *fakeProcess) { r.begin(p, 0, "/", time.Hour) },
+		causeRestart: func(r *rig, p *fakeProcess) {
+			async(func() error { return r.master().Restart(r.t.Context(), p.spec.config.Worker) })
+		},
+		causeReload: func(r *rig, _ *fakeProcess) { r.signal(hup) },
+	} {
+		set := testSettings()
+		set.Workers, set.MaxRequests, set.MaxAge, set.MaxMemory, set.Timeout = 1, 1000, time.Hour, 1<<30, time.Minute
+		withRig(t, set, nil, func(r *rig) {
+			*r.host.next = *set
+			r.awaitServing()
+			r.pass(youth)
+			p := r.all()[0]
+			r.behave(manner{slow: 5 * time.Second})
+			wear(r, p)
+			for range 400 {
+				r.pass(watchOften)
+				if n, _ := p.got(protocol.KindDrain); n > 0 {
+					break
+				}
+			}
+			if n, _ := p.got(protocol.KindDrain); n == 0 {
+				t.Fatalf("%s: not replaced", why)
+			}
+			if q := r.all()[1]; !q.ready {
+				t.Errorf("%s: told to leave before the other was ready", why)
+			}
+			r.pass(leaveTakes)
+			if r.exits(why) != 1 {
+				t.Errorf("%s: %v", why, r.view().Exits)
+			}
+			r.slotOf(p).ThreadRecs[0].End()
+		})
+	}
+}
+
+// TestMemoryDoesNotLoop: workers that pass the limit at birth, or at their first
+// request, are not replaced over and over.
+func TestMemoryDoesNotLoop(t *testing.T) {
+	set := testSettings()
+	set.Workers, set.MaxMemory, set.RecycleJitter = 1, 100<<20, 10
+	for name, size := range map[string]func(age time.Duration) int64{
+		"at birth":              func(time.Duration) int64 { return 200 << 20 },
+		"just within, at birth": func(time.Duration) int64 { return 99 << 20 },
+		"at its first request":  func(age time.Duration) int64 { return int64(min(200<<20, 10<<20+age/time.Second*(50<<20))) },
+	} {
+		withRig(t, set, nil, func(r *rig) {
+			r.awaitServing()
+			born := make(map[int]time.Time)
+			for range 60 {
+				for _, p := range r.all() {
+					if born[p.pid].IsZero() {
+						born[p.pid] = time.Now()
+					}
+					r.host.setMemory(p.pid, size(time.Since(born[p.pid])))
+				}
+				r.pass(time.Second)
+			}
+			switch n := len(r.all()); {
+			case name == "at its first request" && (n < 2 || n > 7):
+				t.Errorf("%s: %d workers within a minute", name, n)
+			case name != "at its first request" && n != 1:
+				t.Errorf("%s: replaced", name)
+			}
+			if n := strings.Count(r.log.String(), "is the limit too low?"); name == "at its first request" && n != 1 {
+				t.Errorf("%s: said %d times", name, n)
+			}
+		})
+	}
+}
+
+func TestJitter(t *testing.T) {
+	set := &Settings{RecycleJitter: 20}
+	low, high := 1000, 0
+	for range 1000 {
+		n := jittered(set, 1000)
+		low, high = min(low, n), max(high, n)
+	}
+	if low < 800 || low > 850 || high > 1000 || high < 950 {
+		t.Errorf("from %d to %d", low, high)
+	}
+	if n := jittered(set, 0); n != 0 {
+		t.Errorf("no limit became %d", n)
+	}
+	if n := jittered(&Settings{}, time.Hour); n != time.Hour {
+		t.Errorf("an hour without jitter became %v", n)
 	}
 }

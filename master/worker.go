@@ -70,7 +70,8 @@ const (
 	causeExit        cause = "exit"         // it ended by itself, os._exit for one
 	causeSignal      cause = "signal"       // a signal that was not ours
 	causeOOM         cause = "oom"          // the kernel's out-of-memory killer
-	causeTimeout     cause = "timeout"      // a request ran into --timeout
+	causeTimeout     cause = "timeout"      // a request ran into --timeout and could not be interrupted
+	causeGIL         cause = "gil_deadlock" // … since a thread never gave the GIL back
 	causeBootFailed  cause = "boot_failed"  // it never became ready
 	causeBootTimeout cause = "boot_timeout" // it was not ready within --boot-timeout
 	causeRecycled    cause = "recycled"     // --max-requests
@@ -83,7 +84,7 @@ const (
 )
 
 // causes are all of them, so that metrics show zeros from the start.
-var causes = [...]cause{causeExit, causeSignal, causeOOM, causeTimeout, causeBootFailed, causeBootTimeout,
+var causes = [...]cause{causeExit, causeSignal, causeOOM, causeTimeout, causeGIL, causeBootFailed, causeBootTimeout,
 	causeRecycled, causeAge, causeMemory, causeReload, causeScaleDown, causeRestart, causeStopped}
 
 // worker is a worker process. The state goroutine owns it.
@@ -110,19 +111,28 @@ type worker struct {
 	finished bool      // it has said that nothing is left to do
 	termed   bool      // SIGTERM was sent, because it was booting
 
+	why   string // it was started
+	quiet bool   // one in a row of failures: the journal and the log hear of it when it is ready
+
 	bootError   string    // what the worker said of its failed boot
 	maxRequests int       // with jitter; 0: no limit
 	oldAt       time.Time // when it has reached --max-age; zero: never
 
+	cpu          float64   // seconds used, when it was last looked at; see scaleByNeed
 	memoryAt     time.Time // when its memory was last looked at
 	memory       int64     // what it was then
+	maxMemory    int64     // less something at random; 0: no limit
 	bigFromBirth bool      // it was over --max-memory when it was fresh
 
-	// stuck holds, by thread, the start times of requests that ran into
-	// --timeout, so that each is reported once.
+	// late holds, by thread, requests that ran into --timeout and may yet end by
+	// it; stuck the start times of those that do not.
+	late  map[int]late
 	stuck map[int]int64
-	// slow is the same for --slow-request.
-	slow map[int]int64
+	// gilHeld is which wait for the GIL has been reported.
+	gilHeld int64
+	// slow holds the requests that are over --slow-request, so that each is
+	// reported once.
+	slow map[int]slowSeen
 	// onlyStuck is set when a look at the draining worker found nothing but
 	// stuck requests; the second such look kills it.
 	onlyStuck bool
@@ -144,10 +154,13 @@ type generation struct {
 	env       []string
 	identity  *syscall.Credential
 	internal  []string
+	helper    *helper // runs its hooks; nil: none does
 	listeners []*listener
 	opened    []*listener     // those that no earlier generation had
 	page      string          // what is wrong with the code; "": nothing
+	certs     *certificates   // nil: no TLS
 	saidBig   bool            // that --max-memory is too low
+	saidGrown bool            // that it may be
 	said      map[string]bool // boot failures that the log has already
 }
 
@@ -159,41 +172,17 @@ func (g *generation) fds() []int {
 	return fds
 }
 
+// listenerInfos describes the listeners to workers. Which of them speak TLS is the
+// generation's choice, not the socket's.
 func (g *generation) listenerInfos() []protocol.Listener {
 	infos := make([]protocol.Listener, len(g.listeners))
 	for i, l := range g.listeners {
 		infos[i] = l.info
+		infos[i].TLS = g.certs != nil && l.info.Network == "tcp"
+		if i >= len(g.set.Binds) {
+			infos[i].TLS = false
+			infos[i].Redirect = redirectPort(g.listeners)
+		}
 	}
 	return infos
 }
-
-// Back-off between boots that fail.
-const (
-	backoffFirst = 100 * time.Millisecond
-	backoffMost  = 10 * time.Second
-	// proven is how long a worker serves until its boot counts as a success: one
-	// that dies of its first request must not be restarted in a tight loop.
-	proven = time.Second
-)
-
-// backoff puts off boots after failures.
-type backoff struct {
-	failures int
-	next     time.Time // when the next try is due
-}
-
-func (b *backoff) fail(now time.Time) {
-	if b.wait(now) {
-		return // started with the one whose failure counts already
-	}
-	d := backoffMost
-	if b.failures < 7 { // 0.1 s · 2⁷ is beyond the most
-		d = min(backoffFirst<<b.failures, backoffMost)
-	}
-	b.failures++
-	b.next = now.Add(d)
-}
-
-func (b *backoff) reset() { *b = backoff{} }
-
-func (b *backoff) wait(now time.Time) bool { return now.Before(b.next) }

@@ -122,6 +122,9 @@ func (c *Collector) collectSlots(out sink, snap *protocol.Snapshot) *totals {
 		}
 		if w != nil {
 			out.gauge(c.f.started, timestamp(w.Started), label)
+			if !w.ReadySince.IsZero() {
+				t.addPools(s, w.Pools)
+			}
 			// A worker may be gone before the master has heard of it.
 			if p, err := procstat.Read(c.proc, w.PID); err == nil {
 				account.see(p)
@@ -163,12 +166,19 @@ func (c *Collector) collectConnections(out sink, t *totals) {
 	out.counter(c.f.accepted, float64(t.accepted))
 	out.counter(c.f.handedOver, float64(t.handedOut), "out")
 	out.counter(c.f.handedOver, float64(t.handedIn), "in")
+	out.counter(c.f.handshakes, float64(t.handshakes), "success")
+	out.counter(c.f.handshakes, float64(t.handshakeErrors), "failure")
 	for i, phase := range protocol.TimeoutNames {
 		out.counter(c.f.connTimeouts, float64(t.timeouts[i]), phase)
 	}
 	out.gauge(c.f.threads, float64(t.busy), "busy")
 	out.gauge(c.f.threads, float64(t.threads-t.busy), "idle")
 	out.gauge(c.f.queueDepth, float64(t.queueDepth))
+	for name, p := range t.pools {
+		out.gauge(c.f.poolThreads, float64(p.busy), name, "busy")
+		out.gauge(c.f.poolThreads, float64(p.threads-p.busy), name, "idle")
+		out.gauge(c.f.poolQueue, float64(p.depth), name)
+	}
 	age := 0.0
 	if t.oldest != 0 {
 		age = seconds(max(c.mono()-t.oldest, 0))
@@ -185,10 +195,23 @@ func (c *Collector) collectMaster(out sink, snap *protocol.Snapshot) {
 		out.gauge(c.f.workers, float64(states[s]), s.String())
 	}
 	out.gauge(c.f.target, float64(snap.TargetWorkers))
+	out.gauge(c.f.least, float64(snap.MinWorkers))
+	out.gauge(c.f.most, float64(snap.MaxWorkers))
 	out.gauge(c.f.bootsFailed, float64(snap.BootFailures))
+	out.counter(c.f.hooksFailed, float64(snap.HookFailures))
 	out.gauge(c.f.generation, float64(snap.Generation))
 	out.gauge(c.f.reloadOK, number(snap.LastReload.IsZero() || snap.LastReloadSuccessful))
 	out.gauge(c.f.reloadT, timestamp(snap.LastReload))
+	seen := make(map[string]bool)
+	for _, cert := range snap.Certificates {
+		if !seen[cert.Name] { // of two for the same name, an RSA and an ECDSA one, the first
+			seen[cert.Name] = true
+			out.gauge(c.f.certExpiry, timestamp(cert.NotAfter), cert.Name)
+		}
+	}
+	if len(snap.Certificates) > 0 {
+		out.gauge(c.f.certsOK, number(snap.CertificatesFailed == ""))
+	}
 	out.counter(c.f.requestTimeouts, float64(snap.RequestTimeouts))
 	for _, result := range [...]string{"success", "failure"} {
 		out.counter(c.f.reloads, float64(snap.Reloads[result]), result)

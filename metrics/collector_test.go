@@ -105,6 +105,8 @@ func TestValues(t *testing.T) {
 		`hostler_workers{state="booting"}`:                                          1,
 		`hostler_workers{state="draining"}`:                                         0,
 		`hostler_workers_target`:                                                    2,
+		`hostler_workers_min`:                                                       1,
+		`hostler_workers_max`:                                                       4,
 		`hostler_worker_exits_total{cause="signal"}`:                                5,
 		`hostler_worker_exits_total{cause="exit"}`:                                  0,
 		`hostler_generation`:                                                        4,
@@ -368,5 +370,35 @@ func BenchmarkScrape(b *testing.B) {
 		if _, err := reg.Gather(); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestPools: a pool is the sum over the workers that have one of its name, whatever
+// its place among theirs.
+func TestPools(t *testing.T) {
+	r := newRig(t)
+	for i, names := range [][]string{{"a", "b"}, {"b"}, nil} {
+		s := r.start(i, 100+i)
+		for k, name := range names {
+			r.snap.Workers[i].Pools = append(r.snap.Workers[i].Pools, protocol.Pool{Name: name, Pattern: "/", Threads: 4})
+			s.Pools[k].Busy.Store(int64(1 + i))
+			s.Pools[k].Depth.Store(int64(10 * (1 + i)))
+		}
+	}
+	got := r.samples()
+	for series, want := range map[string]float64{
+		`hostler_pool_threads{pool="a",state="busy"}`: 1,
+		`hostler_pool_threads{pool="a",state="idle"}`: 3,
+		`hostler_pool_threads{pool="b",state="busy"}`: 3,
+		`hostler_pool_threads{pool="b",state="idle"}`: 5,
+		`hostler_pool_queue_depth{pool="a"}`:          10,
+		`hostler_pool_queue_depth{pool="b"}`:          30,
+	} {
+		if g, ok := got[series]; !ok || g != want {
+			t.Errorf("%s: %v (%v), not %v", series, g, ok, want)
+		}
+	}
+	if n := strings.Count(r.scrape(), "hostler_pool_queue_depth{"); n != 2 {
+		t.Errorf("%d pools", n)
 	}
 }

@@ -19,12 +19,14 @@ type families struct {
 	connections, accepted, connTimeouts *prometheus.Desc
 	handedOver                          *prometheus.Desc
 	threads, queueDepth, oldest         *prometheus.Desc
+	poolThreads, poolQueue              *prometheus.Desc
 
 	// workers
-	up, started, memory, cpu, served       *prometheus.Desc
-	exits, workers, target, bootsFailed    *prometheus.Desc
-	generation, reloads, reloadOK, reloadT *prometheus.Desc
-	upgrades, build                        *prometheus.Desc
+	up, started, memory, cpu, served                              *prometheus.Desc
+	exits, workers, target, least, most, hooksFailed, bootsFailed *prometheus.Desc
+	generation, reloads, reloadOK, reloadT                        *prometheus.Desc
+	handshakes, certExpiry, certsOK                               *prometheus.Desc
+	upgrades, build                                               *prometheus.Desc
 }
 
 func newFamilies() *families {
@@ -59,6 +61,8 @@ func newFamilies() *families {
 	f.connTimeouts = desc("connection_timeouts_total", "Connections ended by a time limit, by what they were in.", "phase")
 	f.threads = desc("threads", "Python threads of workers that have booted, by whether they run a request.", "state")
 	f.queueDepth = desc("queue_depth", "Whole requests that wait for a Python thread.")
+	f.poolThreads = desc("pool_threads", "Python threads that requests of a pool (--pool) may run on, by whether one does.", "pool", "state")
+	f.poolQueue = desc("pool_queue_depth", "Whole requests that wait for a thread of their pool.", "pool")
 	f.oldest = desc("oldest_request_age_seconds",
 		"Age of the oldest request that waits for a Python thread or runs in one; 0 if there is none.")
 
@@ -71,10 +75,16 @@ func newFamilies() *families {
 	f.exits = desc("worker_exits_total", "Worker processes that have ended, by cause.", "cause")
 	f.workers = desc("workers", "Worker processes by state.", "state")
 	f.target = desc("workers_target", "Worker processes that there should be.")
+	f.least = desc("workers_min", "Fewest workers that --workers allows.")
+	f.most = desc("workers_max", "Most workers that --workers allows; more than the fewest where the number goes by need.")
 	f.bootsFailed = desc("consecutive_boot_failures", "Failed boots of workers in a row; 0 when all workers have booted.")
+	f.hooksFailed = desc("hook_failures_total", "Hooks of the master's that have raised an exception.")
 	f.generation = desc("generation", "Number of the generation that serves; each successful reload starts another.")
 	f.reloads = desc("reloads_total", "Reloads that have ended, by result.", "result")
 	f.reloadOK = desc("last_reload_successful", "Whether the last reload succeeded; 1 before the first.")
+	f.handshakes = desc("tls_handshakes_total", "TLS handshakes, by result.", "result")
+	f.certExpiry = desc("tls_certificate_expiry_timestamp_seconds", "When a certificate in use ends, since the Unix epoch.", "certificate")
+	f.certsOK = desc("tls_certificates_current", "Whether the certificates in use are those in the files; 0 if these cannot be used.")
 	f.reloadT = desc("last_reload_timestamp_seconds",
 		"End of the last reload, successful or not, since the Unix epoch; 0 before the first.")
 	f.upgrades = desc("upgrades_total", "Replacements of the running binary that were tried, by result.", "result")

@@ -36,7 +36,7 @@ func newRig(t testing.TB) *rig {
 	t.Cleanup(func() { b.Close(); f.Close() })
 	r := &rig{t: t, board: b, proc: fstest.MapFS{}}
 	r.snap = protocol.Snapshot{
-		Version: "1.2.3", App: "app:app", Started: time.Unix(1000, 0), Generation: 1, Ready: true, TargetWorkers: 2,
+		Version: "1.2.3", App: "app:app", Started: time.Unix(1000, 0), Generation: 1, Ready: true, TargetWorkers: 2, MinWorkers: 1, MaxWorkers: 4,
 		ThreadsPerWorker: 2, Exits: map[string]uint64{"exit": 0, "signal": 0},
 		Reloads: map[string]uint64{"success": 0, "failure": 0}, Upgrades: map[string]uint64{"success": 0, "failure": 0},
 	}

@@ -35,6 +35,7 @@ type totals struct {
 	gilWait                     int64
 	bytesIn, bytesOut, accepted uint64
 	handedOut, handedIn         uint64
+	handshakes, handshakeErrors uint64
 	shed, exceptions            uint64
 	violations, accessLogErrors uint64
 	timeouts                    [protocol.NumTimeouts]uint64
@@ -43,6 +44,7 @@ type totals struct {
 	idle, reading, running, writing int64
 	queueDepth                      int64
 	threads, busy                   int64
+	pools                           map[string]poolTotals
 	oldest                          int64 // when the oldest request began; 0: there is none
 }
 
@@ -57,6 +59,8 @@ func (t *totals) addCounters(s *protocol.Slot) (requests uint64) {
 		}
 	}
 	t.duration.add(&c.Duration)
+	t.handshakes += c.Handshakes.Load()
+	t.handshakeErrors += c.HandshakeErrors.Load()
 	t.queueWait.add(&c.QueueWait)
 	t.gilWait += c.GILWait.Load()
 	t.bytesIn += c.BytesIn.Load()
@@ -102,6 +106,23 @@ func (t *totals) addGauges(s *protocol.Slot) {
 			t.busy++
 			t.began(start)
 		}
+	}
+}
+
+// poolTotals are sums over the workers that have a pool of the name.
+type poolTotals struct{ threads, busy, depth int64 }
+
+// addPools adds the pools of the worker that holds s.
+func (t *totals) addPools(s *protocol.Slot, pools []protocol.Pool) {
+	for i, p := range pools {
+		if t.pools == nil {
+			t.pools = make(map[string]poolTotals)
+		}
+		sum := t.pools[p.Name]
+		sum.threads += int64(p.Threads)
+		sum.busy += s.Pools[i].Busy.Load()
+		sum.depth += s.Pools[i].Depth.Load()
+		t.pools[p.Name] = sum
 	}
 }
 

@@ -16,10 +16,14 @@ func (s *Slot) Free() {
 func (s *Slot) clear() {
 	g := &s.Gauges
 	for _, v := range []*atomic.Int64{&g.ConnsIdle, &g.ConnsReading, &g.ConnsRunning, &g.ConnsWriting,
-		&g.QueueDepth, &g.QueueOldest, &g.Threads, &g.Heartbeat} {
+		&g.QueueDepth, &g.QueueOldest, &g.Threads, &g.Heartbeat, &g.GILWanted} {
 		v.Store(0)
 	}
 	g.Served.Store(0)
+	for i := range s.Pools {
+		s.Pools[i].Busy.Store(0)
+		s.Pools[i].Depth.Store(0)
+	}
 	for i := range s.ThreadRecs {
 		if t := &s.ThreadRecs[i]; t.start.Load() != 0 {
 			t.End()

@@ -20,11 +20,18 @@ const (
 	KindDrained    Kind = 'E' // worker: nothing is left to do; Python finalises next
 	KindDrain      Kind = 'D' // master: Mode and Grace say how to leave
 	KindDump       Kind = 'T' // master: write every thread's Python traceback to the error log
+	KindInterrupt  Kind = 'I' // master: raise the timeout's exception in Thread, if it still runs the request that began at Start
+	KindStack      Kind = 'B' // master: report the stack of Thread, if it still runs the request that began at Start
+	KindSlow       Kind = 'Q' // worker: Text is a list of SlowRequests as JSON
 	KindReopen     Kind = 'U' // master: reopen the log files
 	KindLevel      Kind = 'L' // master: Text is the log level from now on, as in WorkerConfig
 	KindModules    Kind = 'M' // worker, with Development: Text is files that it has imported, each ended by a NUL
 	KindPage       Kind = 'G' // master: answer every request with Text, which says what is wrong with the code
+	KindTLS        Kind = 'S' // master: there is other TLS material to be read
 	KindFork       Kind = 'W' // master to mold: fork a worker; Text is its settings, its control socket travels beside it
+	KindHooks      Kind = 'N' // hooks' process: Text names the hooks that there are; it is ready
+	KindHook       Kind = 'H' // master to it: run one; Text is a HookCall
+	KindHookDone   Kind = 'K' // hooks' process: it has been run; Text is what went wrong, in one line
 	KindForked     Kind = 'P' // mold: PID is the new worker's process, or 0 and Text says why there is none
 )
 
@@ -47,8 +54,11 @@ type Message struct {
 	Kind  Kind
 	Mode  DrainMode     // KindDrain
 	Grace time.Duration // KindDrain: after this the worker gives up on what is left
-	Text  string        // KindBootFailed, KindLevel, KindModules, KindPage, KindFork, KindForked
+	Text  string        // KindBootFailed, KindLevel, KindModules, KindPage, KindFork, KindForked, KindHooks, KindHook, KindHookDone, KindSlow
 	PID   int           // KindForked
+
+	Thread int   // KindInterrupt, KindStack
+	Start  int64 // KindInterrupt, KindStack: as in the thread's record
 }
 
 // MaxPage bounds the text of KindPage.
@@ -73,9 +83,10 @@ func (m Message) Append(dst []byte) []byte {
 			t = t[len(t)-(MaxMessage-1):] // the end of a traceback says most
 		}
 		dst = append(dst, t...)
-	case KindLevel, KindModules, KindPage:
-		dst = append(dst, m.Text...)
-	case KindFork:
+	case KindInterrupt, KindStack:
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(m.Thread))
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(m.Start))
+	case KindLevel, KindModules, KindPage, KindFork, KindSlow, KindHooks, KindHook, KindHookDone:
 		dst = append(dst, m.Text...)
 	case KindForked:
 		dst = fmt.Appendf(dst, "%d %s", m.PID, m.Text)
@@ -90,12 +101,22 @@ func ParseMessage(p []byte) (Message, error) {
 	}
 	m, body := Message{Kind: Kind(p[0])}, p[1:]
 	switch m.Kind {
-	case KindReady, KindDrained, KindDump, KindReopen:
+	case KindReady, KindDrained, KindDump, KindReopen, KindTLS:
 		if len(body) != 0 {
 			return Message{}, fmt.Errorf("%q with a payload: %w", p[0], ErrMessage)
 		}
-	case KindBootFailed, KindLevel, KindModules, KindPage, KindFork:
+	case KindBootFailed, KindLevel, KindModules, KindPage, KindFork, KindHooks, KindHook, KindHookDone, KindSlow:
 		m.Text = string(body)
+	case KindInterrupt, KindStack:
+		if len(body) != 12 {
+			return Message{}, fmt.Errorf("%q with %d bytes: %w", p[0], len(body), ErrMessage)
+		}
+		m.Start = int64(binary.LittleEndian.Uint64(body[4:]))
+		n := binary.LittleEndian.Uint32(body)
+		if n >= MaxThreads || m.Start <= 0 {
+			return Message{}, fmt.Errorf("%q for thread %d, start %d: %w", p[0], n, m.Start, ErrMessage)
+		}
+		m.Thread = int(n)
 	case KindForked:
 		pid, text, _ := strings.Cut(string(body), " ")
 		n, err := strconv.ParseUint(pid, 10, 31)

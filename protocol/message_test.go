@@ -10,11 +10,18 @@ import (
 )
 
 var messages = []Message{
+	{Kind: KindInterrupt, Thread: MaxThreads - 1, Start: 1<<62 + 5},
+	{Kind: KindStack, Thread: 0, Start: 1},
+	{Kind: KindSlow, Text: `[{}]`},
 	{Kind: KindReady},
 	{Kind: KindDrained},
 	{Kind: KindDump},
 	{Kind: KindReopen},
 	{Kind: KindLevel, Text: "debug"},
+	{Kind: KindHooks, Text: "on_starting on_exit"},
+	HookCall{Hook: "child_exit", Worker: &HookWorker{PID: 3, Number: 1, Generation: 2, Cause: "exit", Status: "exit:0"}}.Message(),
+	{Kind: KindHookDone, Text: "the hook on_exit failed: KeyError"},
+	{Kind: KindHookDone},
 	{Kind: KindFork, Text: `{"slot":1}`},
 	{Kind: KindForked, PID: 4711},
 	{Kind: KindForked, Text: "no memory left"},
@@ -64,6 +71,9 @@ func TestParseMessageRefuses(t *testing.T) {
 		"drain too short":  "Dr1234567",
 		"drain too long":   "Dr123456789",
 		"drain alone":      "D",
+		"interrupt short":  "I\x01\x00\x00\x00\x01",
+		"interrupt whom":   "I\x00\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00",
+		"interrupt what":   "I\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
 		"drain mode":       "Dx\x00\x00\x00\x00\x00\x00\x00\x00",
 		"drain back in t.": "Dr\x00\x00\x00\x00\x00\x00\x00\x80",
 	} {
@@ -110,9 +120,9 @@ func FuzzParseMessage(f *testing.F) {
 func fullConfig() *WorkerConfig {
 	return &WorkerConfig{
 		Slot: 3, Worker: 4, Generation: 2, App: "pkg.mod:create_app(x=\"é\")", Name: "shop", Chdir: "/srv/shop", Umask: "027",
-		PythonPath: []string{"a", "b"}, Preload: true, Mold: true, Warmup: []string{"/"}, Workers: 4, Threads: 8, WorkerConnections: 1000, Queue: 64,
-		Listeners: []Listener{{"tcp", "::1", "8000"}, {"unix", "/run/shop.sock", ""}}, MaxRequests: 1050,
-		KeepAlive: 1, HeaderTimeout: 2, BodyTimeout: 3, WriteTimeout: 4, GracefulTimeout: 1<<63 - 1,
+		PythonPath: []string{"a", "b"}, Preload: true, Mold: true, Warmup: []string{"/"}, Hooks: "hooks", HooksOnly: true, MasterPID: 7, Workers: 4, Threads: 8, WorkerConnections: 1000, Queue: 64,
+		Listeners: []Listener{{Network: "tcp", Host: "::1", Port: "8000", TLS: true, Redirect: "443"}, {Network: "unix", Host: "/run/shop.sock"}}, HTTP2Cleartext: true, QueueWait: 9, HealthPaths: []string{"/up"}, MaxRequests: 1050,
+		KeepAlive: 1, HeaderTimeout: 2, BodyTimeout: 3, WriteTimeout: 4, GracefulTimeout: 1<<63 - 1, Timeout: 5, Pools: []Pool{{Name: "x", Pattern: "/x*", Threads: 2}},
 		LimitRequestLine: 5, LimitRequestFields: 6, LimitRequestFieldSize: 7, LimitRequestBody: 1 << 40,
 		ForwardedAllowIPs: []string{"127.0.0.1/32", "unix"}, ForwardedHeaders: []string{"for"},
 		ProxyProtocol: "v2", ProxyAllowIPs: []string{"10.0.0.0/8"}, AccessLog: "-", ErrorLog: "e.log", LogLevel: "debug", Check: true, Development: true, Page: "broken",

@@ -75,22 +75,23 @@ var TimeoutNames = [NumTimeouts]string{"head", "body", "idle", "write"}
 
 // Counters only ever grow, across all workers that held the slot.
 type Counters struct {
-	Requests      [len(Methods)][len(Classes)]atomic.Uint64
-	Duration      Histogram    // arrival of the whole request to the end of the response
-	QueueWait     Histogram    // arrival of the whole request to the application's start
-	GILWait       atomic.Int64 // nanoseconds spent by Python threads waiting for the GIL
-	BytesIn       atomic.Uint64
-	BytesOut      atomic.Uint64
-	Accepted      atomic.Uint64
-	Handshakes    atomic.Uint64 // reserved: TLS
-	Shed          atomic.Uint64 // requests answered 503 because the ready queue was full
-	AppExceptions atomic.Uint64
-	AppViolations atomic.Uint64 // PEP 3333 broken by the application, e.g. more bytes than Content-Length
-	Timeouts      [NumTimeouts]atomic.Uint64
-	Rejects       [MaxRejects]atomic.Uint64 // by http1.Reason
-	AccessLogErrs atomic.Uint64
-	HandedOut     atomic.Uint64 // connections given to other workers
-	HandedIn      atomic.Uint64 // … and taken from them
+	Requests        [len(Methods)][len(Classes)]atomic.Uint64
+	Duration        Histogram    // arrival of the whole request to the end of the response
+	QueueWait       Histogram    // arrival of the whole request to the application's start
+	GILWait         atomic.Int64 // nanoseconds spent by Python threads waiting for the GIL
+	BytesIn         atomic.Uint64
+	BytesOut        atomic.Uint64
+	Accepted        atomic.Uint64
+	Handshakes      atomic.Uint64 // of TLS
+	Shed            atomic.Uint64 // requests answered 503 because the ready queue was full
+	AppExceptions   atomic.Uint64
+	AppViolations   atomic.Uint64 // PEP 3333 broken by the application, e.g. more bytes than Content-Length
+	Timeouts        [NumTimeouts]atomic.Uint64
+	Rejects         [MaxRejects]atomic.Uint64 // by http1.Reason
+	AccessLogErrs   atomic.Uint64
+	HandedOut       atomic.Uint64 // connections given to other workers
+	HandedIn        atomic.Uint64 // … and taken from them
+	HandshakeErrors atomic.Uint64
 }
 
 // Gauges describe the worker that holds the slot now.
@@ -104,6 +105,7 @@ type Gauges struct {
 	Threads      atomic.Int64  // Python threads that serve
 	Served       atomic.Uint64 // requests begun by this worker
 	Heartbeat    atomic.Int64  // last sign of life of the worker's Go side
+	GILWanted    atomic.Int64  // since when a thread that was sent to find out has waited for the GIL; 0: none does
 }
 
 // Thread says what a Python thread works on. One writer; readers use Snapshot.
@@ -115,6 +117,10 @@ type Thread struct {
 	head  atomic.Uint64 // sequence (32 bits, odd while being written), client (8), target (16), method (8)
 	start atomic.Int64  // when the application was started; 0: idle
 	data  [threadRecordWords]atomic.Uint64
+
+	// The application's own deadline. It says for which request it is, so that
+	// Begin need not undo it.
+	deadline, deadlineOf atomic.Int64
 }
 
 const (
@@ -139,6 +145,26 @@ func (t *Thread) Begin(now int64, method, target, client []byte) {
 	}
 	t.start.Store(now)
 	t.head.Store(uint64(seq+1)<<32 | uint64(c)<<24 | uint64(n)<<8 | uint64(m))
+}
+
+// SetDeadline lets the request that began at start run until at, whatever
+// --timeout says. The thread's own writer calls it.
+func (t *Thread) SetDeadline(start, at int64) {
+	t.deadlineOf.Store(0)
+	t.deadline.Store(at)
+	t.deadlineOf.Store(start)
+}
+
+// Deadline returns when the time of the request that began at start is up, where
+// timeout is what a request has by itself.
+func (t *Thread) Deadline(start, timeout int64) int64 {
+	if t.deadlineOf.Load() == start {
+		at := t.deadline.Load()
+		if t.deadlineOf.Load() == start {
+			return at
+		}
+	}
+	return start + timeout
 }
 
 // End records that the thread is idle.
@@ -213,6 +239,7 @@ type Slot struct {
 	StartedAt  atomic.Int64 // CLOCK_MONOTONIC nanoseconds
 	_          [32]byte
 	Gauges     Gauges
+	Pools      [MaxPools]PoolGauges
 	_          [64]byte // what the worker writes often keeps a cache line of its own
 	Counters   Counters
 	ThreadRecs [MaxThreads]Thread

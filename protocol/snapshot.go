@@ -11,6 +11,8 @@ type Snapshot struct {
 	Generation                      int
 	Ready, Stopping                 bool
 	TargetWorkers, ThreadsPerWorker int
+	MinWorkers, MaxWorkers          int               // of --workers; the same where the number does not go by need
+	Pinned                          bool              // an operator has set it, while it could go by need
 	Reloads                         map[string]uint64 // by result: "success", "failure"
 	LastReloadSuccessful            bool
 	LastReload                      time.Time         // zero: never
@@ -18,8 +20,17 @@ type Snapshot struct {
 	RequestTimeouts                 uint64
 	Upgrades                        map[string]uint64 // by result: "success", "failure"
 	BootFailures                    int               // in a row; a boot is put off while it is not 0
+	HookFailures                    uint64            // of the master's hooks
 	NextBoot                        time.Time         // when the next try is due; zero: none is put off
 	Workers                         []WorkerStatus
+	Certificates                    []CertificateStatus // in use; none without TLS
+	CertificatesFailed              string              // why their files of today are not in use; "": they are
+}
+
+// CertificateStatus is a certificate in use.
+type CertificateStatus struct {
+	Name     string // the first DNS name
+	NotAfter time.Time
 }
 
 // WorkerStatus is one worker process as the master sees it.
@@ -27,4 +38,5 @@ type WorkerStatus struct {
 	Slot, Number, PID, Generation int
 	State                         SlotState
 	Started, ReadySince           time.Time // ReadySince is zero until it is ready
+	Pools                         []Pool    // of its generation's
 }

@@ -13,7 +13,8 @@ const (
 	FDLibrary    = 5
 	FDHandOut    = 6 // see NewExchange
 	FDHandIn     = 7
-	FDListeners  = 8
+	FDSecrets    = 8 // see TLSMaterial
+	FDListeners  = 9
 )
 
 // Listener describes an inherited listening socket. Its position tells its
@@ -22,6 +23,10 @@ type Listener struct {
 	Network string `json:"network"` // "tcp" or "unix"
 	Host    string `json:"host"`    // SERVER_NAME; the path for unix
 	Port    string `json:"port"`    // SERVER_PORT; "" for unix
+	TLS     bool   `json:"tls,omitempty"`
+	// Redirect is the port of the TLS listener that clients are sent to; "": they
+	// are served.
+	Redirect string `json:"redirect,omitempty"`
 }
 
 // WorkerConfig is what the master tells a worker at exec, as one JSON argument.
@@ -42,14 +47,24 @@ type WorkerConfig struct {
 	Mold    bool     `json:"mold,omitempty"`    // this process is the mold
 	Warmup  []string `json:"warmup,omitempty"`  // request targets that the mold runs first
 
+	Hooks     string `json:"hooks,omitempty"`      // module of functions that are run at certain moments
+	HooksOnly bool   `json:"hooks_only,omitempty"` // this process runs the master's hooks, and is no worker
+	MasterPID int    `json:"master_pid"`           // for hooks
+
 	Workers           int        `json:"workers"` // for wsgi.multiprocess
 	Threads           int        `json:"threads"`
+	Pools             []Pool     `json:"pools,omitempty"`
 	WorkerConnections int        `json:"worker_connections"`
 	Queue             int        `json:"queue"`
 	Listeners         []Listener `json:"listeners"`
 
 	MaxRequests int `json:"max_requests"` // jitter already applied; the master watches Gauges.Served
 
+	QueueWait      int64    `json:"queue_wait"`                // ns: requests that wait for so long are too many; 0: never
+	HealthPaths    []string `json:"health_paths,omitempty"`    // requests for these go ahead of others
+	HTTP2Cleartext bool     `json:"http2_cleartext,omitempty"` // HTTP/2 with prior knowledge, where there is no TLS
+
+	Timeout         int64 `json:"timeout"` // the master sees to it; for hostler.deadline
 	KeepAlive       int64 `json:"keep_alive"`
 	HeaderTimeout   int64 `json:"header_timeout"`
 	BodyTimeout     int64 `json:"body_timeout"`

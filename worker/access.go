@@ -30,8 +30,12 @@ func (a *accessLog) request(l *Loop, t *Thread, now int64) {
 	b = appendEscaped(b, span(buf, t.Req.Method))
 	b = append(b, ' ')
 	b = appendEscaped(b, span(buf, t.Req.Target))
-	b = append(b, " HTTP/1."...)
-	b = append(b, byte('0'+t.Req.Minor), '"', ' ')
+	if t.Req.Minor == minorHTTP2 {
+		b = append(b, ` HTTP/2" `...)
+	} else {
+		b = append(b, " HTTP/1."...)
+		b = append(b, byte('0'+t.Req.Minor), '"', ' ')
+	}
 	b = strconv.AppendInt(b, int64(t.reply.status), 10)
 	b = append(b, ' ')
 	b = strconv.AppendInt(b, t.reply.sent, 10)

@@ -38,11 +38,14 @@ func (l *Loop) Read(t *Thread, dst []byte) int {
 		return ReadEnd
 	}
 	n := 0
+	if b.waited != 0 {
+		t.conn.news()
+	}
 	if b.chunked {
 		n = l.readChunked(t, dst)
 	} else {
 		var err error
-		n, err = readFD(t.conn.fd, dst[:min(int64(len(dst)), b.remaining)])
+		n, err = t.conn.read(dst[:min(int64(len(dst)), b.remaining)])
 		switch {
 		case err == unix.EAGAIN:
 			n = ReadWait
@@ -82,12 +85,13 @@ func (l *Loop) readChunked(t *Thread, dst []byte) int {
 		if in.raw < in.n {
 			n, m, done, reason := in.dec.Decode(dst, in.mem[in.raw:in.n])
 			if reason != http1.ReasonNone {
-				l.slot.Counters.Rejects[reason].Add(1)
+				l.noteRefusal(t.conn, reason)
 				return ReadBad
 			}
 			in.raw += m
 			b.total += int64(n)
 			if l.cfg.LimitRequestBody > 0 && b.total > l.cfg.LimitRequestBody {
+				l.noteRefusal(t.conn, http1.ReasonBodyTooLarge)
 				return ReadTooLarge
 			}
 			if done {
@@ -103,7 +107,7 @@ func (l *Loop) readChunked(t *Thread, dst []byte) int {
 		// The part before in.body is the application's until it has read it;
 		// behind it there is room.
 		in.raw, in.n = in.body, in.body
-		n, err := readFD(t.conn.fd, in.mem[in.n:min(len(in.mem), in.n+inBufferSize)])
+		n, err := t.conn.read(in.mem[in.n:min(len(in.mem), in.n+inBufferSize)])
 		switch {
 		case err == unix.EAGAIN:
 			return ReadWait

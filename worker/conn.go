@@ -28,6 +28,8 @@ const (
 	phaseRunning              // it is with a Python thread
 	phaseWriting              // for room to write
 	phaseLinger               // for the peer to take note of our close
+	phaseShaking              // for the peer's part of a TLS handshake
+	phaseStreams              // for frames of HTTP/2
 	phaseClosed               // it is no connection at present
 	numPhases
 )
@@ -60,6 +62,10 @@ type conn struct {
 
 	in  *input
 	out output
+
+	via    transport // what carries the bytes; nil: the socket
+	http2  atomic.Pointer[http2Conn]
+	stream *stream // c is one: a stream of HTTP/2, with no socket of its own
 }
 
 // claim takes the connection for the caller, or leaves the event to its owner.
@@ -68,6 +74,7 @@ func (c *conn) claim(hup bool) bool {
 		s := c.state.Load()
 		if s&stateOwned == 0 {
 			if c.state.CompareAndSwap(s, stateOwned) {
+				c.news()
 				return true
 			}
 			continue
@@ -91,7 +98,15 @@ func (c *conn) release() bool {
 	if c.state.Swap(stateOwned)&stateHup != 0 {
 		c.hup = true
 	}
+	c.news()
 	return false
+}
+
+// news is called when there may be something to read.
+func (c *conn) news() {
+	if s, ok := c.via.(*tlsConn); ok {
+		s.wire.drained = false
+	}
 }
 
 func (c *conn) setPhase(p phase, deadline int64) {
@@ -105,6 +120,8 @@ func (c *conn) reset(fd, listener int, peer netip.AddrPort) {
 	c.served, c.hops = 0, 0
 	c.hup, c.wantsOut, c.closing = false, false, false
 	c.awaits, c.anonymous = false, false
+	c.via = nil
+	c.http2.Store(nil)
 	c.setPeer(peer)
 }
 
@@ -217,7 +234,11 @@ func (l *Loop) addConn(fd, listener int, peer netip.AddrPort, tcp bool) {
 	c.reset(fd, listener, peer)
 	c.trusted = l.trust.peer(peer)
 	c.awaits = l.speaks != 0 && l.proxies.peer(peer)
-	c.setPhase(phaseIdle, l.firstDeadline(l.now()))
+	p := phaseIdle
+	if l.cfg.Listeners[listener].TLS {
+		p = phaseShaking
+	}
+	c.setPhase(p, l.firstDeadline(l.now()))
 	l.slot.Counters.Accepted.Add(1)
 	l.admit(c)
 }
@@ -249,6 +270,13 @@ func (c *conn) interest() unix.EpollEvent {
 
 // closeConn closes an owned connection at once.
 func (l *Loop) closeConn(c *conn) {
+	if c.stream != nil {
+		c.stream.abort()
+		return
+	}
+	if h := c.http2.Load(); h != nil {
+		h.close()
+	}
 	if c.in != nil {
 		l.inputs.put(c.in)
 		c.in = nil
@@ -268,6 +296,11 @@ func (l *Loop) closeConn(c *conn) {
 // moment: closing a socket with unread input would make the kernel throw away
 // what the peer has not yet taken of our answer (RFC 9112, 9.6).
 func (l *Loop) lingerConn(c *conn) {
+	if c.stream != nil {
+		c.stream.finish()
+		return
+	}
+	c.sayEnd()
 	if c.hup || unix.Shutdown(c.fd, unix.SHUT_WR) != nil {
 		l.closeConn(c)
 		return
@@ -280,12 +313,20 @@ func (l *Loop) lingerConn(c *conn) {
 	l.lingering(c)
 }
 
+// sayEnd tells the peer of a connection with TLS that nothing more comes, so that
+// it can tell the end from a cut.
+func (c *conn) sayEnd() {
+	if s, ok := c.via.(*tlsConn); ok && !s.wire.shaking {
+		_ = s.tls.CloseWrite()
+	}
+}
+
 // lingering reads and drops what the peer still sends.
 func (l *Loop) lingering(c *conn) {
 	var waste [4096]byte
 	for range 8 { // a peer that never stops must not keep the thread
 		for range 64 {
-			n, err := readFD(c.fd, waste[:])
+			n, err := c.read(waste[:])
 			if err == unix.EAGAIN {
 				break
 			}

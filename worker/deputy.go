@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"math"
 	"runtime"
 	"time"
 	"unsafe"
@@ -89,6 +90,7 @@ func (l *Loop) stepIn() {
 	l.setWedged(true)
 	l.spare = l.capacity()
 	l.offload()
+	l.readOn()
 	l.poll(l.deputy)
 	for {
 		l.mu.Lock()
@@ -104,6 +106,20 @@ func (l *Loop) stepIn() {
 			return
 		}
 		l.event(l.deputy, ev)
+	}
+}
+
+// readOn reads frames of HTTP/2 that have been left to a Python thread: those that
+// are away may wait for just these.
+func (l *Loop) readOn() {
+	for {
+		l.mu.Lock()
+		c := l.ready.take(func(c *conn) bool { return c.http2.Load() != nil }, l.slot)
+		l.mu.Unlock()
+		if c == nil {
+			return
+		}
+		l.dequeued(l.deputy, c)
 	}
 }
 
@@ -159,8 +175,12 @@ func (l *Loop) runHousekeeping() {
 		case now := <-t.C:
 			l.tickDate(now)
 			l.sweep()
+			l.sayRefusals(l.now())
 			l.slot.Gauges.Heartbeat.Store(l.now())
+			l.watchGIL()
+			l.sendSlow()
 		case <-l.stop:
+			l.sayRefusals(math.MaxInt64 - refusalPause)
 			return
 		}
 	}
@@ -183,10 +203,17 @@ func (l *Loop) sweep() {
 	if l.moving.Load() {
 		l.moveAll()
 	}
+	if l.pools != nil {
+		l.movePools()
+	}
 	now := l.now()
 	var n [numPhases]int64
 	l.conns.each(func(c *conn) {
-		n[c.phase.Load()]++
+		p := phase(c.phase.Load())
+		n[p]++
+		if h := c.http2.Load(); h != nil && p == phaseStreams {
+			h.sweep(now)
+		}
 		d := c.deadline.Load()
 		if d == 0 || d > now || c.state.Load()&stateOwned != 0 || !c.claim(false) {
 			return
@@ -198,8 +225,8 @@ func (l *Loop) sweep() {
 		}
 	})
 	g := &l.slot.Gauges
-	g.ConnsIdle.Store(n[phaseIdle])
-	g.ConnsReading.Store(n[phaseHead] + n[phaseBody])
+	g.ConnsIdle.Store(n[phaseIdle] + n[phaseStreams])
+	g.ConnsReading.Store(n[phaseHead] + n[phaseBody] + n[phaseShaking])
 	g.ConnsRunning.Store(n[phaseReady] + n[phaseRunning])
 	g.ConnsWriting.Store(n[phaseWriting] + n[phaseLinger])
 }

@@ -65,8 +65,11 @@ func (l *Loop) forwarded(t *Thread, c *conn, buf []byte) bool {
 			t.PortLen = uint32(len(strconv.AppendUint(t.Port[:0], uint64(s.port), 10)))
 		}
 	}
-	if s.proto == protoHTTPS {
+	switch {
+	case s.proto == protoHTTPS:
 		t.Forwarded |= ForwardedHTTPS
+	case s.proto == protoHTTP && l.cfg.Listeners[c.listener].TLS:
+		t.Forwarded |= ForwardedHTTP
 	}
 	if s.host.Len > 0 {
 		t.Forwarded |= ForwardedHost

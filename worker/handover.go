@@ -32,14 +32,23 @@ type Exchange struct {
 func (x *Exchange) spare() int {
 	n := 0
 	for i := range x.Board.Used() {
-		s := x.Board.Slot(i)
-		if i == x.Slot || protocol.SlotState(s.State.Load()) != protocol.SlotServing || s.Gauges.QueueDepth.Load() > 0 {
-			continue
+		if i != x.Slot {
+			n += x.freeThreads(i)
 		}
-		for k := range min(int(s.Gauges.Threads.Load()), len(s.ThreadRecs)) {
-			if s.ThreadRecs[k].Started() == 0 {
-				n++
-			}
+	}
+	return n
+}
+
+// freeThreads counts the threads of the worker in a slot that could take a request.
+func (x *Exchange) freeThreads(slot int) int {
+	s := x.Board.Slot(slot)
+	if protocol.SlotState(s.State.Load()) != protocol.SlotServing || s.Gauges.QueueDepth.Load() > 0 {
+		return 0
+	}
+	n := 0
+	for k := range min(int(s.Gauges.Threads.Load()), len(s.ThreadRecs)) {
+		if s.ThreadRecs[k].Started() == 0 {
+			n++
 		}
 	}
 	return n
@@ -66,7 +75,7 @@ func (l *Loop) capacity() int {
 // the two, whatever dies.
 func (l *Loop) handOver(c *conn, data []byte) bool {
 	x := l.exchange
-	if x == nil || c.hops >= maxHops || len(data) > protocol.MaxHandoverData || c.out.pending.Load() {
+	if x == nil || !c.plain() || c.hops >= maxHops || len(data) > protocol.MaxHandoverData || c.out.pending.Load() {
 		return false
 	}
 	// By itself the set would go on to report it: a registration lives for as
@@ -95,7 +104,8 @@ func (l *Loop) handOver(c *conn, data []byte) bool {
 	return true
 }
 
-// moveAll hands over what rests, when the worker drains and others go on.
+// moveAll hands over what rests, when the worker drains and others go on. What
+// cannot move is closed a little later, if it still rests then.
 // Connections that come to rest later move then (see nextOf); those for which
 // there was no room in the exchange are the sweeper's.
 func (l *Loop) moveAll() {
@@ -109,8 +119,15 @@ func (l *Loop) moveAll() {
 			if (p == phaseIdle || p == phaseHead) && l.handOver(c, c.unparsed()) {
 				return
 			}
+			stays := !c.plain()
+			if limit := l.now() + restGrace; stays && p == phaseIdle && c.deadline.Load() > limit {
+				c.deadline.Store(limit)
+			}
 			if !c.release() {
 				l.requeue(c)
+				return
+			}
+			if stays {
 				return
 			}
 			if try == handoverPatience {
@@ -141,10 +158,14 @@ func (l *Loop) requeue(c *conn) {
 	l.nudge()
 }
 
+// plain says whether a connection is no more than its socket and what has been read
+// of it. What TLS and HTTP/2 have agreed on with the peer does not move.
+func (c *conn) plain() bool { return c.via == nil && c.http2.Load() == nil }
+
 // portable says whether a connection in the ready queue can move with what has
 // been read of it. (Chunked bodies are decoded in place.)
 func (c *conn) portable() bool {
-	return c.hops < maxHops && (c.in == nil || !c.in.chunked && c.in.n <= protocol.MaxHandoverData)
+	return c.plain() && c.hops < maxHops && (c.in == nil || !c.in.chunked && c.in.pass == nil && c.in.n <= protocol.MaxHandoverData)
 }
 
 // offload gives waiting requests to other workers that have threads for them,
@@ -218,7 +239,7 @@ func (l *Loop) adopt(h *protocol.Handover) {
 // be gone; the connections that it has brought live on as if they were the first's.
 func (l *Loop) listenerIndex(want protocol.Listener) int {
 	for i, have := range l.cfg.Listeners {
-		if have == want {
+		if have.Network == want.Network && have.Host == want.Host && have.Port == want.Port {
 			return i
 		}
 	}

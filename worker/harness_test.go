@@ -52,6 +52,7 @@ type call struct {
 func testConfig() *protocol.WorkerConfig {
 	return &protocol.WorkerConfig{
 		Workers: 1, Threads: 1, WorkerConnections: 512, Queue: 256,
+		Listeners: []protocol.Listener{{Network: "tcp", Host: "a", Port: "80"}},
 		KeepAlive: int64(20 * time.Second), HeaderTimeout: int64(20 * time.Second),
 		BodyTimeout: int64(20 * time.Second), WriteTimeout: int64(20 * time.Second),
 		LimitRequestLine: 8190, LimitRequestFields: 100, LimitRequestFieldSize: 8190,

@@ -19,8 +19,9 @@ type input struct {
 	raw     int    // chunked: from here to n the body is not decoded yet
 	body    int    // chunked: end of the decoded body
 	chunked bool
-	done    bool // chunked: the last chunk has been seen
-	queued  bool // whole, waiting for a Python thread
+	done    bool  // chunked: the last chunk has been seen
+	queued  bool  // whole, waiting for a Python thread
+	pass    *pool // that it has a permit of; nil: none
 	dec     http1.Chunked
 	arrived int64
 }

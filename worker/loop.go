@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -50,11 +51,14 @@ type Loop struct {
 	believes uint32    // what fields of trusted peers: believe… bits
 	proxies  trustList // who speaks the PROXY protocol
 	speaks   proxyVersions
+	overload overload
 	epfd     int
 	wakefd   int
+	tls      atomic.Pointer[tls.Config] // for connections to come
 	conns    *connTable
 	inputs   inputPool
 	access   accessLog
+	refusals refusals
 
 	threads   []*Thread
 	draining  atomic.Bool // announce the close on every response
@@ -76,6 +80,9 @@ type Loop struct {
 	// wedged is set while every Python thread has been away for a while; the
 	// accepters then leave new connections to other workers.
 	wedged atomic.Bool
+	gil    gilWatch
+	pools  []*pool // nil: none
+	slow   slowLog
 
 	mu       sync.Mutex // everything below; held for a few instructions at a time
 	ready    ring
@@ -140,6 +147,8 @@ func New(c Config) (*Loop, error) {
 	}
 	l.access.fd.Store(int64(c.AccessLog))
 	l.ready.max = s.Queue
+	l.overload.target = s.QueueWait
+	l.pools = newPools(s.Pools)
 	l.tickDate(time.Now())
 	for i := range s.Threads {
 		t, err := newThread(i, epfd)
@@ -406,6 +415,9 @@ func (l *Loop) event(t *Thread, ev unix.EpollEvent) bool {
 	if ev.Events&unix.EPOLLOUT != 0 && c.out.pending.Load() {
 		// Whoever owns the connection: what waits for room goes out now.
 		c.out.flush(l, c)
+		if h := c.http2.Load(); h != nil {
+			h.roomy()
+		}
 	}
 	if !c.claim(hup) {
 		return false
@@ -431,6 +443,11 @@ func (l *Loop) resume(t *Thread, c *conn) bool {
 		case phaseIdle, phaseHead, phaseBody:
 			t.pos, t.end = 0, 0
 			return l.receive(t, c)
+		case phaseStreams:
+			return l.receiveFrames(t, c)
+		case phaseShaking:
+			l.shake(c)
+			return false
 		case phaseLinger:
 			l.lingering(c)
 			return false
@@ -516,8 +533,13 @@ func (l *Loop) dequeued(t *Thread, c *conn) bool {
 	if c.in != nil && c.in.queued {
 		return l.serveReady(t, c)
 	}
-	// It had its turn, and gave way to others with more to read.
+	// It had its turn, and gave way to others with more to read; or what there is
+	// to read has been left to a Python thread.
 	t.pos, t.end, t.arrived = 0, 0, 0
+	if c.http2.Load() != nil {
+		c.setPhase(phaseStreams, 0)
+		return l.receiveFrames(t, c)
+	}
 	c.setPhase(phaseIdle, l.idleDeadline(l.now()))
 	return l.receive(t, c)
 }
@@ -526,8 +548,14 @@ func (l *Loop) dequeued(t *Thread, c *conn) bool {
 // queue is full.
 func (l *Loop) enqueue(c *conn) bool {
 	c.setPhase(phaseReady, 0)
+	ahead := len(l.cfg.HealthPaths) > 0 && l.asksForHealth(c)
 	l.mu.Lock()
-	ok := l.ready.push(c, l.slot)
+	ok := ahead
+	if ahead {
+		l.ready.unpop(c, l.slot)
+	} else {
+		ok = l.ready.push(c, l.slot)
+	}
 	l.mu.Unlock()
 	return ok
 }
@@ -559,16 +587,21 @@ type ring struct {
 }
 
 func (r *ring) push(c *conn, s *protocol.Slot) bool {
-	if r.n == r.max {
+	if r.n >= r.max { // beyond it by force, or unpop
 		return false
 	}
+	r.force(c, s)
+	return true
+}
+
+// force is push for what has its place in the queue from before.
+func (r *ring) force(c *conn, s *protocol.Slot) {
 	if r.n == len(r.q) {
 		r.grow()
 	}
 	r.q[(r.head+r.n)%len(r.q)] = c
 	r.n++
 	r.publish(s)
-	return true
 }
 
 // take removes the first connection for which ok says so, or returns nil.

@@ -69,29 +69,32 @@ func (o *output) left() int64 {
 func (o *output) flush(l *Loop, c *conn) flushed {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if !o.pending.Load() {
+		return flushDone // dropped in the meantime: the connection may be another's
+	}
 	armed := false
-	for len(o.items) > 0 {
-		i := &o.items[0]
-		var n int
-		var err error
-		if i.file >= 0 {
-			n, err = sendFile(c.fd, i)
-		} else {
+	for len(o.items) > 0 || c.holdsBack() {
+		var i *outItem
+		n, err := 0, error(unix.EAGAIN)
+		if len(o.items) > 0 {
+			i = &o.items[0]
 			flags := 0
 			if len(o.items) > 1 {
 				flags = unix.MSG_MORE
 			}
-			n, err = sendFD(c.fd, i.mem, flags)
+			n, err = c.sendItem(i, flags)
 		}
 		if err == unix.EAGAIN {
-			if c.wantsOut || armed {
+			if armed {
 				return flushMore
 			}
-			// From now on the set reports room. It does so at once if there is
-			// some again, so nothing is missed between the two calls.
-			c.wantsOut, armed = true, true
-			if l.watch(c, unix.EPOLL_CTL_MOD) != nil {
+			// From now on room is reported. It is at once if there is some
+			// again, so nothing is missed between the two calls.
+			if armed, err = l.armOutput(c); err != nil {
 				return flushGone
+			}
+			if !armed {
+				return flushMore
 			}
 			continue
 		}

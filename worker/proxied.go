@@ -38,6 +38,8 @@ func parseProxyVersions(s string) (proxyVersions, error) {
 const (
 	maxProxyV1  = 107 // the longest line of version 1, by its specification
 	proxyV2Head = 16  // signature, command, family, length
+
+	maxProxyHeader = proxyV2Head + 4096 // no less than proxyproto.MaxV2HeaderSize, a variable
 )
 
 // proxyHeader measures the header that b begins with. 0 and ReasonNone say that

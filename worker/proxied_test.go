@@ -195,7 +195,8 @@ func TestProxiedConnectionsMove(t *testing.T) {
 	cfg := proxyConfig("auto")
 	cfg.ForwardedAllowIPs, cfg.ForwardedHeaders = []string{"127.0.0.1"}, []string{"for"}
 	all := family(t, cfg, peer, peer)
-	old := all[0]
+	old, next := all[0], all[1]
+	next.accepts(false) // or old passes on what it has no thread for
 	const forwarded = "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 8.8.8.8\r\n\r\n"
 	fresh, part, rest := old.dial(), old.dial(), old.dial()
 	known, unknown := old.dial(), old.dial()
@@ -207,6 +208,7 @@ func TestProxiedConnectionsMove(t *testing.T) {
 	send(t, unknown, "PROXY UNKNOWN\r\n"+get)
 	ur.want(200, "127.0.0.1 4711 GET ")
 	eventually(t, "partial heads are kept", func() bool { p := old.phases(); return p[phaseHead] == 2 && p[phaseIdle] == 3 })
+	next.accepts(true)
 	old.Drain(protocol.DrainReplaced, 0)
 	eventually(t, "all have moved", func() bool { return old.conns.n.Load() == 0 })
 

@@ -63,13 +63,13 @@ func (l *Loop) fill(t *Thread, c *conn) bool {
 		if t.pos == t.end {
 			t.pos, t.end = 0, 0
 		}
-		n, err := readFD(c.fd, t.buf[t.end:])
+		n, err := c.read(t.buf[t.end:])
 		switch {
 		case n > 0:
 			if t.end == 0 && t.arrived == 0 {
 				t.arrived = l.now()
 			}
-			t.full = t.end+n == len(t.buf)
+			t.full = t.end+n == len(t.buf) || c.via != nil
 			t.end += n
 			l.slot.Counters.BytesIn.Add(uint64(n))
 			return true
@@ -84,7 +84,7 @@ func (l *Loop) fill(t *Thread, c *conn) bool {
 			}
 			return true
 		default: // end of file, or the connection is broken
-			l.closeConn(c)
+			l.endOfHead(c, t.buf[t.pos:t.end])
 			return false
 		}
 	}
@@ -104,6 +104,9 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 		if b = b[n:]; len(b) == 0 {
 			return false, false
 		}
+	}
+	if l.cfg.HTTP2Cleartext && c.fresh() && isPreface(b) {
+		return l.greetHTTP2(t, c, b)
 	}
 	var reason http1.Reason
 	ok := false
@@ -134,6 +137,7 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 	if r.Flags&http1.FlagChunked == 0 && r.ContentLength <= int64(len(b)-head) {
 		t.Buf = address(b)
 		t.Body, t.BodyLen, t.BodyMore = 0, 0, 0
+		t.body.open = false // the last request's may have been left unread
 		next := head
 		if n := int(r.ContentLength); n > 0 {
 			t.Body, t.BodyLen = address(b[head:]), int64(n)
@@ -164,6 +168,25 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 	return false, false
 }
 
+// fresh says that nothing has been asked on a connection with no TLS.
+func (c *conn) fresh() bool { return c.served == 0 && c.via == nil }
+
+// greetHTTP2 is parse for a client that begins with the preface of HTTP/2, all of
+// it or a part.
+func (l *Loop) greetHTTP2(t *Thread, c *conn, b []byte) (whole, handled bool) {
+	if len(b) < prefaceSize {
+		l.stash(t, c)
+		return false, c.in == nil || l.settle(c, phaseHead)
+	}
+	l.beginHTTP2(c)
+	h := c.http2.Load()
+	if err := h.feed(b); err != nil {
+		h.fail(err)
+		return false, true
+	}
+	return l.receiveFrames(t, c), true
+}
+
 // expectBody prepares in, whose head is whole, for its body.
 func (l *Loop) expectBody(c *conn, in *input, r *http1.Request) {
 	in.chunked = r.Flags&http1.FlagChunked != 0
@@ -171,7 +194,7 @@ func (l *Loop) expectBody(c *conn, in *input, r *http1.Request) {
 	if r.Flags&http1.FlagExpect != 0 && in.n == in.head {
 		// The client waits for this (RFC 9110, 10.1.1). It is so short that a
 		// socket without unanswered requests has room for it.
-		_, _ = sendFD(c.fd, continueLine, 0)
+		_, _ = c.send(continueLine, nil, nil)
 	}
 }
 
@@ -245,7 +268,20 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 				return gotMore
 			}
 		}
-		if in.head == 0 && in.n > in.scanned && !c.awaits {
+		preface := l.cfg.HTTP2Cleartext && in.head == 0 && !c.awaits && c.fresh() && isPreface(in.mem[:in.n])
+		if preface && in.n >= prefaceSize {
+			b := bytes.Clone(in.mem[:in.n])
+			l.inputs.put(in)
+			c.in = nil
+			l.beginHTTP2(c)
+			if err := c.http2.Load().feed(b); err != nil {
+				c.http2.Load().fail(err)
+			} else {
+				l.requeue(c)
+			}
+			return gotNothing
+		}
+		if in.head == 0 && in.n > in.scanned && !c.awaits && !preface {
 			ok, reason := http1.Parse(in.mem[:in.n], in.scanned, &l.limits, &t.Req)
 			if reason != http1.ReasonNone {
 				l.reject(c, reason)
@@ -279,7 +315,7 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 				return gotNothing
 			}
 			if l.cfg.LimitRequestBody > 0 && int64(in.body-in.head) > l.cfg.LimitRequestBody {
-				l.refuse(c, 413, "")
+				l.reject(c, http1.ReasonBodyTooLarge)
 				return gotNothing
 			}
 			if ok {
@@ -305,7 +341,7 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 			}
 			continue
 		}
-		n, err := readFD(c.fd, in.mem[in.n:limit])
+		n, err := c.read(in.mem[in.n:limit])
 		if err == unix.EAGAIN {
 			p := phaseHead
 			if in.head > 0 {
@@ -344,21 +380,18 @@ func (in *input) decode() (bool, http1.Reason) {
 
 // endOfInput handles the peer's end of file in the middle of a request.
 func (l *Loop) endOfInput(c *conn) gathered {
-	reason := http1.ReasonTruncatedHead
-	switch {
-	case c.awaits:
-		reason = http1.ReasonBadProxyHeader
-	case c.in.head > 0:
-		reason = http1.ReasonTruncatedBody
-	}
 	c.hup = true
-	l.reject(c, reason)
+	if in := c.in; in.head == 0 {
+		l.endOfHead(c, in.mem[:in.n])
+	} else {
+		l.reject(c, http1.ReasonTruncatedBody)
+	}
 	return gotNothing
 }
 
 func (l *Loop) bodyTooLarge(c *conn, r *http1.Request) bool {
 	if l.cfg.LimitRequestBody > 0 && r.ContentLength > l.cfg.LimitRequestBody {
-		l.refuse(c, 413, "")
+		l.reject(c, http1.ReasonBodyTooLarge)
 		return true
 	}
 	return false
@@ -437,17 +470,30 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 		return false
 	}
 	if r.Flags&http1.FlagAuthority != 0 { // CONNECT: we are no proxy
-		l.refuse(c, 405, "Allow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS\r\n")
+		l.reject(c, http1.ReasonConnect)
 		l.dropInput(t)
 		return false
 	}
 	t.Listener = uint32(c.listener)
-	t.FD = int32(c.fd)
+	t.FD, t.RoomEvents = int32(c.fd), unix.POLLOUT
 	t.Forwarded = 0
+	if l.cfg.Listeners[c.listener].TLS {
+		t.secured(c)
+	}
+	if c.stream != nil && !t.onStream(c.stream) {
+		l.dropInput(t)
+		l.closeConn(c)
+		return false
+	}
 	t.Remote, t.RemoteLen = c.remote, uint32(c.remoteLen)
 	t.Port, t.PortLen = c.port, uint32(c.portLen)
 	t.Skip = [2]uint64{}
 	buf := bytesAt(t.Buf, int(r.HeadLen))
+	if port := l.cfg.Listeners[c.listener].Redirect; port != "" {
+		l.redirect(t, c, buf, port)
+		l.dropInput(t)
+		return false
+	}
 	if r.Flags&http1.FlagPathEscaped != 0 {
 		p := span(buf, r.Path)
 		n := http1.Unescape(t.path, p)
@@ -459,6 +505,12 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 		l.dropInput(t)
 		return false
 	}
+	if l.overload.target > 0 && l.overloaded(t, buf) {
+		return l.decline(t, c)
+	}
+	if l.pools != nil && !l.enterPool(t, c) {
+		return false
+	}
 	t.reply = reply{arrived: t.arrived, remaining: -1}
 	c.served++
 	return l.run(t, c)
@@ -467,14 +519,11 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 // queueParsed moves the request that the deputy has just parsed to the ready
 // queue; its bytes lie in the deputy's buffer, or in c.in already.
 func (l *Loop) queueParsed(t *Thread, c *conn) {
-	n := int(t.Req.HeadLen) + int(max(t.Req.ContentLength, 0))
-	start := t.pos - n
-	in := l.inputs.get(t.end - start)
+	in := l.inputOf(t)
 	if in == nil {
 		l.closeConn(c)
 		return
 	}
-	in.n = copy(in.mem, t.buf[start:t.end])
 	in.arrived = l.now()
 	in.queued = true
 	c.in = in
@@ -486,6 +535,17 @@ func (l *Loop) queueParsed(t *Thread, c *conn) {
 	l.nudge() // a thread may have come back since, and lead
 }
 
+// inputOf returns an input with the request that t has just parsed in its buffer,
+// and what is behind it; nil if there is no memory.
+func (l *Loop) inputOf(t *Thread) *input {
+	start := t.pos - int(t.Req.HeadLen) - int(max(t.Req.ContentLength, 0))
+	in := l.inputs.get(t.end - start)
+	if in != nil {
+		in.n = copy(in.mem, t.buf[start:t.end])
+	}
+	return in
+}
+
 // shed answers 503 to the whole request in c.in, since nobody can run it soon.
 func (l *Loop) shed(c *conn) {
 	l.slot.Counters.Shed.Add(1)
@@ -494,21 +554,27 @@ func (l *Loop) shed(c *conn) {
 
 func (l *Loop) dropInput(t *Thread) {
 	if t.in != nil {
+		if t.in.pass != nil {
+			l.leavePool(t.in.pass)
+		}
 		l.inputs.put(t.in)
 		t.in = nil
 	}
 }
 
-// reject refuses a malformed request.
+// reject refuses a request for a reason of its own.
 func (l *Loop) reject(c *conn, reason http1.Reason) {
-	l.slot.Counters.Rejects[reason].Add(1)
-	l.log.Debug("request refused", "reason", reason.String(), "client", string(c.remote[:c.remoteLen]))
+	l.noteRefusal(c, reason)
+	extra := ""
 	switch reason {
 	case http1.ReasonTruncatedHead, http1.ReasonBadProxyHeader, http1.ReasonMissingProxyHeader:
+		l.access.refused(l, c, reason.Status(), 0)
 		l.closeConn(c) // nothing was asked
 		return
+	case http1.ReasonConnect:
+		extra = "Allow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS\r\n"
 	}
-	l.refuse(c, reason.Status(), "")
+	l.refuse(c, reason.Status(), extra)
 }
 
 // refuse answers without the application and closes the connection.
@@ -516,7 +582,10 @@ func (l *Loop) refuse(c *conn, status int, extra string) {
 	head := c.in != nil && bytes.HasPrefix(c.in.mem[:c.in.n], []byte("HEAD "))
 	b := http1.AppendError(make([]byte, 0, 512), status, extra, true, head, *l.date.Load())
 	// One attempt: whoever does not even take this much gets nothing.
-	n, _ := sendFD(c.fd, b, 0)
+	if c.stream != nil {
+		c.stream.sendsLast()
+	}
+	n, _ := c.send(b, nil, nil)
 	l.slot.Counters.BytesOut.Add(uint64(max(n, 0)))
 	l.slot.Counters.Requests[0][status/100].Add(1)
 	l.access.refused(l, c, status, n)
@@ -541,6 +610,20 @@ func (l *Loop) expire(c *conn) {
 			k = protocol.TimeoutHead
 		}
 		l.slot.Counters.Timeouts[k].Add(1)
+		c.sayEnd()
+		l.closeConn(c)
+	case phaseStreams:
+		if !c.http2.Load().settled {
+			k = protocol.TimeoutHead
+		}
+		l.slot.Counters.Timeouts[k].Add(1)
+		c.http2.Load().expire()
+	case phaseShaking:
+		l.slot.Counters.Timeouts[protocol.TimeoutHead].Add(1)
+		if s, begun := c.via.(*tlsConn); begun {
+			s.wire.resume <- false
+			return
+		}
 		l.closeConn(c)
 	case phaseHead, phaseBody:
 		k = protocol.TimeoutHead

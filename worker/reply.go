@@ -51,6 +51,7 @@ type reply struct {
 	gone      bool // the client has
 	noBody    bool
 	cut       bool
+	short     bool // it has less than its Content-Length
 	counted   bool
 	ended     bool // the last chunk is out
 }
@@ -86,6 +87,7 @@ func (l *Loop) openReply(t *Thread, size int64) {
 	case size >= 0:
 		o.AddLength, r.remaining = size, size
 	case isHead:
+	case t.conn.stream != nil: // its end is the body's
 	case q.Minor == 1:
 		o.Chunked, r.chunked = true, true
 	default:
@@ -107,7 +109,7 @@ func (l *Loop) count(t *Thread) {
 
 // mustClose says whether the response has to be the connection's last.
 func (l *Loop) mustClose(t *Thread) bool {
-	return t.Req.Flags&http1.FlagKeepAlive == 0 || t.body.open || l.draining.Load() && !l.moving.Load() || l.cfg.KeepAlive <= 0
+	return t.Req.Flags&http1.FlagKeepAlive == 0 || t.body.open || l.draining.Load() && !(l.moving.Load() && t.conn.plain()) || l.cfg.KeepAlive <= 0
 }
 
 // Write sends a part of the body, and the head before the first. ref, if not 0,
@@ -180,13 +182,13 @@ func (l *Loop) transmit(t *Thread, c *conn, data, tail []byte, ref uintptr) int 
 		if total == 0 {
 			return WriteOK
 		}
-		n, err := sendParts(c.fd, t.out, data, tail)
+		n, err := c.send(t.out, data, tail)
 		if err != nil && err != unix.EAGAIN {
 			t.reply.gone = true
 			return WriteGone
 		}
 		l.slot.Counters.BytesOut.Add(uint64(n))
-		if n == total {
+		if n == total && !c.holdsBack() {
 			return WriteOK
 		}
 		t.out, n = skip(t.out, n)
@@ -321,7 +323,6 @@ func (l *Loop) EarlyHints(t *Thread, fields []byte) http1.HeadError {
 // finish ends the request that t ran. It returns true if t has another.
 func (l *Loop) finish(t *Thread) bool {
 	r, c := &t.reply, t.conn
-	t.conn = nil
 	t.out = t.out[:0]
 	failed := t.Result&ResultFailed != 0
 	var body []byte
@@ -341,8 +342,11 @@ func (l *Loop) finish(t *Thread) bool {
 	case failed || r.stage == stageNone:
 		r.close = l.mustClose(t)
 		r.status = 500
+		if t.Result&ResultTimedOut != 0 {
+			r.status = 504
+		}
 		l.count(t)
-		t.out = http1.AppendError(t.out, 500, "", r.close, t.Req.MethodID == 2, *l.date.Load())
+		t.out = http1.AppendError(t.out, r.status, "", r.close, t.Req.MethodID == 2, *l.date.Load())
 	default:
 		body = bytesAt(t.Out, int(t.OutLen))
 		l.openReply(t, t.OutLen)
@@ -352,6 +356,9 @@ func (l *Loop) finish(t *Thread) bool {
 			body = l.mismatch(t, body)
 		}
 		r.sent += int64(len(body))
+	}
+	if c.stream != nil && !r.gone && !r.short {
+		c.stream.sendsLast()
 	}
 	if len(t.out)+len(body) > 0 {
 		l.transmit(t, c, body, nil, 0)
@@ -364,6 +371,11 @@ func (l *Loop) finish(t *Thread) bool {
 		l.inputs.put(t.in)
 		t.in = nil
 	}
+	if t.pool != nil {
+		l.leavePool(t.pool)
+		t.pool = nil
+	}
+	t.conn = nil
 	return l.nextOf(t, c, now)
 }
 
@@ -376,16 +388,20 @@ func (l *Loop) mismatch(t *Thread, body []byte) []byte {
 		return body[:r.remaining]
 	}
 	l.violation(t, "the application sent less than its Content-Length; connection closed")
-	r.close = true
+	r.close, r.short = true, true
 	return body
 }
 
 // nextOf decides how a connection goes on after a reply.
 func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 	r := &t.reply
-	if r.gone {
+	if r.gone || r.short && c.stream != nil {
 		l.closeConn(c)
 		return false
+	}
+	if c.stream != nil {
+		r.close = true
+		c.stream.runOn(-1)
 	}
 	unread := t.pos < t.end || t.body.open
 	if c.out.pending.Load() {
@@ -472,7 +488,12 @@ func (t *Thread) framed() bool {
 // the reply ends closes the connection itself; it is given a moment for it, for
 // whoever closes first has the port in TIME_WAIT for a minute.
 func (l *Loop) endConn(c *conn, unread bool) {
+	if c.stream == nil {
+		c.sayEnd()
+	}
 	switch {
+	case c.stream != nil:
+		c.stream.finish()
 	case unread:
 		l.lingerConn(c)
 	case c.framed && !c.hup:
@@ -499,13 +520,16 @@ func (l *Loop) account(t *Thread, now int64) {
 		k.Requests[t.Req.MethodID][0].Add(1)
 	}
 	k.Duration.Observe(now - r.arrived)
+	if now-r.arrived >= slowFloor {
+		l.noteSlow(t, now)
+	}
 	if t.Started != 0 {
 		k.QueueWait.Observe(t.Started - r.arrived)
 		k.GILWait.Add(t.Started - t.Taken)
 		avg := l.average.Load()
 		l.average.Store(avg + (min(now-t.Started, outlier)-avg)/8)
 	}
-	if t.Result&ResultFailed != 0 {
+	if t.Result&(ResultFailed|ResultTimedOut) == ResultFailed { // what the timeout raised is not the application's
 		k.AppExceptions.Add(1)
 	}
 	if l.access.on() {

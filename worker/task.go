@@ -23,8 +23,9 @@ const (
 
 // Flags of Task.Result, set by C when the application has been called.
 const (
-	ResultFailed = 1 << iota // it raised, or broke PEP 3333 beyond repair
-	ResultFinal              // Out is the whole body
+	ResultFailed   = 1 << iota // it raised, or broke PEP 3333 beyond repair
+	ResultFinal                // Out is the whole body
+	ResultTimedOut             // with ResultFailed: after the timeout's exception was raised in it
 )
 
 // Bits of Task.Forwarded.
@@ -32,6 +33,7 @@ const (
 	ForwardedHTTPS  = 1 << iota // the client speaks https
 	ForwardedHost               // it asked for Host
 	ForwardedPrefix             // the application is under Prefix
+	ForwardedHTTP               // the client does not speak https, though the proxy does
 )
 
 const (
@@ -69,8 +71,13 @@ type Task struct {
 	Host     http1.Span
 	Prefix   http1.Span // SCRIPT_NAME
 	HostName uint32     // length of Host without its port
-	_        uint32
-	Req      http1.Request
+	// RoomEvents is what to wait for with poll(2) on FD when there shall be room to
+	// write: POLLOUT, or POLLIN where FD is an eventfd. For input it is POLLIN.
+	RoomEvents uint32
+	TLS        uintptr // names and values for environ, each ended by a zero byte
+	TLSLen     uint32
+	_          uint32
+	Req        http1.Request
 
 	// The response; written by C.
 	Resp      uintptr // status text, then field records (see http1.CheckHead)
@@ -109,7 +116,8 @@ type Thread struct {
 	out    []byte // response head under construction
 	path   []byte
 	conn   *conn
-	inARow int // requests of one connection served in a row
+	inARow int   // requests of one connection served in a row
+	pool   *pool // whose permit the request has; nil: it needs none
 	body   bodyReader
 	reply  reply
 
@@ -121,7 +129,51 @@ type Thread struct {
 	arrived int64 // when the event was taken that t works on
 
 	parked bool // on Loop.idle
+
+	tlsEnv []byte // what Task.TLS points to; outside the heap, nil before it is needed
+	bell   int    // eventfd for streams of HTTP/2, or -1 before it is needed
 }
+
+// secured tells the application of the TLS that c's request came by.
+func (t *Thread) secured(c *conn) {
+	t.TLSLen = 0
+	if c.stream != nil {
+		c = c.stream.h.c
+	}
+	s, ok := c.via.(*tlsConn)
+	if !ok {
+		return
+	}
+	if t.tlsEnv == nil {
+		mem, err := offHeap(maxTLSEnviron)
+		if err != nil {
+			return
+		}
+		t.tlsEnv = mem
+	}
+	t.TLS, t.TLSLen = address(t.tlsEnv), uint32(copy(t.tlsEnv, s.env))
+}
+
+// onStream prepares t to run a request of HTTP/2: it waits for an eventfd, as the
+// socket is not its own. It returns false if nobody wants the answer any more.
+func (t *Thread) onStream(s *stream) bool {
+	if t.bell < 0 {
+		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+		if err != nil {
+			return false
+		}
+		t.bell = fd
+	}
+	if !s.runOn(t.bell) {
+		return false
+	}
+	t.FD, t.RoomEvents = int32(t.bell), unix.POLLIN
+	t.Req.Minor = minorHTTP2
+	return true
+}
+
+// minorHTTP2 is the Minor of a Request that came by HTTP/2.
+const minorHTTP2 = 2
 
 // runs says whether t is a Python thread, which can run a request. The deputy and
 // the sweeper use a Thread for its buffers, and queue what they read.
@@ -154,7 +206,7 @@ func newThread(index int, epfd int) (*Thread, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Thread{Task: (*Task)(unsafe.Pointer(&mem[0])), index: index}
+	t := &Thread{Task: (*Task)(unsafe.Pointer(&mem[0])), index: index, bell: -1}
 	t.buf = mem[taskPages : taskPages+inBufferSize]
 	t.path = mem[taskPages+inBufferSize:][:inBufferSize]
 	t.resp = mem[taskPages+2*inBufferSize:]

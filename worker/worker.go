@@ -59,6 +59,14 @@ func Open(settings string, wake int) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, ln := range cfg.Listeners {
+		if ln.TLS {
+			if err := w.Loop.ReadTLS(protocol.FDSecrets); err != nil {
+				return nil, err
+			}
+			break
+		}
+	}
 	return w, nil
 }
 
@@ -81,6 +89,7 @@ func (w *Worker) Threads() int { return w.cfg.Threads }
 
 // Serve starts to accept connections and tells the master so.
 func (w *Worker) Serve() error {
+	w.Loop.SetReporter(w.mention)
 	w.Loop.Start()
 	fds := make([]int, len(w.cfg.Listeners))
 	for i := range fds {
@@ -118,6 +127,13 @@ func (w *Worker) Page() string {
 	return w.cfg.Page
 }
 
+// mention tells the master what is not worth waiting for.
+func (w *Worker) mention(m protocol.Message) bool {
+	w.send.Lock()
+	defer w.send.Unlock()
+	return unix.Send(protocol.FDControl, m.Append(nil), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) != unix.EAGAIN
+}
+
 // control obeys the master.
 func (w *Worker) control() {
 	buf := make([]byte, 4096)
@@ -138,10 +154,18 @@ func (w *Worker) control() {
 			w.Loop.Drain(m.Mode, m.Grace)
 		case protocol.KindDump:
 			dumpTracebacks()
+		case protocol.KindInterrupt:
+			w.Loop.Intervene(InterveneRaise, m.Thread, m.Start)
+		case protocol.KindStack:
+			w.Loop.Intervene(InterveneStack, m.Thread, m.Start)
 		case protocol.KindReopen:
 			w.reopen()
 		case protocol.KindPage:
 			w.page.Store(&m.Text)
+		case protocol.KindTLS:
+			if err := w.Loop.ReadTLS(protocol.FDSecrets); err != nil {
+				w.log.Error("certificates stay as they were", "error", err)
+			}
 		case protocol.KindLevel:
 			w.level.Set(logLevel(m.Text))
 		}

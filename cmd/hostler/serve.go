@@ -111,13 +111,14 @@ func check(ctx context.Context, o serveOptions) error {
 func masterSettings(c *config.Config) *master.Settings {
 	s := &master.Settings{
 		App: c.App, Name: c.Name,
-		Python: c.Python, Chdir: c.Chdir, Env: c.Env, Workers: c.Workers, Threads: c.Threads,
-		Backlog: c.Backlog, User: c.User, Group: c.Group,
+		Python: c.Python, Chdir: c.Chdir, Env: c.Env, Workers: c.Workers, MaxWorkers: c.MaxWorkers, Threads: c.Threads,
+		BindsGiven: c.Given("bind"), Backlog: c.Backlog, User: c.User, Group: c.Group,
 		Admin: master.Bind(c.Admin), AdminOptional: !c.AdminGiven(),
-		PIDFile: c.PIDFile, CtlSocket: c.CtlSocket, ErrorLog: c.ErrorLog, AccessLog: c.AccessLog,
+		Hooks: c.Hooks, PIDFile: c.PIDFile, CtlSocket: c.CtlSocket, ErrorLog: c.ErrorLog, AccessLog: c.AccessLog,
 		Timeout: c.Timeout, BootTimeout: c.BootTimeout, GracefulTimeout: c.GracefulTimeout,
 		MaxRequests: c.MaxRequests, MaxRequestsJitter: c.MaxRequestsJitter, SlowRequest: c.SlowRequest,
 		WatchCode: c.Reload, WatchExtra: c.ReloadExtra,
+		RecycleJitter: c.RecycleJitter, MaxUnavailable: c.MaxUnavailable,
 		MaxAge: c.MaxAge, MaxMemory: c.MaxMemory, MaxMemoryHard: c.MaxMemoryHard,
 		Worker: protocol.WorkerConfig{
 			PythonPath:            c.PythonPath,
@@ -139,10 +140,32 @@ func masterSettings(c *config.Config) *master.Settings {
 			ProxyProtocol:         c.ProxyProtocol,
 			ProxyAllowIPs:         c.ProxyAllowIPs,
 			LogLevel:              c.LogLevel,
+			HTTP2Cleartext:        c.HTTP2Cleartext,
+			QueueWait:             int64(c.QueueWait),
+			HealthPaths:           c.HealthPaths,
 		},
+	}
+	for _, p := range c.Pools {
+		s.Worker.Pools = append(s.Worker.Pools, protocol.Pool(p))
 	}
 	for _, b := range c.Binds {
 		s.Binds = append(s.Binds, master.Bind(b))
+	}
+	for _, b := range c.Redirects {
+		s.Redirects = append(s.Redirects, master.Bind(b))
+	}
+	if len(c.Certs) > 0 {
+		s.TLS = &master.TLS{MinVersion: c.TLSMinVersion, Protocols: c.HTTPProtocols, ClientCAs: c.ClientCAs}
+		if c.ClientCAs != "" {
+			s.TLS.ClientCerts = c.ClientCerts
+		}
+		for i, cert := range c.Certs {
+			f := master.CertFiles{Cert: cert, Key: cert}
+			if i < len(c.Keys) {
+				f.Key = c.Keys[i]
+			}
+			s.TLS.Pairs = append(s.TLS.Pairs, f)
+		}
 	}
 	return s
 }

@@ -27,12 +27,13 @@ const (
 	chunkSize       chunkState = iota
 	chunkExtName               // after ';': blanks, then the name
 	chunkExtInName             // in the name
-	chunkExtAfter              // after a name, blanks: '=', ';' or the end
+	chunkExtAfter              // after a name and blanks: '=' or ';'
 	chunkExtValue              // after '=': blanks, then the value
 	chunkExtToken              // in a value
 	chunkExtQuoted             // in a quoted value
 	chunkExtEscaped            // after a backslash in it
-	chunkExtDone               // after a quoted value, blanks: ';' or the end
+	chunkExtDone               // after a quoted value: ';', blanks or the end
+	chunkExtBlank              // after a value and blanks: ';', for the end has none ahead
 	chunkSizeLF                // CR seen
 	chunkData
 	chunkDataCR // the chunk is whole
@@ -187,8 +188,8 @@ func (d *Chunked) extByte(c byte) Reason {
 	case blank && named:
 		d.state = chunkExtAfter
 	case blank:
-		d.state = chunkExtDone
-	case c == '\r' && (d.state == chunkExtInName || d.state == chunkExtToken || d.state == chunkExtDone || d.state == chunkExtAfter):
+		d.state = chunkExtBlank
+	case c == '\r' && (d.state == chunkExtInName || d.state == chunkExtToken || d.state == chunkExtDone):
 		d.state = chunkSizeLF
 	default:
 		return badExt(c)

@@ -47,6 +47,10 @@ const (
 	ReasonForwardedMismatch // … or contradicts itself
 	ReasonBadProxyHeader    // for the caller: the PROXY protocol's header; no request has begun
 	ReasonMissingProxyHeader
+	ReasonBodyTooLarge // for the caller: beyond its limit
+	ReasonConnect      // … for it is no proxy
+	ReasonHTTP2Stream  // … which speaks HTTP/2, too: a stream that is malformed
+	ReasonHTTP2Connection
 	numReasons
 )
 
@@ -98,6 +102,10 @@ var reasons = [NumReasons]struct {
 	ReasonForwardedMismatch:           {"forwarded_mismatch", 400},
 	ReasonBadProxyHeader:              {"bad_proxy_header", 400},
 	ReasonMissingProxyHeader:          {"missing_proxy_header", 400},
+	ReasonBodyTooLarge:                {"body_too_large", 413},
+	ReasonConnect:                     {"connect", 405},
+	ReasonHTTP2Stream:                 {"http2_stream", 400},
+	ReasonHTTP2Connection:             {"http2_connection", 400},
 }
 
 // String returns the reason as a label for a metric.

@@ -5,7 +5,7 @@ import io
 import os
 import sys
 
-CONTROL, LIBRARY, LISTENERS = 3, 5, 8  # 4: the scoreboard, 6 and 7: the exchange
+CONTROL, LIBRARY, LISTENERS = 3, 5, 9  # 4: the scoreboard, 6 and 7: the exchange, 8: TLS keys
 
 
 def fail(text):
@@ -65,6 +65,90 @@ def load_app(spec):
     return obj
 
 
+HOOKS = ("on_starting", "on_reload", "child_exit", "on_exit", "post_fork", "post_worker_init", "worker_exit")
+
+
+def load_hooks(settings):
+    """Return the functions of the module that --hooks names, by name."""
+    if not settings.get("hooks"):
+        return {}
+    import importlib
+
+    try:
+        module = importlib.import_module(settings["hooks"])
+    except BaseException:
+        import traceback
+
+        fail("cannot load the hooks in %s:\n%s" % (settings["hooks"], traceback.format_exc()))
+    hooks = {name: getattr(module, name) for name in HOOKS if hasattr(module, name)}
+    for name, hook in hooks.items():
+        if not callable(hook):
+            fail("the hook %s in %s is not callable, but %s" % (name, settings["hooks"], type(hook).__name__))
+    return hooks
+
+
+def run_hook(hooks, name, *args):
+    """Run a hook, if there is one. Return what it raised, as a traceback, or None."""
+    if name not in hooks:
+        return None
+    try:
+        hooks[name](*args)
+    except BaseException:
+        import traceback
+
+        return "the hook %s failed:\n%s" % (name, traceback.format_exc())
+    return None
+
+
+def try_hook(hooks, name, *args):
+    """Run a hook that may fail: that is logged. Return it as one line, or None."""
+    text = run_hook(hooks, name, *args)
+    if text is None:
+        return None
+    sys.stderr.write("hostler: " + text)
+    sys.stderr.flush()
+    return "the hook %s failed: %s" % (name, text.rstrip().rpartition("\n")[2])
+
+
+def hook_args(settings, **worker):
+    """Return what hooks are given as the server and as the worker."""
+    import logging
+    from types import SimpleNamespace
+
+    log = logging.Logger("hostler.hooks", logging.getLevelName(settings["log_level"].upper()))
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s hooks: %(message)s"))
+    log.addHandler(handler)
+    cfg = SimpleNamespace(**{k: settings.get(k) for k in ("app", "name", "workers", "threads", "chdir", "preload", "graceful_timeout")})
+    server = SimpleNamespace(pid=settings["master_pid"], log=log, cfg=cfg)
+    number = worker.setdefault("number", settings["worker"])
+    return server, SimpleNamespace(**dict(dict(pid=os.getpid(), generation=settings["generation"], age=number, log=log, cfg=cfg), **worker))
+
+
+def be_hooks(settings, hooks):
+    """Run the master's hooks when it asks for them, until it is gone."""
+    import json
+    import signal
+    import socket
+
+    signal.signal(signal.SIGTERM, lambda *_: None)  # it is the master that says when; not SIG_IGN, which exec would pass on
+    control = socket.socket(fileno=os.dup(CONTROL))
+    for fd in range(CONTROL + 1, LISTENERS):
+        os.close(fd)
+    os.write(CONTROL, b"N" + " ".join(hooks).encode())
+    while True:
+        message = control.recv(1 << 16)
+        if message[:1] in (b"", b"D"):
+            return
+        if message[:1] != b"H":
+            continue
+        call = json.loads(message[1:].decode())
+        server, worker = hook_args(settings, **call.get("worker") or {})
+        args = (server, worker) if "worker" in call else (server,)
+        error = try_hook(hooks, call["hook"], *args)
+        os.write(CONTROL, b"K" + (error or "").encode("utf-8", "backslashreplace")[-1000:])
+
+
 def real_file(f):
     """Return f, or the file in it, if reading from it is the same as reading from
     its descriptor; else None. (A GzipFile has a fileno(), too.)"""
@@ -94,6 +178,46 @@ class FileWrapper:
         raise StopIteration
 
 
+class RequestTimeout(BaseException):
+    """Raised in the thread of a request that runs into --timeout. It is no
+    Exception: whoever retries or goes on after any error must not do so here."""
+
+    __module__ = "hostler"
+
+    def __init__(self, text="the request runs longer than --timeout, or its hostler.deadline, allows"):
+        BaseException.__init__(self, text)
+
+
+def make_deadline(function):
+    """environ["hostler.deadline"]: one for all requests, since the function knows
+    by its thread which it is called for."""
+
+    class Deadline:
+        """deadline() is how many seconds this request has left until --timeout (None: no limit),
+        deadline(seconds) makes it that many from now."""
+
+        __slots__ = ()
+        __call__ = staticmethod(function)
+        RequestTimeout = RequestTimeout
+
+    return Deadline()
+
+
+def no_op():
+    """Where it is called, an exception that waits for Python code is raised."""
+
+
+def stack_of(ident):
+    """What a thread is at, from the application's outermost call on."""
+    import traceback
+
+    frame = sys._current_frames().get(ident)
+    frames = traceback.extract_stack(frame) if frame else []
+    while frames and (frames[0].filename == "<string>" or os.path.basename(frames[0].filename) == "threading.py"):
+        del frames[0]
+    return "".join(traceback.format_list(frames)).encode("utf-8", "replace").decode()
+
+
 def report(method, target, type_, value, tb):
     """Log an exception that the application let go."""
     import traceback
@@ -103,7 +227,7 @@ def report(method, target, type_, value, tb):
     sys.stderr.flush()
 
 
-def base_environ(settings, listener, early_hints):
+def base_environ(settings, listener, early_hints, deadline):
     env = {
         "SCRIPT_NAME": "",
         "QUERY_STRING": "",
@@ -121,7 +245,11 @@ def base_environ(settings, listener, early_hints):
         "wsgi.input_terminated": True,
         "wsgi.file_wrapper": FileWrapper,
         "wsgi.early_hints": early_hints,
+        "hostler.deadline": deadline,
     }
+    if listener.get("tls"):
+        env["wsgi.url_scheme"] = "https"
+        env["HTTPS"] = "on"
     return env
 
 
@@ -187,8 +315,8 @@ def warm_up(settings, app, target):
 
     path, _, query = target.partition("?")
     listener = settings["listeners"][0]
-    env = base_environ(settings, listener, None)
-    del env["wsgi.early_hints"]
+    env = base_environ(settings, listener, None, None)
+    del env["wsgi.early_hints"], env["hostler.deadline"]
     env.update(
         {
             "REQUEST_METHOD": "GET",
@@ -354,7 +482,9 @@ def main():
     faulthandler.register(signal.SIGRTMIN + 1, all_threads=True, chain=False)
     own_signals()
     # Not even for a moment for programs that the application runs.
-    listeners = 0 if settings.get("check") else len(settings["listeners"])
+    listeners = len(settings["listeners"] or ())
+    if settings.get("check"):
+        listeners = 0
     for fd in range(CONTROL, LISTENERS + listeners):
         os.set_inheritable(fd, False)
 
@@ -371,6 +501,13 @@ def main():
     sys.argv[:] = ["hostler", settings["app"]]
     development = settings.get("development")
     modules = Modules(CONTROL) if development else None
+    hooks = load_hooks(settings)
+    if settings.get("hooks_only"):
+        be_hooks(settings, hooks)
+        return
+    if hooks and not settings.get("mold") and not settings.get("check"):
+        worker_args = hook_args(settings, wsgi=None)
+        try_hook(hooks, "post_fork", *worker_args)
     try:
         if settings.get("mold"):
             import gc
@@ -395,14 +532,23 @@ def main():
     if settings.get("mold"):
         raw = be_mold(settings, app)  # returns in each worker
         settings = json.loads(raw)
+        if hooks:
+            worker_args = hook_args(settings, wsgi=None)
+            try_hook(hooks, "post_fork", *worker_args)
+    if hooks:
+        worker_args[1].wsgi = app
+        error = run_hook(hooks, "post_worker_init", worker_args[1])
+        if error:
+            fail(error)
     try:
         server, mask = load_library()
         try:
             hints = server.early_hints()
-            bases = [base_environ(settings, listener, hints) for listener in settings["listeners"]]
+            deadline = make_deadline(server.deadline())
+            bases = [base_environ(settings, listener, hints, deadline) for listener in settings["listeners"]]
             if development:
                 app = or_error_page(server, app)
-            threads = server.init(raw, app, bases, FileWrapper, report)
+            threads = server.init(raw, app, bases, FileWrapper, report, RequestTimeout, no_op, stack_of)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     except RuntimeError as e:  # the library says what is wrong
@@ -430,6 +576,8 @@ def main():
         for t in pool:
             while join(t):
                 server.drain()
+    if hooks:
+        try_hook(hooks, "worker_exit", *worker_args)
     server.leave()
 
 

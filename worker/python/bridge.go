@@ -14,6 +14,8 @@ package python
 #cgo CFLAGS: -std=gnu11 -O2 -Wall -Wextra -fvisibility=hidden
 #cgo LDFLAGS: -Wl,--unresolved-symbols=ignore-all
 #include <stdint.h>
+
+extern int hostler_intervene(int what, int thread, int64_t taken);
 */
 import "C"
 
@@ -36,6 +38,9 @@ func hostlerInit(settings *C.char, n C.int64_t, wake C.int, why *C.char, size C.
 		say(err.Error(), why, size)
 		return -1
 	}
+	w.Loop.SetIntervene(func(what, thread int, taken int64) bool {
+		return C.hostler_intervene(C.int(what), C.int(thread), C.int64_t(taken)) == 0
+	})
 	return C.int(w.Threads())
 }
 
@@ -118,6 +123,24 @@ func hostlerHints(i C.int, p unsafe.Pointer, n C.int64_t) C.int {
 //export hostlerGarbage
 func hostlerGarbage(refs *C.uintptr_t, n C.int) C.int {
 	return C.int(w.Loop.TakeGarbage(unsafe.Slice((*uintptr)(unsafe.Pointer(refs)), n)))
+}
+
+//export hostlerGILWanted
+func hostlerGILWanted(wanted C.int) { w.Loop.GILWanted(wanted != 0) }
+
+//export hostlerStacked
+func hostlerStacked(i C.int, taken C.int64_t, p unsafe.Pointer, n C.int64_t) {
+	w.Loop.Stacked(int(i), int64(taken), string(unsafe.Slice((*byte)(p), n)))
+}
+
+//export hostlerDeadline
+func hostlerDeadline(i C.int, in C.int64_t, left *C.int64_t) C.int {
+	n, ok := w.Loop.Deadline(w.Loop.Thread(int(i)), int64(in))
+	*left = C.int64_t(n)
+	if ok {
+		return 1
+	}
+	return 0
 }
 
 //export hostlerKnownName

@@ -10,11 +10,19 @@
 struct thread {
 	int index;
 	struct task *task;
-	int active;           /* a request is with the application */
+	int active;           /* a request is with the application: one of ACTIVE_ */
+	int raised;           /* the timeout's exception is on its way to the application */
+	int timed_out;        /* … and has got there, or the request ended before it did */
+	int64_t raise_in;     /* the request to raise it in, by task->taken; 0: none. Not under the GIL: atomic */
+	int64_t stack_in;     /* the same for its stack */
+	unsigned long ident;  /* as Python knows the thread */
 	int gone;             /* write() has told the application that the client has gone */
 	int sending;          /* some thread is in Go for the response without the GIL; see sending_done */
 	char body[8 << 10];   /* small response bodies, copied to be sent without the GIL */
 };
+
+/* ENDING: the application's part is over, and nothing is raised any more. */
+enum { ACTIVE_NONE = 0, ACTIVE_APP, ACTIVE_ENDING };
 
 extern struct thread *threads; /* one per Python thread, for the life of the process */
 extern int nthreads;
@@ -49,10 +57,18 @@ PyObject *start_response_new(PyObject *handle);
 int response_send(struct thread *, PyObject *result); /* 0, or -1 with an exception */
 PyObject *early_hints_new(void);
 
+/* intervene.c */
+int intervene_init(PyObject *exception, PyObject *no_op, PyObject *stack_function);
+void withdraw(struct thread *); /* nothing is to be raised in the thread from here on */
+int raise_pending(struct thread *); /* the timeout's exception, where no Python code runs that it could hit; -1: it is set. May be NULL */
+void intervene_forked(void);
+int hostler_intervene(int what, int thread, int64_t taken); /* without the GIL */
+PyObject *deadline_new(void);
+
 /* loop.c */
 int loop_init(PyObject *app, PyObject *report);
 int thread_loop(struct thread *);
-int wait_fd(int fd, short events); /* drops the GIL for a second at most; -1: a signal handler raised */
+int wait_fd(int fd, short events); /* drops the GIL for a second at most; -1: an exception, a signal handler's or the timeout's */
 void log_exception(struct thread *);  /* and clear it */
 void leave_child(struct thread *);
 
@@ -78,5 +94,8 @@ extern int hostlerSendFile(int, int, int64_t);
 extern int hostlerHints(int, void *, int64_t);
 extern int hostlerGarbage(uintptr_t *, int);
 extern void hostlerDrain(void);
+extern void hostlerGILWanted(int);
+extern void hostlerStacked(int, int64_t, void *, int64_t);
+extern int hostlerDeadline(int, int64_t, int64_t *);
 
 #endif

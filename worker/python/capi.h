@@ -60,6 +60,12 @@ extern PyObject *PyExc_AssertionError, *PyExc_BrokenPipeError, *PyExc_MemoryErro
 void Py_IncRef(PyObject *);
 void Py_DecRef(PyObject *);
 
+typedef int PyGILState_STATE; /* an enum */
+PyGILState_STATE PyGILState_Ensure(void);
+void PyGILState_Release(PyGILState_STATE);
+unsigned long PyThread_get_thread_ident(void);
+int PyThreadState_SetAsyncExc(unsigned long, PyObject *);
+
 PyThreadState *PyEval_SaveThread(void);
 void PyEval_RestoreThread(PyThreadState *);
 
@@ -85,6 +91,9 @@ unsigned long long PyLong_AsUnsignedLongLong(PyObject *);
 long long PyLong_AsLongLong(PyObject *);
 long PyLong_AsLong(PyObject *);
 PyObject *PyLong_FromLong(long);
+
+double PyFloat_AsDouble(PyObject *);
+PyObject *PyFloat_FromDouble(double);
 
 PyObject *PyList_New(Py_ssize_t);
 int PyList_Append(PyObject *, PyObject *);

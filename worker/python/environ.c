@@ -13,7 +13,7 @@ static PyObject *bases[MAX_LISTENERS];
 static int nbases;
 static PyObject *k_method, *k_path, *k_query, *k_raw, *k_protocol, *k_addr, *k_port, *k_input, *k_scheme, *k_https,
 	*k_host, *k_name, *k_server_port, *k_script;
-static PyObject *v_http10, *v_https, *v_on, *v_80, *v_443, *k_cookie;
+static PyObject *v_http10, *v_http2, *v_http, *v_https, *v_on, *v_off, *v_80, *v_443, *k_cookie;
 
 extern int hostlerKnownName(int, char *, int);
 extern int hostlerMethodName(int, char *, int);
@@ -35,7 +35,7 @@ int environ_init(PyObject *list) {
 	static const struct { PyObject **at; const char *text; } names[] = {
 		{&k_method, "REQUEST_METHOD"}, {&k_path, "PATH_INFO"}, {&k_query, "QUERY_STRING"}, {&k_raw, "RAW_URI"},
 		{&k_protocol, "SERVER_PROTOCOL"}, {&k_addr, "REMOTE_ADDR"}, {&k_port, "REMOTE_PORT"}, {&k_input, "wsgi.input"},
-		{&k_scheme, "wsgi.url_scheme"}, {&k_https, "HTTPS"}, {&v_http10, "HTTP/1.0"}, {&v_https, "https"}, {&v_on, "on"},
+		{&k_scheme, "wsgi.url_scheme"}, {&k_https, "HTTPS"}, {&v_http10, "HTTP/1.0"}, {&v_http2, "HTTP/2"}, {&v_http, "http"}, {&v_https, "https"}, {&v_on, "on"}, {&v_off, "off"},
 		{&k_cookie, "HTTP_COOKIE"}, {&k_host, "HTTP_HOST"}, {&k_name, "SERVER_NAME"}, {&k_server_port, "SERVER_PORT"},
 		{&k_script, "SCRIPT_NAME"}, {&v_80, "80"}, {&v_443, "443"},
 	};
@@ -139,6 +139,8 @@ static int add_field(PyObject *d, const char *buf, const struct field *f, uint64
 static int forwarded(PyObject *d, const struct task *t) {
 	if (t->forwarded & FORWARDED_HTTPS && (PyDict_SetItem(d, k_scheme, v_https) || PyDict_SetItem(d, k_https, v_on)))
 		return -1;
+	if (t->forwarded & FORWARDED_HTTP && (PyDict_SetItem(d, k_scheme, v_http) || PyDict_SetItem(d, k_https, v_off)))
+		return -1;
 	if (t->forwarded & FORWARDED_PREFIX && set(d, k_script, decode(t->buf + t->prefix.off, t->prefix.len)))
 		return -1;
 	if (!(t->forwarded & FORWARDED_HOST))
@@ -149,6 +151,24 @@ static int forwarded(PyObject *d, const struct task *t) {
 	if (t->host.len > t->host_name + 1)
 		return set(d, k_server_port, decode(host + t->host_name + 1, t->host.len - t->host_name - 1));
 	return PyDict_SetItem(d, k_server_port, t->forwarded & FORWARDED_HTTPS ? v_443 : v_80);
+}
+
+/* secured adds what there is to say of the connection's TLS: names and values by
+ * turns, each with a zero byte behind it. */
+static int secured(PyObject *d, const char *p, size_t n) {
+	for (const char *end = p + n; p < end;) {
+		const char *value = p + strlen(p) + 1;
+		PyObject *key = PyUnicode_InternFromString(p);
+		if (key == NULL)
+			return -1;
+		size_t len = strlen(value);
+		int rc = set(d, key, decode(value, len));
+		Py_DecRef(key);
+		if (rc)
+			return -1;
+		p = value + len + 1;
+	}
+	return 0;
 }
 
 PyObject *environ_new(struct task *t, PyObject *input) {
@@ -166,7 +186,7 @@ PyObject *environ_new(struct task *t, PyObject *input) {
 		goto fail;
 	if (set(d, k_raw, decode(buf + r->target.off, r->target.len)))
 		goto fail;
-	if (r->minor == 0 && PyDict_SetItem(d, k_protocol, v_http10))
+	if (r->minor != 1 && PyDict_SetItem(d, k_protocol, r->minor == 0 ? v_http10 : v_http2))
 		goto fail;
 	if (t->remote_len && set(d, k_addr, decode(t->remote, t->remote_len)))
 		goto fail;
@@ -181,6 +201,8 @@ PyObject *environ_new(struct task *t, PyObject *input) {
 		if (add_field(d, buf, &r->fields[i], &seen))
 			goto fail;
 	}
+	if (t->tls_len && secured(d, t->tls, t->tls_len))
+		goto fail;
 	if (t->forwarded && forwarded(d, t))
 		goto fail;
 	return d;

@@ -48,7 +48,9 @@ int wait_fd(int fd, short events) {
 	int n = poll(&p, 1, 1000);
 	int interrupted = n < 0 && errno == EINTR;
 	PyEval_RestoreThread(ts);
-	return interrupted ? PyErr_CheckSignals() : 0;
+	if (interrupted && PyErr_CheckSignals())
+		return -1;
+	return raise_pending(current);
 }
 
 void sending_wait(struct thread *th) {
@@ -61,6 +63,7 @@ void sending_wait(struct thread *th) {
 void log_exception(struct thread *th) {
 	struct task *t = th->task;
 	PyObject *type, *value, *tb;
+	withdraw(th); /* or it would be raised in report */
 	PyErr_Fetch(&type, &value, &tb);
 	PyErr_NormalizeException(&type, &value, &tb);
 	PyObject *method = decode(t->buf + t->req.method.off, t->req.method.len);
@@ -109,20 +112,22 @@ static PyObject *call(PyObject *environ, PyObject *sr) {
 
 static void run(struct thread *th) {
 	PyObject *handle = NULL, *sr = NULL, *input = NULL, *environ = NULL, *result = NULL;
-	th->active = 1;
+	th->active = ACTIVE_APP;
 	th->gone = 0;
+	th->timed_out = 0;
 	if ((handle = handle_new(th)) && (sr = start_response_new(handle)) && (input = input_new(th)) &&
 	    (environ = environ_new(th->task, input)) && ((result = call(environ, sr)) || forked)) {
 		leave_if_forked(th);
 		response_send(th, result);
 		leave_if_forked(th);
 	}
+	withdraw(th);
 	if (PyErr_Occurred()) {
 		if (th->gone && PyErr_ExceptionMatches(PyExc_BrokenPipeError)) {
 			PyErr_Clear(); /* the application does not care that the client has gone */
 		} else {
 			log_exception(th);
-			th->task->result |= RESULT_FAILED;
+			th->task->result |= th->timed_out ? RESULT_FAILED | RESULT_TIMED_OUT : RESULT_FAILED;
 		}
 	}
 	if (result)
@@ -138,7 +143,7 @@ static void run(struct thread *th) {
 	if (PyErr_Occurred()) /* a destructor's signal handler, at worst */
 		PyErr_WriteUnraisable(app);
 	leave_if_forked(th);
-	th->active = 0;
+	th->active = ACTIVE_NONE;
 	sending_done(th); /* another thread in write() */
 }
 
@@ -200,6 +205,7 @@ static void give_turn(void) {
 int thread_loop(struct thread *th) {
 	struct task *t = th->task;
 	current = th;
+	th->ident = PyThread_get_thread_ident();
 	/* The only thread is the main one, which runs the signal handlers. A signal
 	 * that comes just before epoll_wait does not interrupt it. */
 	const int patience = nthreads == 1 ? 1000 : -1;

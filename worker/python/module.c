@@ -92,6 +92,7 @@ static void close_sockets(void) {
  * which a client might wait to see closed. */
 static void after_fork(void) {
 	forked = 1;
+	intervene_forked();
 	if (nthreads > 0) {
 		close_sockets();
 		close(threads[0].task->epoll);
@@ -99,14 +100,14 @@ static void after_fork(void) {
 	}
 }
 
-/* init(settings, app, bases, file_wrapper, report) */
+/* init(settings, app, bases, file_wrapper, report, timeout, no_op, stack_of) */
 static PyObject *init(PyObject *self, PyObject *args) {
 	(void)self;
 	const char *settings;
 	Py_ssize_t n;
-	PyObject *text, *app, *bases, *wrapper, *report;
+	PyObject *text, *app, *bases, *wrapper, *report, *timeout, *no_op, *stack_of;
 	char why[512];
-	if (!PyArg_ParseTuple(args, "OOOOO", &text, &app, &bases, &wrapper, &report))
+	if (!PyArg_ParseTuple(args, "OOOOOOOO", &text, &app, &bases, &wrapper, &report, &timeout, &no_op, &stack_of))
 		return NULL;
 	if ((settings = PyUnicode_AsUTF8AndSize(text, &n)) == NULL)
 		return NULL;
@@ -127,7 +128,7 @@ static PyObject *init(PyObject *self, PyObject *args) {
 	}
 	nthreads = count;
 	remember_ends((int)PyList_Size(bases));
-	if (pthread_atfork(NULL, NULL, after_fork) || loop_init(app, report) || response_init(wrapper) || input_init() ||
+	if (pthread_atfork(NULL, NULL, after_fork) || loop_init(app, report) || intervene_init(timeout, no_op, stack_of) || response_init(wrapper) || input_init() ||
 	    environ_init(bases))
 		return PyErr_Occurred() ? NULL : PyErr_NoMemory();
 	return PyLong_FromLong(count);
@@ -181,11 +182,17 @@ static PyObject *page(PyObject *self, PyObject *args) {
 	return PyBytes_FromStringAndSize(text, forked ? 0 : hostlerPage(text, sizeof text));
 }
 
+static PyObject *get_deadline(PyObject *self, PyObject *args) {
+	(void)self, (void)args;
+	return deadline_new();
+}
+
 static PyMethodDef module_methods[] = {
 	{"init", init, METH_VARARGS, NULL},     {"serve", serve, METH_NOARGS, NULL},
 	{"run", run_thread, METH_O, NULL},      {"drain", drain, METH_NOARGS, NULL},
 	{"leave", leave, METH_NOARGS, NULL},    {"early_hints", hints, METH_NOARGS, NULL},
 	{"page", page, METH_NOARGS, NULL},
+	{"deadline", get_deadline, METH_NOARGS, NULL},
 	{0},
 };
 

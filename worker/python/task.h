@@ -7,16 +7,17 @@
 #include <sys/epoll.h>
 
 /* What the master left to us; see package protocol. */
-enum { FD_CONTROL = 3, FD_HAND_OUT = 6, FD_HAND_IN = 7, FD_LISTENERS = 8 };
+enum { FD_CONTROL = 3, FD_HAND_OUT = 6, FD_HAND_IN = 7, FD_LISTENERS = 9 };
 
 enum { MAX_FIELDS = 128, MAX_EVENTS = 64 };
 
 enum { NEXT_RUN = 1, NEXT_LEAD, NEXT_FOLLOW, NEXT_EXIT, NEXT_NONE, NEXT_GARBAGE, NEXT_YIELD };
-enum { RESULT_FAILED = 1, RESULT_FINAL = 2 };
+enum { RESULT_FAILED = 1, RESULT_FINAL = 2, RESULT_TIMED_OUT = 4 };
 enum { WRITE_OK = 0, WRITE_WAIT = 1, WRITE_CUT = 2, WRITE_GONE = -1, WRITE_NO_HEAD = -2 };
 enum { READ_END = 0, READ_WAIT = -1, READ_BROKEN = -2, READ_BAD = -3, READ_TOO_LARGE = -4 };
 enum { FLAG_CHUNKED = 1 };
-enum { FORWARDED_HTTPS = 1, FORWARDED_HOST = 2, FORWARDED_PREFIX = 4 };
+enum { INTERVENE_PROBE = 0, INTERVENE_RAISE = 1, INTERVENE_STACK = 2 };
+enum { FORWARDED_HTTPS = 1, FORWARDED_HOST = 2, FORWARDED_PREFIX = 4, FORWARDED_HTTP = 8 };
 
 struct span { uint32_t off, len; };
 struct field { struct span name, value; uint32_t known; };
@@ -45,7 +46,9 @@ struct task {
 	char port[8];
 	uint64_t skip[2];
 	struct span host, prefix;
-	uint32_t host_name, pad;
+	uint32_t host_name, room_events;
+	const char *tls;
+	uint32_t tls_len, pad;
 	struct request req;
 
 	char *resp;

@@ -1,0 +1,32 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// poolName is also the value of a label.
+var poolName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
+
+// parsePool reads NAME=PATTERN:THREADS.
+func parsePool(s string) (Pool, error) {
+	name, rest, ok := strings.Cut(s, "=")
+	i := strings.LastIndexByte(rest, ':')
+	if !ok || i < 0 {
+		return Pool{}, fmt.Errorf("%q is not NAME=PATTERN:THREADS", s)
+	}
+	p := Pool{Name: name, Pattern: rest[:i]}
+	n, err := strconv.Atoi(rest[i+1:])
+	switch {
+	case !poolName.MatchString(p.Name):
+		return Pool{}, fmt.Errorf("%q cannot be the name of a pool: letters, digits, - and _, 32 at most", p.Name)
+	case !strings.HasPrefix(p.Pattern, "/") && !strings.HasPrefix(p.Pattern, "*"):
+		return Pool{}, fmt.Errorf("the pattern %q matches no path: it has to begin with / or *", p.Pattern)
+	case err != nil || n < 1 || n > maxThreads:
+		return Pool{}, fmt.Errorf("%q is not a number of threads: a whole number from 1 to %d", rest[i+1:], maxThreads)
+	}
+	p.Threads = n
+	return p, nil
+}

@@ -1,0 +1,97 @@
+package master
+
+import (
+	"maps"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// What becomes of processes that are no workers but ours all the same: orphans
+// among our descendants, where we are a subreaper (--preload) or process 1 of a
+// container. Nobody else would reap them.
+//
+// Process 1 differs in one more thing: signals have no default action there. Go
+// handles them all, so that one which comes before we ask for it ends us, too;
+// and SIGKILL from inside does nothing.
+
+const (
+	firstProcess = 1
+	// strangerFor is how long a process that has ended may turn out to be a forked
+	// worker that the mold has yet to name. Later its pid is somebody else's.
+	strangerFor   = 10 * time.Second
+	manyStrangers = 1000
+	// orphansLeave is what orphans get to leave, before the kernel kills them.
+	orphansLeave = 2 * time.Second
+	orphansLook  = 10 * time.Millisecond
+)
+
+// stranger is a process that has ended.
+type stranger struct {
+	status syscall.WaitStatus
+	at     time.Time
+}
+
+// reapStrangers reaps what nobody else will: orphans that the kernel made our
+// children, and forked workers that ended before their mold could name them.
+func (s *spawner) reapStrangers() {
+	for {
+		pid, ok := nextZombie()
+		if _, ours := s.kids[pid]; !ok || ours {
+			return // one of ours will be seen next time; its signal is on the way
+		}
+		var ws syscall.WaitStatus
+		if _, err := syscall.Wait4(pid, &ws, syscall.WNOHANG, nil); err != nil {
+			return
+		}
+		s.log.Debug("an orphan has ended", "pid", pid, "status", statusText(ws))
+		s.strangers[pid] = stranger{ws, time.Now()}
+		if len(s.strangers) > manyStrangers {
+			maps.DeleteFunc(s.strangers, func(_ int, st stranger) bool { return time.Since(st.at) > strangerFor })
+		}
+	}
+}
+
+// stranger returns how a forked worker has ended that ended before it was known.
+func (s *spawner) stranger(pid int) (syscall.WaitStatus, bool) {
+	st, gone := s.strangers[pid]
+	delete(s.strangers, pid)
+	return st.status, gone && time.Since(st.at) <= strangerFor
+}
+
+// endOrphans has the processes that the application left behind end, where we are
+// process 1: the kernel kills them without a word when we do. It is called when
+// the last worker is gone.
+func (s *spawner) endOrphans() {
+	s.mu.Lock()
+	molds := slices.Collect(maps.Keys(s.molds))
+	s.mu.Unlock()
+	for _, generation := range molds {
+		s.Retire(generation) // or its end would be news
+	}
+	if os.Getpid() != firstProcess || unix.Kill(-1, unix.SIGTERM) != nil {
+		return // nobody is there
+	}
+	for end := time.Now().Add(orphansLeave); time.Now().Before(end); time.Sleep(orphansLook) {
+		// Those that have ended are reaped as ever; this only looks whether there
+		// is any child.
+		if err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); err == unix.ECHILD {
+			return
+		}
+	}
+	s.log.Warn("processes that the application left behind do not end; leaving them to the kernel")
+}
+
+// nextZombie returns a child that has ended, without reaping it.
+func nextZombie() (pid int, ok bool) {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	// si_pid; x/sys does not name the fields of the union, which begins here on
+	// all 64-bit machines.
+	pid = int(*(*int32)(unsafe.Add(unsafe.Pointer(&info), 16)))
+	return pid, err == nil && pid != 0
+}

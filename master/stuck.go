@@ -1,0 +1,137 @@
+package master
+
+import (
+	"time"
+
+	"hostler/protocol"
+)
+
+const (
+	// interruptGrace is how long a request may take to end by the exception that
+	// --timeout raises in it. A thread that waits for its client looks once a
+	// second whether there is one.
+	interruptGrace = 2 * time.Second
+	// gilGrace is how long the GIL may be held until that has a name.
+	gilGrace = time.Second
+	// shedGrace is what a worker of which every thread is stuck gets to hand
+	// over or answer what waits in it.
+	shedGrace = time.Second
+)
+
+// late is a request whose time is up.
+type late struct {
+	start       int64
+	dumped      time.Time
+	interrupted time.Time // when the exception was sent for; zero: not yet
+}
+
+// checkStuck looks for requests that have held a thread for too long. They end in
+// steps, each at a later look: the tracebacks of all threads are logged, an
+// exception is raised in the one thread, and if it does not come back with it, the
+// worker is replaced.
+func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
+	limit := w.gen.set.Timeout
+	if limit <= 0 || w.state != stateServing && w.state != stateDraining || w.ready.IsZero() {
+		return
+	}
+	busy, found, stuck := 0, false, false
+	for i := range activeThreads(w.board) {
+		rec := &w.board.ThreadRecs[i]
+		a, ok := rec.Snapshot()
+		if ok {
+			busy++
+		}
+		if !ok || mono <= rec.Deadline(a.Start, int64(limit)) {
+			delete(w.late, i)
+			delete(w.stuck, i)
+			continue
+		}
+		if w.stuck[i] == a.Start {
+			continue
+		}
+		delete(w.stuck, i)
+		attrs := []any{"worker", w.number(), "pid", w.proc.PID(), "thread", i, "method", a.Method, "target", a.Target,
+			"client", a.Client, "age", time.Duration(mono - a.Start).Round(time.Millisecond), "timeout", limit}
+		switch l, known := w.late[i]; {
+		case !known || l.start != a.Start:
+			w.late[i] = late{start: a.Start, dumped: now}
+			found = true
+			s.stats.timeouts++
+			s.log.Error("a request runs into the timeout; it will be interrupted", attrs...)
+		case l.interrupted.IsZero() && now.Sub(l.dumped) < dumpPause:
+		case l.interrupted.IsZero():
+			l.interrupted = now
+			w.late[i] = l
+			s.send(w, protocol.Message{Kind: protocol.KindInterrupt, Thread: i, Start: a.Start})
+		case now.Sub(l.interrupted) >= interruptGrace:
+			delete(w.late, i)
+			w.stuck[i] = a.Start
+			stuck = true
+			s.log.Error("a request cannot be interrupted; its worker will be replaced", append(attrs, "cause", string(s.stuckCause(w, mono)))...)
+		}
+	}
+	if found {
+		s.send(w, protocol.Message{Kind: protocol.KindDump})
+	}
+	if stuck && w.state == stateServing && w.condemned == "" {
+		w.condemned = s.stuckCause(w, mono)
+		s.want(w, string(w.condemned))
+	}
+	if w.state == stateDraining && len(w.stuck) > 0 {
+		s.endStuck(w, now, mono, busy)
+	}
+}
+
+// stuckCause says what a request that does not end is stuck in.
+func (s *supervisor) stuckCause(w *worker, mono int64) cause {
+	if gilHeld(w, mono) {
+		return causeGIL
+	}
+	return causeTimeout
+}
+
+// gilHeld says whether the GIL of w cannot be had.
+func gilHeld(w *worker, mono int64) bool {
+	since := w.board.Gauges.GILWanted.Load()
+	return since != 0 && time.Duration(mono-since) >= gilGrace
+}
+
+// checkGIL notes once that the GIL of a worker is held by a thread that does not
+// give it back: the others are not busy, they can do nothing at all.
+func (s *supervisor) checkGIL(w *worker, mono int64) {
+	since := w.board.Gauges.GILWanted.Load()
+	if since == w.gilHeld || w.state != stateServing && w.state != stateDraining || !gilHeld(w, mono) {
+		return
+	}
+	w.gilHeld = since
+	held := time.Duration(mono - since).Round(time.Millisecond)
+	s.log.Error("a worker is in a GIL deadlock: a thread holds the interpreter's lock and does not give it back, so that no other can run; "+
+		"the tracebacks of its threads follow", "worker", w.number(), "pid", w.proc.PID(), "wanted_for", held)
+	s.send(w, protocol.Message{Kind: protocol.KindDump})
+	s.noteWorker(w, protocol.Event{Kind: "gil_deadlock", Cause: string(causeGIL), Text: "no thread gets the interpreter's lock"})
+}
+
+// endStuck kills a draining worker as soon as nothing but stuck requests would
+// be lost.
+func (s *supervisor) endStuck(w *worker, now time.Time, mono int64, busy int) {
+	if now.Sub(w.drained) < shedGrace {
+		return
+	}
+	g := &w.board.Gauges
+	queued := g.QueueDepth.Load()
+	for i := range w.gen.set.Worker.Pools {
+		queued += w.board.Pools[i].Depth.Load()
+	}
+	others := busy > len(w.stuck) || queued > 0 || g.ConnsWriting.Load() > 0
+	if len(w.stuck) < activeThreads(w.board) && others {
+		w.onlyStuck = false
+		return
+	}
+	// A request may be between the queue and a thread in this moment.
+	if !w.onlyStuck {
+		w.onlyStuck = true
+		return
+	}
+	w.leaving = s.stuckCause(w, mono)
+	s.kill(w)
+}

@@ -1,0 +1,139 @@
+package master
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"hostler/protocol"
+)
+
+// TestInterrupted: a request that ends by the exception costs no worker; the
+// tracebacks come before it.
+func TestInterrupted(t *testing.T) {
+	withRig(t, withTimeout(), nil, func(r *rig) {
+		r.awaitServing()
+		p := r.all()[0]
+		for round := 1; round <= 2; round++ {
+			r.begin(p, 1, "/slow", 0)
+			for d := time.Duration(0); ; d += watchOften {
+				dumps, _ := p.got(protocol.KindDump)
+				n, m := p.got(protocol.KindInterrupt)
+				if n == round {
+					if dumps != round || m.Thread != 1 || m.Start != r.slotOf(p).ThreadRecs[1].Started() {
+						t.Errorf("after %d dumps: %+v", dumps, m)
+					}
+					break
+				}
+				if d > 6*time.Second {
+					t.Fatal("not interrupted")
+				}
+				r.pass(watchOften)
+			}
+			r.pass(interruptGrace - 2*watchOften)
+			r.slotOf(p).ThreadRecs[1].End()
+			r.pass(time.Second)
+		}
+		r.pass(time.Minute)
+		r.expect("1:serving/1")
+		if n := r.view().RequestTimeouts; n != 2 {
+			t.Errorf("%d timeouts", n)
+		}
+	})
+}
+
+// TestOwnDeadline: the application moves its deadline, to both sides, for the one
+// request; and once more when it is late already.
+func TestOwnDeadline(t *testing.T) {
+	withRig(t, withTimeout(), nil, func(r *rig) {
+		r.awaitServing()
+		p := r.all()[0]
+		rec := &r.slotOf(p).ThreadRecs[0]
+		extend := func(d time.Duration) { rec.SetDeadline(rec.Started(), r.s.clock.mono()+int64(d)) }
+		interrupts := func(want int) {
+			t.Helper()
+			if n, _ := p.got(protocol.KindInterrupt); n != want {
+				t.Errorf("interrupted %d times, not %d", n, want)
+			}
+		}
+		soon := watchSeldom + 2*watchOften + dumpPause
+		r.begin(p, 0, "/long", 0)
+		r.pass(4 * time.Second)
+		extend(20 * time.Second)
+		r.pass(19 * time.Second)
+		interrupts(0)
+		r.pass(time.Second + soon)
+		interrupts(1)
+		extend(3 * time.Second) // it has caught the exception
+		r.pass(2500 * time.Millisecond)
+		interrupts(1)
+		r.pass(500*time.Millisecond + soon)
+		interrupts(2)
+		rec.End()
+		r.pass(time.Second)
+		r.begin(p, 0, "/next", 0) // has the usual time
+		extend(time.Second)
+		r.pass(time.Second + soon)
+		interrupts(3)
+		rec.End()
+		r.pass(time.Second)
+		r.begin(p, 0, "/last", 0)
+		r.pass(4500 * time.Millisecond)
+		interrupts(3)
+		r.pass(500*time.Millisecond + soon)
+		interrupts(4)
+		rec.End()
+		r.pass(time.Minute)
+		r.expect("1:serving/1")
+	})
+}
+
+// TestGILDeadlock: where nobody gets the GIL the cause of it all has a name.
+func TestGILDeadlock(t *testing.T) {
+	withRig(t, withTimeout(), func(n int) manner { return manner{wedged: n == 0} }, func(r *rig) {
+		r.awaitServing()
+		p := r.all()[0]
+		r.begin(p, 0, "/held", 0)
+		r.pass(2 * time.Second)
+		r.slotOf(p).Gauges.GILWanted.Store(r.s.clock.mono())
+		r.pass(gilGrace + watchSeldom)
+		r.expect("1:serving/1") // that it has a name does not make it worse
+		r.pass(3*time.Second + watchSeldom + 2*watchOften + dumpPause + interruptGrace + bootTakes + shedGrace)
+		r.expect("2:serving/1")
+		if r.exits(causeGIL) != 1 || r.exits(causeTimeout) != 0 || !p.signalled(syscall.SIGKILL) {
+			t.Errorf("exits: %v", r.view().Exits)
+		}
+		if n := strings.Count(r.log.String(), "GIL deadlock"); n != 1 {
+			t.Errorf("the log has it %d times", n)
+		}
+		kinds := ""
+		for _, e := range r.s.journal.all() {
+			if e.Cause == string(causeGIL) {
+				kinds += e.Kind + " "
+			}
+		}
+		if !strings.Contains(kinds, "gil_deadlock ") || !strings.Contains(kinds, "worker_killed ") {
+			t.Errorf("in the journal: %s", kinds)
+		}
+	})
+}
+
+// TestGILBusy: a thread that gets the GIL in the end was only slow to.
+func TestGILBusy(t *testing.T) {
+	withRig(t, withTimeout(), nil, func(r *rig) {
+		r.awaitServing()
+		p := r.all()[0]
+		r.begin(p, 0, "/busy", 0)
+		r.pass(2 * time.Second)
+		r.slotOf(p).Gauges.GILWanted.Store(r.s.clock.mono())
+		r.pass(gilGrace - watchOften)
+		r.slotOf(p).Gauges.GILWanted.Store(0)
+		r.slotOf(p).ThreadRecs[0].End()
+		r.pass(10 * time.Second)
+		r.expect("1:serving/1")
+		if strings.Contains(r.log.String(), "GIL deadlock") {
+			t.Error("called a deadlock")
+		}
+	})
+}

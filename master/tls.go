@@ -1,0 +1,208 @@
+package master
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"fmt"
+	"hash"
+	"os"
+	"slices"
+	"time"
+
+	"hostler/protocol"
+)
+
+const (
+	// certsEvery is how often the certificates' files are looked at. Reading them is
+	// nothing, and what replaces them (a symbolic link that is moved, a file that is
+	// renamed or written to) does not matter then.
+	certsEvery = 5 * time.Second
+	// ticketLife is for how long a key encrypts session tickets, and again for how
+	// long it still opens them.
+	ticketLife = 24 * time.Hour
+)
+
+// TLS says where the TLS material of a generation comes from.
+type TLS struct {
+	Pairs       []CertFiles
+	ClientCAs   string // file; "": none
+	ClientCerts string // as in protocol.TLSMaterial
+	MinVersion  uint16
+	Protocols   []string
+}
+
+// CertFiles are a certificate chain and its key. One file may hold both.
+type CertFiles struct{ Cert, Key string }
+
+// certificates is a generation's TLS material, in memory that it shares with its
+// workers.
+type certificates struct {
+	set    *TLS
+	memory *os.File // closed with the last reference, by the runtime
+	sum    [sha256.Size]byte
+	list   []protocol.CertificateStatus
+	failed string    // why the files of today are not in use; "": they are
+	next   time.Time // when to look at the files again
+}
+
+// tickets are the keys of session tickets, the same in all generations so that
+// sessions live on.
+type tickets struct {
+	keys [][32]byte // the newest first
+	next time.Time
+}
+
+func (t *tickets) at(now time.Time) [][32]byte {
+	if now.Before(t.next) {
+		return t.keys
+	}
+	var key [32]byte
+	_, _ = rand.Read(key[:]) // never fails
+	t.keys = slices.Insert(t.keys, 0, key)[:min(len(t.keys)+1, 2)]
+	t.next = now.Add(ticketLife)
+	return t.keys
+}
+
+// openCertificates reads what set names.
+func openCertificates(set *TLS, t *tickets, now time.Time) (*certificates, error) {
+	if set == nil {
+		return nil, nil
+	}
+	memory, err := protocol.NewTLSMemory()
+	if err != nil {
+		return nil, err
+	}
+	c := &certificates{set: set, memory: memory}
+	if _, err := c.refresh(t, now); err != nil {
+		memory.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// refresh takes over what has changed in the files. It leaves everything as it is if
+// they cannot be used.
+func (c *certificates) refresh(t *tickets, now time.Time) (changed bool, err error) {
+	c.next = now.Add(certsEvery)
+	m := &protocol.TLSMaterial{ClientCerts: c.set.ClientCerts, MinVersion: c.set.MinVersion, Protocols: c.set.Protocols, TicketKeys: t.at(now)}
+	sum := sha256.New()
+	read := func(name string) []byte {
+		b, e := os.ReadFile(name)
+		if e != nil && err == nil {
+			err = fmt.Errorf("cannot read a certificate: %w", e)
+		}
+		addSum(sum, b)
+		return b
+	}
+	var list []protocol.CertificateStatus
+	for _, f := range c.set.Pairs {
+		p := protocol.KeyPair{Name: f.Cert, Cert: read(f.Cert)}
+		if p.Key = p.Cert; f.Key != f.Cert {
+			p.Key = read(f.Key)
+		}
+		if err != nil {
+			return false, err
+		}
+		pair, err := p.Parse()
+		if err != nil {
+			return false, fmt.Errorf("cannot use the certificate %s with the key %s: %w", f.Cert, f.Key, err)
+		}
+		m.Pairs = append(m.Pairs, p)
+		list = append(list, protocol.CertificateStatus{Name: nameOf(pair.Leaf, f.Cert), NotAfter: pair.Leaf.NotAfter})
+	}
+	if c.set.ClientCAs != "" {
+		if m.ClientCAs = read(c.set.ClientCAs); err != nil {
+			return false, err
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(m.ClientCAs) {
+			return false, fmt.Errorf("cannot verify clients with %s: no certificate is in it", c.set.ClientCAs)
+		}
+	}
+	for _, k := range m.TicketKeys {
+		addSum(sum, k[:])
+	}
+	if now := [sha256.Size]byte(sum.Sum(nil)); now == c.sum {
+		return false, nil
+	} else if err := protocol.WriteTLSMaterial(c.memory, m); err != nil {
+		return false, err
+	} else {
+		c.sum = now
+	}
+	c.list = list
+	return true, nil
+}
+
+func addSum(sum hash.Hash, b []byte) {
+	fmt.Fprintf(sum, "%d:", len(b))
+	sum.Write(b)
+}
+
+// nameOf is what people call a certificate.
+func nameOf(cert *x509.Certificate, file string) string {
+	switch {
+	case len(cert.DNSNames) > 0:
+		return cert.DNSNames[0]
+	case cert.Subject.CommonName != "":
+		return cert.Subject.CommonName
+	}
+	return file
+}
+
+// fd is what workers inherit, or -1.
+func (c *certificates) fd() int {
+	if c == nil {
+		return -1
+	}
+	return rawFD(c.memory)
+}
+
+// checkCertificates looks whether the certificates in use have been replaced.
+func (s *supervisor) checkCertificates(now time.Time) {
+	if s.current == nil || s.current.certs == nil || now.Before(s.current.certs.next) {
+		return
+	}
+	c := s.current.certs
+	changed, err := c.refresh(&s.tickets, now)
+	if err != nil {
+		if c.failed != err.Error() {
+			s.log.Error("the certificates in use stay as they were", "error", err)
+			s.note(protocol.Event{Kind: "certificates_failed", Generation: s.current.number, Text: err.Error()})
+		}
+		c.failed = err.Error()
+		return
+	}
+	restored := c.failed != ""
+	c.failed = ""
+	if !changed {
+		return
+	}
+	s.log.Info("certificates changed", "certificates", c.names(), "restored", restored)
+	s.note(protocol.Event{Kind: "certificates_changed", Generation: s.current.number, Text: c.names()})
+	for _, w := range s.workers {
+		if w.gen.certs == c && w.state != stateKilled { // one that boots reads them when it is ready
+			s.send(w, protocol.Message{Kind: protocol.KindTLS})
+		}
+	}
+}
+
+func (c *certificates) names() string {
+	var b []byte
+	for i, l := range c.list {
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		b = append(b, l.Name...)
+	}
+	return string(b)
+}
+
+// redirectPort is the port that clients of a plain address are sent to.
+func redirectPort(listeners []*listener) string {
+	for _, l := range listeners {
+		if l.info.Network == "tcp" {
+			return l.info.Port
+		}
+	}
+	return "" // the settings have been checked for that
+}

@@ -1,0 +1,186 @@
+package master
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"golang.org/x/sys/unix"
+)
+
+// unitSocket is a listening socket that the service manager has opened for us
+// (sd_listen_fds(3)). It stays the manager's: we neither shut it down nor remove
+// its file, nor change its backlog, and it listens on while we restart.
+type unitSocket struct {
+	name string // FileDescriptorName= of the unit, for messages
+	bind Bind   // as one would write it for --bind
+	addr net.Addr
+	file *os.File
+}
+
+// adminSocket is the name of a unit's socket for the admin server.
+const adminSocket = "admin"
+
+// fileKeeper is the part of tableflip that keeps other files across upgrades.
+type fileKeeper interface {
+	AddFile(name string, file *os.File) error
+	File(name string) (*os.File, error)
+}
+
+// unitSockets returns the sockets of the service manager, or those that the
+// previous binary had from it.
+func unitSockets(keep fileKeeper, hasParent bool) ([]*unitSocket, error) {
+	key := func(i int) string { return fmt.Sprintf("unit socket %d", i) }
+	var files []*os.File
+	if !hasParent {
+		// The names stay in the environment, for the binary after this one. It
+		// has descriptors of tableflip's where sockets would be.
+		files = activation.Files(false)
+		for i, f := range files {
+			if err := keep.AddFile(key(i), f); err != nil {
+				return nil, fmt.Errorf("cannot keep the service manager's sockets for upgrades: %w", err)
+			}
+		}
+	}
+	for hasParent {
+		f, err := keep.File(key(len(files)))
+		if err != nil {
+			return nil, fmt.Errorf("cannot take over the service manager's sockets: %w", err)
+		}
+		if f == nil {
+			break
+		}
+		files = append(files, f)
+	}
+	os.Unsetenv("LISTEN_PID")
+	os.Unsetenv("LISTEN_FDS")
+	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
+	var all []*unitSocket
+	for i, f := range files {
+		u := &unitSocket{name: fmt.Sprint("number ", i+1), file: f}
+		if i < len(names) && names[i] != "" {
+			u.name = names[i]
+		}
+		if err := u.look(); err != nil {
+			return nil, fmt.Errorf("cannot use the service manager's socket %q: %w", u.name, err)
+		}
+		all = append(all, u)
+	}
+	return all, nil
+}
+
+// look finds out where the socket listens.
+func (u *unitSocket) look() error {
+	fd := rawFD(u.file)
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return errors.New("it is no socket")
+	}
+	listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	if kind != unix.SOCK_STREAM || err != nil || listens == 0 {
+		return errors.New("it does not listen for connections: the unit wants ListenStream=, and Accept=no")
+	}
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return err
+	}
+	switch a := sa.(type) {
+	case *unix.SockaddrInet4:
+		u.setTCP(netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)))
+	case *unix.SockaddrInet6:
+		u.setTCP(netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port)))
+	case *unix.SockaddrUnix:
+		u.addr = &net.UnixAddr{Name: a.Name, Net: "unix"}
+		u.bind = Bind{Network: "unix", Address: a.Name}
+	default:
+		return errors.New("it is neither TCP nor a Unix socket")
+	}
+	return nil
+}
+
+func (u *unitSocket) setTCP(a netip.AddrPort) {
+	u.addr = net.TCPAddrFromAddrPort(a)
+	u.bind = Bind{Network: "tcp", Address: a.String()}
+}
+
+// matches says whether u is what opening b would give.
+func (u *unitSocket) matches(b Bind) bool {
+	if b.Network != u.bind.Network {
+		return false
+	}
+	have, ok := u.addr.(*net.TCPAddr)
+	if !ok {
+		return b.Address == u.bind.Address
+	}
+	want, err := net.ResolveTCPAddr(b.goNetwork(), b.Address)
+	if err != nil || want.Port != have.Port {
+		return false
+	}
+	if want.IP == nil || want.IP.IsUnspecified() {
+		// A socket on all of IPv6 serves IPv4, too, unless the unit says otherwise;
+		// beside it we could not open one of our own.
+		v6 := want.IP != nil && want.IP.To4() == nil
+		return have.IP.IsUnspecified() && (!v6 || have.IP.To4() == nil)
+	}
+	return want.IP.Equal(have.IP)
+}
+
+// listener returns u as the listener for b.
+func (u *unitSocket) listener(b Bind) (*listener, error) {
+	fd, err := unix.FcntlInt(uintptr(rawFD(u.file)), unix.F_DUPFD_CLOEXEC, 10)
+	if err != nil {
+		return nil, fmt.Errorf("cannot copy the socket of %s: %w", b, err)
+	}
+	return &listener{Bind: b, fd: fd, info: listenerInfo(b, u.addr), unit: true}, nil
+}
+
+// findUnit returns the socket of the unit for b, or nil.
+func (h *systemHost) findUnit(b Bind) *unitSocket {
+	i := slices.IndexFunc(h.unit, func(u *unitSocket) bool { return u.name != adminSocket && u.matches(b) })
+	if i < 0 {
+		return nil
+	}
+	return h.unit[i]
+}
+
+// findUnitAdmin returns the socket of the unit for the admin server, or nil.
+func (h *systemHost) findUnitAdmin(b Bind) *unitSocket {
+	i := slices.IndexFunc(h.unit, func(u *unitSocket) bool { return u.name == adminSocket || u.matches(b) })
+	if i < 0 {
+		return nil
+	}
+	return h.unit[i]
+}
+
+// withUnit makes the sockets of the unit the addresses of set if it names none.
+func (h *systemHost) withUnit(set *Settings) {
+	if set.BindsGiven || len(h.unit) == 0 {
+		return
+	}
+	var binds []Bind
+	for _, u := range h.unit {
+		if u.name != adminSocket && (set.Admin == Bind{} || !u.matches(set.Admin)) && !slices.ContainsFunc(set.Redirects, u.matches) {
+			binds = append(binds, u.bind)
+		}
+	}
+	if len(binds) > 0 {
+		set.Binds = binds
+	}
+}
+
+// warnUnused names the sockets on which clients would wait for ever.
+func (h *systemHost) warnUnused(log *slog.Logger, set *Settings) {
+	for _, u := range h.unit {
+		used := u.name == adminSocket && set.Admin != Bind{} || set.Admin != Bind{} && u.matches(set.Admin) ||
+			slices.ContainsFunc(slices.Concat(set.Binds, set.Redirects), u.matches)
+		if !used {
+			log.Warn("a socket of the service manager is not used: no setting names its address", "socket", u.name, "address", u.bind.String())
+		}
+	}
+}

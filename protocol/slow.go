@@ -1,0 +1,76 @@
+package protocol
+
+import (
+	"strings"
+	"time"
+)
+
+const (
+	// SlowFloor is how long a request has to take, in nanoseconds, to be worth
+	// remembering.
+	SlowFloor = int64(10 * time.Millisecond)
+	// SlowPerRoute is how many of a route's worst requests are remembered.
+	SlowPerRoute = 3
+	// SlowTarget and SlowStack bound what is remembered of a request, in bytes.
+	SlowTarget = 256
+	SlowStack  = 8 << 10
+	maxRoute   = 96
+)
+
+// SlowRequest is one of the worst requests of its route. Workers report them; the
+// master adds what it knows.
+type SlowRequest struct {
+	Time       time.Time     `json:"time"` // when it was reported
+	Worker     int           `json:"worker"`
+	PID        int           `json:"pid"`
+	Generation int           `json:"generation"`
+	Method     string        `json:"method"`
+	Target     string        `json:"target"`
+	Client     string        `json:"client,omitempty"`
+	Status     int           `json:"status,omitempty"` // 0: it has not ended, as far as is known
+	Duration   time.Duration `json:"duration"`         // from its arrival, so far or to its end; nanoseconds
+	Waited     time.Duration `json:"waited"`           // of that, until the application was called
+	Stack      string        `json:"stack,omitempty"`  // of its thread, when --slow-request was over
+
+	Thread int   `json:"thread"`
+	Start  int64 `json:"start"` // with Thread and PID, tells requests apart
+}
+
+// SlowRoute is the worst requests of a route, the worst first.
+type SlowRoute struct {
+	Route string        `json:"route"`
+	Worst []SlowRequest `json:"worst"`
+}
+
+// Route is what requests are grouped by: the method, and the path with numbers and
+// the like replaced by a star.
+func Route(method, target string) string {
+	path, _, _ := strings.Cut(target, "?")
+	if len(path) > maxRoute {
+		path = path[:maxRoute]
+	}
+	parts := strings.Split(path, "/")
+	for i, p := range parts {
+		if isKey(p) {
+			parts[i] = "*"
+		}
+	}
+	return method + " " + strings.Join(parts, "/")
+}
+
+// isKey says whether a segment of a path looks like the key of a record: a number,
+// or a longer one in hexadecimal, a UUID for one.
+func isKey(s string) bool {
+	digits, letters := 0, 0
+	for _, c := range []byte(s) {
+		switch {
+		case '0' <= c && c <= '9':
+			digits++
+		case 'a' <= c|0x20 && c|0x20 <= 'f':
+			letters++
+		case c != '-':
+			return false
+		}
+	}
+	return digits > 0 && (letters == 0 || len(s) >= 8)
+}

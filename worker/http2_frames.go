@@ -1,0 +1,364 @@
+package worker
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"golang.org/x/net/http2"
+
+	"hostler/worker/http1"
+)
+
+// The frames of RFC 9113, section 6, as a server receives them.
+
+const frameHeader = 9
+
+// feed takes what has been read of an owned connection. An error ends it.
+func (h *http2Conn) feed(b []byte) error {
+	if len(h.partial) > 0 {
+		h.partial = append(h.partial, b...)
+		b = h.partial
+	}
+	if !h.greeted {
+		n := min(len(b), len(http2.ClientPreface))
+		if string(b[:n]) != http2.ClientPreface[:n] {
+			return fmt.Errorf("no preface: %w", http2.ConnectionError(http2.ErrCodeProtocol))
+		}
+		if n < len(http2.ClientPreface) {
+			h.keep(b)
+			return nil
+		}
+		h.greeted = true
+		b = b[n:]
+	}
+	for {
+		n := unit(b)
+		if n == 0 {
+			break
+		}
+		h.src.Reset(b[:n])
+		if err := h.frame(h.frames.ReadFrame()); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	if len(b) > h.l.limits.Head+2*http2FrameSize {
+		return fmt.Errorf("endless head: %w", http2.ConnectionError(http2.ErrCodeEnhanceYourCalm))
+	}
+	h.keep(b)
+	return nil
+}
+
+// keep remembers b, the begin of a frame, which may lie in h.partial itself.
+func (h *http2Conn) keep(b []byte) {
+	if len(b) == 0 {
+		h.partial = nil // few connections need it, and seldom
+		return
+	}
+	h.partial = append(h.partial[:0], b...)
+}
+
+// unit measures the frame that b begins with, together with the CONTINUATION
+// frames that it needs. 0: it is not whole. What is not right about it, the Framer
+// says.
+func unit(b []byte) int {
+	for n := 0; ; {
+		if len(b)-n < frameHeader {
+			return 0
+		}
+		size := int(b[n])<<16 | int(b[n+1])<<8 | int(b[n+2])
+		if size > http2FrameSize {
+			return n + frameHeader
+		}
+		first := n == 0
+		kind, flags := http2.FrameType(b[n+3]), http2.Flags(b[n+4])
+		if n += frameHeader + size; len(b) < n {
+			return 0
+		}
+		switch {
+		case first && kind != http2.FrameHeaders,
+			!first && kind != http2.FrameContinuation,
+			flags.Has(http2.FlagHeadersEndHeaders):
+			return n
+		}
+	}
+}
+
+// frame handles what ReadFrame returned.
+func (h *http2Conn) frame(f http2.Frame, err error) error {
+	if err == nil {
+		if _, is := f.(*http2.SettingsFrame); !is && !h.settled {
+			return fmt.Errorf("no settings: %w", http2.ConnectionError(http2.ErrCodeProtocol))
+		}
+		switch f := f.(type) {
+		case *http2.MetaHeadersFrame:
+			err = h.onHeaders(f)
+		case *http2.DataFrame:
+			err = h.onData(f)
+		case *http2.SettingsFrame:
+			err = h.onSettings(f)
+		case *http2.WindowUpdateFrame:
+			err = h.onWindowUpdate(f)
+		case *http2.RSTStreamFrame:
+			err = h.onReset(f)
+		case *http2.PingFrame:
+			err = h.onPing(f)
+		case *http2.PriorityFrame:
+			if err = h.spend(); err == nil && f.StreamDep == f.StreamID {
+				err = http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeProtocol}
+			}
+		case *http2.PushPromiseFrame:
+			err = http2.ConnectionError(http2.ErrCodeProtocol)
+		}
+		// GOAWAY: the client will open no stream, which needs nothing of us.
+		// Frames of a kind that we do not know are passed over (5.5).
+	}
+	var se http2.StreamError
+	if !errors.As(err, &se) {
+		return err
+	}
+	// Bad for this stream alone.
+	if err := h.spend(); err != nil {
+		return err
+	}
+	if se.Code != http2.ErrCodeRefusedStream {
+		h.l.rejectFrames(h.c, http1.ReasonHTTP2Stream)
+	}
+	h.mu.Lock()
+	idle := se.StreamID > h.last
+	if idle && se.StreamID&1 == 1 {
+		h.last = se.StreamID // its head has opened it, malformed as it is
+	}
+	s := h.streams[se.StreamID]
+	h.resetStream(se.StreamID, se.Code)
+	if s != nil {
+		s.dead = true
+		s.signal()
+	}
+	h.mu.Unlock()
+	if s != nil && s.claim(true) {
+		s.abort()
+	}
+	return nil
+}
+
+// resetStream sends RST_STREAM, and notes that the client may not know of it for
+// a while. h.mu is held.
+func (h *http2Conn) resetStream(id uint32, code http2.ErrCode) {
+	h.reset[h.resets%len(h.reset)] = id
+	h.resets++
+	_ = h.writer.WriteRSTStream(id, code)
+}
+
+// wasReset says whether frames for the stream may have been under way when we
+// ended it. h.mu is held.
+func (h *http2Conn) wasReset(id uint32) bool {
+	for _, r := range h.reset {
+		if r == id {
+			return true
+		}
+	}
+	return false
+}
+
+func (h *http2Conn) onSettings(f *http2.SettingsFrame) error {
+	if f.IsAck() {
+		return nil
+	}
+	if err := h.spend(); err != nil {
+		return err
+	}
+	h.settled = true
+	h.mu.Lock()
+	err := f.ForeachSetting(func(s http2.Setting) error {
+		if err := s.Valid(); err != nil {
+			return err
+		}
+		switch s.ID {
+		case http2.SettingHeaderTableSize:
+			h.enc.SetMaxDynamicTableSize(s.Val) // no more than its limit
+		case http2.SettingMaxFrameSize:
+			h.maxFrame = min(int(s.Val), http2FrameSize)
+		case http2.SettingInitialWindowSize:
+			d := int64(s.Val) - h.initial
+			h.initial = int64(s.Val)
+			for _, st := range h.streams {
+				if st.window += d; st.window > 1<<31-1 {
+					return http2.ConnectionError(http2.ErrCodeFlowControl)
+				}
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		err = h.writer.WriteSettingsAck()
+	}
+	h.mu.Unlock()
+	if err == nil {
+		h.roomy()
+	}
+	return err
+}
+
+func (h *http2Conn) onPing(f *http2.PingFrame) error {
+	if f.IsAck() {
+		return nil
+	}
+	if err := h.spend(); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.writer.WritePing(true, f.Data)
+}
+
+func (h *http2Conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
+	h.mu.Lock()
+	switch s := h.streams[f.StreamID]; {
+	case f.StreamID == 0:
+		if h.window += int64(f.Increment); h.window > 1<<31-1 {
+			h.mu.Unlock()
+			return http2.ConnectionError(http2.ErrCodeFlowControl)
+		}
+	case s != nil:
+		if s.window += int64(f.Increment); s.window > 1<<31-1 {
+			h.mu.Unlock()
+			return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeFlowControl}
+		}
+	case f.StreamID > h.last:
+		h.mu.Unlock()
+		return http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	waiting := len(h.blocked) > 0
+	h.mu.Unlock()
+	if waiting {
+		h.roomy()
+	}
+	return nil
+}
+
+func (h *http2Conn) onReset(f *http2.RSTStreamFrame) error {
+	if err := h.spend(); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	if f.StreamID > h.last {
+		h.mu.Unlock()
+		return http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	s := h.streams[f.StreamID]
+	if s != nil {
+		// It counts as open until its thread has noticed.
+		s.dead = true
+		s.signal()
+	}
+	h.mu.Unlock()
+	if s != nil && s.claim(true) {
+		s.abort()
+	}
+	return nil
+}
+
+func (h *http2Conn) onData(f *http2.DataFrame) error {
+	size := int64(f.Length)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.received -= size; h.received < 0 {
+		return http2.ConnectionError(http2.ErrCodeFlowControl)
+	}
+	if h.received < http2ConnWindow/2 {
+		_ = h.writer.WriteWindowUpdate(0, uint32(http2ConnWindow-h.received))
+		h.received = http2ConnWindow
+	}
+	s := h.streams[f.StreamID]
+	switch {
+	case f.StreamID > h.last:
+		return http2.ConnectionError(http2.ErrCodeProtocol)
+	case s == nil && h.wasReset(f.StreamID) || s != nil && s.dead:
+		return nil
+	case s == nil || s.ended:
+		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeStreamClosed}
+	}
+	if s.received -= size; s.received < 0 {
+		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeFlowControl}
+	}
+	s.owed += size
+	if len(f.Data()) == 0 && !f.StreamEnded() {
+		return h.spend()
+	}
+	if !s.deliver(f.Data(), f.StreamEnded()) {
+		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeProtocol}
+	}
+	h.touch(s)
+	return nil
+}
+
+// touch remembers that something has come for s. h.mu is held.
+func (h *http2Conn) touch(s *stream) {
+	s.signal()
+	if n := len(h.touched); n == 0 || h.touched[n-1] != s {
+		h.touched = append(h.touched, s)
+	}
+}
+
+func (h *http2Conn) onHeaders(f *http2.MetaHeadersFrame) error {
+	id := f.StreamID
+	if f.HasPriority() && f.Priority.StreamDep == id {
+		return http2.StreamError{StreamID: id, Code: http2.ErrCodeProtocol}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s := h.streams[id]; s != nil {
+		return h.onTrailers(s, f)
+	}
+	switch {
+	case id&1 == 0:
+		return http2.ConnectionError(http2.ErrCodeProtocol)
+	case id <= h.last && h.wasReset(id):
+		return nil // trailers that were on their way
+	case id <= h.last:
+		return http2.ConnectionError(http2.ErrCodeStreamClosed)
+	}
+	if h.lastWord { // it is told so, and may ask somebody else
+		return nil
+	}
+	h.last = id
+	if len(h.streams) >= http2Streams {
+		return http2.StreamError{StreamID: id, Code: http2.ErrCodeRefusedStream}
+	}
+	s := newStream(h, id, f.StreamEnded())
+	if f.Truncated {
+		s.tooLarge = true
+	} else if !s.translate(f) {
+		return http2.StreamError{StreamID: id, Code: http2.ErrCodeProtocol}
+	}
+	if s.in == nil && !s.tooLarge { // no memory
+		return http2.StreamError{StreamID: id, Code: http2.ErrCodeRefusedStream}
+	}
+	h.streams[id] = s
+	h.touch(s)
+	return nil
+}
+
+// onTrailers takes the fields after a body, which WSGI has no place for. h.mu is
+// held.
+func (h *http2Conn) onTrailers(s *stream, f *http2.MetaHeadersFrame) error {
+	switch {
+	case s.dead:
+		return nil
+	case s.ended:
+		return http2.StreamError{StreamID: s.id, Code: http2.ErrCodeStreamClosed}
+	case !f.StreamEnded() || len(f.PseudoFields()) > 0 || !s.deliver(nil, true):
+		return http2.StreamError{StreamID: s.id, Code: http2.ErrCodeProtocol}
+	}
+	h.touch(s)
+	return nil
+}
+
+const prefaceSize = len(http2.ClientPreface)
+
+// isPreface says whether b is, or may become, the begin of an HTTP/2 connection.
+func isPreface(b []byte) bool {
+	return bytes.HasPrefix([]byte(http2.ClientPreface), b[:min(len(b), len(http2.ClientPreface))])
+}

@@ -1,0 +1,85 @@
+package worker
+
+import "time"
+
+// What is done to a request from outside; part of the ABI with worker/python.
+const (
+	InterveneProbe = 0 // nothing: is the GIL to be had?
+	InterveneRaise = 1 // raise the timeout's exception
+	InterveneStack = 2 // take its stack, for Stacked
+)
+
+// gilPatience is for how long every Python thread may be away from the loop until
+// it is found out whether the GIL is to be had at all.
+const gilPatience = int64(3 * time.Second)
+
+// gilWatch tells a worker whose GIL is held for good from one that is busy. The
+// only way to find out is to try to take it, in a thread that may wait for it (see
+// worker/python/intervene.c); since when it has waited is in the scoreboard.
+type gilWatch struct {
+	// do says what that thread is to do with the GIL.
+	do func(what, thread int, taken int64) bool
+
+	// Housekeeping's own.
+	away int64  // since when every Python thread has been away; 0: they are not
+	last uint64 // what Loop.calls was then
+}
+
+// SetIntervene tells the loop how Python is reached from outside of Python's
+// threads. It is called before Start.
+func (l *Loop) SetIntervene(do func(what, thread int, taken int64) bool) { l.gil.do = do }
+
+// Intervene does something to a thread, if that still runs the request that began
+// at start.
+func (l *Loop) Intervene(what, thread int, start int64) {
+	if thread < len(l.threads) && l.slot.ThreadRecs[thread].Started() == start {
+		l.intervene(what, thread, start)
+	}
+}
+
+func (l *Loop) intervene(what, thread int, taken int64) {
+	if l.gil.do != nil && !l.gil.do(what, thread, taken) {
+		l.log.Error("cannot start a thread to look after a request")
+	}
+}
+
+// GILWanted is called when a thread made by intervene begins to wait for the GIL,
+// and when it has been done with it.
+func (l *Loop) GILWanted(wanted bool) {
+	since := int64(0)
+	if wanted {
+		since = l.now()
+	}
+	l.slot.Gauges.GILWanted.Store(since)
+}
+
+// watchGIL looks whether the GIL can be taken if no Python thread has come back
+// for a while. Housekeeping calls it.
+func (l *Loop) watchGIL() {
+	g, now := &l.gil, l.now()
+	if n := l.calls.Load(); n != g.last || !l.wedged.Load() {
+		g.last, g.away = n, 0
+		return
+	}
+	if g.away == 0 {
+		g.away = now
+	}
+	if now-g.away >= gilPatience && l.slot.Gauges.GILWanted.Load() == 0 {
+		g.away = now
+		l.intervene(InterveneProbe, 0, 0)
+	}
+}
+
+// Deadline returns how long the request that t runs has until --timeout, having
+// made it in nanoseconds from now if that is not negative. It returns false where
+// there is no --timeout.
+func (l *Loop) Deadline(t *Thread, in int64) (left int64, limited bool) {
+	if l.cfg.Timeout <= 0 {
+		return 0, false
+	}
+	rec, now := &l.slot.ThreadRecs[t.index], l.now()
+	if in >= 0 {
+		rec.SetDeadline(t.Taken, now+in)
+	}
+	return rec.Deadline(t.Taken, l.cfg.Timeout) - now, true
+}

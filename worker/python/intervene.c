@@ -1,0 +1,176 @@
+/* What is done to a running request from outside: an exception is raised in its
+ * thread (--timeout), its stack is taken (--slow-request).
+ * That takes the GIL, and so a thread that may wait for it. It is made when there
+ * is something to do for the first time, and then sleeps until there is again. (It
+ * does not end: faulthandler walks the list of Python's threads without any lock,
+ * and would find one that is being freed.) While it waits for the GIL, that it does
+ * is known to Go (Loop.GILWanted): this is how a worker whose GIL is held for good
+ * is told from one that is merely busy.
+ *
+ * The exception must hit the request it is meant for and nothing else: neither
+ * the thread's next request nor our own code after the application's. All that
+ * decides it happens under the GIL: `active` says that the application runs, and
+ * `taken` which request it is; the thread leaves that state, and takes back an
+ * exception that has not been raised yet, in one go (withdraw). */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <signal.h>
+
+#include "bridge.h"
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t more = PTHREAD_COND_INITIALIZER;
+static int there, asked; /* both under lock: is there a thread, has it something to do */
+
+static PyObject *timeout_class, *nothing, *stack_of;
+
+int intervene_init(PyObject *exception, PyObject *no_op, PyObject *stack_function) {
+	stack_of = stack_function;
+	Py_IncRef(stack_of);
+	timeout_class = exception;
+	nothing = no_op;
+	Py_IncRef(exception); /* for the life of the process */
+	Py_IncRef(no_op);
+	return 0;
+}
+
+/* Called by the request's own thread. */
+void withdraw(struct thread *th) {
+	th->active = ACTIVE_ENDING;
+	if (th->raised) {
+		th->raised = 0;
+		th->timed_out = 1;
+		PyThreadState_SetAsyncExc(th->ident, NULL); /* if it is still pending */
+	}
+}
+
+int raise_pending(struct thread *th) {
+	if (th == NULL || !th->raised)
+		return 0;
+	th->raised = 0;
+	th->timed_out = 1;
+	/* Where it is still pending, and has not been raised and caught, it is raised
+	 * as soon as some Python code begins to run. */
+	PyObject *r = PyObject_CallObject(nothing, NULL);
+	if (r == NULL)
+		return -1;
+	Py_DecRef(r);
+	return 0;
+}
+
+static int is_meant(struct thread *th, int64_t taken) {
+	return taken != 0 && th->active == ACTIVE_APP && th->task->taken == taken;
+}
+
+static void take_stack(struct thread *th, int64_t taken) {
+	PyObject *ident = PyLong_FromUnsignedLongLong(th->ident);
+	PyObject *text = ident ? PyObject_CallFunctionObjArgs(stack_of, ident, NULL) : NULL;
+	Py_ssize_t n;
+	const char *s = text ? PyUnicode_AsUTF8AndSize(text, &n) : NULL;
+	/* Others have had the GIL meanwhile; the request may have ended. */
+	if (s != NULL && is_meant(th, taken))
+		hostlerStacked(th->index, taken, (void *)s, n);
+	if (PyErr_Occurred())
+		PyErr_WriteUnraisable(stack_of);
+	if (ident)
+		Py_DecRef(ident);
+	if (text)
+		Py_DecRef(text);
+}
+
+static void *work(void *arg) {
+	PyGILState_Ensure();
+	for (;;) {
+		pthread_mutex_lock(&lock);
+		asked = 0;
+		pthread_mutex_unlock(&lock);
+		for (int i = 0; i < nthreads; i++) {
+			struct thread *th = &threads[i];
+			int64_t taken = __atomic_exchange_n(&th->stack_in, 0, __ATOMIC_ACQ_REL);
+			if (is_meant(th, taken))
+				take_stack(th, taken);
+			if (is_meant(th, __atomic_exchange_n(&th->raise_in, 0, __ATOMIC_ACQ_REL))) {
+				th->raised = 1;
+				PyThreadState_SetAsyncExc(th->ident, timeout_class);
+			}
+		}
+		PyThreadState *ts = PyEval_SaveThread();
+		pthread_mutex_lock(&lock);
+		/* Under the lock: whoever asks from here on begins another wait. */
+		hostlerGILWanted(0);
+		while (!asked)
+			pthread_cond_wait(&more, &lock);
+		hostlerGILWanted(1);
+		pthread_mutex_unlock(&lock);
+		PyEval_RestoreThread(ts);
+	}
+	return arg;
+}
+
+/* In the child there is no such thread, and the lock may be anyone's. */
+void intervene_forked(void) {
+	pthread_mutex_init(&lock, NULL);
+	pthread_cond_init(&more, NULL);
+	there = 0;
+}
+
+/* hostler_intervene is Go's, and never waits. what: one of INTERVENE_. */
+int hostler_intervene(int what, int thread, int64_t taken) {
+	if (thread < 0 || thread >= nthreads)
+		return -1;
+	if (what == INTERVENE_RAISE)
+		__atomic_store_n(&threads[thread].raise_in, taken, __ATOMIC_RELEASE);
+	if (what == INTERVENE_STACK)
+		__atomic_store_n(&threads[thread].stack_in, taken, __ATOMIC_RELEASE);
+	int rc = 0;
+	pthread_mutex_lock(&lock);
+	asked = 1;
+	if (there) {
+		pthread_cond_signal(&more);
+	} else {
+		pthread_t id;
+		sigset_t all, old;
+		sigfillset(&all); /* Python's handlers are for Python's threads */
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		if (pthread_create(&id, NULL, work, NULL) == 0) {
+			there = 1;
+			hostlerGILWanted(1);
+			pthread_detach(id);
+		} else {
+			rc = -1;
+		}
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+	}
+	pthread_mutex_unlock(&lock);
+	return rc;
+}
+
+/* deadline([seconds]): on the thread that runs the request. */
+static PyObject *deadline(PyObject *self, PyObject *args) {
+	(void)self;
+	struct thread *th = current;
+	PyObject *seconds = NULL;
+	if (!PyArg_ParseTuple(args, "|O", &seconds))
+		return NULL;
+	if (th == NULL || th->active != ACTIVE_APP || forked)
+		return PyErr_Format(PyExc_RuntimeError, "hostler.deadline outside of a request's thread");
+	double s = -1;
+	if (seconds != NULL) {
+		s = PyFloat_AsDouble(seconds);
+		if (PyErr_Occurred())
+			return NULL;
+		if (!(s >= 0 && s <= 366 * 86400.0))
+			return PyErr_Format(PyExc_ValueError, "the deadline must be between 0 seconds and a year away, not %R", seconds);
+	}
+	int64_t left;
+	if (!hostlerDeadline(th->index, s < 0 ? -1 : (int64_t)(s * 1e9), &left)) {
+		Py_IncRef(Py_None); /* no --timeout */
+		return Py_None;
+	}
+	return PyFloat_FromDouble((double)left / 1e9);
+}
+
+static PyMethodDef deadline_def = {"deadline", deadline, METH_VARARGS,
+	"deadline([seconds]): let this request run until that many seconds from now; return how many are left"};
+
+PyObject *deadline_new(void) { return PyCFunction_NewEx(&deadline_def, NULL, NULL); }

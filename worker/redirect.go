@@ -1,0 +1,44 @@
+package worker
+
+import (
+	"bytes"
+
+	"hostler/worker/http1"
+)
+
+// redirect sends the client of a plain address to the same one at port, by https.
+func (l *Loop) redirect(t *Thread, c *conn, buf []byte, port string) {
+	r := &t.Req
+	host := []byte(l.cfg.Listeners[c.listener].Host) // a client of HTTP/1.0 need not name one
+	for i := range r.NFields {
+		if f := &r.Fields[i]; f.Known == http1.KnownHost {
+			host = span(buf, f.Value)
+			break
+		}
+	}
+	host = host[:nameLen(host)]
+	if len(host) == 0 {
+		l.reject(c, http1.ReasonMissingHost)
+		return
+	}
+	b := append([]byte("Location: https://"), host...)
+	if port != "443" {
+		b = append(append(b, ':'), port...)
+	}
+	target := span(buf, r.Target)
+	if r.Flags&http1.FlagAbsolute != 0 {
+		_, rest, _ := bytes.Cut(target, []byte("://"))
+		target = nil
+		if i := bytes.IndexAny(rest, "/?"); i >= 0 {
+			target = rest[i:]
+		}
+		if len(target) == 0 || target[0] == '?' {
+			b = append(b, '/')
+		}
+	}
+	if r.Flags&http1.FlagAsterisk != 0 {
+		target = []byte("/")
+	}
+	b = append(append(b, target...), "\r\n"...)
+	l.refuse(c, 308, string(b))
+}

@@ -1,0 +1,97 @@
+package worker
+
+import (
+	"sync"
+	"time"
+
+	"hostler/worker/http1"
+)
+
+// refusalPause is how long nothing more is logged of a reason after a line.
+const refusalPause = int64(time.Second)
+
+// refusals decides which refused requests get a line in the log: whoever floods a
+// server with rubbish shall not fill its disk as well, and yet not hide among his
+// own rubbish something else. So each reason has a line a second, which says how
+// many there were since the last one. Any thread may refuse; the lock is held for a
+// few instructions, and only by those who do.
+type refusals struct {
+	mu sync.Mutex
+	of [http1.NumReasons]struct {
+		next   int64 // when there may be another line
+		unsaid uint64
+	}
+}
+
+// note takes a refusal at the time now. It returns true if there is to be a line,
+// and how many there were without one before.
+func (r *refusals) note(reason http1.Reason, now int64) (say bool, unsaid uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	o := &r.of[reason]
+	if now < o.next {
+		o.unsaid++
+		return false, 0
+	}
+	unsaid, o.unsaid = o.unsaid, 0
+	o.next = now + refusalPause
+	return true, unsaid
+}
+
+// due returns the refusals for a reason that are still unsaid although their time
+// has come; it leaves none.
+func (r *refusals) due(reason http1.Reason, now int64) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	o := &r.of[reason]
+	if o.unsaid == 0 || now < o.next {
+		return 0
+	}
+	n := o.unsaid
+	o.unsaid = 0
+	o.next = now + refusalPause
+	return n
+}
+
+// noteRefusal counts a refused request and, if it is its turn, logs it. Nothing of
+// what the client sent goes into the log.
+func (l *Loop) noteRefusal(c *conn, reason http1.Reason) {
+	l.slot.Counters.Rejects[reason].Add(1)
+	say, unsaid := l.refusals.note(reason, l.now())
+	if !say {
+		return
+	}
+	args := []any{"reason", reason.String(), "client", string(c.remote[:c.remoteLen])}
+	if unsaid > 0 {
+		args = append(args, "more", unsaid)
+	}
+	l.log.Warn("request refused", args...)
+}
+
+// rejectFrames notes a refusal that the client is told of in a frame.
+func (l *Loop) rejectFrames(c *conn, reason http1.Reason) {
+	l.noteRefusal(c, reason)
+	l.access.refused(l, c, reason.Status(), 0)
+}
+
+// endOfHead ends a connection whose peer has left behind b, which is no whole head.
+func (l *Loop) endOfHead(c *conn, b []byte) {
+	switch {
+	case len(b) == 0, string(b) == "\r\n" && !c.awaits: // an empty line too many is no request
+		l.closeConn(c)
+	case c.awaits:
+		l.reject(c, http1.ReasonBadProxyHeader)
+	default:
+		l.reject(c, http1.ReasonTruncatedHead)
+	}
+}
+
+// sayRefusals logs how many were refused since the last line of each reason, where
+// none has come since to say so.
+func (l *Loop) sayRefusals(now int64) {
+	for i := range l.refusals.of {
+		if n := l.refusals.due(http1.Reason(i), now); n > 0 {
+			l.log.Warn("more requests refused", "reason", http1.Reason(i).String(), "more", n)
+		}
+	}
+}

@@ -1,0 +1,286 @@
+package worker
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hostler/worker/http1"
+)
+
+func TestRefusalsAreLoggedOncePerSecond(t *testing.T) {
+	var r refusals
+	const second = int64(time.Second)
+	note := func(now int64, wantSay bool, wantUnsaid uint64) {
+		t.Helper()
+		if say, unsaid := r.note(http1.ReasonBareLF, now); say != wantSay || unsaid != wantUnsaid {
+			t.Errorf("at %d: %v, %d", now, say, unsaid)
+		}
+	}
+	due := func(now int64, want uint64) {
+		t.Helper()
+		if n := r.due(http1.ReasonBareLF, now); n != want {
+			t.Errorf("at %d: %d are due, not %d", now, n, want)
+		}
+	}
+	now := 100 * second
+	note(now, true, 0)
+	for i := range int64(1000) {
+		note(now+i, false, 0)
+	}
+	if say, _ := r.note(http1.ReasonBareCR, now); !say {
+		t.Error("another reason has to wait, too")
+	}
+	due(now+second-1, 0)
+	note(now+second, true, 1000)
+	note(now+second+1, false, 0)
+	due(now+2*second-1, 0)
+	due(now+2*second, 1)
+	due(now+2*second, 0)
+	note(now+2*second+1, false, 0) // there has just been a line
+	due(now+3*second, 1)
+	due(now+5*second, 0)
+	note(now+5*second, true, 0)
+}
+
+// lockedBuffer is a log that threads write to.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+// take returns what has been written since it was last called.
+func (l *lockedBuffer) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.b.String()
+	l.b.Reset()
+	return s
+}
+
+const (
+	postHead  = "POST / HTTP/1.1\r\nHost: x\r\n"
+	chunkHead = postHead + "Transfer-Encoding: chunked\r\n\r\n"
+	echoed    = "reflectme"
+)
+
+// refusedFor has something that is refused for each reason.
+var refusedFor = map[http1.Reason]string{
+	http1.ReasonBareLF:                      "GET /" + echoed + " HTTP/1.1\n",
+	http1.ReasonBareCR:                      "GET / HTTP/1.1\r\nHost: x\r\nX: " + echoed + "\r" + echoed + "\r\n\r\n",
+	http1.ReasonObsFold:                     postHead + "X: 1\r\n " + echoed + "\r\n\r\n",
+	http1.ReasonSpaceBeforeColon:            postHead + echoed + " : 1\r\n\r\n",
+	http1.ReasonBadFieldName:                postHead + echoed + "\r\n\r\n",
+	http1.ReasonBadFieldValue:               postHead + "X: " + echoed + "\x00\r\n\r\n",
+	http1.ReasonDuplicateHost:               postHead + "Host: " + echoed + "\r\n\r\n",
+	http1.ReasonMissingHost:                 "GET /" + echoed + " HTTP/1.1\r\n\r\n",
+	http1.ReasonBadHost:                     "GET / HTTP/1.1\r\nHost: " + echoed + "/\r\n\r\n",
+	http1.ReasonHostMismatch:                "GET http://y/ HTTP/1.1\r\nHost: " + echoed + "\r\n\r\n",
+	http1.ReasonDuplicateContentLength:      postHead + "Content-Length: 1\r\nContent-Length: 1\r\n\r\n" + echoed,
+	http1.ReasonBadContentLength:            postHead + "Content-Length: " + echoed + "\r\n\r\n",
+	http1.ReasonLengthAndChunked:            postHead + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n" + echoed,
+	http1.ReasonDuplicateTransferEncoding:   postHead + "Transfer-Encoding: chunked\r\nTransfer-Encoding: " + echoed + "\r\n\r\n",
+	http1.ReasonBadTransferEncoding:         postHead + "Transfer-Encoding: " + echoed + "\r\n\r\n",
+	http1.ReasonUnsupportedTransferEncoding: postHead + "Transfer-Encoding: gzip, chunked\r\n\r\n" + echoed,
+	http1.ReasonChunkedInHTTP10:             "POST /" + echoed + " HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+	http1.ReasonDuplicateContentType:        postHead + "Content-Type: " + echoed + "\r\nContent-Type: " + echoed + "\r\n\r\n",
+	http1.ReasonBadExpect:                   postHead + "Expect: " + echoed + "\r\n\r\n",
+	http1.ReasonBadMethod:                   echoed + " / HTTP/1.1\r\n\r\n",
+	http1.ReasonBadTarget:                   "GET " + echoed + " HTTP/1.1\r\n\r\n",
+	http1.ReasonBadRequestLine:              "GET /" + echoed + "\r\n\r\n",
+	http1.ReasonBadVersion:                  "GET / " + echoed + "\r\n\r\n",
+	http1.ReasonUnsupportedVersion:          "GET /" + echoed + " HTTP/3.0\r\n\r\n",
+	http1.ReasonLineTooLong:                 "GET /" + strings.Repeat(echoed, 1000),
+	http1.ReasonFieldTooLong:                postHead + "X: " + strings.Repeat(echoed, 1000),
+	http1.ReasonTooManyFields:               postHead + strings.Repeat("X: "+echoed+"\r\n", 101),
+	http1.ReasonHeadTooLarge:                postHead + strings.Repeat("X: "+strings.Repeat(echoed, 500)+"\r\n", 20),
+	http1.ReasonBadChunkSize:                chunkHead + echoed + "\r\n",
+	http1.ReasonBadChunkExt:                 chunkHead + "1;=" + echoed + "\r\n",
+	http1.ReasonChunkExtTooLarge:            chunkHead + "1;" + strings.Repeat(echoed, 2000),
+	http1.ReasonBadChunkEnd:                 chunkHead + "1\r\n" + echoed,
+	http1.ReasonBadTrailer:                  chunkHead + "0\r\nHost: " + echoed + "\r\n\r\n",
+	http1.ReasonTrailerTooLarge:             chunkHead + "0\r\nX: " + strings.Repeat(echoed, 2000),
+	http1.ReasonTruncatedHead:               "GET /" + echoed,
+	http1.ReasonTruncatedBody:               postHead + "Content-Length: 20\r\n\r\n" + echoed,
+	http1.ReasonBadForwarded:                postHead + "X-Forwarded-Proto: " + echoed + "\r\n\r\n",
+	http1.ReasonForwardedMismatch:           postHead + "X-Forwarded-Proto: http\r\nX-Forwarded-Proto: https\r\n\r\n",
+	http1.ReasonBadProxyHeader:              "PROXY " + echoed + "\r\n",
+	http1.ReasonMissingProxyHeader:          get,
+	http1.ReasonBodyTooLarge:                postHead + "Content-Length: 1000\r\n\r\n" + echoed,
+	http1.ReasonConnect:                     "CONNECT " + echoed + ":80 HTTP/1.1\r\nHost: " + echoed + ":80\r\n\r\n",
+	http1.ReasonHTTP2Stream:                 http2Begin + "\x00\x00\x02\x01\x05\x00\x00\x00\x01\x82\x86", // no :path
+	http1.ReasonHTTP2Connection:             http2Begin + "\x00\x00\x00\x01\x05\x00\x00\x00\x02",         // an even number
+}
+
+// http2Begin is a client's preface, and SETTINGS.
+const http2Begin = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+
+// TestEveryRefusalShows wants for each reason: a count under its label, a line in
+// the log and one in the access log, and an answer that repeats nothing.
+func TestEveryRefusalShows(t *testing.T) {
+	log := new(lockedBuffer)
+	path := filepath.Join(t.TempDir(), "access")
+	access, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { access.Close() })
+	rigOf := func(version string, frames bool) *rig {
+		cfg := testConfig()
+		cfg.HTTP2Cleartext = frames
+		cfg.LimitRequestBody = 100
+		cfg.ForwardedAllowIPs, cfg.ForwardedHeaders = []string{"127.0.0.1"}, []string{"proto"}
+		cfg.ProxyAllowIPs, cfg.ProxyProtocol = []string{"127.0.0.1"}, version
+		r := newRig(t, cfg, func(c *call) {
+			t.Errorf("the application is asked for %s %s", c.method, c.target)
+			c.ok("")
+		})
+		r.log = slog.New(slog.NewTextHandler(log, nil))
+		r.SetAccessLog(int(access.Fd()))
+		r.start()
+		return r
+	}
+	plain, proxied, framed := rigOf("", false), rigOf("v1", false), rigOf("", true)
+	lines := 0
+	for reason := http1.ReasonNone + 1; int(reason) < http1.NumReasons; reason++ {
+		input, ok := refusedFor[reason]
+		if !ok {
+			t.Errorf("%v: nothing that is refused for it", reason)
+			continue
+		}
+		r, want := plain, fmt.Sprintf("HTTP/1.1 %d ", reason.Status())
+		sent := -1 // as long as the answer
+		switch reason {
+		case http1.ReasonTruncatedHead:
+			want = ""
+		case http1.ReasonBadProxyHeader, http1.ReasonMissingProxyHeader:
+			r, want = proxied, ""
+		case http1.ReasonHTTP2Stream:
+			r, want, sent = framed, "\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x01", 0 // RST_STREAM, protocol error
+		case http1.ReasonHTTP2Connection:
+			r, want, sent = framed, "\x00\x00\x08\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01", 0 // GOAWAY
+		}
+		c := r.dialTCP()
+		_, _ = io.WriteString(c, input)
+		if r == framed { // a client of HTTP/2 that closes its side has left
+			answer := make([]byte, 0, 1000)
+			for !strings.Contains(string(answer), want) {
+				n, err := c.Read(answer[len(answer):cap(answer)])
+				if err != nil {
+					t.Fatalf("%v: answered %q, %v", reason, answer, err)
+				}
+				answer = answer[:len(answer)+n]
+			}
+			want = ""
+		}
+		_ = c.CloseWrite()
+		answer := readAll(c)
+		if want == "" && answer != "" && r != framed || !strings.Contains(answer, want) {
+			t.Errorf("%v: answered %q", reason, answer)
+		}
+		if sent < 0 {
+			sent = len(answer)
+		}
+		if strings.Contains(answer, echoed) {
+			t.Errorf("%v: the answer repeats the request: %q", reason, answer)
+		}
+		if n := r.slot.Counters.Rejects[reason].Load(); n != 1 {
+			t.Errorf("%v: counted %d times", reason, n)
+		}
+		said := log.take()
+		if strings.Count(said, "\n") != 1 || !strings.Contains(said, `level=WARN msg="request refused" reason=`+reason.String()+" client=127.0.0.1\n") || strings.Contains(said, echoed) {
+			t.Errorf("%v: the log says %q", reason, said)
+		}
+		lines++
+		b, _ := os.ReadFile(path)
+		all := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
+		last := all[len(all)-1]
+		if len(all) != lines || !strings.HasPrefix(last, "127.0.0.1 - - [") || !strings.Contains(last, fmt.Sprintf(`] "-" %d %d "-" "-" `, reason.Status(), sent)) {
+			t.Errorf("%v: %d lines in the access log, the last is %q", reason, len(all), last)
+		}
+	}
+}
+
+func readAll(c net.Conn) string {
+	b, _ := io.ReadAll(c) // a reset is an end, too
+	return string(b)
+}
+
+// A body that turns out malformed, or too large, while the application reads it is
+// a refusal as well.
+func TestRefusedWhileRead(t *testing.T) {
+	cfg := testConfig()
+	log := new(lockedBuffer)
+	r := newRig(t, cfg, func(c *call) {
+		if _, rc := c.all(); rc == 0 {
+			t.Error("the body is read to its end")
+		}
+		c.t.Result |= ResultFailed
+	})
+	r.log = slog.New(slog.NewTextHandler(log, nil))
+	cfg.LimitRequestBody = 2_000_000
+	r.start()
+	for reason, end := range map[http1.Reason]string{http1.ReasonBadChunkSize: "zz\r\n", http1.ReasonBodyTooLarge: "ffffff\r\n" + strings.Repeat("x", 2_000_000)} {
+		c := r.dialTCP()
+		go func() { _, _ = io.WriteString(c, chunkHead+"180000\r\n"+strings.Repeat("x", 0x180000)+"\r\n"+end) }()
+		readAll(c)
+		if n := r.slot.Counters.Rejects[reason].Load(); n != 1 {
+			t.Errorf("%v: counted %d times", reason, n)
+		}
+		if said := log.take(); !strings.Contains(said, "reason="+reason.String()+" ") {
+			t.Errorf("%v: the log says %q", reason, said)
+		}
+	}
+}
+
+// A flood of rubbish makes few lines, and all of it is accounted for in the end.
+func TestFloodOfRefusals(t *testing.T) {
+	log := new(lockedBuffer)
+	r := newRig(t, testConfig(), echo)
+	r.log = slog.New(slog.NewTextHandler(log, nil))
+	r.start()
+	const n = 500
+	begin := time.Now()
+	for range n {
+		c := r.dial()
+		send(t, c, "\n")
+		readAll(c)
+		c.Close()
+	}
+	took := time.Since(begin)
+	r.stopNow()
+	eventually(t, "the rest to be said", func() bool {
+		log.mu.Lock()
+		defer log.mu.Unlock()
+		lines, sum := 0, 0
+		for _, l := range strings.Split(strings.TrimSpace(log.b.String()), "\n") {
+			more := 0
+			if _, after, ok := strings.Cut(l, "more="); ok {
+				fmt.Sscan(after, &more)
+			}
+			if strings.Contains(l, `"request refused"`) {
+				sum++
+			}
+			sum += more
+			lines++
+		}
+		if lines > 3+int(took/time.Second) {
+			t.Fatalf("%d lines for %v of rubbish", lines, took)
+		}
+		return sum == n
+	})
+}

@@ -1,0 +1,291 @@
+package worker
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// tlsConn is the transport of a connection with TLS: crypto/tls over a socket that
+// never blocks. Records are read and written by the thread that has the request,
+// like plain bytes. The handshake before, which takes turns with the peer and a
+// lot of computing, is a goroutine's (see handshake).
+type tlsConn struct {
+	tls  *tls.Conn
+	wire wire
+	env  []byte // what environ says of TLS: see tlsEnviron
+}
+
+var _ transport = (*tlsConn)(nil)
+
+// wire is the socket as crypto/tls sees it, a net.Conn. Reading may make crypto/tls
+// write as well (a key update, an alert), so there is a lock.
+type wire struct {
+	l       *Loop
+	c       *conn
+	shaking bool      // reads wait, in the handshake's goroutine
+	resume  chan bool // to that goroutine: the connection is yours again; false: its time is up
+	drained bool      // the last read took all there was; the owner's
+
+	mu     sync.Mutex
+	corked bool   // gather what is written for one send(2)
+	held   []byte // ciphertext that is not out
+	broken error
+}
+
+// errAgain makes crypto/tls keep what it has of a record and go on from there the
+// next time. It does so for temporary errors only.
+var errAgain error = wouldBlock{}
+
+type wouldBlock struct{}
+
+func (wouldBlock) Error() string   { return "nothing to read" }
+func (wouldBlock) Timeout() bool   { return true }
+func (wouldBlock) Temporary() bool { return true }
+
+// Read implements net.Conn.
+func (w *wire) Read(b []byte) (int, error) {
+	for {
+		if w.drained && !w.shaking {
+			return 0, errAgain
+		}
+		n, err := readFD(w.c.fd, b)
+		switch {
+		case n > 0:
+			w.drained = n < len(b)
+			return n, nil
+		case err == nil:
+			return 0, io.EOF
+		case err != unix.EAGAIN:
+			return 0, err
+		case !w.shaking:
+			w.drained = true
+			return 0, errAgain
+		}
+		if !w.wait() {
+			return 0, os.ErrDeadlineExceeded
+		}
+	}
+}
+
+// wait gives the connection back to the loop until there is something to read. It
+// returns false when the handshake has no more time.
+func (w *wire) wait() bool {
+	if w.holds() {
+		w.c.out.pending.Store(true)
+		w.c.out.flush(w.l, w.c)
+	}
+	return !w.c.release() || <-w.resume
+}
+
+// Write implements net.Conn. It takes everything: whoever writes sees to it that
+// this does not become much.
+func (w *wire) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.broken != nil {
+		return 0, w.broken
+	}
+	n := 0
+	if !w.corked && len(w.held) == 0 {
+		var err error
+		if n, err = sendFD(w.c.fd, b, 0); err != nil && err != unix.EAGAIN {
+			w.broken = err
+			return 0, err
+		}
+	}
+	w.held = append(w.held, b[n:]...)
+	return len(b), nil
+}
+
+// flush sends what is held.
+func (w *wire) flush() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.corked = false
+	for len(w.held) > 0 {
+		n, err := sendFD(w.c.fd, w.held, 0)
+		if err != nil {
+			if err != unix.EAGAIN {
+				w.broken = err
+			}
+			return err
+		}
+		w.held = w.held[n:]
+	}
+	w.held = nil
+	return nil
+}
+
+func (w *wire) cork() {
+	w.mu.Lock()
+	w.corked = true
+	w.mu.Unlock()
+}
+
+func (w *wire) holds() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.held) > 0
+}
+
+// The rest of net.Conn is not for crypto/tls to use: the loop closes connections
+// and keeps their time limits.
+
+func (w *wire) Close() error                     { return nil }
+func (w *wire) LocalAddr() net.Addr              { return nil }
+func (w *wire) RemoteAddr() net.Addr             { return nil }
+func (w *wire) SetDeadline(time.Time) error      { return nil }
+func (w *wire) SetReadDeadline(time.Time) error  { return nil }
+func (w *wire) SetWriteDeadline(time.Time) error { return nil }
+
+// read implements transport.
+func (s *tlsConn) read(b []byte) (int, error) {
+	n, err := s.tls.Read(b)
+	if n > 0 {
+		return n, nil
+	}
+	if s.wire.holds() { // an answer of TLS's own for which there was no room
+		s.wire.c.out.pending.Store(true)
+		s.wire.c.out.flush(s.wire.l, s.wire.c)
+	}
+	switch {
+	case err == nil || errors.Is(err, errAgain):
+		return 0, unix.EAGAIN
+	case err == io.EOF:
+		return 0, nil
+	}
+	return 0, unix.ECONNRESET
+}
+
+const (
+	// tlsAtOnce is how much send takes.
+	tlsAtOnce = 64 << 10
+	// tlsOneRecord is what certainly fits into one record; crypto/tls begins with
+	// records that fit into a packet.
+	tlsOneRecord = 1 << 10
+)
+
+// send implements transport.
+func (s *tlsConn) send(p, q, r []byte) (int, error) {
+	if err := s.wire.flush(); err != nil {
+		return 0, err
+	}
+	if len(p)+len(q)+len(r) > tlsOneRecord {
+		s.wire.cork()
+	}
+	n := 0
+	for _, b := range [...][]byte{p, q, r} {
+		b = b[:min(len(b), tlsAtOnce-n)]
+		if len(b) == 0 {
+			continue
+		}
+		if _, err := s.tls.Write(b); err != nil {
+			return n, unix.EPIPE
+		}
+		n += len(b)
+	}
+	if err := s.wire.flush(); err != nil && err != unix.EAGAIN {
+		return n, err
+	}
+	return n, nil
+}
+
+// flush implements transport.
+func (s *tlsConn) flush() error { return s.wire.flush() }
+
+// arm implements transport.
+func (s *tlsConn) arm() (bool, error) { return s.wire.l.armSocket(s.wire.c) }
+
+// shake goes on with the handshake of a connection that the caller owns, in its
+// goroutine.
+func (l *Loop) shake(c *conn) {
+	if s, begun := c.via.(*tlsConn); begun {
+		s.wire.resume <- true
+		return
+	}
+	s := &tlsConn{wire: wire{l: l, c: c, shaking: true, resume: make(chan bool, 1)}}
+	s.tls = tls.Server(&s.wire, l.tls.Load())
+	c.via = s
+	go l.handshake(c, s)
+}
+
+// handshake owns c but while it waits.
+func (l *Loop) handshake(c *conn, s *tlsConn) {
+	if c.awaits && !l.proxiedFirst(c, s) {
+		return
+	}
+	if err := s.tls.Handshake(); err != nil {
+		l.slot.Counters.HandshakeErrors.Add(1)
+		l.log.Debug("no TLS", "client", string(c.remote[:c.remoteLen]), "error", err)
+		c.via = nil
+		var header tls.RecordHeaderError
+		if errors.As(err, &header) && looksLikeHTTP(header.RecordHeader) {
+			_, _ = sendFD(c.fd, []byte(httpOnTLS), 0)
+		}
+		l.lingerConn(c)
+		return
+	}
+	l.slot.Counters.Handshakes.Add(1)
+	state := s.tls.ConnectionState()
+	s.env = tlsEnviron(&state)
+	s.wire.shaking, s.wire.drained = false, false
+	if state.NegotiatedProtocol == "h2" {
+		l.beginHTTP2(c)
+	} else {
+		c.setPhase(phaseIdle, l.firstDeadline(l.now()))
+	}
+	// The first request may have come with the end of the handshake, and then no
+	// event will tell of it.
+	l.requeue(c)
+}
+
+// proxiedFirst takes the PROXY protocol's header, which comes before TLS. It returns
+// false if the connection has been closed.
+func (l *Loop) proxiedFirst(c *conn, s *tlsConn) bool {
+	var b [maxProxyHeader]byte
+	have := 0
+	for {
+		n, _, err := unix.Recvfrom(c.fd, b[:], unix.MSG_PEEK)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil && err != unix.EAGAIN || err == nil && n == 0:
+			l.closeConn(c)
+			return false
+		case n > have:
+			have = n
+			used, ok := l.proxied(c, b[:n])
+			if !ok {
+				return false // it has closed the connection
+			}
+			if used > 0 {
+				_, _ = readFD(c.fd, b[:used])
+				return true
+			}
+		}
+		if !s.wire.wait() {
+			l.closeConn(c)
+			return false
+		}
+	}
+}
+
+// httpOnTLS is for those who forget the s of https.
+const httpOnTLS = "HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
+	"This address speaks HTTPS only.\n"
+
+// looksLikeHTTP says whether a client began with a request instead of a handshake.
+func looksLikeHTTP(b [5]byte) bool {
+	switch string(b[:]) {
+	case "GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "PATCH", "DELET":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,99 @@
+package worker
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"time"
+
+	"hostler/protocol"
+)
+
+// tlsConfig is what crypto/tls has to know. Ciphers, curves and all that is not
+// said here are crypto/tls's choice.
+func tlsConfig(m *protocol.TLSMaterial) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: m.MinVersion, NextProtos: m.Protocols}
+	for _, p := range m.Pairs {
+		pair, err := tls.X509KeyPair(p.Cert, p.Key)
+		if err != nil {
+			return nil, fmt.Errorf("cannot use the certificate %s: %w", p.Name, err)
+		}
+		c.Certificates = append(c.Certificates, pair) // the one that suits the client's SNI, or the first
+	}
+	if len(c.Certificates) == 0 {
+		return nil, errors.New("cannot serve TLS without a certificate")
+	}
+	switch m.ClientCerts {
+	case protocol.ClientCertsOptional:
+		c.ClientAuth = tls.VerifyClientCertIfGiven
+	case protocol.ClientCertsRequired:
+		c.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	if c.ClientAuth != tls.NoClientCert {
+		c.ClientCAs = x509.NewCertPool()
+		if !c.ClientCAs.AppendCertsFromPEM(m.ClientCAs) {
+			return nil, errors.New("cannot verify clients: no certificate of an authority")
+		}
+	}
+	// All workers have the same keys, so a session resumes with any of them.
+	c.SetSessionTicketKeys(m.TicketKeys)
+	return c, nil
+}
+
+// ReadTLS takes over the TLS material that the master has put into the memory
+// behind the descriptor, for connections to come.
+func (l *Loop) ReadTLS(fd int) error {
+	var err error
+	for range 20 { // the master may be writing it right now
+		var m *protocol.TLSMaterial
+		if m, err = protocol.ReadTLSMaterial(fd); err == nil {
+			var c *tls.Config
+			if c, err = tlsConfig(m); err == nil {
+				l.tls.Store(c)
+				return nil
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return err
+}
+
+// maxTLSEnviron bounds what a connection's TLS adds to environ. The client's
+// certificate itself is left out where it does not fit.
+const maxTLSEnviron = 16 << 10
+
+// tlsEnviron returns what environ is to say of a connection, by the names of
+// Apache's mod_ssl: name and value by turns, each with a zero byte behind it.
+func tlsEnviron(s *tls.ConnectionState) []byte {
+	var b []byte
+	add := func(name, value string) {
+		if len(b)+len(name)+len(value)+2 <= maxTLSEnviron {
+			b = append(append(b, name...), 0)
+			b = append(append(b, value...), 0)
+		}
+	}
+	version := map[uint16]string{tls.VersionTLS12: "TLSv1.2", tls.VersionTLS13: "TLSv1.3"}[s.Version]
+	add("SSL_PROTOCOL", version)
+	add("SSL_CIPHER", tls.CipherSuiteName(s.CipherSuite))
+	if s.ServerName != "" {
+		add("SSL_TLS_SNI", s.ServerName)
+	}
+	if len(s.PeerCertificates) == 0 {
+		return b
+	}
+	cert := s.PeerCertificates[0]
+	add("SSL_CLIENT_VERIFY", "SUCCESS") // others get no connection
+	add("SSL_CLIENT_S_DN", cert.Subject.String())
+	add("SSL_CLIENT_S_DN_CN", cert.Subject.CommonName)
+	add("SSL_CLIENT_I_DN", cert.Issuer.String())
+	add("SSL_CLIENT_M_SERIAL", fmt.Sprintf("%X", cert.SerialNumber))
+	add("SSL_CLIENT_V_START", cert.NotBefore.UTC().Format(sslTime))
+	add("SSL_CLIENT_V_END", cert.NotAfter.UTC().Format(sslTime))
+	add("SSL_CLIENT_CERT", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})))
+	return b
+}
+
+// sslTime is how OpenSSL prints a time.
+const sslTime = "Jan _2 15:04:05 2006 GMT"
