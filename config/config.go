@@ -47,11 +47,14 @@ type Config struct {
 	PythonPath []string
 	Env        []string // KEY=VALUE
 	Preload    bool
+	Reload     bool     // development: watch the code
 	Hooks      string   // a module; "": none
 	User       string   // name or number; "": the master's own
 	Group      string   // name or number; "": the user's
 	Umask      string   // octal; "": as it is
 	Warmup     []string // request targets
+
+	ReloadExtra []string // files and directories
 
 	Timeout           time.Duration // 0: none
 	BootTimeout       time.Duration // 0: none

@@ -63,7 +63,7 @@ func TestDefaults(t *testing.T) {
 		"App": "shop", "Workers": 1, "WorkersAuto": false, "MaxWorkers": 0, "Hooks": "", "RecycleJitter": 10, "MaxUnavailable": 1, "Threads": 1, "Queue": 512, "Pools": []config.Pool(nil),
 		"Binds": []config.Bind{{Network: "tcp", Address: "127.0.0.1:8000"}}, "Backlog": 2048, "WorkerConnections": 1000,
 		"KeepAlive": 5 * time.Second, "ForwardedAllowIPs": []string{"127.0.0.1/32", "::1/128"},
-		"Python": "", "Chdir": "", "PythonPath": []string(nil), "Env": []string(nil), "Preload": false, "User": "", "Group": "", "Umask": "", "Warmup": []string(nil),
+		"Python": "", "Chdir": "", "PythonPath": []string(nil), "Env": []string(nil), "Preload": false, "Reload": false, "ReloadExtra": []string(nil), "User": "", "Group": "", "Umask": "", "Warmup": []string(nil),
 		"Behind": "", "ForwardedHeaders": []string{"for", "proto", "forwarded"}, "ProxyProtocol": "", "ProxyAllowIPs": []string{"127.0.0.1/32", "::1/128"},
 		"Timeout": 30 * time.Second, "BootTimeout": time.Minute, "GracefulTimeout": 30 * time.Second,
 		"MaxRequests": 0, "MaxRequestsJitter": 0, "SlowRequest": time.Duration(0),

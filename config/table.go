@@ -292,6 +292,19 @@ func table() []*setting {
 			value: list("a path that begins with /", "", func(c *Config) *[]string { return &c.Warmup }, parsePath),
 		},
 		{
+			name: "reload", group: groupPython,
+			help: "development: new workers whenever the code changes",
+			more: "Watches the files of the modules that the application has imported (less Python's own), and reloads as SIGHUP does when one changes. While the code is broken, the traceback is on the console and is what every request is answered with; " +
+				"also if it is broken from the start. Tracebacks tell strangers too much: do not use it where others can connect.",
+			value: boolean(func(c *Config) *bool { return &c.Reload }),
+		},
+		{
+			name: "reload-extra", aliases: []string{"reload-extra-file"}, group: groupPython, arg: "PATH",
+			help:  "with --reload: a further file or directory; may be repeated",
+			more:  "Of a directory everything counts, however deep, but hidden files and bytecode. A file need not be there yet.",
+			value: list("a file or directory", "", func(c *Config) *[]string { return &c.ReloadExtra }, parseText),
+		},
+		{
 			name: "hooks", group: groupPython, arg: "MODULE",
 			help:  "module of functions to run at certain moments",
 			more:  "Those of Gunicorn's server hooks: `on_starting`, `post_fork`, `post_worker_init`, `worker_exit`, `child_exit`, `on_reload`, `on_exit`. [Hooks](hooks.md) says where each runs.",

@@ -125,7 +125,7 @@ func fullConfig() *WorkerConfig {
 		KeepAlive: 1, HeaderTimeout: 2, BodyTimeout: 3, WriteTimeout: 4, GracefulTimeout: 1<<63 - 1, Timeout: 5, Pools: []Pool{{Name: "x", Pattern: "/x*", Threads: 2}},
 		LimitRequestLine: 5, LimitRequestFields: 6, LimitRequestFieldSize: 7, LimitRequestBody: 1 << 40,
 		ForwardedAllowIPs: []string{"127.0.0.1/32", "unix"}, ForwardedHeaders: []string{"for"},
-		ProxyProtocol: "v2", ProxyAllowIPs: []string{"10.0.0.0/8"}, AccessLog: "-", ErrorLog: "e.log", LogLevel: "debug", Check: true,
+		ProxyProtocol: "v2", ProxyAllowIPs: []string{"10.0.0.0/8"}, AccessLog: "-", ErrorLog: "e.log", LogLevel: "debug", Check: true, Development: true, Page: "broken",
 		InternalEnv: []string{"GOGC"},
 	}
 }

@@ -86,7 +86,10 @@ type WorkerConfig struct {
 	AccessLog string `json:"access_log,omitempty"` // "-": stdout; "": off
 	ErrorLog  string `json:"error_log,omitempty"`  // reopened over fd 2 on KindReopen; "" or "-": leave fd 2 alone
 	LogLevel  string `json:"log_level"`
-	Check     bool   `json:"check,omitempty"` // import the application, say ready, exit
+	// Development makes the worker report its modules, and show KindPage's text.
+	Development bool   `json:"development,omitempty"`
+	Page        string `json:"page,omitempty"`  // with Development: the application could not be loaded; every request is answered with this text
+	Check       bool   `json:"check,omitempty"` // import the application, say ready, exit
 
 	// InternalEnv names variables that the master has put into the environment
 	// for the Go runtime alone; the bootstrap takes them out of os.environ.
