@@ -15,7 +15,7 @@ VENV    := build/venv
 # What a fresh machine lacks is said in words, for apt and dnf.
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing. Debian, Ubuntu: apt-get install $(2); Fedora, RHEL: dnf install $(3)" >&2; exit 1; }
 
-.PHONY: help run test test-go bench fuzz lint tools clean check-tools
+.PHONY: help run test test-go chaos bench fuzz lint tools clean check-tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,8 +32,8 @@ $(PAYLOAD)/worker.so: $(GOFILES) | check-tools
 	CGO_ENABLED=1 go build -tags netgo -trimpath -buildmode=c-shared -ldflags='-s -w' -o build/worker.so ./cmd/hostler-worker
 	cp build/worker.so $@
 
-$(PAYLOAD)/bootstrap.py: worker/python/bootstrap.py
-	cp $< $@
+$(PAYLOAD)/bootstrap.py: worker/python/development.py worker/python/bootstrap.py
+	cat $^ > $@
 
 bin/hostler: $(PAYLOAD)/worker.so $(PAYLOAD)/bootstrap.py $(GOFILES) VERSION ## build bin/hostler
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o $@ ./cmd/hostler
@@ -66,13 +66,17 @@ tools: check-tools $(VENV)/.done build/h2spec ## install what the tests need: De
 
 test: bin/hostler tools ## everything
 	go vet ./...
-	go test -race -p 1 $$(go list ./... | grep -v /e2e)
+	go test -race -p 1 $$(go list ./... | grep -v '/e2e$$')
 	$(PYTHON) -m unittest discover -s bench
 	go test -count=1 -timeout 30m ./e2e
+	CHAOS_MINUTES=1 go run ./e2e/chaos
 
 test-go: check-tools ## the quick part: unit tests
 	@scripts/apt-tools $(NODE)
-	go test -race -p 1 $$(go list ./... | grep -v /e2e)
+	go test -race -p 1 $$(go list ./... | grep -v '/e2e$$')
+
+chaos: bin/hostler $(VENV)/.done ## torment a server under load (CHAOS_SEED, CHAOS_MINUTES=10)
+	go run ./e2e/chaos
 
 bench: bin/hostler ## measure side by side with the peers; writes docs/benchmarks.md
 	$(PYTHON) bench/run.py

@@ -31,6 +31,8 @@ type Config struct {
 	TLSMinVersion     uint16   // as in crypto/tls
 	HTTPProtocols     []string // "h2", "http/1.1"; for ALPN
 	HTTP2Cleartext    bool
+	QueueWait         time.Duration // 0: any
+	HealthPaths       []string
 	Redirects         []Bind
 	Backlog           int
 	WorkerConnections int
@@ -46,11 +48,14 @@ type Config struct {
 	PythonPath []string
 	Env        []string // KEY=VALUE
 	Preload    bool
+	Reload     bool     // development: watch the code
 	Hooks      string   // a module; "": none
 	User       string   // name or number; "": the master's own
 	Group      string   // name or number; "": the user's
 	Umask      string   // octal; "": as it is
 	Warmup     []string // request targets
+
+	ReloadExtra []string // files and directories
 
 	Timeout           time.Duration // 0: none
 	BootTimeout       time.Duration // 0: none
@@ -67,6 +72,7 @@ type Config struct {
 	HeaderTimeout time.Duration
 	BodyTimeout   time.Duration
 	WriteTimeout  time.Duration
+	MinRate       int64 // bytes per second; 0: any
 
 	LimitRequestLine      int
 	LimitRequestFields    int

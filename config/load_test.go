@@ -63,7 +63,7 @@ func TestDefaults(t *testing.T) {
 		"App": "shop", "Workers": 1, "WorkersAuto": false, "MaxWorkers": 0, "Hooks": "", "RecycleJitter": 10, "MaxUnavailable": 1, "Threads": 1, "Queue": 512, "Pools": []config.Pool(nil), "Static": []config.Static(nil),
 		"Binds": []config.Bind{{Network: "tcp", Address: "127.0.0.1:8000"}}, "Backlog": 2048, "WorkerConnections": 1000,
 		"KeepAlive": 5 * time.Second, "ForwardedAllowIPs": []string{"127.0.0.1/32", "::1/128"},
-		"Python": "", "Chdir": "", "PythonPath": []string(nil), "Env": []string(nil), "Preload": false, "User": "", "Group": "", "Umask": "", "Warmup": []string(nil),
+		"Python": "", "Chdir": "", "PythonPath": []string(nil), "Env": []string(nil), "Preload": false, "Reload": false, "ReloadExtra": []string(nil), "User": "", "Group": "", "Umask": "", "Warmup": []string(nil),
 		"Behind": "", "ForwardedHeaders": []string{"for", "proto", "forwarded"}, "ProxyProtocol": "", "ProxyAllowIPs": []string{"127.0.0.1/32", "::1/128"},
 		"Timeout": 30 * time.Second, "BootTimeout": time.Minute, "GracefulTimeout": 30 * time.Second,
 		"MaxRequests": 0, "MaxRequestsJitter": 0, "SlowRequest": time.Duration(0),
@@ -72,7 +72,7 @@ func TestDefaults(t *testing.T) {
 		"LimitRequestLine": 8192, "LimitRequestFields": 100, "LimitRequestFieldSize": 8192, "LimitRequestBody": int64(0),
 		"LogLevel": "info", "AccessLog": "", "ErrorLog": "-", "Admin": config.Bind{Network: "tcp", Address: "127.0.0.1:9191"},
 		"Certs": []string(nil), "Keys": []string(nil), "ClientCAs": "", "ClientCerts": "required", "TLSMinVersion": uint16(tls.VersionTLS12), "HTTPProtocols": []string{"h2", "http/1.1"},
-		"HTTP2Cleartext": false, "Redirects": []config.Bind(nil),
+		"MinRate": int64(240), "QueueWait": time.Second, "HealthPaths": []string(nil), "HTTP2Cleartext": false, "Redirects": []config.Bind(nil),
 		"CtlSocket": "", "PIDFile": "", "Name": "", "ConfigFile": "", "Check": false, "Warnings": []string(nil),
 	}
 	v := reflect.ValueOf(*got)

@@ -21,7 +21,7 @@ func parseStatic(s string) (Static, error) {
 	}
 	clean := strings.TrimSuffix(prefix, "/")
 	if path.Clean(clean) != clean || strings.ContainsAny(clean, "?#%\x00") {
-		return Static{}, fmt.Errorf("%q is not a plain path: without escapes, empty parts, . and ..", prefix)
+		return Static{}, fmt.Errorf("%q is not a plain path: no escapes, empty parts, . or .. in it", prefix)
 	}
 	// Workers may run elsewhere (--chdir).
 	dir, err := filepath.Abs(dir)

@@ -128,6 +128,19 @@ func table() []*setting {
 			value: list("`NAME=PATTERN:THREADS`, e.g. `export=/export*:2`", ",", func(c *Config) *[]Pool { return &c.Pools }, parsePool),
 		},
 		{
+			name: "queue-wait", group: groupProcesses, arg: "SECS", def: "1",
+			help: "wait for a thread that is too long for all; 0: none is",
+			more: "While every request of a second waits longer than this for a Python thread, and many do, more comes than the worker can do. Then those that have waited twice as long are answered 503 with Retry-After: early, and the others in time. " +
+				"A short burst, or a few requests behind slow ones, are no such case.",
+			value: duration(func(c *Config) timePtr { return &c.QueueWait }),
+		},
+		{
+			name: "health-path", group: groupProcesses, arg: "PATH",
+			help:  "path of a health check, which goes first; may be repeated",
+			more:  "Requests for it stand first in the queue for a Python thread, and are never answered 503 for its length. (`/healthz` on `--admin-bind` needs no thread at all.)",
+			value: list("a path that begins with /", "", func(c *Config) *[]string { return &c.HealthPaths }, parsePath),
+		},
+		{
 			name: "worker-connections", group: groupProcesses, arg: "N", def: "1000",
 			help:  "connections per worker, idle ones included",
 			more:  "A worker with as many accepts no more; they go to other workers, or wait in the listen queue.",
@@ -286,6 +299,19 @@ func table() []*setting {
 			value: list("a path that begins with /", "", func(c *Config) *[]string { return &c.Warmup }, parsePath),
 		},
 		{
+			name: "reload", group: groupPython,
+			help: "development: new workers whenever the code changes",
+			more: "Watches the files of the modules that the application has imported (less Python's own), and reloads as SIGHUP does when one changes. While the code is broken, the traceback is on the console and is what every request is answered with; " +
+				"also if it is broken from the start. Tracebacks tell strangers too much: do not use it where others can connect.",
+			value: boolean(func(c *Config) *bool { return &c.Reload }),
+		},
+		{
+			name: "reload-extra", aliases: []string{"reload-extra-file"}, group: groupPython, arg: "PATH",
+			help:  "with --reload: a further file or directory; may be repeated",
+			more:  "Of a directory everything counts, however deep, but hidden files and bytecode. A file need not be there yet.",
+			value: list("a file or directory", "", func(c *Config) *[]string { return &c.ReloadExtra }, parseText),
+		},
+		{
 			name: "hooks", group: groupPython, arg: "MODULE",
 			help:  "module of functions to run at certain moments",
 			more:  "Those of Gunicorn's server hooks: `on_starting`, `post_fork`, `post_worker_init`, `worker_exit`, `child_exit`, `on_reload`, `on_exit`. [Hooks](hooks.md) says where each runs.",
@@ -406,6 +432,13 @@ func table() []*setting {
 			name: "write-timeout", group: groupLimits, arg: "SECS", def: "60",
 			help:  "longest time a client takes nothing of a response; 0: any",
 			value: duration(func(c *Config) timePtr { return &c.WriteTimeout }),
+		},
+
+		{
+			name: "min-rate", group: groupLimits, arg: "SIZE", def: "240",
+			help:  "least bytes a second a client moves; 0: any",
+			more:  "Of a request body that is on its way, and of a response that waits for its client. It has `--body-timeout` or `--write-timeout` in credit, so that a short stop does no harm; without it, a byte now and then would hold a connection for ever. 240 is slower than any modem.",
+			value: size[int64](0, 1<<40, func(c *Config) *int64 { return &c.MinRate }),
 		},
 
 		{

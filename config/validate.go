@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
 )
 
@@ -82,6 +84,18 @@ func (b Bind) fixed() bool {
 	return b.Network == "unix" || b.Network == "tcp" && b.Address[len(b.Address)-2:] != ":0"
 }
 
+// local says whether nobody but this machine can connect.
+func (c *Config) local() bool {
+	return !slices.ContainsFunc(c.Binds, func(b Bind) bool {
+		if b.Network != "tcp" {
+			return false
+		}
+		host, _, _ := net.SplitHostPort(b.Address) // has been parsed
+		a, err := netip.ParseAddr(host)
+		return host != "localhost" && (err != nil || !a.IsLoopback())
+	})
+}
+
 // warnings are about settings that do not do what one would think.
 func (c *Config) warnings() []string {
 	var w []string
@@ -96,6 +110,12 @@ func (c *Config) warnings() []string {
 	}
 	if len(c.Warmup) > 0 && !c.Preload {
 		warn("warmup", "does nothing without --preload")
+	}
+	if len(c.ReloadExtra) > 0 && !c.Reload {
+		warn("reload-extra", "does nothing without --reload")
+	}
+	if c.Reload && !c.local() {
+		warn("reload", "is for development: tracebacks are shown to whoever can connect")
 	}
 	if c.MaxRequestsJitter > 0 && c.MaxRequests == 0 {
 		warn("max-requests-jitter", "does nothing without --max-requests")

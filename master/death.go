@@ -38,7 +38,7 @@ func (s *supervisor) workerExited(w *worker, ws syscall.WaitStatus) {
 	case why == w.leaving:
 		ended.Kind = "worker_left"
 		s.log.Info("worker left", attrs...)
-	case ws.Exited() && ws.ExitStatus() == 0:
+	case ws.Exited() && ws.ExitStatus() == 0 && w.finished: // os._exit(0) in the application is a death
 		ended.Kind = "worker_left"
 		s.log.Warn("worker left by itself", attrs...) // somebody sent it a SIGTERM, for one
 	default:

@@ -100,6 +100,9 @@ func (s *supervisor) reload(done chan<- error) {
 	if len(s.waiting) > 0 {
 		asked = "hostler ctl"
 	}
+	if s.touched != "" {
+		asked, s.touched = "a change of "+s.touched, ""
+	}
 	s.note(protocol.Event{Kind: "reload_started", Generation: s.numbers + 1, Text: "by " + asked})
 	set, err := s.host.ReadSettings()
 	if err != nil {
@@ -113,6 +116,9 @@ func (s *supervisor) reload(done chan<- error) {
 // abandon ends a reload, or the start, that has failed.
 func (s *supervisor) abandon(err error) {
 	if s.current == nil {
+		if s.standIn(err) {
+			return
+		}
 		s.fatal = err
 		s.quickly()
 		return
@@ -130,6 +136,7 @@ func (s *supervisor) abandon(err error) {
 	}
 	s.note(protocol.Event{Kind: "reload_failed", Generation: failed, Text: err.Error()})
 	s.log.Error("the reload failed; the old workers serve on", "generation", s.current.number, "error", err)
+	s.broken(err)
 	if g != nil {
 		for _, w := range s.workers {
 			if w.gen == g {
@@ -164,6 +171,9 @@ func (s *supervisor) commit() {
 		s.feed(s.clock.now(), s.clock.mono())
 		s.reloadEnded(nil)
 		return
+	}
+	if g.set.WatchCode && g.page == "" {
+		s.host.CodeBroken(g.set, false)
 	}
 	s.starter.Retire(old.number)
 	s.endHelper(old.helper)
@@ -354,6 +364,9 @@ func (s *supervisor) start(g *generation, why string) error {
 	cfg := g.set.workerConfig(slot, g.number, max(s.target(g.set), g.set.MaxWorkers), limit)
 	cfg.Listeners = g.listenerInfos()
 	cfg.InternalEnv, cfg.MasterPID = g.internal, os.Getpid()
+	if g.page != "" {
+		cfg.Page, cfg.Preload = g.page, false
+	}
 	if s.level != "" {
 		cfg.LogLevel = s.level
 	}
@@ -403,6 +416,9 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 			s.noteWorker(w, protocol.Event{Kind: "worker_started", Text: w.why})
 		}
 		s.noteWorker(w, protocol.Event{Kind: "worker_ready"})
+		s.showPage(w)
+	case protocol.KindModules:
+		s.reported(w, m.Text)
 	case protocol.KindBootFailed:
 		w.bootError = m.Text
 		if w.state == stateBooting {
@@ -414,6 +430,7 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 	case protocol.KindSlow:
 		s.slowReported(w, m.Text)
 	case protocol.KindDrained:
+		w.finished = true
 		s.log.Debug("worker has nothing left to do", "worker", w.number(), "pid", w.proc.PID())
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/cloudflare/tableflip"
 	"golang.org/x/sys/unix"
 
+	"hostler/internal/filewatch"
 	"hostler/internal/procstat"
 	"hostler/protocol"
 )
@@ -32,6 +33,10 @@ type systemHost struct {
 	exchange [2]int          // both ends, for the workers of this binary and the next
 	unit     []*unitSocket   // opened by the service manager
 	owner    bool            // the sockets are ours to end: there is no parent that serves on
+
+	files       *filewatch.Watcher // nil: no code is watched
+	noFiles     bool               // it cannot be
+	codeChanged func(files []string)
 }
 
 var _ host = (*systemHost)(nil)
@@ -174,6 +179,9 @@ func (h *systemHost) startCtl() error {
 
 // close is called last, whatever happened before.
 func (h *systemHost) close() {
+	if h.files != nil {
+		h.files.Close()
+	}
 	if h.admin != nil {
 		h.admin()
 		h.admin = nil

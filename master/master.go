@@ -164,6 +164,7 @@ func (m *Master) Run(ctx context.Context) error {
 	}
 	defer h.close()
 	sp.exchange, h.foreign = h.exchange, &sp.foreign
+	h.codeChanged = func(files []string) { m.sup.post(codeEvent{files}) }
 	m.sup.scaling.workers = neededWorkers()
 	m.sup.first = os.Getpid() == firstProcess
 	m.sup.host, m.sup.starter, m.sup.watchdog = h, sp, watchdogInterval(m.opts.Log)

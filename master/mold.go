@@ -140,6 +140,10 @@ func (m *mold) said(r report) {
 		m.next()
 	case r.message.Kind == protocol.KindBootFailed:
 		m.reason = r.message.Text
+	case r.message.Kind == protocol.KindModules:
+		if len(m.queue) > 0 { // it speaks for those that it will be forked for
+			m.queue[0].to(r)
+		}
 	case r.message.Kind == protocol.KindForked:
 		f := m.asked
 		m.asked = nil

@@ -271,6 +271,8 @@ type fakeHost struct {
 	reopened int
 	listened []string
 	memory   map[int]int64 // by pid
+	watched  []string
+	broken   bool
 	notified []string
 	cpu      map[int]float64 // by pid
 	machine  machine
@@ -355,6 +357,18 @@ func (h *fakeHost) setMemory(pid int, n int64) {
 	}
 	h.memory[pid] = n
 }
+func (h *fakeHost) WatchCode(_ *Settings, files []string, _ time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.watched = append(h.watched, files...)
+}
+
+func (h *fakeHost) CodeBroken(_ *Settings, yes bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.broken = yes
+}
+
 func (h *fakeHost) ReopenLogs(*Settings) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -30,6 +30,9 @@ type Settings struct {
 	Admin         Bind // zero: no admin server
 	AdminOptional bool // go on with a warning if its address is taken
 
+	WatchCode  bool     // development: reload when the code changes, and show what is wrong with it
+	WatchExtra []string // files and directories that count as code
+
 	Hooks     string // a module; "": none
 	PIDFile   string
 	CtlSocket string // "": none
@@ -97,6 +100,7 @@ func (s *Settings) workerConfig(slot, generation, workers, maxRequests int) *pro
 	c.GracefulTimeout = int64(s.GracefulTimeout)
 	c.Timeout = int64(s.Timeout)
 	c.AccessLog, c.ErrorLog = s.AccessLog, s.ErrorLog
+	c.Development = s.WatchCode
 	return &c
 }
 

@@ -53,6 +53,12 @@ type host interface {
 	Pending([]*listener) bool
 	// Memory returns how much anonymous memory a process has resident, in bytes.
 	Memory(pid int) (int64, error)
+	// WatchCode begins to watch files that workers have imported. What was changed
+	// after since counts as a change now. Changes become codeEvents.
+	WatchCode(set *Settings, files []string, since time.Time)
+	// CodeBroken says whether the application cannot be loaded: then files that
+	// nobody could import count, too.
+	CodeBroken(set *Settings, yes bool)
 	// ReopenLogs reopens the master's own log files.
 	ReopenLogs(set *Settings)
 }
@@ -117,6 +123,7 @@ type supervisor struct {
 	waiting     []chan<- error // for the reload under way
 	again       bool           // reload once more when this one has ended
 	waitAgain   []chan<- error // for that one
+	touched     string         // the file whose change the next reload is for; "": none
 	upgrading   bool
 	waitUpgrade []chan<- error
 	restart     *restart // under way; nil: none
@@ -194,6 +201,8 @@ func (s *supervisor) handle(ev any) {
 		s.upgradeEnded(ev.err)
 	case aliveEvent:
 		close(ev.done)
+	case codeEvent:
+		s.codeChanged(ev.files)
 	case askEvent:
 		ev.do(s)
 		close(ev.done)

@@ -248,6 +248,9 @@ func TestReplaceDead(t *testing.T) {
 				if !strings.Contains(r.log.String(), `msg="request lost" worker=1 pid=1000`) {
 					t.Errorf("log:\n%s", r.log.String())
 				}
+				if !strings.Contains(r.log.String(), `msg="worker died" worker=1`) { // os._exit(0), too
+					t.Errorf("log:\n%s", r.log.String())
+				}
 				r.pass(bootTakes)
 				r.expect("1:serving/1 2:serving/1")
 			})

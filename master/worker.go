@@ -108,6 +108,7 @@ type worker struct {
 	// step of escalation is due.
 	deadline time.Time
 	drained  time.Time // when it was told to leave
+	finished bool      // it has said that nothing is left to do
 	termed   bool      // SIGTERM was sent, because it was booting
 
 	why   string // it was started
@@ -156,6 +157,7 @@ type generation struct {
 	helper    *helper // runs its hooks; nil: none does
 	listeners []*listener
 	opened    []*listener     // those that no earlier generation had
+	page      string          // what is wrong with the code; "": nothing
 	certs     *certificates   // nil: no TLS
 	saidBig   bool            // that --max-memory is too low
 	saidGrown bool            // that it may be

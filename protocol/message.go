@@ -25,6 +25,8 @@ const (
 	KindSlow       Kind = 'Q' // worker: Text is a list of SlowRequests as JSON
 	KindReopen     Kind = 'U' // master: reopen the log files
 	KindLevel      Kind = 'L' // master: Text is the log level from now on, as in WorkerConfig
+	KindModules    Kind = 'M' // worker, with Development: Text is files that it has imported, each ended by a NUL
+	KindPage       Kind = 'G' // master: answer every request with Text, which says what is wrong with the code
 	KindTLS        Kind = 'S' // master: there is other TLS material to be read
 	KindFork       Kind = 'W' // master to mold: fork a worker; Text is its settings, its control socket travels beside it
 	KindHooks      Kind = 'N' // hooks' process: Text names the hooks that there are; it is ready
@@ -52,12 +54,15 @@ type Message struct {
 	Kind  Kind
 	Mode  DrainMode     // KindDrain
 	Grace time.Duration // KindDrain: after this the worker gives up on what is left
-	Text  string        // KindBootFailed, KindLevel, KindFork, KindForked, KindHooks, KindHook, KindHookDone, KindSlow
+	Text  string        // KindBootFailed, KindLevel, KindModules, KindPage, KindFork, KindForked, KindHooks, KindHook, KindHookDone, KindSlow
 	PID   int           // KindForked
 
 	Thread int   // KindInterrupt, KindStack
 	Start  int64 // KindInterrupt, KindStack: as in the thread's record
 }
+
+// MaxPage bounds the text of KindPage.
+const MaxPage = 16 << 10
 
 // MaxMessage bounds a packet; longer texts are cut by the sender.
 const MaxMessage = 64 << 10
@@ -81,7 +86,7 @@ func (m Message) Append(dst []byte) []byte {
 	case KindInterrupt, KindStack:
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(m.Thread))
 		dst = binary.LittleEndian.AppendUint64(dst, uint64(m.Start))
-	case KindLevel, KindFork, KindSlow, KindHooks, KindHook, KindHookDone:
+	case KindLevel, KindModules, KindPage, KindFork, KindSlow, KindHooks, KindHook, KindHookDone:
 		dst = append(dst, m.Text...)
 	case KindForked:
 		dst = fmt.Appendf(dst, "%d %s", m.PID, m.Text)
@@ -100,7 +105,7 @@ func ParseMessage(p []byte) (Message, error) {
 		if len(body) != 0 {
 			return Message{}, fmt.Errorf("%q with a payload: %w", p[0], ErrMessage)
 		}
-	case KindBootFailed, KindLevel, KindFork, KindHooks, KindHook, KindHookDone, KindSlow:
+	case KindBootFailed, KindLevel, KindModules, KindPage, KindFork, KindHooks, KindHook, KindHookDone, KindSlow:
 		m.Text = string(body)
 	case KindInterrupt, KindStack:
 		if len(body) != 12 {

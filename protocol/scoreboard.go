@@ -67,11 +67,13 @@ const (
 	TimeoutBody
 	TimeoutIdle
 	TimeoutWrite
+	TimeoutBodyRate
+	TimeoutWriteRate
 	NumTimeouts
 )
 
 // TimeoutNames are the values of the phase label.
-var TimeoutNames = [NumTimeouts]string{"head", "body", "idle", "write"}
+var TimeoutNames = [NumTimeouts]string{"head", "body", "idle", "write", "body_rate", "write_rate"}
 
 // Counters only ever grow, across all workers that held the slot.
 type Counters struct {

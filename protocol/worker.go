@@ -61,7 +61,10 @@ type WorkerConfig struct {
 
 	MaxRequests int `json:"max_requests"` // jitter already applied; the master watches Gauges.Served
 
-	HTTP2Cleartext bool `json:"http2_cleartext,omitempty"` // HTTP/2 with prior knowledge, where there is no TLS
+	MinRate        int64    `json:"min_rate"`                  // bytes per second, of bodies and responses; 0: any
+	QueueWait      int64    `json:"queue_wait"`                // ns: requests that wait for so long are too many; 0: never
+	HealthPaths    []string `json:"health_paths,omitempty"`    // requests for these go ahead of others
+	HTTP2Cleartext bool     `json:"http2_cleartext,omitempty"` // HTTP/2 with prior knowledge, where there is no TLS
 
 	Timeout         int64 `json:"timeout"` // the master sees to it; for hostler.deadline
 	KeepAlive       int64 `json:"keep_alive"`
@@ -84,7 +87,10 @@ type WorkerConfig struct {
 	AccessLog string `json:"access_log,omitempty"` // "-": stdout; "": off
 	ErrorLog  string `json:"error_log,omitempty"`  // reopened over fd 2 on KindReopen; "" or "-": leave fd 2 alone
 	LogLevel  string `json:"log_level"`
-	Check     bool   `json:"check,omitempty"` // import the application, say ready, exit
+	// Development makes the worker report its modules, and show KindPage's text.
+	Development bool   `json:"development,omitempty"`
+	Page        string `json:"page,omitempty"`  // with Development: the application could not be loaded; every request is answered with this text
+	Check       bool   `json:"check,omitempty"` // import the application, say ready, exit
 
 	// InternalEnv names variables that the master has put into the environment
 	// for the Go runtime alone; the bootstrap takes them out of os.environ.

@@ -1,10 +1,12 @@
 package worker
 
 import (
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"hostler/protocol"
 	"hostler/worker/http1"
 )
 
@@ -25,6 +27,8 @@ type bodyReader struct {
 	remaining int64 // not chunked: bytes still to come
 	total     int64 // chunked: bytes so far
 	waited    int64 // since when the thread waits for input; 0: it does not
+	patience  int64 // ns that it has waited, all in all
+	got       int64 // bytes since it first waited
 	failed    int
 }
 
@@ -63,11 +67,22 @@ func (l *Loop) Read(t *Thread, dst []byte) int {
 		if b.waited == 0 {
 			b.waited = now
 		}
-		if limit := l.cfg.BodyTimeout; limit > 0 && now-b.waited > limit {
+		limit, rate := l.cfg.BodyTimeout, l.cfg.MinRate
+		switch {
+		case limit <= 0:
+		case now-b.waited > limit:
+			l.slot.Counters.Timeouts[protocol.TimeoutBody].Add(1)
+			n = ReadBroken
+		case rate > 0 && b.patience+now-b.waited > limit+b.got*int64(time.Second)/rate:
+			l.slot.Counters.Timeouts[protocol.TimeoutBodyRate].Add(1)
 			n = ReadBroken
 		}
 	case n > 0:
-		b.waited = 0
+		b.got += int64(n)
+		if b.waited != 0 { // the application's own time is not the client's fault
+			b.patience += l.now() - b.waited
+			b.waited = 0
+		}
 	}
 	if n < ReadWait {
 		b.failed = n

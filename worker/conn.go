@@ -39,6 +39,7 @@ type conn struct {
 	state    atomic.Uint32
 	gen      atomic.Uint32 // counts the connections that this struct has been
 	phase    atomic.Uint32
+	tooSlow  atomic.Bool  // deadline is what the minimum rate allows
 	deadline atomic.Int64 // CLOCK_MONOTONIC ns when the phase has lasted too long; 0: never
 
 	slot      uint32

@@ -235,7 +235,7 @@ func (h *http2Conn) push() {
 	if n < len(h.out) || h.c.holdsBack() {
 		o.mu.Lock()
 		o.addCopy(h.l, h.out[n:])
-		o.pending.Store(true)
+		o.open(h.l)
 		o.mu.Unlock()
 		o.flush(h.l, h.c)
 	}

@@ -24,6 +24,7 @@ type input struct {
 	pass    *pool // that it has a permit of; nil: none
 	dec     http1.Chunked
 	arrived int64
+	began   int64 // when the body was first waited for; 0: it was not
 }
 
 // Size classes of input buffers. The last holds a head and bodyBuffer.

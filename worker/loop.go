@@ -52,6 +52,7 @@ type Loop struct {
 	believes uint32    // what fields of trusted peers: believe… bits
 	proxies  trustList // who speaks the PROXY protocol
 	speaks   proxyVersions
+	overload overload
 	epfd     int
 	wakefd   int
 	tls      atomic.Pointer[tls.Config] // for connections to come
@@ -148,6 +149,7 @@ func New(c Config) (*Loop, error) {
 	}
 	l.access.fd.Store(int64(c.AccessLog))
 	l.ready.max = s.Queue
+	l.overload.target = s.QueueWait
 	l.pools = newPools(s.Pools)
 	if l.static, err = openStatic(s.Static); err != nil {
 		return nil, err
@@ -469,8 +471,7 @@ func (l *Loop) resume(t *Thread, c *conn) bool {
 }
 
 // run hands the request in t to the Python thread.
-func (l *Loop) run(t *Thread, c *conn) bool {
-	now := l.now()
+func (l *Loop) run(t *Thread, c *conn, now int64) bool {
 	t.conn = c
 	t.Seq++
 	t.Taken = now
@@ -543,8 +544,14 @@ func (l *Loop) dequeued(t *Thread, c *conn) bool {
 // queue is full.
 func (l *Loop) enqueue(c *conn) bool {
 	c.setPhase(phaseReady, 0)
+	ahead := len(l.cfg.HealthPaths) > 0 && l.asksForHealth(c)
 	l.mu.Lock()
-	ok := l.ready.push(c, l.slot)
+	ok := ahead
+	if ahead {
+		l.ready.unpop(c, l.slot)
+	} else {
+		ok = l.ready.push(c, l.slot)
+	}
 	l.mu.Unlock()
 	return ok
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +16,8 @@ type output struct {
 	mu      sync.Mutex
 	items   []outItem
 	bytes   int64 // of memory in items
+	began   int64 // when something was first left over
+	sent    int64 // bytes since then
 }
 
 // outItem is a piece of output: memory, or n bytes of a file.
@@ -42,6 +45,22 @@ func (o *output) add(l *Loop, i outItem) {
 	o.items = append(o.items, i)
 	o.bytes += int64(len(i.mem))
 	l.outBytes.Add(int64(len(i.mem)))
+}
+
+// open says that there is something to flush. o.mu is held.
+func (o *output) open(l *Loop) {
+	if !o.pending.Load() {
+		o.began, o.sent = l.now(), 0
+		o.pending.Store(true)
+	}
+}
+
+// tooSlow says that the client takes less than the minimum rate.
+func (o *output) tooSlow(l *Loop, now int64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	rate := l.cfg.MinRate
+	return rate > 0 && o.began+l.cfg.WriteTimeout+o.sent*int64(time.Second)/rate < now
 }
 
 // mergeLimit is up to which size copies share an item: an application that yields
@@ -106,8 +125,9 @@ func (o *output) flush(l *Loop, c *conn) flushed {
 			return flushGone // n == 0: the file has shrunk
 		}
 		l.slot.Counters.BytesOut.Add(uint64(n))
+		o.sent += int64(n)
 		if phase(c.phase.Load()) == phaseWriting {
-			c.deadline.Store(l.deadline(l.cfg.WriteTimeout))
+			c.deadline.Store(l.slowest(c, o.began, o.sent, l.cfg.WriteTimeout))
 		}
 		if i.file >= 0 {
 			i.off += int64(n)

@@ -139,6 +139,8 @@ func TestPoolOrder(t *testing.T) {
 	for i, rd := range all {
 		rd.want(200, "GET "+want[i]+" ")
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if !slices.Equal(order, want) {
 		t.Errorf("run in the order %v", order)
 	}

@@ -3,6 +3,7 @@ package worker
 import (
 	"bytes"
 	"cmp"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -222,13 +223,29 @@ func (l *Loop) stash(t *Thread, c *conn) {
 // false if there is more to read already.
 func (l *Loop) settle(c *conn, p phase) bool {
 	if old := phase(c.phase.Load()); old != p || p == phaseBody {
-		limit := l.cfg.HeaderTimeout
-		if p == phaseBody {
-			limit = l.cfg.BodyTimeout // since the last byte
+		limit := l.deadline(l.cfg.HeaderTimeout)
+		if in := c.in; p == phaseBody {
+			if in.began == 0 {
+				in.began = l.now()
+			}
+			limit = l.slowest(c, in.began, int64(in.n-in.head), l.cfg.BodyTimeout)
 		}
-		c.setPhase(p, l.deadline(limit))
+		c.setPhase(p, limit)
 	}
 	return c.release()
+}
+
+// slowest is the time limit for the next byte of n so far, since began, that a
+// connection moves: patience after the last one, and never later than the minimum
+// rate allows, of which patience is granted once.
+func (l *Loop) slowest(c *conn, began, n, patience int64) int64 {
+	limit := l.deadline(patience)
+	if limit == 0 || l.cfg.MinRate <= 0 {
+		return limit
+	}
+	bound := began + patience + n*int64(time.Second)/l.cfg.MinRate
+	c.tooSlow.Store(bound < limit)
+	return min(limit, bound)
 }
 
 func (l *Loop) deadline(limit int64) int64 {
@@ -483,6 +500,8 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 	t.Forwarded = 0
 	if l.cfg.Listeners[c.listener].TLS {
 		t.secured(c)
+	} else {
+		t.TLSLen = 0
 	}
 	if c.stream != nil && !t.onStream(c.stream) {
 		l.dropInput(t)
@@ -512,12 +531,16 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 	if l.static != nil && l.serveStatic(t, c) {
 		return false
 	}
+	now := l.now()
+	if l.overload.target > 0 && l.overloaded(t, buf, now) {
+		return l.decline(t, c)
+	}
 	if l.pools != nil && !l.enterPool(t, c) {
 		return false
 	}
 	t.reply = reply{arrived: t.arrived, remaining: -1}
 	c.served++
-	return l.run(t, c)
+	return l.run(t, c, now)
 }
 
 // queueParsed moves the request that the deputy has just parsed to the ready
@@ -633,6 +656,9 @@ func (l *Loop) expire(c *conn) {
 		k = protocol.TimeoutHead
 		if phase(c.phase.Load()) == phaseBody {
 			k = protocol.TimeoutBody
+			if c.tooSlow.Load() {
+				k = protocol.TimeoutBodyRate
+			}
 		}
 		l.slot.Counters.Timeouts[k].Add(1)
 		if c.awaits {
@@ -641,7 +667,10 @@ func (l *Loop) expire(c *conn) {
 		}
 		l.refuse(c, 408, "")
 	case phaseWriting:
-		l.slot.Counters.Timeouts[protocol.TimeoutWrite].Add(1)
+		if k = protocol.TimeoutWrite; c.tooSlow.Load() {
+			k = protocol.TimeoutWriteRate
+		}
+		l.slot.Counters.Timeouts[k].Add(1)
 		// A reset, not a close: the response is cut short, and the kernel need
 		// not keep what the peer does not take.
 		_ = unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})

@@ -206,7 +206,7 @@ func (l *Loop) transmit(t *Thread, c *conn, data, tail []byte, ref uintptr) int 
 	}
 	o.addCopy(l, tail)
 	waiting := o.bytes
-	o.pending.Store(true)
+	o.open(l)
 	o.mu.Unlock()
 	t.out = t.out[:0]
 	switch o.flush(l, c) {
@@ -256,7 +256,7 @@ func (l *Loop) WaitRoom(t *Thread) int {
 	if left < before || t.blocked == 0 {
 		t.blocked = now
 	}
-	if limit := l.cfg.WriteTimeout; limit > 0 && now-t.blocked > limit {
+	if limit := l.cfg.WriteTimeout; limit > 0 && (now-t.blocked > limit || c.out.tooSlow(l, now)) {
 		t.reply.gone = true
 		t.blocked = 0
 		return WriteGone
@@ -297,7 +297,7 @@ func (l *Loop) SendFile(t *Thread, fd int, off int64) bool {
 	} else {
 		unix.Close(fd)
 	}
-	o.pending.Store(true)
+	o.open(l)
 	o.mu.Unlock()
 	t.out = t.out[:0]
 	if o.flush(l, c) == flushGone {

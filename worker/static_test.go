@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/http2"
-
 	"hostler/protocol"
 )
 
@@ -321,13 +319,10 @@ func TestStaticShrinks(t *testing.T) {
 func TestStaticTLS(t *testing.T) {
 	for _, protocols := range [][]string{{"http/1.1"}, {"h2"}} {
 		r := serveTLS(t, staticConfig(t, tlsTestConfig()), protocol.TLSMaterial{Protocols: protocols}, echo)
-		tr := &http.Transport{DisableCompression: true, ForceAttemptHTTP2: protocols[0] == "h2", TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		tr := &http.Transport{DisableCompression: true, Protocols: new(http.Protocols), TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 			Dial: func(string, string) (net.Conn, error) { return r.dial(), nil }}
-		if protocols[0] == "h2" {
-			if _, err := http2.ConfigureTransports(tr); err != nil {
-				t.Fatal(err)
-			}
-		}
+		tr.Protocols.SetHTTP1(protocols[0] != "h2")
+		tr.Protocols.SetHTTP2(protocols[0] == "h2")
 		client := &http.Client{Transport: tr, Timeout: 30 * time.Second}
 		var wg sync.WaitGroup
 		for i := range 12 {

@@ -78,7 +78,9 @@ func (w *wire) Read(b []byte) (int, error) {
 // returns false when the handshake has no more time.
 func (w *wire) wait() bool {
 	if w.holds() {
-		w.c.out.pending.Store(true)
+		w.c.out.mu.Lock()
+		w.c.out.open(w.l)
+		w.c.out.mu.Unlock()
 		w.c.out.flush(w.l, w.c)
 	}
 	return !w.c.release() || <-w.resume
@@ -152,7 +154,9 @@ func (s *tlsConn) read(b []byte) (int, error) {
 		return n, nil
 	}
 	if s.wire.holds() { // an answer of TLS's own for which there was no room
-		s.wire.c.out.pending.Store(true)
+		s.wire.c.out.mu.Lock()
+		s.wire.c.out.open(s.wire.l)
+		s.wire.c.out.mu.Unlock()
 		s.wire.c.out.flush(s.wire.l, s.wire.c)
 	}
 	switch {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +25,8 @@ type Worker struct {
 	log   *slog.Logger
 	level *slog.LevelVar // of log
 	wake  int
+
+	page atomic.Pointer[string] // of KindPage; nil: none has come
 
 	send sync.Mutex // serialises writes to the control socket
 }
@@ -115,6 +118,15 @@ func (w *Worker) tell(m protocol.Message) error {
 	return nil
 }
 
+// Page is what every request shall be answered with, "": the application is to be
+// asked. It is for development; nobody else calls it.
+func (w *Worker) Page() string {
+	if text := w.page.Load(); text != nil {
+		return *text
+	}
+	return w.cfg.Page
+}
+
 // mention tells the master what is not worth waiting for.
 func (w *Worker) mention(m protocol.Message) bool {
 	w.send.Lock()
@@ -125,6 +137,9 @@ func (w *Worker) mention(m protocol.Message) bool {
 // control obeys the master.
 func (w *Worker) control() {
 	buf := make([]byte, 4096)
+	if w.cfg.Development {
+		buf = make([]byte, protocol.MaxPage+1)
+	}
 	for {
 		m, err := receive(buf)
 		if err != nil {
@@ -145,6 +160,8 @@ func (w *Worker) control() {
 			w.Loop.Intervene(InterveneStack, m.Thread, m.Start)
 		case protocol.KindReopen:
 			w.reopen()
+		case protocol.KindPage:
+			w.page.Store(&m.Text)
 		case protocol.KindTLS:
 			if err := w.Loop.ReadTLS(protocol.FDSecrets); err != nil {
 				w.log.Error("certificates stay as they were", "error", err)

@@ -117,6 +117,7 @@ func masterSettings(c *config.Config) *master.Settings {
 		Hooks: c.Hooks, PIDFile: c.PIDFile, CtlSocket: c.CtlSocket, ErrorLog: c.ErrorLog, AccessLog: c.AccessLog,
 		Timeout: c.Timeout, BootTimeout: c.BootTimeout, GracefulTimeout: c.GracefulTimeout,
 		MaxRequests: c.MaxRequests, MaxRequestsJitter: c.MaxRequestsJitter, SlowRequest: c.SlowRequest,
+		WatchCode: c.Reload, WatchExtra: c.ReloadExtra,
 		RecycleJitter: c.RecycleJitter, MaxUnavailable: c.MaxUnavailable,
 		MaxAge: c.MaxAge, MaxMemory: c.MaxMemory, MaxMemoryHard: c.MaxMemoryHard,
 		Worker: protocol.WorkerConfig{
@@ -140,6 +141,9 @@ func masterSettings(c *config.Config) *master.Settings {
 			ProxyAllowIPs:         c.ProxyAllowIPs,
 			LogLevel:              c.LogLevel,
 			HTTP2Cleartext:        c.HTTP2Cleartext,
+			MinRate:               c.MinRate,
+			QueueWait:             int64(c.QueueWait),
+			HealthPaths:           c.HealthPaths,
 		},
 	}
 	for _, p := range c.Pools {

@@ -33,6 +33,10 @@ def check_python():
         fail("%s is built for a C library other than glibc (musl?): a Go library cannot be loaded into it (golang/go#13492)" % sys.executable)
 
 
+class LoadError(Exception):
+    """There is no application, and the text says why well enough."""
+
+
 def load_app(spec):
     """Return the application that MODULE[:ATTR | :FACTORY()] names."""
     name, _, attr = spec.partition(":")
@@ -44,20 +48,20 @@ def load_app(spec):
             if hasattr(module, attr):
                 break
         else:
-            fail("module %r has neither 'application' nor 'app'; say which: %s:NAME" % (name, name))
+            raise LoadError("module %r has neither 'application' nor 'app'; say which: %s:NAME" % (name, name))
     factory = attr.endswith("()")
     obj = module
     for part in (attr[:-2] if factory else attr).split("."):
         try:
             obj = getattr(obj, part)
         except AttributeError:
-            fail("cannot find %r in module %r" % (attr, name))
+            raise LoadError("cannot find %r in module %r" % (attr, name))
     if factory:
         if not callable(obj):
-            fail("%r in module %r is not callable" % (attr[:-2], name))
+            raise LoadError("%r in module %r is not callable" % (attr[:-2], name))
         obj = obj()
     if not callable(obj):
-        fail("%r in module %r is not callable, but %s" % (attr, name, type(obj).__name__))
+        raise LoadError("%r in module %r is not callable, but %s" % (attr, name, type(obj).__name__))
     return obj
 
 
@@ -495,6 +499,8 @@ def main():
     sys.path[:0] = settings.get("pythonpath") or []
     sys.path.insert(0, os.getcwd())
     sys.argv[:] = ["hostler", settings["app"]]
+    development = settings.get("development")
+    modules = Modules(CONTROL) if development else None
     hooks = load_hooks(settings)
     if settings.get("hooks_only"):
         be_hooks(settings, hooks)
@@ -507,11 +513,19 @@ def main():
             import gc
 
             gc.disable()
-        app = load_app(settings["app"])
-    except BaseException:
-        import traceback
+        app = None if settings.get("page") else load_app(settings["app"])
+    except BaseException as e:
+        if isinstance(e, LoadError):
+            text = str(e)
+        else:
+            import traceback
 
-        fail("cannot load %s:\n%s" % (settings["app"], traceback.format_exc()))
+            text = "cannot load %s:\n%s" % (settings["app"], traceback.format_exc())
+        if development:
+            modules.tell(source_files() | files_of(e))
+        fail(text)
+    if development:
+        modules.tell(source_files())
     if settings.get("check"):
         os.write(CONTROL, b"R")
         return
@@ -532,6 +546,8 @@ def main():
             hints = server.early_hints()
             deadline = make_deadline(server.deadline())
             bases = [base_environ(settings, listener, hints, deadline) for listener in settings["listeners"]]
+            if development:
+                app = or_error_page(server, app)
             threads = server.init(raw, app, bases, FileWrapper, report, RequestTimeout, no_op, stack_of)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -547,6 +563,8 @@ def main():
         server.serve()
     except BaseException as e:
         fail("cannot serve: %s" % e)
+    if development:
+        modules.follow()
     if threads == 1:
         server.run(0)
     else:

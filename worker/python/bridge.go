@@ -59,6 +59,9 @@ func hostlerDrain() { w.Leave() }
 //export hostlerLeave
 func hostlerLeave() { w.Finished() }
 
+//export hostlerPage
+func hostlerPage(dst *C.char, size C.int) C.int { return say(w.Page(), dst, size) }
+
 //export hostlerTask
 func hostlerTask(i C.int) unsafe.Pointer { return unsafe.Pointer(w.Loop.Thread(int(i)).Task) }
 

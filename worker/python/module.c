@@ -16,6 +16,7 @@ extern int hostlerInit(char *settings, int64_t n, int wake_signal, char *why, in
 extern void *hostlerTask(int);
 extern int hostlerServe(char *why, int cap);
 extern void hostlerLeave(void);
+extern int hostlerPage(char *dst, int cap);
 
 /* accept4 in a thread of Go's is interrupted with this one. */
 #define WAKE_SIGNAL (SIGRTMAX - 2)
@@ -174,6 +175,13 @@ static PyObject *hints(PyObject *self, PyObject *args) {
 	return early_hints_new();
 }
 
+/* page(): what is wrong with the code, as bytes, for development. */
+static PyObject *page(PyObject *self, PyObject *args) {
+	(void)self, (void)args;
+	static char text[(16 << 10) + 1]; /* MaxPage; the GIL is held */
+	return PyBytes_FromStringAndSize(text, forked ? 0 : hostlerPage(text, sizeof text));
+}
+
 static PyObject *get_deadline(PyObject *self, PyObject *args) {
 	(void)self, (void)args;
 	return deadline_new();
@@ -183,6 +191,7 @@ static PyMethodDef module_methods[] = {
 	{"init", init, METH_VARARGS, NULL},     {"serve", serve, METH_NOARGS, NULL},
 	{"run", run_thread, METH_O, NULL},      {"drain", drain, METH_NOARGS, NULL},
 	{"leave", leave, METH_NOARGS, NULL},    {"early_hints", hints, METH_NOARGS, NULL},
+	{"page", page, METH_NOARGS, NULL},
 	{"deadline", get_deadline, METH_NOARGS, NULL},
 	{0},
 };

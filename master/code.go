@@ -1,0 +1,92 @@
+package master
+
+import (
+	"errors"
+	"strings"
+
+	"hostler/protocol"
+)
+
+// --reload: the code is watched, and what is wrong with it is shown. All of it is
+// for development.
+
+// codeEvent says that files of the application have changed.
+type codeEvent struct{ files []string }
+
+// codeChanged reloads.
+func (s *supervisor) codeChanged(files []string) {
+	if !s.set.WatchCode || s.phase == phaseStopping {
+		return
+	}
+	s.log.Info("the code has changed", "file", files[0], "others", len(files)-1)
+	s.touched = files[0]
+	s.reload(nil)
+}
+
+// reported takes the files that w has imported. What has changed since it was
+// started is news to it.
+func (s *supervisor) reported(w *worker, text string) {
+	if files := strings.FieldsFunc(text, func(r rune) bool { return r == 0 }); len(files) > 0 && w.gen.set.WatchCode {
+		s.host.WatchCode(w.gen.set, files, w.started)
+	}
+}
+
+// broken makes the workers of the current generation show err instead of what they
+// would answer. Those that replace them cannot load the code, and show it, too.
+func (s *supervisor) broken(err error) {
+	if !s.current.set.WatchCode {
+		return
+	}
+	s.host.CodeBroken(s.current.set, true)
+	s.current.page = pageText(err)
+	for _, w := range s.workers {
+		if w.gen == s.current && w.state == stateServing {
+			s.showPage(w)
+		}
+	}
+}
+
+// showPage makes w show what is wrong with the code, if something is.
+func (s *supervisor) showPage(w *worker) {
+	if w.gen.page != "" {
+		s.send(w, protocol.Message{Kind: protocol.KindPage, Text: w.gen.page})
+	}
+}
+
+// standIn is called when the first generation could not load the application
+// because of err: workers that show why take its place, and wait for the code to be
+// mended. It returns false if that is not what should be done.
+func (s *supervisor) standIn(err error) bool {
+	failed := s.next
+	var boot *BootError
+	if failed == nil || !failed.set.WatchCode || failed.page != "" || !errors.As(err, &boot) {
+		return false
+	}
+	s.log.Error("the application does not load; every request is answered with the reason until it does", "error", err)
+	s.starter.Retire(failed.number)
+	for _, w := range s.workers {
+		if w.gen == failed {
+			s.drain(w, protocol.DrainReplaced, failed.set.GracefulTimeout, causeReload)
+		}
+	}
+	g := *failed
+	s.numbers++
+	g.number, g.page, g.said = s.numbers, pageText(err), make(map[string]bool)
+	s.next = &g
+	s.host.CodeBroken(g.set, true)
+	return true
+}
+
+// pageText is what people are shown of err: the traceback's end says most.
+func pageText(err error) string {
+	text := err.Error()
+	var boot *BootError
+	if errors.As(err, &boot) && strings.TrimSpace(boot.Traceback) != "" {
+		text = strings.TrimRight(boot.Traceback, "\n")
+	}
+	const most = protocol.MaxPage - 16
+	if len(text) > most {
+		text = "…" + strings.ToValidUTF8(text[len(text)-most:], "")
+	}
+	return text
+}

@@ -1,0 +1,58 @@
+package master
+
+import (
+	"os"
+	"path/filepath"
+	"time"
+
+	"hostler/internal/filewatch"
+)
+
+// WatchCode implements host.
+func (h *systemHost) WatchCode(set *Settings, files []string, since time.Time) {
+	if h.watchFiles(set) {
+		h.files.Add(files, since)
+	}
+}
+
+// CodeBroken implements host.
+func (h *systemHost) CodeBroken(set *Settings, yes bool) {
+	if h.watchFiles(set) {
+		h.files.Loose(yes)
+	}
+}
+
+// watchFiles begins to watch, the first time. If that cannot be, it has been said.
+func (h *systemHost) watchFiles(set *Settings) bool {
+	if h.files != nil || h.noFiles {
+		return h.files != nil
+	}
+	w, err := filewatch.New(h.log, h.codeChanged)
+	if err != nil {
+		h.noFiles = true
+		h.log.Error("changes of the code will not be noticed", "error", err)
+		return false
+	}
+	h.files = w
+	for _, path := range set.WatchExtra {
+		w.AddTree(absolute("", path))
+	}
+	// Where modules that cannot be found yet will probably be.
+	dir := absolute("", set.Chdir)
+	w.AddDir(dir)
+	for _, path := range set.Worker.PythonPath {
+		w.AddDir(absolute(dir, path))
+	}
+	return true
+}
+
+// absolute is path as seen from dir, "" being where we are.
+func absolute(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	if dir == "" {
+		dir, _ = os.Getwd() // fails where the directory is gone, and nothing can be watched
+	}
+	return filepath.Join(dir, path)
+}
