@@ -96,5 +96,6 @@ func (l *Loop) decline(t *Thread, c *conn) bool {
 	}
 	t.conn = nil
 	l.dropInput(t)
-	return l.nextOf(t, c, now)
+	t.onward = l.nextOf(t, c, now)
+	return false
 }
