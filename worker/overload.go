@@ -70,8 +70,8 @@ func (l *Loop) asksForHealth(c *conn) bool {
 }
 
 // decline answers the request in t with 503, and goes on with its connection: a
-// client that has to open another one makes things worse. It returns true if t has
-// a request to run.
+// client that has to open another one makes things worse. It returns false, as t has
+// no request to run; goesOn says whether the connection is still the caller's.
 func (l *Loop) decline(t *Thread, c *conn) bool {
 	l.slot.Counters.Shed.Add(1)
 	r := &t.reply
