@@ -12,10 +12,10 @@ import xml.etree.ElementTree as ET
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import chart
-import report
+import tables
 from loads import quantile, read_wrk
 from procs import Failure, free_port, stat, tree
-from scenarios import Results
+from rounds import Results
 from targets import judge
 
 WRK = """Running 2s test @ http://127.0.0.1:12345/
@@ -81,17 +81,17 @@ class TargetTest(unittest.TestCase):
 
     def test_what_was_not_measured_is_not_reached(self) -> None:
         self.assertIsNone(self.verdict(self.results(13.0), "fastpysgi"))
-        self.assertIsNone(self.verdict(Results(), "failed request"))
+        self.assertIsNone(self.verdict(Results(), "failed request of hostler in any run"))
 
     def test_failures_are_told(self) -> None:
         results = self.results(13.0)
-        self.assertIs(self.verdict(results, "failed request"), True)
+        self.assertIs(self.verdict(results, "failed request of hostler in any run"), True)
         results.add("flask", "hostler", {"cpu": 1.0, "errors": 2})
-        self.assertIs(self.verdict(results, "failed request"), False)
-        self.assertIn("**3**", "\n".join(report.cpu_table(results, "hello-32")))
+        self.assertIs(self.verdict(results, "failed request of hostler in any run"), False)
+        self.assertIn("**3**", "\n".join(tables.cpu_table(results, "hello-32")))
         with contextlib.redirect_stderr(io.StringIO()):
             results.fail("flask", "bjoern", "did not serve")
-        self.assertIn("NOT MEASURED: bjoern", "\n".join(report.section("Flask", "", [], results, "flask")))
+        self.assertIn("NOT MEASURED: bjoern", "\n".join(tables.section("Flask", "", [], results, "flask")))
 
 
 class ChartTest(unittest.TestCase):
