@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import peers
 from loads import ask, loader, read_load, wrk
-from procs import Failure, Server
+from procs import Failure, Server, tree
 from rounds import WORKERS, Plan, Results, guarded, start
 
 if TYPE_CHECKING:
@@ -63,11 +63,14 @@ def reloaded(name: str, number: signal.Signals, times: int, gap: float) -> Sampl
                 return int(f.read())
 
         load = subprocess.Popen(loader(server, times * gap + 2, "-c", "64", "-think", "2ms"), stdout=subprocess.PIPE, text=True)
+        before = set(tree(server.process.pid))
         try:
             for _ in range(times):
                 time.sleep(gap)
                 os.kill(master(), number)
             out, _ = load.communicate(timeout=60)
+            if set(tree(master())) == before:
+                raise Failure("the same processes as before: nothing was reloaded")
         except (OSError, ValueError, subprocess.TimeoutExpired) as err:
             raise Failure(f"no master to reload, or no end: {err}") from err
         finally:
