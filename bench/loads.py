@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 def client(*command: str, limit: float, core: int = CLIENT_CORE) -> str:
     """Runs a client on its core to its end and returns what it printed."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               text=True, preexec_fn=on_core(core))  # noqa: PLW1509
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=on_core(core))  # noqa: PLW1509
     try:
         out, _ = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:

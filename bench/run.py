@@ -8,9 +8,10 @@ error, and the rest goes on. Servers listen on 127.0.0.1 only; none outlives the
 run. A run with --quick, --only or --scenario writes into build/bench/, lest rough or partial
 figures replace whole ones; --out says otherwise.
 
-procs.py starts and weighs servers, peers.py knows their commands, loads.py the
-clients, scenarios.py says what is measured, targets.py what is to be reached;
-report.py and chart.py write it down.
+procs.py starts and weighs servers, peers.py knows their commands, loads.py and
+load/ the clients, scenarios.py says what is measured (with secure.py: TLS and
+HTTP/2, strain.py: what is hard), rounds.py holds what came of it, targets.py what
+is to be reached; report.py, strained.py, tables.py and chart.py write it down.
 """
 
 from __future__ import annotations
