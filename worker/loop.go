@@ -474,8 +474,7 @@ func (l *Loop) resume(t *Thread, c *conn) bool {
 }
 
 // run hands the request in t to the Python thread.
-func (l *Loop) run(t *Thread, c *conn) bool {
-	now := l.now()
+func (l *Loop) run(t *Thread, c *conn, now int64) bool {
 	t.conn = c
 	t.Seq++
 	t.Taken = now

@@ -41,8 +41,7 @@ func (o *overload) tooLate(now, wait int64) bool {
 
 // overloaded says whether the request in t, which has waited since t.arrived, is
 // better declined.
-func (l *Loop) overloaded(t *Thread, buf []byte) bool {
-	now := l.now()
+func (l *Loop) overloaded(t *Thread, buf []byte, now int64) bool {
 	return l.overload.tooLate(now, now-t.arrived) && l.slot.Gauges.QueueDepth.Load() >= int64(overloadDepth*len(l.threads)) &&
 		!l.isHealthCheck(span(buf, t.Req.Path))
 }

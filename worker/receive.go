@@ -496,6 +496,8 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 	t.Forwarded = 0
 	if l.cfg.Listeners[c.listener].TLS {
 		t.secured(c)
+	} else {
+		t.TLSLen = 0
 	}
 	if c.stream != nil && !t.onStream(c.stream) {
 		l.dropInput(t)
@@ -522,7 +524,8 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 		l.dropInput(t)
 		return false
 	}
-	if l.overload.target > 0 && l.overloaded(t, buf) {
+	now := l.now()
+	if l.overload.target > 0 && l.overloaded(t, buf, now) {
 		return l.decline(t, c)
 	}
 	if l.pools != nil && !l.enterPool(t, c) {
@@ -530,7 +533,7 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 	}
 	t.reply = reply{arrived: t.arrived, remaining: -1}
 	c.served++
-	return l.run(t, c)
+	return l.run(t, c, now)
 }
 
 // queueParsed moves the request that the deputy has just parsed to the ready

@@ -71,6 +71,8 @@ void PyEval_RestoreThread(PyThreadState *);
 
 PyObject *PyDict_Copy(PyObject *);
 int PyDict_SetItem(PyObject *, PyObject *, PyObject *);
+int PyDict_DelItem(PyObject *, PyObject *);
+Py_ssize_t PyDict_Size(PyObject *);
 PyObject *PyDict_GetItemWithError(PyObject *, PyObject *); /* borrowed */
 
 PyObject *PyUnicode_DecodeLatin1(const char *, Py_ssize_t, const char *);

@@ -31,6 +31,28 @@ static size_t environ_key(char *dst, const char *name, size_t n) {
 	return 5 + n;
 }
 
+/* make_room gives d a table with room for what requests add. PyDict_Copy keeps the
+ * table's size, so no environ has to grow while it is filled. CPython doubles a
+ * table of 32 when the 22nd entry comes; as few of the entries as possible are
+ * deleted again, or the copy would be made entry by entry. */
+static int make_room(PyObject *d) {
+	enum { WANT = 22 };
+	PyObject *extra[WANT];
+	int n = 0, rc = 0;
+	while (rc == 0 && n < WANT && PyDict_Size(d) < WANT) {
+		if ((extra[n] = PyUnicode_FromFormat("hostler.room%d", n)) == NULL)
+			rc = -1;
+		else
+			rc = PyDict_SetItem(d, extra[n], extra[n]), n++;
+	}
+	for (int i = 0; i < n; i++) {
+		if (rc == 0)
+			rc = PyDict_DelItem(d, extra[i]);
+		Py_DecRef(extra[i]);
+	}
+	return rc;
+}
+
 int environ_init(PyObject *list) {
 	static const struct { PyObject **at; const char *text; } names[] = {
 		{&k_method, "REQUEST_METHOD"}, {&k_path, "PATH_INFO"}, {&k_query, "QUERY_STRING"}, {&k_raw, "RAW_URI"},
@@ -73,6 +95,8 @@ int environ_init(PyObject *list) {
 	for (int i = 0; i < nbases; i++) {
 		bases[i] = PyList_GetItem(list, i);
 		Py_IncRef(bases[i]); /* for the life of the process */
+		if (make_room(bases[i]))
+			return -1;
 	}
 	return 0;
 }
