@@ -7,9 +7,11 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from procs import CLIENT_CORE, Failure, Server, on_core
+from peers import LOAD
+from procs import ANY_CORE, CLIENT_CORE, Failure, Server, on_core
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
@@ -20,10 +22,9 @@ if TYPE_CHECKING:
     Sample = dict[str, float]
 
 
-def client(*command: str, limit: float) -> str:
+def client(*command: str, limit: float, core: int = CLIENT_CORE) -> str:
     """Runs a client on its core to its end and returns what it printed."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               text=True, preexec_fn=on_core(CLIENT_CORE))  # noqa: PLW1509
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=on_core(core))  # noqa: PLW1509
     try:
         out, _ = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
@@ -53,7 +54,7 @@ def read_wrk(text: str) -> Sample:
 
 def wrk(server: Server, connections: int, seconds: float, path: str = "/", upload: bool = False) -> Sample:
     script = ["-s", os.path.join(HERE, "upload.lua")] if upload else []
-    url = f"http://127.0.0.1:{server.port}{path}"
+    url = f"{'https' if server.tls else 'http'}://127.0.0.1:{server.port}{path}"
     whole = max(1, round(seconds))
     return read_wrk(client("wrk", "-t1", f"-c{connections}", f"-d{whole}s", "--latency", *script, url, limit=whole + 20))
 
@@ -62,12 +63,65 @@ def measured(server: Server, connections: int, seconds: float, path: str = "/", 
     """A second of warm-up, then the run that counts, with the CPU time of the server's tree around it."""
     if warm:
         wrk(server, connections, 1, path, upload)
+    return charged(server, lambda: wrk(server, connections, seconds, path, upload))
+
+
+def charged(server: Server, load: Callable[[], Sample]) -> Sample:
+    """Adds what a request cost the server."""
     before = server.cpu()
-    sample = wrk(server, connections, seconds, path, upload)
+    sample = load()
     spent = server.cpu() - before
     if not sample["requests"] or sample["requests"] <= sample["errors"]:
         raise Failure("no good answer under load")
     sample["cpu"] = spent / sample["requests"] * 1e6
+    return sample
+
+
+def read_h2load(text: str) -> Sample:
+    done = re.search(r"finished in ([\d.]+)(us|ms|s|m), ([\d.]+) req/s", text)
+    counts = re.search(r"requests: \d+ total, \d+ started, (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", text)
+    if not done or not counts:
+        raise Failure("h2load said: " + " ".join(text.split())[-160:])
+    good, bad = float(counts[2]), sum(float(n) for n in counts.group(3, 4, 5))
+    if not good:
+        raise Failure("no good answer to HTTP/2")
+    protocol = re.search(r"Application protocol: (\S+)", text)
+    if protocol and protocol[1] not in ("h2", "h2c"):
+        raise Failure("speaks " + protocol[1] + " instead of HTTP/2")
+    return {"requests": good + bad, "rps": float(done[3]), "errors": bad}
+
+
+def h2load(server: Server, url: str, seconds: float) -> Sample:
+    """16 connections of 4 streams; seconds 0: one request, to see whether it is served."""
+    whole = max(1, round(seconds))
+    load = ["-c16", "-m4", f"-D{whole}"] if seconds else ["-n1", "-c1"]
+    return read_h2load(client("h2load", *load, url, limit=whole + 20))
+
+
+def loader(server: Server, seconds: float, *options: str) -> list[str]:
+    """Our own load generator's command (load/)."""
+    return [LOAD, "-addr", f"127.0.0.1:{server.port}", "-d", f"{seconds}s", *options]
+
+
+def ask(server: Server, seconds: float, *options: str, both: bool = False) -> Sample:
+    """Runs the load generator, on its core or on both."""
+    core = ANY_CORE if both else CLIENT_CORE
+    return read_load(client(*loader(server, seconds, *options), limit=seconds + 60, core=core))
+
+
+def read_load(text: str) -> Sample:
+    """errors are failures and answers other than 200; 503 and all other failures stand beside them."""
+    try:
+        got = json.loads(text.strip().splitlines()[-1])
+    except (ValueError, IndexError):
+        raise Failure("the load generator said: " + text.strip()[-120:]) from None
+    refused = got["statuses"].get("503", 0)
+    bad = sum(got["statuses"].values()) + sum(got["failures"].values())
+    sample = {name: float(got[name]) for name in ("ok", "closed", "slow", "idle", "idle_closed")}
+    sample |= {"requests": float(got["sent"]), "rps": got["in_time"] / got["seconds"], "errors": float(bad),
+               "refused": float(refused), "broken": float(bad - refused)}  # fmt: skip
+    if got["ok"] > got["slow"]:
+        sample |= {name: got[name] for name in ("p50", "p90", "p99", "p999", "max")}
     return sample
 
 

@@ -15,6 +15,7 @@ BUILD = os.path.join(ROOT, "build", "bench")
 BIN = os.path.join(ROOT, "build", "bench-venv", "bin")
 APPS = os.path.join(HERE, "apps")
 HOSTLER = os.path.join(ROOT, "bin", "hostler")
+LOAD = os.path.join(BUILD, "load")
 
 if TYPE_CHECKING:
     # (application, port, workers, threads) -> command
@@ -68,6 +69,11 @@ def uwsgi(app: str, port: int, workers: int, threads: int) -> list[str]:
             "--add-header", "Connection: close"]  # fmt: skip
 
 
+def nginx(app: str, port: int, workers: int, threads: int) -> list[str]:
+    # Its option, how nginx listens, goes last: see start in rounds.py.
+    return [BIN + "/python", os.path.join(HERE, "behind.py"), str(port), str(workers), str(threads), app, BUILD]
+
+
 def floor(app: str, port: int, workers: int, threads: int) -> list[str]:
     return [BUILD + "/floor", str(port)]
 
@@ -83,7 +89,10 @@ COMMANDS: dict[str, Command] = {
     "waitress": waitress,
     "uvicorn": uvicorn,
     "C epoll loop": floor,
+    "nginx + gunicorn": nginx,
 }
+# Those that plain HTTP/1.1 is measured of.
+PLAIN = [name for name in COMMANDS if name != "nginx + gunicorn"]
 
 NOTES = {
     "gunicorn sync": "answers one request per connection, by design",
@@ -92,6 +101,7 @@ NOTES = {
     "waitress": "one process only",
     "fastpysgi": "no timeouts, no replacing of workers",
     "bjoern": "no timeouts, no process management; for the memory table eight forks of one process (`bench/serve.py`)",
+    "nginx + gunicorn": "TLS and HTTP/2 in nginx of one worker process, gunicorn gthread behind it on a Unix socket (`bench/behind.py`)",
     "C epoll loop": "the floor: no Python, hardly any HTTP (`bench/floor.c`)",
 }
 
@@ -105,7 +115,10 @@ PACKAGES: dict[str, str] = {
     "bjoern": "bjoern",
     "uwsgi": "uwsgi",
     "flask": "flask",
+    "django": "django",
+    "h2": "h2",  # gunicorn's HTTP/2
 }
+TOOLS = {"h2load": "nghttp2-client", "slowhttptest": "slowhttptest"}  # command -> Debian package
 
 
 def say(text: str) -> None:
@@ -156,7 +169,7 @@ def install(servers: list[str]) -> dict[str, str]:
         if not ok:
             raise SystemExit("bench: cannot make a virtual environment: " + why)
     have = versions()
-    for name in ["flask"] + sorted({package(s) for s in servers} & set(PACKAGES)):
+    for name in ["flask", "django", "h2"] + sorted({package(s) for s in servers} & set(PACKAGES)):
         if name in have:
             continue
         say("bench: installing " + name)
@@ -166,6 +179,15 @@ def install(servers: list[str]) -> dict[str, str]:
         if not ok:
             failed[name] = "cannot be installed: " + why
             say(f"bench: WARNING: {name} {failed[name]}")
+    for tool, debian in TOOLS.items():
+        if shutil.which(tool) is None:
+            apt(debian)
+    if "nginx + gunicorn" in servers and shutil.which("nginx") is None:
+        failed["nginx"] = "is not installed here"
+        say("bench: WARNING: nginx " + failed["nginx"])
+    ok, why = run("go", "build", "-C", ROOT, "-o", LOAD, "./bench/load")
+    if not ok:
+        raise SystemExit("bench: cannot build bench/load: " + why)
     ok, why = run("cc", "-O2", "-o", BUILD + "/floor", os.path.join(HERE, "floor.c"))
     if not ok:
         failed["C"] = "cannot be compiled: " + why

@@ -9,13 +9,22 @@ import random
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import time
+from collections.abc import Callable
 
-SERVER_CORE, CLIENT_CORE = 0, 1
+SERVER_CORE, CLIENT_CORE, ANY_CORE = 0, 1, -1
 TICKS = os.sysconf("SC_CLK_TCK")
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def any_certificate() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 class Failure(Exception):
@@ -70,8 +79,9 @@ def tree(root: int) -> list[int]:
 class Server:
     """A running server. Whoever starts it stops it."""
 
-    def __init__(self, command: list[str], port: int, log: str, cwd: str, pinned: bool = True):
-        self.port, self.log = port, log
+    def __init__(self, command: list[str], port: int, log: str, cwd: str, pinned: bool = True,
+                 tls: bool = False, ready: Callable[[Server], None] | None = None):  # fmt: skip
+        self.port, self.log, self.tls = port, log, tls
         env = {k: v for k, v in os.environ.items() if not k.startswith(("HOSTLER_", "GUNICORN_", "GRANIAN_", "UWSGI_", "UVICORN_", "WEB_CONC", "PYTHON"))}
         env["PYTHONPATH"] = cwd
         env["PYTHONDONTWRITEBYTECODE"] = "1"
@@ -91,12 +101,15 @@ class Server:
             except OSError as err:
                 raise Failure(f"cannot start {command[0]}: {err}") from err
         try:
-            self._wait_until_up()
+            self._wait_until_up(ready or Server.answers)
         except BaseException:
             self.stop()
             raise
 
-    def _wait_until_up(self) -> None:
+    def answers(self) -> None:
+        self.request(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", timeout=5)
+
+    def _wait_until_up(self, ready: Callable[[Server], None]) -> None:
         until = time.monotonic() + 15
         while time.monotonic() < until:
             if self.process.poll() is not None:
@@ -104,7 +117,7 @@ class Server:
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
                 # The listener is there before the application of some.
-                self.request(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", timeout=5)
+                ready(self)
                 return
             except (OSError, Failure):
                 time.sleep(0.05)
@@ -117,7 +130,8 @@ class Server:
 
     def request(self, raw: bytes, timeout: float = 10) -> bytes:
         """Sends one request (with Connection: close) and returns the body of a 200."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as conn:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as plain:
+            conn = any_certificate().wrap_socket(plain) if self.tls else plain
             conn.sendall(raw)
             answer = b""
             length: int | None = None
@@ -157,6 +171,13 @@ class Server:
             total += kb
             root = kb if pid == self.process.pid else root
         return total / 1024, root / 1024
+
+    def end_successor(self, master: int) -> None:
+        """Ends another master that has taken this one's place, and waits until it is gone."""
+        os.kill(master, signal.SIGTERM)
+        until = time.monotonic() + 4
+        while time.monotonic() < until and os.path.exists(f"/proc/{master}"):
+            time.sleep(0.05)
 
     def stop(self) -> None:
         pids = tree(self.process.pid) if self.process.poll() is None else []

@@ -1,15 +1,17 @@
 """Measures hostler beside its peers and writes docs/benchmarks.md and its chart.
 
-    python3 bench/run.py [--quick] [--only hostler,granian] [--rounds N] [--out DIR]
+    python3 bench/run.py [--quick] [--only hostler,granian] [--scenario tls,mixed]
+                         [--rounds N] [--out DIR]
 
 What cannot be installed or started is said, loudly, in the page and on standard
 error, and the rest goes on. Servers listen on 127.0.0.1 only; none outlives the
-run. A run with --quick or --only writes into build/bench/, lest rough or partial
+run. A run with --quick, --only or --scenario writes into build/bench/, lest rough or partial
 figures replace whole ones; --out says otherwise.
 
-procs.py starts and weighs servers, peers.py knows their commands, loads.py the
-clients, scenarios.py says what is measured, targets.py what is to be reached;
-report.py and chart.py write it down.
+procs.py starts and weighs servers, peers.py knows their commands, loads.py and
+load/ the clients, scenarios.py says what is measured (with secure.py: TLS and
+HTTP/2, strain.py: what is hard), rounds.py holds what came of it, targets.py what
+is to be reached; report.py, strained.py, tables.py and chart.py write it down.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ import sys
 import peers
 import report
 from procs import CLIENT_CORE, SERVER_CORE
-from scenarios import Plan, Results, measure_all
+from rounds import Plan, Results
+from scenarios import JOB_NAMES, measure_all
 from targets import judge
 
 
@@ -32,6 +35,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round of each: rough figures, about 4 minutes")
     parser.add_argument("--only", metavar="A,B", help="these servers only: " + ", ".join(peers.COMMANDS))
+    parser.add_argument("--scenario", metavar="A,B", help="these jobs only: " + ", ".join(JOB_NAMES))
     parser.add_argument("--rounds", type=int, help="rounds [3; with --quick 1]")
     parser.add_argument("--out", metavar="DIR", help="where benchmarks.md and benchmarks.svg go [docs; partial runs: build/bench]")
     args = parser.parse_args()
@@ -50,6 +54,13 @@ def chosen(only: str) -> list[str]:
     return [name for name in peers.COMMANDS if name in wanted or peers.package(name) in wanted]
 
 
+def scenarios(only: str) -> frozenset[str]:
+    found = frozenset(name.strip() for name in only.split(",") if name.strip())
+    if not found or not found <= set(JOB_NAMES):
+        raise SystemExit(f"bench: no such scenario: {only} (there are {', '.join(JOB_NAMES)})")
+    return found
+
+
 def describe(plan: Plan, quick: bool, partial: bool) -> dict[str, str]:
     load = os.getloadavg()[0]
     rounds = "1 round" if plan.rounds == 1 else f"{plan.rounds} rounds"
@@ -61,7 +72,7 @@ def describe(plan: Plan, quick: bool, partial: bool) -> dict[str, str]:
     if quick:
         notes.append("A quick run: the figures are rough.")
     if partial:
-        notes.append("Not all servers were asked for.")
+        notes.append("Not all servers or scenarios were asked for.")
     if load > 0.5:
         notes.append(f"The machine was not idle when this began (load average {load:.2f}).")
     if not {SERVER_CORE, CLIENT_CORE} <= os.sched_getaffinity(0):
@@ -88,11 +99,12 @@ def main() -> int:
     failed = peers.install(servers)
     missing = {name: failed[peers.package(name)] for name in servers if peers.package(name) in failed}
     rounds = args.rounds or (1 if args.quick else 3)
-    plan = Plan(rounds, 1 if args.quick else 2, [name for name in servers if name not in missing], not args.quick)
-    about = describe(plan, args.quick, bool(args.only))
+    plan = Plan(rounds, 1 if args.quick else 2, [name for name in servers if name not in missing], not args.quick,
+                scenarios(args.scenario) if args.scenario else frozenset())  # fmt: skip
+    about = describe(plan, args.quick, bool(args.only or args.scenario))
     results = measure_all(plan)
     partial = os.path.join(peers.ROOT, "build", "bench")
-    write(args.out or (partial if args.quick or args.only else os.path.join(peers.ROOT, "docs")), results, missing, about)
+    write(args.out or (partial if args.quick or args.only or args.scenario else os.path.join(peers.ROOT, "docs")), results, missing, about)
     for verdict in judge(results):
         word = {True: "reached", False: "NOT reached", None: "not measured"}[verdict.reached]
         print(f"{word:12} {verdict.target}: {verdict.got}")

@@ -4,60 +4,20 @@ them in another order, so that a slow minute of the machine meets everyone."""
 
 from __future__ import annotations
 
-import os
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import peers
+import secure
+import strain
 from loads import beside_burner, measured, wrk
-from procs import Failure, Server, free_port
+from procs import Failure
+from rounds import WORKERS, Plan, Results, expect, guarded, start
 
 CONNECTIONS = (1, 4, 32, 256)
 UPLOAD = b"x" * 65536
-WORKERS = 8
-
-
-class Plan(NamedTuple):
-    rounds: int
-    seconds: int  # of each run that counts
-    servers: list[str]
-    warm_each: bool  # warm up before each load, not only the first on a server
-
-
-class Results:
-    """scenario -> server -> what its rounds gave; failures beside them."""
-
-    def __init__(self) -> None:
-        self.samples: dict[str, dict[str, list[Sample]]] = {}
-        self.failures: dict[str, dict[str, str]] = {}
-
-    def add(self, scenario: str, server: str, sample: Sample) -> None:
-        self.samples.setdefault(scenario, {}).setdefault(server, []).append(sample)
-
-    def fail(self, scenario: str, server: str, why: str) -> None:
-        self.failures.setdefault(scenario, {})[server] = why
-        peers.say(f"bench: WARNING: {scenario}, {server}: {why}")
-
-
-@contextmanager
-def start(name: str, app: str, workers: int = 1, threads: int = 1, pinned: bool = True) -> Iterator[Server]:
-    """A server that answers; it is stopped at the end, come what may."""
-    port = free_port()
-    command = peers.COMMANDS[name](app, port, workers, threads)
-    server = Server(command, port, os.path.join(peers.BUILD, "server.log"), peers.APPS, pinned)
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-def expect(server: Server, what: str, raw: bytes, good: Callable[[bytes], bool]) -> None:
-    """No figure counts for a server that answers something else."""
-    if not good(server.request(raw)):
-        raise Failure(f"answers {what} wrongly")
 
 
 def hello(results: Results, name: str, plan: Plan) -> None:
@@ -116,28 +76,32 @@ def memory(results: Results, name: str, plan: Plan) -> None:
         results.add("memory", name, {"mb": now / workers, "own": own / workers})
 
 
-def guarded(results: Results, scenario: str, name: str, measure: Callable[[], Sample]) -> None:
-    """One load of several on the same server: its failure is not the others'."""
-    try:
-        results.add(scenario, name, measure())
-    except Failure as err:
-        results.fail(scenario, name, str(err))
-
-
 if TYPE_CHECKING:
-    from loads import Sample
-
     Job = Callable[[Results, str, Plan], None]
 THREADED = ["hostler", "granian", "gunicorn gthread"]
 # job, how it is called when it fails, whom it concerns (None: all)
 JOBS: list[tuple[Job, str, list[str]]] = [
-    (hello, "hello-32", list(peers.COMMANDS)),
-    (flask, "flask", list(peers.COMMANDS)),
-    (bulk, "download", list(peers.COMMANDS)),
+    (hello, "hello-32", peers.PLAIN),
+    (flask, "flask", peers.PLAIN),
+    (bulk, "download", peers.PLAIN),
     (threads, "threads", THREADED),
     (burner, "burner", THREADED),
     (sleepers, "sleepers", THREADED + ["waitress"]),
+    (secure.tls, "tls", secure.TLS),
+    (secure.http2, "h2c", secure.HTTP2),
+    (strain.mixed, "mixed", THREADED),
 ]
+ONCE: list[tuple[Job, str, list[str]]] = [  # what does not vary, or takes long
+    (memory, "memory", [name for name in peers.PLAIN if name != "C epoll loop"]),
+    (strain.reloads, "reloads", THREADED),
+    (strain.overload, "overload", THREADED),
+    (strain.idle, "idle", THREADED),
+    (strain.slow, "slow", THREADED),
+    (strain.django, "django", THREADED),
+]
+
+
+JOB_NAMES = [job.__name__ for job, _, _ in JOBS + ONCE]
 
 
 def measure_all(plan: Plan) -> Results:
@@ -145,14 +109,19 @@ def measure_all(plan: Plan) -> Results:
     order = random.Random(1)
     for number in range(1, plan.rounds + 1):
         for job, scenario, whom in JOBS:
-            names = [name for name in plan.servers if name in whom]
+            names = [name for name in plan.servers if name in whom and wanted(job, plan)]
             order.shuffle(names)
             for name in names:
                 attempt(results, job, scenario, name, plan, f"round {number} of {plan.rounds}")
-    for name in plan.servers:  # memory does not vary: once
-        if name != "C epoll loop":
-            attempt(results, memory, "memory", name, plan, "memory")
+    for job, scenario, whom in ONCE:
+        for name in plan.servers:
+            if name in whom and wanted(job, plan):
+                attempt(results, job, scenario, name, plan, "once")
     return results
+
+
+def wanted(job: Job, plan: Plan) -> bool:
+    return not plan.scenarios or job.__name__ in plan.scenarios
 
 
 def attempt(results: Results, job: Job, scenario: str, name: str, plan: Plan, where: str) -> None:

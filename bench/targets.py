@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import NamedTuple
 
-from scenarios import Results
+from rounds import Results
 
 
 class Verdict(NamedTuple):
@@ -29,6 +29,43 @@ def compare(text: str, limit: float, ours: float | None, theirs: float | None, u
         return Verdict(text, "not measured", None)
     ratio = ours / theirs
     return Verdict(text, f"{ratio:.{3 if limit < 0.1 else 2}f} × ({ours:.3g} against {theirs:.3g} {unit})", ratio <= limit)
+
+
+def bound(text: str, value: float | None, reached: bool, unit: str) -> Verdict:
+    return Verdict(text, "not measured", None) if value is None else Verdict(text, f"{value:.3g} {unit}".rstrip(), reached)
+
+
+def strained(results: Results) -> list[Verdict]:
+    """TLS, HTTP/2, and what secure.py and strain.py measure."""
+
+    def of(scenario: str, what: str, server: str = "hostler") -> float | None:
+        return median(results, scenario, server, what)
+
+    def most(text: str, scenario: str, what: str, limit: float, unit: str) -> Verdict:
+        value = of(scenario, what)
+        return bound(text, value, value is not None and value <= limit, unit)
+
+    def against(text: str, scenario: str, what: str, limit: float, unit: str) -> Verdict:
+        return compare(text, limit, of(scenario, what), of(scenario, what, "granian"), unit)
+
+    share = of("overload", "share")
+    return [
+        against("TLS, 32 connections: CPU ≤ 0.9 × granian", "tls", "cpu", 0.9, "µs"),
+        against("HTTP/2 without TLS: CPU ≤ 1.0 × granian", "h2c", "cpu", 1.0, "µs"),
+        against("HTTP/2 with TLS: CPU ≤ 1.0 × granian", "h2", "cpu", 1.0, "µs"),
+        most("0.2 % sleep 100 ms: p99 of the others ≤ 3 ms", "mixed-sleep", "p99", 3, "ms"),
+        most("0.2 % sleep 100 ms: p99.9 of the others ≤ 20 ms", "mixed-sleep", "p999", 20, "ms"),
+        against("0.2 % burn 100 ms: p99 of the others ≤ 0.1 × granian", "mixed-burn", "p99", 0.1, "ms"),
+        most("0.2 % burn 100 ms: p99.9 of the others ≤ 20 ms", "mixed-burn", "p999", 20, "ms"),
+        most("SIGHUP under load: no failed request", "reloads-hup", "errors", 0, "failed"),
+        most("SIGUSR2 under load: no failed request", "reloads-usr2", "errors", 0, "failed"),
+        bound("3 × overload: goodput ≥ 0.9 × the peak", share, share is not None and share >= 0.9, "×"),
+        most("an idle connection: ≤ 2 kB", "idle", "kb", 2, "kB"),
+        compare("10,000 idle connections: p99 ≤ 1.2 × without", 1.2, of("idle", "p99"), of("idle", "without"), "ms"),
+        *(most(f"4,000 slow clients ({kind}): no failed request of another", "slow-" + kind, "errors", 0, "failed")
+          for kind in ("headers", "body", "read")),
+        compare("Django, preloaded: memory ≤ 1.0 × gunicorn --preload", 1.0, of("django", "mb"), of("django", "mb", "gunicorn gthread"), "MB"),
+    ]  # fmt: skip
 
 
 def judge(results: Results) -> list[Verdict]:
@@ -57,6 +94,7 @@ def judge(results: Results) -> list[Verdict]:
     rps = median(results, "sleepers", "hostler", "rps")
     verdicts.append(Verdict("8 threads, an application that sleeps 10 ms: ≥ 0.95 of 800 requests/s",
                             "not measured" if rps is None else f"{rps:.0f} requests/s", None if rps is None else rps >= 760))  # fmt: skip
+    verdicts += strained(results)
     measured = any(results.samples.get(s, {}).get("hostler") for s in results.samples)
     bad = sum(errors(results, s, name) for s in results.samples for name in results.samples[s] if name.startswith("hostler"))
     verdicts.append(Verdict("no failed request of hostler in any run", f"{bad} failed" if measured else "not measured", bad == 0 if measured else None))

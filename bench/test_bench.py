@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -12,10 +13,12 @@ import xml.etree.ElementTree as ET
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import chart
-import report
-from loads import quantile, read_wrk
+import tables
+import run
+import strained
+from loads import quantile, read_h2load, read_load, read_wrk
 from procs import Failure, free_port, stat, tree
-from scenarios import Results
+from rounds import Results
 from targets import judge
 
 WRK = """Running 2s test @ http://127.0.0.1:12345/
@@ -51,6 +54,48 @@ class WrkTest(unittest.TestCase):
         self.assertEqual((quantile(values, 0.5), quantile(values, 0.99), quantile([7.0], 0.99)), (51, 100, 7))
 
 
+class OtherLoadsTest(unittest.TestCase):
+    H2 = """finished in 2.00s, 12130.50 req/s, 1MB/s
+requests: 24261 total, 24325 started, 24261 done, 24200 succeeded, 50 failed, 10 errored, 1 timeout
+"""
+
+    def test_h2load(self) -> None:
+        self.assertEqual(read_h2load("Application protocol: h2\n" + self.H2), {"requests": 24261, "rps": 12130.5, "errors": 61})
+
+    def test_h2load_that_did_not_speak_http2(self) -> None:
+        for text in ("Application protocol: http/1.1\n" + self.H2, self.H2.replace("24200 succeeded", "0 succeeded"), "cannot connect"):
+            with self.assertRaises(Failure):
+                read_h2load(text)
+
+    def test_load(self) -> None:
+        got = {"sent": 20, "ok": 12, "in_time": 10, "slow": 1, "seconds": 2, "closed": 3, "idle": 0, "idle_closed": 0,
+               "statuses": {"503": 4, "500": 1}, "failures": {"no answer": 3}, "p50": 1, "p90": 2, "p99": 3, "p999": 4, "max": 5}  # fmt: skip
+        sample = read_load("idle 0\n" + json.dumps(got) + "\n")
+        self.assertEqual((sample["rps"], sample["errors"], sample["refused"], sample["broken"]), (5, 8, 4, 4))
+        self.assertEqual((sample["p999"], sample["closed"]), (4, 3))
+        self.assertNotIn("p99", read_load(json.dumps(got | {"ok": 1})))  # a slow one: no latency was taken
+        with self.assertRaises(Failure):
+            read_load("cannot")
+
+
+class ScenarioTest(unittest.TestCase):
+    def test_by_name(self) -> None:
+        self.assertEqual(run.scenarios("tls, mixed"), {"tls", "mixed"})
+        with self.assertRaises(SystemExit):
+            run.scenarios("tls,nonsense")
+
+    def test_every_figure_has_its_place(self) -> None:
+        results = Results()
+        results.add("overload", "hostler", {"share": 0.95, "peak": 200.0, "p50": 1.0, "p99": 2.0, "refused": 7.0, "errors": 0.0})
+        page = "\n".join(strained.sections(results))
+        self.assertIn("| **hostler** | 0.95 | 200 | 1.0 | 2.0 | 7 | 0 |", page)
+        for parts in strained.PARTS.values():
+            for _, title, _, _ in parts:
+                self.assertIn("### " + title, page)
+        verdict = next(v for v in judge(results) if v.target.startswith("3 × overload"))
+        self.assertIs(verdict.reached, True)
+
+
 class ProcessTest(unittest.TestCase):
     def test_tree_has_the_children(self) -> None:
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
@@ -81,17 +126,17 @@ class TargetTest(unittest.TestCase):
 
     def test_what_was_not_measured_is_not_reached(self) -> None:
         self.assertIsNone(self.verdict(self.results(13.0), "fastpysgi"))
-        self.assertIsNone(self.verdict(Results(), "failed request"))
+        self.assertIsNone(self.verdict(Results(), "failed request of hostler in any run"))
 
     def test_failures_are_told(self) -> None:
         results = self.results(13.0)
-        self.assertIs(self.verdict(results, "failed request"), True)
+        self.assertIs(self.verdict(results, "failed request of hostler in any run"), True)
         results.add("flask", "hostler", {"cpu": 1.0, "errors": 2})
-        self.assertIs(self.verdict(results, "failed request"), False)
-        self.assertIn("**3**", "\n".join(report.cpu_table(results, "hello-32")))
+        self.assertIs(self.verdict(results, "failed request of hostler in any run"), False)
+        self.assertIn("**3**", "\n".join(tables.cpu_table(results, "hello-32")))
         with contextlib.redirect_stderr(io.StringIO()):
             results.fail("flask", "bjoern", "did not serve")
-        self.assertIn("NOT MEASURED: bjoern", "\n".join(report.section("Flask", "", [], results, "flask")))
+        self.assertIn("NOT MEASURED: bjoern", "\n".join(tables.section("Flask", "", [], results, "flask")))
 
 
 class ChartTest(unittest.TestCase):

@@ -42,3 +42,16 @@ def burner(environ, start_response):
         while time.perf_counter() < end:
             pass
     return hello(environ, start_response)
+
+
+def mixed(environ, start_response):
+    """/sleep waits 100 ms without the GIL; else as burner: /cpu holds it as long."""
+    if environ["PATH_INFO"] == "/sleep":
+        time.sleep(0.1)
+    return burner(environ, start_response)
+
+
+def work(environ, start_response):
+    """5 ms for each request: a thread can do 200 a second."""
+    time.sleep(0.005)
+    return hello(environ, start_response)

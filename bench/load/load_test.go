@@ -1,0 +1,139 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// against runs a load on a handler.
+func against(t *testing.T, l Load, secure bool, handle http.HandlerFunc) Result {
+	t.Helper()
+	server := httptest.NewUnstartedServer(handle)
+	if secure {
+		server.StartTLS()
+	} else {
+		server.Start()
+	}
+	t.Cleanup(server.Close)
+	l.Addr, l.Path, l.TLS = server.Listener.Addr().String(), "/", secure
+	if l.Timeout == 0 {
+		l.Timeout = 10 * time.Second
+	}
+	return l.Run()
+}
+
+func hello(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("hello")) }
+
+func bad(r Result) (n int) {
+	for _, count := range r.Failures {
+		n += count
+	}
+	for _, count := range r.Statuses {
+		n += count
+	}
+	return n
+}
+
+func TestClosedLoop(t *testing.T) {
+	var slow atomic.Int64
+	r := against(t, Load{Connections: 4, For: 300 * time.Millisecond, Slow: "/slow", Share: 0.2, Think: time.Millisecond}, false,
+		func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				slow.Add(1)
+			}
+			hello(w, r)
+		})
+	if r.OK == 0 || r.OK != r.Sent || bad(r) != 0 || r.Closed != 0 {
+		t.Errorf("%+v", r)
+	}
+	if r.Slow == 0 || int64(r.Slow) != slow.Load() || len(r.times) != r.OK-r.Slow {
+		t.Errorf("%d slow, the server saw %d; %d times of %d answers", r.Slow, slow.Load(), len(r.times), r.OK)
+	}
+	if r.P50 > r.P99 || r.P99 > r.P999 || r.P999 > r.Max || r.Max == 0 {
+		t.Errorf("quantiles %v %v %v %v", r.P50, r.P99, r.P999, r.Max)
+	}
+}
+
+func TestOpenLoopCountsFromWhenDue(t *testing.T) {
+	var busy atomic.Bool
+	r := against(t, Load{Connections: 60, For: 500 * time.Millisecond, Rate: 100}, false,
+		func(w http.ResponseWriter, r *http.Request) {
+			if busy.CompareAndSwap(false, true) {
+				time.Sleep(100 * time.Millisecond)
+			}
+			hello(w, r)
+		})
+	if r.Sent != 50 || r.OK != 50 || r.Max < 100 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestOpenLoopTellsWhatItCouldNotSend(t *testing.T) {
+	r := against(t, Load{Connections: 1, For: 200 * time.Millisecond, Rate: 100}, false,
+		func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(time.Second)
+			hello(w, r)
+		})
+	if r.Sent != 20 || r.Failures["no connection free"] != 19 || r.OK != 1 || r.InTime != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestFailuresAndCloses(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		closes     bool
+		handle     http.HandlerFunc
+	}{
+		{"status", "", false, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }},
+		{"announced", "", true, func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Connection", "close"); hello(w, r) }},
+		{"none", "no answer", true, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
+		{"half", "midway", true, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "10")
+			w.Write([]byte("half"))
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}},
+		{"never", "time-out", false, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := against(t, Load{Connections: 2, For: 100 * time.Millisecond, Timeout: 200 * time.Millisecond, Think: time.Millisecond}, false, c.handle)
+			if c.closes != (r.Closed > 0) || c.want != "" && (r.Failures[c.want] == 0 || r.Failures[c.want] != bad(r)) {
+				t.Errorf("%+v", r)
+			}
+			if c.name == "status" && (r.OK != 0 || r.Statuses["503"] != r.Sent) {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+func TestTLSNewConnectionEach(t *testing.T) {
+	r := against(t, Load{Connections: 2, For: 200 * time.Millisecond, Reopen: 1}, true, func(w http.ResponseWriter, r *http.Request) {
+		if r.TLS.DidResume || !strings.EqualFold(r.Header.Get("Connection"), "close") {
+			w.WriteHeader(500)
+		}
+	})
+	if r.OK == 0 || bad(r) != 0 || r.Closed != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestIdle(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(hello))
+	defer server.Close()
+	l := Load{Addr: server.Listener.Addr().String(), Path: "/", Idle: 5, Timeout: time.Second}
+	if gone := closed(l.Rest()); gone != 0 {
+		t.Errorf("%d of open connections are said to be closed", gone)
+	}
+	idle := l.Rest()
+	server.CloseClientConnections()
+	time.Sleep(50 * time.Millisecond)
+	if gone := closed(idle); len(idle) != 5 || gone != 5 {
+		t.Errorf("%d of %d", gone, len(idle))
+	}
+}
