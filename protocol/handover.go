@@ -29,6 +29,7 @@ type Handover struct {
 	Served    bool           // it has had an answer already
 	Awaits    bool           // it has to begin with the PROXY protocol's header, and has not yet
 	Anonymous bool           // a proxy does not know whose it is: Peer is the proxy's
+	From      uint64         // who gives it away, a number of its own
 	Arrived   int64          // when the request in Data was whole, CLOCK_MONOTONIC ns; 0: it is not
 	Listener  Listener       // where it was accepted
 	Peer      netip.AddrPort // the client, as far as is known; not valid: the peer of a unix socket
@@ -40,7 +41,7 @@ var ErrHandover = errors.New("malformed hand-over")
 
 // handoverKind is the first byte of a packet; a change of the layout changes it,
 // for two versions of hostler share an exchange during an upgrade.
-const handoverKind = 'C'
+const handoverKind = 'D'
 
 // handoverFlags is the number of bools in a Handover.
 const handoverFlags = 3
@@ -55,6 +56,7 @@ func (h *Handover) Append(dst []byte) []byte {
 	}
 	dst = append(dst, handoverKind, h.Hops, flags)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(h.Arrived))
+	dst = binary.LittleEndian.AppendUint64(dst, h.From)
 	peer, _ := h.Peer.MarshalBinary() // of AddrPort: cannot fail
 	if !h.Peer.IsValid() {
 		peer = nil
@@ -69,11 +71,12 @@ func (h *Handover) Append(dst []byte) []byte {
 // ParseHandover decodes a packet. Data aliases p; FD is -1.
 func ParseHandover(p []byte) (Handover, error) {
 	bad := func(what string) (Handover, error) { return Handover{}, fmt.Errorf("%s: %w", what, ErrHandover) }
-	const fixed = 3 + 8
+	const fixed = 3 + 8 + 8
 	if len(p) < fixed || p[0] != handoverKind || p[2] >= 1<<handoverFlags {
 		return bad("unknown kind")
 	}
-	h := Handover{FD: -1, Hops: p[1], Served: p[2]&1 != 0, Awaits: p[2]&2 != 0, Anonymous: p[2]&4 != 0, Arrived: int64(binary.LittleEndian.Uint64(p[3:]))}
+	h := Handover{FD: -1, Hops: p[1], Served: p[2]&1 != 0, Awaits: p[2]&2 != 0, Anonymous: p[2]&4 != 0, Arrived: int64(binary.LittleEndian.Uint64(p[3:])),
+		From: binary.LittleEndian.Uint64(p[11:])}
 	p = p[fixed:]
 	var part [4][]byte
 	for i := range part {

@@ -15,7 +15,7 @@ import (
 
 var handovers = []Handover{
 	{FD: -1, Data: []byte{}},
-	{FD: -1, Hops: 3, Served: true, Arrived: 1 << 60, Listener: Listener{Network: "tcp", Host: "::1", Port: "8000"},
+	{FD: -1, Hops: 3, From: 77, Served: true, Arrived: 1 << 60, Listener: Listener{Network: "tcp", Host: "::1", Port: "8000"},
 		Peer: netip.MustParseAddrPort("[2001:db8::1]:40000"), Data: []byte("GET / HTTP/1.1\r\n")},
 	{FD: -1, Listener: Listener{Network: "unix", Host: "/run/shop.sock", Port: ""}, Data: bytes.Repeat([]byte("x"), MaxHandoverData)},
 	{FD: -1, Awaits: true, Listener: Listener{Network: "tcp", Host: "a", Port: "1"}, Data: []byte("PROXY ")},

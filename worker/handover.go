@@ -2,6 +2,7 @@ package worker
 
 import (
 	"errors"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,7 +15,9 @@ const (
 	// that goes out because its worker is busy may come to another busy one,
 	// whose receiver waited already: that one puts it back, behind itself in the
 	// kernel's queue of receivers, as long as a third worker seems to be free.
-	maxHops = 16
+	maxHops = 64
+	// putBackPause keeps this worker from taking at once what it has put back.
+	putBackPause = 250 * time.Microsecond
 	// handoverPatience is for how many milliseconds a drain waits for room in
 	// the exchange. Then there seems to be nobody to take connections, and the
 	// worker announces their close instead.
@@ -83,7 +86,7 @@ func (l *Loop) handOver(c *conn, data []byte) bool {
 	if unix.EpollCtl(l.epfd, unix.EPOLL_CTL_DEL, c.fd, nil) != nil {
 		return false
 	}
-	h := protocol.Handover{FD: c.fd, Hops: c.hops + 1, Served: c.served > 0, Awaits: c.awaits, Anonymous: c.anonymous,
+	h := protocol.Handover{FD: c.fd, From: x.id(), Hops: c.hops + 1, Served: c.served > 0, Awaits: c.awaits, Anonymous: c.anonymous,
 		Listener: l.cfg.Listeners[c.listener], Peer: c.peer, Data: data}
 	if c.in != nil {
 		h.Arrived = c.in.arrived
@@ -189,15 +192,29 @@ func (l *Loop) offload() {
 	}
 }
 
+// id tells this worker from all others that share the exchange, those of another
+// binary included.
+func (x *Exchange) id() uint64 { return uint64(os.Getpid())<<16 | uint64(x.Slot) }
+
+// putBack gives a connection from the exchange to the next receiver, if this worker
+// is busy, or has sent it itself: the kernel wakes whoever has waited longest, but a
+// thread that comes to wait just then takes the packet before that one is awake.
+func (l *Loop) putBack(h *protocol.Handover) bool {
+	x := l.exchange
+	if h.From != x.id() && !l.saturated() || h.Hops >= maxHops || x.spare() == 0 {
+		return false
+	}
+	h.Hops++
+	h.From = x.id()
+	if protocol.SendHandover(x.Out, h, nil) != nil {
+		return false
+	}
+	unix.Close(h.FD)
+	return true
+}
+
 // adopt takes a connection over from another worker.
 func (l *Loop) adopt(h *protocol.Handover) {
-	if l.saturated() && h.Hops < maxHops && l.exchange.spare() > 0 {
-		h.Hops++
-		if protocol.SendHandover(l.exchange.Out, h, nil) == nil {
-			unix.Close(h.FD)
-			return
-		}
-	}
 	c := l.conns.get()
 	if c == nil {
 		l.log.Error("no room for a connection that another worker gave away")
@@ -259,6 +276,8 @@ func (l *Loop) receiver(wake int) *accepter {
 	a.once = func() {
 		h, err := from.Receive()
 		switch {
+		case err == nil && l.putBack(&h):
+			time.Sleep(putBackPause)
 		case err == nil:
 			l.adopt(&h)
 		case err == unix.EINTR:
