@@ -25,8 +25,9 @@ const (
 	http2ConnWindow = 16 << 20
 	// http2FrameSize is the size of frames that both sides have to take (RFC 9113, 4.2).
 	http2FrameSize = 16 << 10
-	// http2Backlog is how much may wait for a client before streams have to. Beyond
-	// it no frame is read either: many want an answer.
+	// http2Backlog is how much may wait for a client before streams have to. Frames
+	// are read all the same: a client may not get to reading before it has written.
+	// What they make us say is bounded by spend, and by the number of streams.
 	http2Backlog = 256 << 10
 	// http2Burst and http2Rate bound what costs us more than it costs the client:
 	// how many such frames it may send at once, and how many per second.
@@ -72,7 +73,6 @@ type http2Conn struct {
 	maxFrame int
 	received int64 // what the client may still send
 	blocked  []*stream
-	starved  bool  // frames are not read for the backlog
 	midway   bool  // the client is in the middle of something that has a time limit
 	goneAway int64 // when the end was announced; 0: it was not
 	lastWord bool  // no more streams are taken
@@ -116,10 +116,7 @@ func (l *Loop) receiveFrames(t *Thread, c *conn) bool {
 	t.pos, t.end = 0, 0
 	const most = 32 // reads, before others get their turn
 	for i := 0; ; i++ {
-		n, err := 0, error(unix.EAGAIN)
-		if !h.full() {
-			n, err = c.read(t.buf)
-		}
+		n, err := c.read(t.buf)
 		if n > 0 {
 			l.slot.Counters.BytesIn.Add(uint64(n))
 			if e := h.feed(t.buf[:n]); e != nil {
@@ -209,18 +206,6 @@ func (h *http2Conn) rest() {
 	h.c.deadline.Store(limit)
 }
 
-// full says that the client does not take what we have for it; roomy then sees to
-// it that reading goes on.
-func (h *http2Conn) full() bool {
-	if h.c.out.left() < http2Backlog {
-		return false
-	}
-	h.mu.Lock()
-	h.starved = true
-	h.mu.Unlock()
-	return h.c.out.left() >= http2Backlog // or roomy has been too early for us
-}
-
 // push sends the frames that have been gathered. h.mu is held.
 func (h *http2Conn) push() {
 	if h.closed || len(h.out) == 0 {
@@ -254,10 +239,6 @@ func (h *http2Conn) roomy() {
 		s.waitsForRoom = false
 		s.signal()
 	}
-	starved := h.starved && h.c.out.left() < http2Backlog
-	if starved {
-		h.starved = false
-	}
 	h.mu.Unlock()
 	for _, s := range blocked {
 		s.out.flush(h.l, &s.conn)
@@ -269,9 +250,6 @@ func (h *http2Conn) roomy() {
 				h.l.resume(h.l.sweeper, &s.conn)
 			}
 		}
-	}
-	if starved && h.c.claim(false) {
-		h.l.requeue(h.c)
 	}
 }
 

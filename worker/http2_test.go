@@ -568,3 +568,35 @@ func TestHTTP2Preface(t *testing.T) {
 	send(t, c, http2.ClientPreface)
 	responses(t, c).want(400, "*")
 }
+
+// TestHTTP2DeafWhileWriting: a client that does not read before it has written is
+// read on, however much waits for it, or both sides would stand still.
+func TestHTTP2DeafWhileWriting(t *testing.T) {
+	cfg := cleartextConfig()
+	cfg.Threads = 2
+	r := serve(t, cfg, func(c *call) {
+		if c.target == "/1" {
+			c.ok(strings.Repeat("x", 4<<20))
+			return
+		}
+		echo(c)
+	})
+	f := r.framer()
+	f.must(f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1}))
+	f.must(f.WriteWindowUpdate(0, 1<<30))
+	f.ask(1, true)
+	eventually(t, "a backlog", func() bool { return r.outBytes.Load() > http2Backlog })
+	_ = f.conn.SetWriteDeadline(time.Now().Add(10 * time.Second))
+	f.ask(3, false, "content-length", "250000")
+	for range 25 {
+		f.must(f.WriteData(3, false, make([]byte, 10000)))
+	}
+	f.must(f.WriteData(3, true, nil))
+	got := map[uint32]int{}
+	f.want("both answers", func(fr http2.Frame) bool {
+		if d, ok := fr.(*http2.DataFrame); ok {
+			got[d.StreamID] += len(d.Data())
+		}
+		return got[1] == 4<<20 && got[3] == len("GET /3 ")+250000
+	})
+}
