@@ -95,7 +95,7 @@ func TestLimits(t *testing.T) {
 
 // TestTimeLimits leaves connections alone in every phase.
 func TestTimeLimits(t *testing.T) {
-	s := start(t, "--header-timeout", "1", "--body-timeout", "1", "--write-timeout", "1", "--keep-alive", "1", "wire:app")
+	s := start(t, "--header-timeout", "1", "--body-timeout", "1", "--write-timeout", "1", "--keep-alive", "1", "--min-rate", "0", "wire:app")
 	idle, head, body, later, deaf := s.dial(), s.dial(), s.dial(), s.dial(), s.dial()
 	head.send("GET / HTTP/1.1\r\nHo")
 	body.send(strings.TrimSuffix(post("/digest", "abcdef"), "def"))
