@@ -21,6 +21,7 @@ type Config struct {
 	Threads     int
 	Queue       int
 	Pools       []Pool
+	SpareThread bool
 	Static      []Static
 
 	Binds             []Bind

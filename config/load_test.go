@@ -72,7 +72,7 @@ func TestDefaults(t *testing.T) {
 		"LimitRequestLine": 8192, "LimitRequestFields": 100, "LimitRequestFieldSize": 8192, "LimitRequestBody": int64(0),
 		"LogLevel": "info", "AccessLog": "", "ErrorLog": "-", "Admin": config.Bind{Network: "tcp", Address: "127.0.0.1:9191"},
 		"Certs": []string(nil), "Keys": []string(nil), "ClientCAs": "", "ClientCerts": "required", "TLSMinVersion": uint16(tls.VersionTLS12), "HTTPProtocols": []string{"h2", "http/1.1"},
-		"MinRate": int64(240), "QueueWait": time.Second, "HealthPaths": []string(nil), "HTTP2Cleartext": false, "Redirects": []config.Bind(nil),
+		"MinRate": int64(240), "QueueWait": time.Second, "SpareThread": true, "HealthPaths": []string(nil), "HTTP2Cleartext": false, "Redirects": []config.Bind(nil),
 		"CtlSocket": "", "PIDFile": "", "Name": "", "ConfigFile": "", "Check": false, "Warnings": []string(nil),
 	}
 	v := reflect.ValueOf(*got)

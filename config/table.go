@@ -128,6 +128,13 @@ func table() []*setting {
 			value: list("`NAME=PATTERN:THREADS`, e.g. `export=/export*:2`", ",", func(c *Config) *[]Pool { return &c.Pools }, parsePool),
 		},
 		{
+			name: "spare-thread", group: groupProcesses, def: "true",
+			help: "keep the last free thread from routes known to be slow",
+			more: "A route is slow when its latest three requests each took a thread for 10 ms or more; workers find out by themselves. While at most one request in five is slow, one to a slow route that would take the last free Python thread of all workers waits until there are two, " +
+				"but no longer than its route usually takes (and 5 s). The quick requests then do not queue up behind slow ones. `hostler_requests_held_total` counts those that waited.",
+			value: boolean(func(c *Config) *bool { return &c.SpareThread }),
+		},
+		{
 			name: "queue-wait", group: groupProcesses, arg: "SECS", def: "1",
 			help: "wait for a thread that is too long for all; 0: none is",
 			more: "While every request of a second waits longer than this for a Python thread, and many do, more comes than the worker can do. Then those that have waited twice as long are answered 503 with Retry-After: early, and the others in time. " +

@@ -150,6 +150,7 @@ func (c *Collector) collectRequests(out sink, t *totals) {
 	out.counter(c.f.exceptions, float64(t.exceptions))
 	out.counter(c.f.violations, float64(t.violations))
 	out.counter(c.f.unavailable, float64(t.shed))
+	out.counter(c.f.held, float64(t.held))
 	out.counter(c.f.accessLogErrors, float64(t.accessLogErrors))
 	for i, reason := range c.reasons {
 		if i > 0 && reason != "" {

@@ -12,7 +12,7 @@ type families struct {
 	requests, duration, queueWait, gilWait *prometheus.Desc
 	bytesIn, bytesOut                      *prometheus.Desc
 	exceptions, violations, rejected       *prometheus.Desc
-	unavailable, requestTimeouts           *prometheus.Desc
+	unavailable, held, requestTimeouts     *prometheus.Desc
 	accessLogErrors                        *prometheus.Desc
 
 	// connections and threads
@@ -50,6 +50,7 @@ func newFamilies() *families {
 	f.violations = desc("app_violations_total",
 		"Breaches of PEP 3333 by the application, such as a body longer than its Content-Length.")
 	f.rejected = desc("rejected_requests_total", "Requests refused before the application saw them, by reason.", "reason")
+	f.held = desc("requests_held_total", "Requests to slow routes that waited for a second free thread.")
 	f.unavailable = desc("unavailable_total", "Requests answered with 503 because the queue of their worker was full.")
 	f.requestTimeouts = desc("request_timeouts_total", "Requests that held a Python thread for longer than --timeout.")
 	f.accessLogErrors = desc("access_log_errors_total", "Lines that could not be written to the access log.")

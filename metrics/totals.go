@@ -36,7 +36,7 @@ type totals struct {
 	bytesIn, bytesOut, accepted uint64
 	handedOut, handedIn         uint64
 	handshakes, handshakeErrors uint64
-	shed, exceptions            uint64
+	shed, held, exceptions      uint64
 	violations, accessLogErrors uint64
 	timeouts                    [protocol.NumTimeouts]uint64
 	rejects                     [protocol.MaxRejects]uint64
@@ -69,6 +69,7 @@ func (t *totals) addCounters(s *protocol.Slot) (requests uint64) {
 	t.handedOut += c.HandedOut.Load()
 	t.handedIn += c.HandedIn.Load()
 	t.shed += c.Shed.Load()
+	t.held += c.Held.Load()
 	t.exceptions += c.AppExceptions.Load()
 	t.violations += c.AppViolations.Load()
 	t.accessLogErrors += c.AccessLogErrs.Load()

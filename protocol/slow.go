@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"bytes"
 	"strings"
 	"time"
 )
@@ -58,9 +59,33 @@ func Route(method, target string) string {
 	return method + " " + strings.Join(parts, "/")
 }
 
+// RouteHash is a hash of what Route makes of a method and a path without a query. It
+// does not allocate.
+func RouteHash(method, path []byte) uint64 {
+	const offset, prime = 14695981039346656037, 1099511628211 // FNV-1a
+	h := uint64(offset)
+	add := func(b []byte) {
+		for _, c := range b {
+			h = (h ^ uint64(c)) * prime
+		}
+	}
+	add(method)
+	path = path[:min(len(path), maxRoute)]
+	for more := true; more; {
+		var part []byte
+		part, path, more = bytes.Cut(path, []byte("/"))
+		if isKey(part) {
+			part = []byte("*")
+		}
+		add([]byte("/"))
+		add(part)
+	}
+	return h
+}
+
 // isKey says whether a segment of a path looks like the key of a record: a number,
 // or a longer one in hexadecimal, a UUID for one.
-func isKey(s string) bool {
+func isKey[T string | []byte](s T) bool {
 	digits, letters := 0, 0
 	for _, c := range []byte(s) {
 		switch {

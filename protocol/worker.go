@@ -53,6 +53,7 @@ type WorkerConfig struct {
 
 	Workers           int        `json:"workers"` // for wsgi.multiprocess
 	Threads           int        `json:"threads"`
+	SpareThread       bool       `json:"spare_thread,omitempty"` // keep the last free thread from routes known to be slow
 	Pools             []Pool     `json:"pools,omitempty"`
 	Static            []Static   `json:"static,omitempty"`
 	WorkerConnections int        `json:"worker_connections"`

@@ -29,7 +29,7 @@ func (l *Loop) runDeputy() {
 	still := 0
 	for ticks := 0; ; ticks++ {
 		l.mu.Lock()
-		sleep := still > deputyRest && l.leader != nil && l.batchPos == l.batchEnd && l.ready.n == 0
+		sleep := still > deputyRest && l.leader != nil && l.batchPos == l.batchEnd && l.ready.n == 0 && l.spare.held.depth() == 0
 		l.asleep = sleep
 		l.mu.Unlock()
 		if sleep {
@@ -48,6 +48,9 @@ func (l *Loop) runDeputy() {
 		case <-l.stop:
 			return
 		default:
+		}
+		if l.spare.waiting.Load() > 0 {
+			l.letGo()
 		}
 		n := l.calls.Load()
 		if n != last {
@@ -88,7 +91,7 @@ func (l *Loop) stepIn() {
 		return
 	}
 	l.setWedged(true)
-	l.spare = l.capacity()
+	l.surplus = l.capacity()
 	l.offload()
 	l.readOn()
 	l.poll(l.deputy)
@@ -184,6 +187,7 @@ func (l *Loop) runHousekeeping() {
 			l.sayRefusals(l.now())
 			l.slot.Gauges.Heartbeat.Store(l.now())
 			l.watchGIL()
+			l.weigh()
 			l.sendSlow()
 		case <-l.stop:
 			l.sayRefusals(math.MaxInt64 - refusalPause)

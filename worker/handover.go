@@ -42,14 +42,23 @@ func (x *Exchange) spare() int {
 	return n
 }
 
+// threads counts the Python threads of the worker in a slot that serves.
+func (x *Exchange) threads(slot int) int {
+	s := x.Board.Slot(slot)
+	if protocol.SlotState(s.State.Load()) != protocol.SlotServing {
+		return 0
+	}
+	return min(int(s.Gauges.Threads.Load()), len(s.ThreadRecs))
+}
+
 // freeThreads counts the threads of the worker in a slot that could take a request.
 func (x *Exchange) freeThreads(slot int) int {
 	s := x.Board.Slot(slot)
-	if protocol.SlotState(s.State.Load()) != protocol.SlotServing || s.Gauges.QueueDepth.Load() > 0 {
+	if s.Gauges.QueueDepth.Load() > 0 {
 		return 0
 	}
 	n := 0
-	for k := range min(int(s.Gauges.Threads.Load()), len(s.ThreadRecs)) {
+	for k := range x.threads(slot) {
 		if s.ThreadRecs[k].Started() == 0 {
 			n++
 		}
@@ -174,7 +183,7 @@ func (c *conn) portable() bool {
 // offload gives waiting requests to other workers that have threads for them,
 // while all of this one's are away.
 func (l *Loop) offload() {
-	for l.spare > 0 {
+	for l.surplus > 0 {
 		l.mu.Lock()
 		c := l.ready.take((*conn).portable, l.slot)
 		l.mu.Unlock()
@@ -188,7 +197,7 @@ func (l *Loop) offload() {
 			l.nudge()
 			return
 		}
-		l.spare--
+		l.surplus--
 	}
 }
 

@@ -22,6 +22,8 @@ type input struct {
 	done    bool  // chunked: the last chunk has been seen
 	queued  bool  // whole, waiting for a Python thread
 	pass    *pool // that it has a permit of; nil: none
+	held    bool  // it has waited for a second free thread
+	until   int64 // … for no longer than this
 	dec     http1.Chunked
 	arrived int64
 	began   int64 // when the body was first waited for; 0: it was not

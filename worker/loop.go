@@ -85,6 +85,7 @@ type Loop struct {
 	pools  []*pool      // nil: none
 	static static.Roots // nil: no files are served
 	slow   slowLog
+	spare  spareThread
 
 	mu       sync.Mutex // everything below; held for a few instructions at a time
 	ready    ring
@@ -99,7 +100,7 @@ type Loop struct {
 	exiting  bool
 	garbage  []uintptr // Python objects to be released
 
-	spare      int // the deputy's: requests that it may still give to other workers
+	surplus    int // the deputy's: requests that it may still give to other workers
 	deputy     *Thread
 	sweeper    *Thread
 	deputyWake chan struct{}
@@ -150,6 +151,7 @@ func New(c Config) (*Loop, error) {
 	l.access.fd.Store(int64(c.AccessLog))
 	l.ready.max = s.Queue
 	l.overload.target = s.QueueWait
+	l.spare.off = !s.SpareThread
 	l.pools = newPools(s.Pools)
 	if l.static, err = openStatic(s.Static); err != nil {
 		return nil, err
@@ -436,8 +438,8 @@ func (l *Loop) event(t *Thread, ev unix.EpollEvent) bool {
 	if hup {
 		c.hup = true
 	}
-	if t == l.deputy && l.spare > 0 && phase(c.phase.Load()) == phaseIdle && l.handOver(c, nil) {
-		l.spare-- // before a byte is read
+	if t == l.deputy && l.surplus > 0 && phase(c.phase.Load()) == phaseIdle && l.handOver(c, nil) {
+		l.surplus-- // before a byte is read
 		return false
 	}
 	return l.resume(t, c)

@@ -20,8 +20,14 @@ type pool struct {
 	threads int
 
 	// Under Loop.mu:
-	busy    int     // permits that are given out
-	waiting []*conn // with a request each in c.in; from first on
+	busy int // permits that are given out
+	line
+}
+
+// line is a queue of connections with a request each in c.in. Loop.mu is held for
+// all of its methods.
+type line struct {
+	waiting []*conn // from first on
 	first   int
 }
 
@@ -58,26 +64,24 @@ func (p *pool) match(path []byte) bool {
 	return bytes.HasSuffix(path, last)
 }
 
-func (p *pool) depth() int { return len(p.waiting) - p.first }
+func (w *line) depth() int { return len(w.waiting) - w.first }
 
-// The following are called with Loop.mu held.
-
-func (p *pool) push(c *conn) {
-	if p.first > len(p.waiting)/2 {
-		n := copy(p.waiting, p.waiting[p.first:])
-		clear(p.waiting[n:])
-		p.waiting, p.first = p.waiting[:n], 0
+func (w *line) push(c *conn) {
+	if w.first > len(w.waiting)/2 {
+		n := copy(w.waiting, w.waiting[w.first:])
+		clear(w.waiting[n:])
+		w.waiting, w.first = w.waiting[:n], 0
 	}
-	p.waiting = append(p.waiting, c)
+	w.waiting = append(w.waiting, c)
 }
 
 // take removes the first that waits for which ok says so, or returns nil.
-func (p *pool) take(ok func(*conn) bool) *conn {
-	for i := p.first; i < len(p.waiting); i++ {
-		if c := p.waiting[i]; ok(c) {
-			copy(p.waiting[p.first+1:i+1], p.waiting[p.first:i])
-			p.waiting[p.first] = nil
-			p.first++
+func (w *line) take(ok func(*conn) bool) *conn {
+	for i := w.first; i < len(w.waiting); i++ {
+		if c := w.waiting[i]; ok(c) {
+			copy(w.waiting[w.first+1:i+1], w.waiting[w.first:i])
+			w.waiting[w.first] = nil
+			w.first++
 			return c
 		}
 	}
@@ -86,6 +90,7 @@ func (p *pool) take(ok func(*conn) bool) *conn {
 
 func anyConn(*conn) bool { return true }
 
+// publishPool shows what has changed in p. Loop.mu is held.
 func (l *Loop) publishPool(p *pool) {
 	g := &l.slot.Pools[p.index]
 	g.Busy.Store(int64(p.busy))
@@ -93,6 +98,7 @@ func (l *Loop) publishPool(p *pool) {
 }
 
 // permit lets a request that waits run: it waits for any thread now, like others.
+// Loop.mu is held.
 func (l *Loop) permit(p *pool, c *conn) {
 	c.in.pass = p
 	l.ready.force(c, l.slot)

@@ -535,6 +535,9 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 	if l.overload.target > 0 && l.overloaded(t, buf, now) {
 		return l.decline(t, c)
 	}
+	if slow := l.spare.routes.Load(); slow != nil && !l.mayRun(t, c, *slow, buf, now) {
+		return false
+	}
 	if l.pools != nil && !l.enterPool(t, c) {
 		return false
 	}

@@ -561,8 +561,11 @@ func (l *Loop) account(t *Thread, now int64) {
 	if t.Started != 0 {
 		k.QueueWait.Observe(t.Started - r.arrived)
 		k.GILWait.Add(t.Started - t.Taken)
-		avg := l.average.Load()
-		l.average.Store(avg + (min(now-t.Started, outlier)-avg)/8)
+		took, avg := now-t.Started, l.average.Load()
+		l.average.Store(avg + (min(took, outlier)-avg)/8)
+		if t.route != nil || took >= slowCall {
+			l.learn(t, took)
+		}
 	}
 	if t.Result&(ResultFailed|ResultTimedOut) == ResultFailed { // what the timeout raised is not the application's
 		k.AppExceptions.Add(1)

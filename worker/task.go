@@ -116,8 +116,9 @@ type Thread struct {
 	out    []byte // response head under construction
 	path   []byte
 	conn   *conn
-	inARow int   // requests of one connection served in a row
-	pool   *pool // whose permit the request has; nil: it needs none
+	inARow int    // requests of one connection served in a row
+	pool   *pool  // whose permit the request has; nil: it needs none
+	route  *route // of the request, if it is one that has been slow
 	body   bodyReader
 	reply  reply
 

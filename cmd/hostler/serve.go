@@ -142,6 +142,7 @@ func masterSettings(c *config.Config) *master.Settings {
 			LogLevel:              c.LogLevel,
 			HTTP2Cleartext:        c.HTTP2Cleartext,
 			MinRate:               c.MinRate,
+			SpareThread:           c.SpareThread,
 			QueueWait:             int64(c.QueueWait),
 			HealthPaths:           c.HealthPaths,
 		},

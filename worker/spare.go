@@ -1,0 +1,224 @@
+package worker
+
+import (
+	"maps"
+	"sync/atomic"
+	"time"
+
+	"hostler/protocol"
+)
+
+// spareThread keeps the last free Python thread, counting those of all workers, from
+// requests to routes that are known to be slow, as long as most requests are quick:
+// the slow one, which takes its time anyway, waits until a second thread is free,
+// and all the quick ones do not wait for it to end.
+//
+// It waits no longer than its route usually takes. So at worst its answer takes
+// twice as long as it would have, and nobody has to say what slow is.
+//
+// Nothing of this is configured, or costs anything while no route is slow. A route
+// is slow if its latest three requests were; one that has been quick often enough is
+// forgotten.
+type spareThread struct {
+	off     bool
+	routes  atomic.Pointer[map[uint64]*route] // that have been slow lately, by protocol.RouteHash; replaced to be changed, under Loop.mu; nil: none
+	slow    atomic.Uint64                     // slow requests that have ended
+	worth   atomic.Bool                       // most requests are quick
+	waiting atomic.Int64                      // in held
+
+	held line // under Loop.mu
+
+	// The housekeeping's: requests, and slow ones, up to its last look, and moving
+	// sums of what came since.
+	served, slowServed uint64
+	sum, slowSum       float64
+}
+
+// route is what is known of a route that has been slow.
+type route struct {
+	recent atomic.Uint32 // a bit for each of its requests, the latest lowest: it was slow
+	took   atomic.Int64  // ns, the latest slow one
+}
+
+const (
+	// slowCall is for how long a request has a Python thread, in nanoseconds, if
+	// others notice that it has.
+	slowCall = protocol.SlowFloor
+	// surely are the bits of route.recent that are set for a slow route, and
+	// forgotten those that are not for one that is no more.
+	surely    = 1<<3 - 1
+	forgotten = 1<<8 - 1
+	// knownRoutes bounds the routes that are known. When there are more, all are
+	// forgotten: the slow ones are soon found again.
+	knownRoutes = 64
+	// longestHold bounds how long a request waits for a second free thread.
+	longestHold = int64(5 * time.Second)
+	// quickShare is how many requests there have to be for a slow one, for these
+	// to be the exception.
+	quickShare = 4
+)
+
+// mayRun is asked before t runs a request while there are slow routes. It returns
+// false if the request has to wait, in which case t has given it up.
+func (l *Loop) mayRun(t *Thread, c *conn, routes map[uint64]*route, buf []byte, now int64) bool {
+	t.route = routes[protocol.RouteHash(span(buf, t.Req.Method), span(buf, t.Req.Path))]
+	if t.route == nil || t.route.recent.Load()&surely != surely {
+		return true
+	}
+	if in := t.in; in != nil && (in.held || in.pass != nil) {
+		in.held = false // it has waited
+		return true
+	}
+	if !l.spare.worth.Load() || now-t.arrived >= t.route.hold() || l.draining.Load() || l.isHealthCheck(span(buf, t.Req.Path)) {
+		return true
+	}
+	if free, all := l.otherThreads(t.index); free > 0 || all == 0 {
+		return true
+	}
+	until := t.arrived + t.route.hold()
+	t.route = nil
+	if !l.setAside(t, c) {
+		l.closeConn(c)
+		return false
+	}
+	c.in.held, c.in.until = true, until
+	c.setPhase(phaseReady, 0)
+	l.mu.Lock()
+	full := l.spare.held.depth() >= l.cfg.Queue
+	if full {
+		l.ready.force(c, l.slot)
+	} else {
+		l.spare.held.push(c)
+		l.spare.waiting.Add(1)
+	}
+	l.mu.Unlock()
+	if full {
+		l.nudge()
+	} else {
+		l.slot.Counters.Held.Add(1)
+	}
+	return false
+}
+
+// hold is how long a request of the route may wait, in nanoseconds.
+func (r *route) hold() int64 { return min(r.took.Load(), longestHold) }
+
+// otherThreads counts the Python threads of all workers except for this worker's
+// index-th, and those of them that are free.
+func (l *Loop) otherThreads(index int) (free, all int) {
+	for i := range l.threads {
+		if i != index {
+			all++
+			if l.slot.ThreadRecs[i].Started() == 0 {
+				free++
+			}
+		}
+	}
+	if x := l.exchange; x != nil {
+		for i := range x.Board.Used() {
+			if i != x.Slot {
+				free += x.freeThreads(i)
+				all += x.threads(i)
+			}
+		}
+	}
+	return free, all
+}
+
+// letGo is called every millisecond while requests are held, and lets one of them
+// run if there are two free threads, or all that have waited for long enough.
+func (l *Loop) letGo() {
+	v := &l.spare
+	now := l.now()
+	all := !v.worth.Load() || l.draining.Load()
+	one := false
+	if !all {
+		free, _ := l.otherThreads(-1)
+		one = free > 1
+	}
+	l.mu.Lock()
+	n := 0
+	for {
+		c := v.held.take(func(c *conn) bool { return all || one || now >= c.in.until })
+		if c == nil {
+			break
+		}
+		one = false
+		l.ready.force(c, l.slot)
+		n++
+	}
+	v.waiting.Add(int64(-n))
+	l.mu.Unlock()
+	for range n {
+		l.nudge()
+	}
+}
+
+// learn is told how long a request that t has run had the thread, in nanoseconds, if
+// it was slow, or its route is one that has been.
+func (l *Loop) learn(t *Thread, took int64) {
+	r := t.route
+	t.route = nil
+	if l.spare.off {
+		return
+	}
+	if took < slowCall {
+		if recent := r.recent.Load() << 1; recent&forgotten != 0 {
+			r.recent.Store(recent)
+		} else {
+			l.forget(r)
+		}
+		return
+	}
+	l.spare.slow.Add(1)
+	if r == nil {
+		buf := bytesAt(t.Buf, int(t.Req.HeadLen))
+		r = l.remember(protocol.RouteHash(span(buf, t.Req.Method), span(buf, t.Req.Path)))
+	}
+	r.recent.Store(r.recent.Load()<<1 | 1)
+	r.took.Store(took)
+}
+
+// remember returns the route of that key, which is a new one where there was none.
+func (l *Loop) remember(key uint64) *route {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	known := make(map[uint64]*route)
+	if old := l.spare.routes.Load(); old != nil && len(*old) < knownRoutes {
+		if r := (*old)[key]; r != nil {
+			return r
+		}
+		maps.Copy(known, *old)
+	}
+	r := new(route)
+	known[key] = r
+	l.spare.routes.Store(&known)
+	return r
+}
+
+func (l *Loop) forget(r *route) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old := l.spare.routes.Load()
+	if old == nil {
+		return
+	}
+	known := maps.Clone(*old)
+	maps.DeleteFunc(known, func(_ uint64, k *route) bool { return k == r })
+	if len(known) == 0 {
+		l.spare.routes.Store(nil)
+	} else {
+		l.spare.routes.Store(&known)
+	}
+}
+
+// weigh finds out whether most requests are quick. It is called a few times a second.
+func (l *Loop) weigh() {
+	const keep = 0.9 // of the sums, each time
+	v := &l.spare
+	served, slow := l.slot.Gauges.Served.Load(), v.slow.Load()
+	v.sum = v.sum*keep + float64(served-v.served)
+	v.slowSum = v.slowSum*keep + float64(slow-v.slowServed)
+	v.served, v.slowServed = served, slow
+	v.worth.Store(v.sum > v.slowSum*(quickShare+1))
+}
