@@ -41,8 +41,11 @@ func (l *Loop) Listen(fds []int, wake int) error {
 			return fmt.Errorf("cannot accept on listener %d: %w", i, err)
 		}
 		_, isUnix := sa.(*unix.SockaddrUnix)
+		if !isUnix {
+			setOptions(fd)
+		}
 		a := &accepter{l: l, fd: fd, done: make(chan struct{}), wake: wake}
-		a.once = func() { a.accept(i, !isUnix) }
+		a.once = func() { a.accept(i) }
 		if wake == 0 {
 			tv := unix.NsecToTimeval(int64(20 * time.Millisecond))
 			if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
@@ -60,6 +63,18 @@ func (l *Loop) Listen(fds []int, wake int) error {
 		go a.run()
 	}
 	return nil
+}
+
+// unsent is how many bytes the kernel keeps of a response beyond what it may send
+// right now. Without a limit it takes megabytes for each client that does not read,
+// and the time to find them.
+const unsent = 128 << 10
+
+// setOptions sets what connections have from their listener. Neither can fail in a
+// way that matters.
+func setOptions(fd int) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent)
 }
 
 func (a *accepter) run() {
@@ -118,11 +133,11 @@ func (a *accepter) rest() {
 }
 
 // accept takes a connection off a listening socket.
-func (a *accepter) accept(index int, tcp bool) {
+func (a *accepter) accept(index int) {
 	fd, sa, err := unix.Accept4(a.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 	switch err {
 	case nil:
-		a.l.addConn(fd, index, peerOf(sa), tcp)
+		a.l.addConn(fd, index, peerOf(sa))
 	case unix.EINTR, unix.ECONNABORTED:
 	case unix.EAGAIN:
 		// O_NONBLOCK belongs to the socket, not to our descriptor: a new

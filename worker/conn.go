@@ -241,14 +241,11 @@ func (t *connTable) each(f func(*conn)) {
 }
 
 // addConn puts a freshly accepted socket under the loop's care.
-func (l *Loop) addConn(fd, listener int, peer netip.AddrPort, tcp bool) {
+func (l *Loop) addConn(fd, listener int, peer netip.AddrPort) {
 	c := l.conns.get()
 	if c == nil { // the accepters look before; there are not so many of them
 		unix.Close(fd)
 		return
-	}
-	if tcp {
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	}
 	c.reset(fd, listener, peer)
 	c.trusted = l.trust.peer(peer)

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"hostler/protocol"
 )
 
@@ -221,7 +223,12 @@ func TestDrainStopTakesTheListenQueue(t *testing.T) {
 func TestListen(t *testing.T) {
 	cfg := testConfig()
 	cfg.WorkerConnections = 4
-	r := serve(t, cfg, func(c *call) { c.ok(string(c.t.Remote[:c.t.RemoteLen])) })
+	r := serve(t, cfg, func(c *call) {
+		// The connection has these from its listener.
+		noDelay, _ := unix.GetsockoptInt(int(c.t.FD), unix.IPPROTO_TCP, unix.TCP_NODELAY)
+		lowat, _ := unix.GetsockoptInt(int(c.t.FD), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT)
+		c.ok(fmt.Sprint(string(c.t.Remote[:c.t.RemoteLen]), " ", noDelay != 0, lowat))
+	})
 	addr := r.listen()
 	for range 20 { // more than there are slots, one after the other
 		c, err := net.Dial("tcp", addr)
@@ -230,7 +237,7 @@ func TestListen(t *testing.T) {
 		}
 		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 		send(t, c, get)
-		responses(t, c).want(200, "127.0.0.1")
+		responses(t, c).want(200, fmt.Sprint("127.0.0.1 ", true, unsent))
 		c.Close()
 	}
 	if n := r.slot.Counters.Accepted.Load(); n != 20 {

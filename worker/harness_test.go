@@ -241,7 +241,7 @@ func offHeapCopy(s string) []byte {
 func (r *rig) dial() net.Conn {
 	r.t.Helper()
 	c, fd := r.pair()
-	r.addConn(fd, 0, netip.MustParseAddrPort("127.0.0.1:4711"), false)
+	r.addConn(fd, 0, netip.MustParseAddrPort("127.0.0.1:4711"))
 	return c
 }
 
@@ -286,9 +286,10 @@ func (r *rig) dialTCP() *net.TCPConn {
 		r.t.Fatal(err)
 	}
 	_ = unix.SetNonblock(fd, true)
+	setOptions(fd)
 	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
 	r.t.Cleanup(func() { c.Close() })
-	r.addConn(fd, 0, c.LocalAddr().(*net.TCPAddr).AddrPort(), true)
+	r.addConn(fd, 0, c.LocalAddr().(*net.TCPAddr).AddrPort())
 	return c.(*net.TCPConn)
 }
 
@@ -434,7 +435,7 @@ const get = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 
 // addTest gives the loop a connected socket.
 func (r *rig) addTest(fd int) {
-	r.addConn(fd, 0, netip.MustParseAddrPort("127.0.0.1:4711"), false)
+	r.addConn(fd, 0, netip.MustParseAddrPort("127.0.0.1:4711"))
 }
 
 func setBuffers(fd, n int) error {

@@ -153,7 +153,7 @@ func TestProxyHeaderOnlyFirst(t *testing.T) {
 	}
 	// A peer that is not one of the proxies speaks HTTP, and nothing else.
 	c, fd := r.pair()
-	r.addConn(fd, 0, netip.MustParseAddrPort("10.9.9.9:1"), false)
+	r.addConn(fd, 0, netip.MustParseAddrPort("10.9.9.9:1"))
 	rd := responses(t, c)
 	send(t, c, get)
 	rd.want(200, "10.9.9.9 1 GET ")
