@@ -3,7 +3,14 @@ that costs memory: what is measured is the server."""
 
 import time
 
-MEGABYTE = b"x" * (1 << 20)
+made: list[bytes] = []
+
+
+def megabyte() -> bytes:
+    """Not before it is asked for: it would be memory of every idle worker."""
+    if not made:
+        made.append(b"x" * (1 << 20))
+    return made[0]
 
 
 def hello(environ, start_response):
@@ -24,7 +31,7 @@ def bulk(environ, start_response):
             got += len(piece)
         body = b"%d" % got
     else:
-        body = MEGABYTE
+        body = megabyte()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
 

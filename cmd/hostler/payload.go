@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
+	"strings"
 
 	"hostler/master"
 )
@@ -27,5 +29,11 @@ func payload() (master.Payload, error) {
 	if err != nil {
 		return master.Payload{}, fmt.Errorf("cannot start workers: %w", errNoPayload)
 	}
-	return master.Payload{Library: lib, Bootstrap: string(boot)}, nil
+	launch, err := payloadFiles.ReadFile("payload/launch.py")
+	if err != nil {
+		return master.Payload{}, fmt.Errorf("cannot start workers: %w", errNoPayload)
+	}
+	// What Go escapes, and how, Python reads alike.
+	program := strings.Replace(string(launch), `SOURCE = ""`, "SOURCE = "+strconv.QuoteToASCII(string(boot)), 1)
+	return master.Payload{Library: lib, Bootstrap: program}, nil
 }

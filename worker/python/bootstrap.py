@@ -1,8 +1,10 @@
 # What a worker process runs first: import the application, load the server into
-# this interpreter, serve. It is given to python as -c, with the settings as JSON.
+# this interpreter, serve. launch.py runs it, with the settings as JSON.
 # Until the version is checked it must be valid for any Python.
 import io
+import json
 import os
+import signal
 import sys
 
 CONTROL, LIBRARY, LISTENERS = 3, 5, 9  # 4: the scoreboard, 6 and 7: the exchange, 8: TLS keys
@@ -127,8 +129,6 @@ def hook_args(settings, **worker):
 
 def be_hooks(settings, hooks):
     """Run the master's hooks when it asks for them, until it is gone."""
-    import json
-    import signal
     import socket
 
     signal.signal(signal.SIGTERM, lambda *_: None)  # it is the master that says when; not SIG_IGN, which exec would pass on
@@ -253,30 +253,36 @@ def base_environ(settings, listener, early_hints, deadline):
     return env
 
 
-def load_library():
-    """Load the server. Signals are blocked meanwhile, so that the threads it
-    starts keep them blocked, and Python's handlers run on Python's threads."""
-    import signal
-    from importlib.machinery import ExtensionFileLoader, ModuleSpec
-    from importlib.util import module_from_spec
+def cannot_start():
+    import traceback
 
-    faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, set(range(1, signal.NSIG)) - faults - {32, 33})
+    fail("cannot start the server in %s:\n%s" % (sys.executable, traceback.format_exc()))
+
+
+def load_library():
+    """Load the server, whose Go runtime does not start before server.init."""
+    from importlib.machinery import ExtensionFileLoader, ModuleSpec
+
+    path = "/proc/self/fd/%d" % LIBRARY
     try:
-        path = "/proc/self/fd/%d" % LIBRARY
         loader = ExtensionFileLoader("_hostler", path)
-        module = module_from_spec(ModuleSpec("_hostler", loader, origin=path))
+        module = loader.create_module(ModuleSpec("_hostler", loader, origin=path))
         loader.exec_module(module)
-        return module, old
+        return module
     except BaseException:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)
-        raise
+        cannot_start()
+
+
+def block_signals():
+    """Return the signal mask that was. Threads started meanwhile, Go's, keep
+    signals blocked, so that Python's handlers run on Python's threads."""
+    faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+    return signal.pthread_sigmask(signal.SIG_BLOCK, set(range(1, signal.NSIG)) - faults - {32, 33})
 
 
 def own_signals():
     """Handle the signals that are not the application's to die by, and leave them
     as they were to children that it forks."""
-    import signal
 
     def ignore(*_):  # not SIG_IGN, which exec would pass on
         pass
@@ -293,8 +299,6 @@ def own_signals():
 
 def drain_on_sigterm(server):
     """Leave in good order, unless the application has a handler of its own."""
-    import signal
-
     if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         return
 
@@ -425,7 +429,8 @@ def fork_worker(fork, theirs):
 
 def be_mold(settings, app):
     """Fork a worker whenever the master asks for one. Return, in a worker, its
-    settings. The mold has one thread and no Go runtime in it."""
+    settings and the library. The mold has one thread, and no Go runtime in it: the
+    library is there, but what the dynamic linker has made of it is all it shares."""
     import array
     import gc
     import socket
@@ -433,10 +438,12 @@ def be_mold(settings, app):
     for target in settings.get("warmup") or ():
         warm_up(settings, app, target)
     audit(len(settings["listeners"]))
+    server = load_library()
     fork = plain_fork()
     control = socket.socket(fileno=os.dup(CONTROL))
     size = array.array("i").itemsize
     gc.freeze()  # the collector would write to every object, and so unshare it
+    server.slim()
     os.write(CONTROL, b"R")
     while True:
         message, beside, _, _ = control.recvmsg(1 << 16, socket.CMSG_SPACE(size), socket.MSG_CMSG_CLOEXEC)
@@ -449,7 +456,7 @@ def be_mold(settings, app):
             control.close()
             gc.enable()
             own_signals()
-            return message[1:].decode()
+            return message[1:].decode(), server
         os.write(CONTROL, answer)
 
 
@@ -471,8 +478,6 @@ def join(thread):
 def main():
     check_python()
     import faulthandler
-    import json
-    import signal
 
     raw = sys.argv[1]
     settings = json.loads(raw)
@@ -530,18 +535,20 @@ def main():
         os.write(CONTROL, b"R")
         return
     if settings.get("mold"):
-        raw = be_mold(settings, app)  # returns in each worker
+        raw, server = be_mold(settings, app)  # returns in each worker
         settings = json.loads(raw)
         if hooks:
             worker_args = hook_args(settings, wsgi=None)
             try_hook(hooks, "post_fork", *worker_args)
+    else:
+        server = load_library()
     if hooks:
         worker_args[1].wsgi = app
         error = run_hook(hooks, "post_worker_init", worker_args[1])
         if error:
             fail(error)
     try:
-        server, mask = load_library()
+        mask = block_signals()
         try:
             hints = server.early_hints()
             deadline = make_deadline(server.deadline())
@@ -555,15 +562,14 @@ def main():
     except RuntimeError as e:  # the library says what is wrong
         fail(str(e))
     except BaseException:
-        import traceback
-
-        fail("cannot start the server in %s:\n%s" % (sys.executable, traceback.format_exc()))
+        cannot_start()
     os.close(LIBRARY)
     drain_on_sigterm(server)
     try:
         server.serve()
     except BaseException as e:
         fail("cannot serve: %s" % e)
+    server.slim()
     if development:
         modules.follow()
     if threads == 1:

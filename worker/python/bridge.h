@@ -66,6 +66,10 @@ int hostler_intervene(int what, int thread, int64_t taken); /* without the GIL *
 int hostler_profile(const char *request, int64_t n);          /* likewise */
 PyObject *deadline_new(void);
 
+/* runtime.c */
+int start_runtime(void); /* once, before the first call into Go */
+void slim(void);
+
 /* loop.c */
 int loop_init(PyObject *app, PyObject *report);
 int thread_loop(struct thread *);

@@ -116,6 +116,8 @@ static PyObject *init(PyObject *self, PyObject *args) {
 	sa.sa_handler = nothing;
 	sa.sa_flags = SA_ONSTACK;
 	sigaction(WAKE_SIGNAL, &sa, NULL);
+	if (start_runtime())
+		return PyErr_Format(PyExc_RuntimeError, "the worker library was linked without late.ld");
 	int count = hostlerInit((char *)settings, n, WAKE_SIGNAL, why, sizeof why);
 	if (count < 0)
 		return PyErr_Format(PyExc_RuntimeError, "%s", why);
@@ -175,6 +177,13 @@ static PyObject *hints(PyObject *self, PyObject *args) {
 	return early_hints_new();
 }
 
+/* slim(): hold less of what has been mapped and is not looked at again. */
+static PyObject *slim_down(PyObject *self, PyObject *args) {
+	(void)self, (void)args;
+	slim();
+	return none();
+}
+
 /* page(): what is wrong with the code, as bytes, for development. */
 static PyObject *page(PyObject *self, PyObject *args) {
 	(void)self, (void)args;
@@ -206,7 +215,7 @@ static PyMethodDef module_methods[] = {
 	{"init", init, METH_VARARGS, NULL},     {"serve", serve, METH_NOARGS, NULL},
 	{"run", run_thread, METH_O, NULL},      {"drain", drain, METH_NOARGS, NULL},
 	{"leave", leave, METH_NOARGS, NULL},    {"early_hints", hints, METH_NOARGS, NULL},
-	{"page", page, METH_NOARGS, NULL},
+	{"page", page, METH_NOARGS, NULL},      {"slim", slim_down, METH_NOARGS, NULL},
 	{"deadline", get_deadline, METH_NOARGS, NULL}, {"profiled", profiled, METH_O, NULL},
 	{0},
 };

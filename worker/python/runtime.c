@@ -1,0 +1,60 @@
+/* Go's runtime in a process that may have been forked with the library in it. */
+#define _GNU_SOURCE
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "bridge.h"
+
+/* The initialisers that cmd/hostler-worker/late.ld has taken out of .init_array.
+ * Weak, since test binaries are linked without it. */
+typedef void initialiser(int, char **, char **);
+extern initialiser *const hostler_late[] __attribute__((weak, visibility("hidden")));
+extern initialiser *const hostler_late_end[] __attribute__((weak, visibility("hidden")));
+
+static int argc;
+static char **argv, **envp;
+
+/* What glibc gives to initialisers; Go finds the environment behind argv. */
+__attribute__((constructor)) static void remember(int c, char **v, char **e) {
+	argc = c;
+	argv = v;
+	envp = e;
+}
+
+/* start_runtime starts Go's runtime, which no fork of the process will survive.
+ * -1: it has been started by the dynamic linker, for all we know in a mold. */
+int start_runtime(void) {
+	if (&hostler_late[0] == &hostler_late_end[0])
+		return -1;
+	for (initialiser *const *f = hostler_late; f < hostler_late_end; f++)
+		(*f)(argc, argv, envp);
+	return 0;
+}
+
+/* slim takes out of the process's page table what it has read of files it has
+ * mapped, code for the most part, and will hardly look at again once it has
+ * started. The kernel has it in its page cache. What the process has written to, or
+ * the dynamic linker, stays: dropping that would lose it. */
+void slim(void) {
+	FILE *f = fopen("/proc/self/smaps", "re");
+	if (f == NULL)
+		return;
+	char line[512];
+	uintptr_t from = 0, to = 0;
+	int fits = 0;
+	while (fgets(line, sizeof line, f)) {
+		uintptr_t a, b;
+		char perm[5];
+		unsigned long inode, kb;
+		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %4s %*s %*s %lu", &a, &b, perm, &inode) == 4) {
+			from = a;
+			to = b;
+			fits = inode != 0 && perm[1] == '-' && perm[3] == 'p';
+		} else if (fits && sscanf(line, "Anonymous: %lu kB", &kb) == 1 && kb == 0) {
+			madvise((void *)from, to - from, MADV_DONTNEED); /* where it is refused nothing is lost */
+		}
+	}
+	fclose(f);
+}
