@@ -47,6 +47,8 @@ type host interface {
 	Notify(state string)
 	// CPU returns how many seconds of CPU time a process has used.
 	CPU(pid int) (float64, error)
+	// Stopped says whether a process is stopped, by a signal or a debugger.
+	Stopped(pid int) bool
 	// Machine returns what CPU and memory there is.
 	Machine() machine
 	// Pending says whether connections wait to be accepted.
