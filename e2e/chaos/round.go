@@ -39,7 +39,7 @@ type round struct {
 	failedUpgrades uint64
 	journal        []string // of what was done
 	samples        map[int][]sample
-	workerFDs      int // of a worker that has served nobody yet
+	workerFDs      int // of a worker that nobody is connected to
 
 	mu       sync.Mutex
 	problems []string
@@ -88,9 +88,7 @@ func torment(kids *children, o options, seed uint64, shape *shape, length time.D
 		return sum, nil, []string{err.Error()}, ""
 	}
 	r.settled()
-	for _, pid := range r.server.pids("serving") {
-		r.workerFDs = max(r.workerFDs, descriptors(pid))
-	}
+	r.warmUp(seed)
 	scraper := startScraper(r.server.admin)
 	stopWatching := r.watchDeaths()
 	r.load = startLoad(r.server.addr, shape, clients, seed)
@@ -130,6 +128,27 @@ func torment(kids *children, o options, seed uint64, shape *shape, length time.D
 		r.wrong("only %d requests were answered", sum.answered)
 	}
 	return sum, r.journal, r.problems, log
+}
+
+// warmUp has every kind of request made before anything goes wrong, and notes how
+// many descriptors a worker then keeps: some it opens when it first needs them.
+func (r *round) warmUp(seed uint64) {
+	r.load = startLoad(r.server.addr, r.shape, clients, seed)
+	time.Sleep(time.Second)
+	r.load.end()
+	for _, f := range r.load.failures {
+		r.wrong("a request failed before anything was done: %v", &f)
+	}
+	for range 10 { // the connections end
+		time.Sleep(50 * time.Millisecond)
+		most := 0
+		for _, pid := range r.server.pids("serving") {
+			most = max(most, descriptors(pid))
+		}
+		if r.workerFDs == 0 || most < r.workerFDs {
+			r.workerFDs = most
+		}
+	}
 }
 
 // take does what a step says.
