@@ -79,6 +79,7 @@ type Config struct {
 	LimitRequestFields    int
 	LimitRequestFieldSize int
 	LimitRequestBody      int64 // 0: no limit
+	LimitBuffers          int64 // 0: no limit
 
 	LogLevel  string // debug, info, warning or error
 	AccessLog string // "": none, "-": standard output

@@ -61,7 +61,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := map[string]any{
 		"App": "shop", "Workers": 1, "WorkersAuto": false, "MaxWorkers": 0, "Hooks": "", "RecycleJitter": 10, "MaxUnavailable": 1, "Threads": 1, "Queue": 512, "Pools": []config.Pool(nil), "Static": []config.Static(nil),
-		"Binds": []config.Bind{{Network: "tcp", Address: "127.0.0.1:8000"}}, "Backlog": 2048, "WorkerConnections": 1000,
+		"Binds": []config.Bind{{Network: "tcp", Address: "127.0.0.1:8000"}}, "Backlog": 2048, "WorkerConnections": 10000,
 		"KeepAlive": 5 * time.Second, "ForwardedAllowIPs": []string{"127.0.0.1/32", "::1/128"},
 		"Python": "", "Chdir": "", "PythonPath": []string(nil), "Env": []string(nil), "Preload": false, "Reload": false, "ReloadExtra": []string(nil), "User": "", "Group": "", "Umask": "", "Warmup": []string(nil),
 		"Behind": "", "ForwardedHeaders": []string{"for", "proto", "forwarded"}, "ProxyProtocol": "", "ProxyAllowIPs": []string{"127.0.0.1/32", "::1/128"},
@@ -72,7 +72,7 @@ func TestDefaults(t *testing.T) {
 		"LimitRequestLine": 8192, "LimitRequestFields": 100, "LimitRequestFieldSize": 8192, "LimitRequestBody": int64(0),
 		"LogLevel": "info", "AccessLog": "", "ErrorLog": "-", "Admin": config.Bind{Network: "tcp", Address: "127.0.0.1:9191"},
 		"Certs": []string(nil), "Keys": []string(nil), "ClientCAs": "", "ClientCerts": "required", "TLSMinVersion": uint16(tls.VersionTLS12), "HTTPProtocols": []string{"h2", "http/1.1"},
-		"MinRate": int64(240), "QueueWait": time.Second, "SpareThread": true, "HealthPaths": []string(nil), "HTTP2Cleartext": false, "Redirects": []config.Bind(nil),
+		"MinRate": int64(240), "QueueWait": time.Second, "SpareThread": true, "LimitBuffers": int64(512 << 20), "HealthPaths": []string(nil), "HTTP2Cleartext": false, "Redirects": []config.Bind(nil),
 		"CtlSocket": "", "PIDFile": "", "Name": "", "ConfigFile": "", "Check": false, "Warnings": []string(nil),
 	}
 	v := reflect.ValueOf(*got)
@@ -292,7 +292,7 @@ func TestWarnings(t *testing.T) {
 		{nil, []string{"--max-requests-jitter=5"}, "--max-requests-jitter: does nothing without --max-requests"},
 		{[]string{"HOSTLER_MAX_REQUESTS_JITTER=5"}, nil, "HOSTLER_MAX_REQUESTS_JITTER: does nothing without --max-requests"},
 		{nil, []string{"--worker-connections=2", "--threads=4"}, "--worker-connections: 2 connections cannot keep 4 threads busy"},
-		{nil, []string{"--queue=2000"}, "--queue: never fills: a worker has no more than 1000 connections"},
+		{nil, []string{"--queue=20000"}, "--queue: never fills: a worker has no more than 10000 connections"},
 		{nil, []string{"--forwarded-allow-ips=*,10.0.0.1"}, `--forwarded-allow-ips: "*" believes everyone; the rest of the list does nothing`},
 		{[]string{"HOSTLER_WRKERS=5"}, nil, "environment variable HOSTLER_WRKERS is no setting (did you mean HOSTLER_WORKERS?)"},
 		{[]string{"HOSTLER_ENV=production"}, nil, "environment variable HOSTLER_ENV is no setting"},

@@ -115,7 +115,7 @@ func table() []*setting {
 		{
 			name: "queue", group: groupProcesses, arg: "N", def: "512",
 			help: "whole requests that may wait for a thread, per worker",
-			more: "When as many wait, the next are answered 503 with Retry-After. The default is half of what `--worker-connections` lets in: bursts of clients that keep connections open are queued, " +
+			more: "When as many wait, the next are answered 503 with Retry-After. Bursts of clients that keep connections open are queued, " +
 				"as they would be in the listen queue of other servers, and at 10 ms a request the last in the queue of a one-thread worker still gets its answer within some five seconds. Less makes overload visible to clients sooner.",
 			value: number(1, 1<<16, func(c *Config) *int { return &c.Queue }),
 		},
@@ -148,9 +148,10 @@ func table() []*setting {
 			value: list("a path that begins with /", "", func(c *Config) *[]string { return &c.HealthPaths }, parsePath),
 		},
 		{
-			name: "worker-connections", group: groupProcesses, arg: "N", def: "1000",
-			help:  "connections per worker, idle ones included",
-			more:  "A worker with as many accepts no more; they go to other workers, or wait in the listen queue.",
+			name: "worker-connections", group: groupProcesses, arg: "N", def: "10000",
+			help: "connections per worker, idle ones included",
+			more: "A connection at rest takes half a kilobyte. A worker with as many leaves new ones to other workers, and to make room closes some that do nothing: those that have rested for longest between requests, or else never asked for anything, for a second at least; " +
+				"or else move fewer than 16 times `--min-rate` bytes. (`hostler_connections_evicted_total` counts them.) The number is lower where the limit of open files is (`ulimit -n`).",
 			value: number(1, 1<<20, func(c *Config) *int { return &c.WorkerConnections }),
 		},
 
@@ -424,6 +425,13 @@ func table() []*setting {
 			help:  "longest request body, e.g. 10m; 0: no limit",
 			more:  "A longer one is answered 413.",
 			value: size(0, 1<<62, func(c *Config) *int64 { return &c.LimitRequestBody }),
+		},
+		{
+			name: "limit-buffers", group: groupLimits, arg: "BYTES", def: "512m",
+			help: "memory a worker keeps for slow clients; 0: any",
+			more: "What clients have not taken yet of their responses, and have sent of bodies that are not whole. When it is more, the slowest of them are closed until it is less; a client gets a second to show how fast it is, unless it is twice as much. " +
+				"`hostler_connections_evicted_total` counts them.",
+			value: size(0, 1<<62, func(c *Config) *int64 { return &c.LimitBuffers }),
 		},
 		{
 			name: "header-timeout", group: groupLimits, arg: "SECS", def: "10",

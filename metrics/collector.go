@@ -172,6 +172,9 @@ func (c *Collector) collectConnections(out sink, t *totals) {
 	for i, phase := range protocol.TimeoutNames {
 		out.counter(c.f.connTimeouts, float64(t.timeouts[i]), phase)
 	}
+	for i, phase := range protocol.EvictionNames {
+		out.counter(c.f.connEvictions, float64(t.evicted[i]), phase)
+	}
 	out.gauge(c.f.threads, float64(t.busy), "busy")
 	out.gauge(c.f.threads, float64(t.threads-t.busy), "idle")
 	out.gauge(c.f.queueDepth, float64(t.queueDepth))

@@ -16,10 +16,11 @@ type families struct {
 	accessLogErrors                        *prometheus.Desc
 
 	// connections and threads
-	connections, accepted, connTimeouts *prometheus.Desc
-	handedOver                          *prometheus.Desc
-	threads, queueDepth, oldest         *prometheus.Desc
-	poolThreads, poolQueue              *prometheus.Desc
+	connections, accepted       *prometheus.Desc
+	connTimeouts, connEvictions *prometheus.Desc
+	handedOver                  *prometheus.Desc
+	threads, queueDepth, oldest *prometheus.Desc
+	poolThreads, poolQueue      *prometheus.Desc
 
 	// workers
 	up, started, memory, cpu, served                              *prometheus.Desc
@@ -60,6 +61,7 @@ func newFamilies() *families {
 	f.accepted = desc("connections_accepted_total", "Connections accepted.")
 	f.handedOver = desc("connections_handed_over_total", "Connections that workers gave to others (out) and took from them (in).", "direction")
 	f.connTimeouts = desc("connection_timeouts_total", "Connections ended by a time limit, by what they were in.", "phase")
+	f.connEvictions = desc("connections_evicted_total", "Connections closed because their worker was full (--worker-connections, --limit-buffers), by what they were in.", "phase")
 	f.threads = desc("threads", "Python threads of workers that have booted, by whether they run a request.", "state")
 	f.queueDepth = desc("queue_depth", "Whole requests that wait for a Python thread.")
 	f.poolThreads = desc("pool_threads", "Python threads that requests of a pool (--pool) may run on, by whether one does.", "pool", "state")

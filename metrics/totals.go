@@ -39,6 +39,7 @@ type totals struct {
 	shed, held, exceptions      uint64
 	violations, accessLogErrors uint64
 	timeouts                    [protocol.NumTimeouts]uint64
+	evicted                     [protocol.NumEvictions]uint64
 	rejects                     [protocol.MaxRejects]uint64
 
 	idle, reading, running, writing int64
@@ -75,6 +76,9 @@ func (t *totals) addCounters(s *protocol.Slot) (requests uint64) {
 	t.accessLogErrors += c.AccessLogErrs.Load()
 	for i := range c.Timeouts {
 		t.timeouts[i] += c.Timeouts[i].Load()
+	}
+	for i := range c.Evicted {
+		t.evicted[i] += c.Evicted[i].Load()
 	}
 	for i := range c.Rejects {
 		t.rejects[i] += c.Rejects[i].Load()

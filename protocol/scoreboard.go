@@ -75,6 +75,25 @@ const (
 // TimeoutNames are the values of the phase label.
 var TimeoutNames = [NumTimeouts]string{"head", "body", "idle", "write", "body_rate", "write_rate"}
 
+// Eviction says in which state a connection was that had to go when its worker was
+// full.
+type Eviction int
+
+// The states. Their order is that of the scoreboard.
+const (
+	EvictedIdle  Eviction = iota // it rested between requests
+	EvictedHead                  // it had not asked for anything yet
+	EvictedBody                  // it sent its request's body, slowly
+	EvictedWrite                 // it took its response, slowly
+	NumEvictions
+)
+
+// EvictionNames are the values of the phase label.
+var EvictionNames = [NumEvictions]string{"idle", "head", "body", "write"}
+
+// Rank tells who goes first: those of the lowest.
+func (e Eviction) Rank() int { return min(int(e), int(EvictedBody)) }
+
 // Counters only ever grow, across all workers that held the slot.
 type Counters struct {
 	Requests        [len(Methods)][len(Classes)]atomic.Uint64
@@ -90,6 +109,7 @@ type Counters struct {
 	AppExceptions   atomic.Uint64
 	AppViolations   atomic.Uint64 // PEP 3333 broken by the application, e.g. more bytes than Content-Length
 	Timeouts        [NumTimeouts]atomic.Uint64
+	Evicted         [NumEvictions]atomic.Uint64
 	Rejects         [MaxRejects]atomic.Uint64 // by http1.Reason
 	AccessLogErrs   atomic.Uint64
 	HandedOut       atomic.Uint64 // connections given to other workers

@@ -78,6 +78,7 @@ type WorkerConfig struct {
 	LimitRequestFields    int   `json:"limit_request_fields"`
 	LimitRequestFieldSize int   `json:"limit_request_field_size"`
 	LimitRequestBody      int64 `json:"limit_request_body"`
+	LimitBuffers          int64 `json:"limit_buffers"` // bytes that clients have not taken or not sent to the end; 0: any
 
 	ForwardedAllowIPs []string `json:"forwarded_allow_ips,omitempty"` // CIDRs; "*": everyone; "unix": unix-socket peers
 

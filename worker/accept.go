@@ -75,6 +75,9 @@ func (a *accepter) run() {
 	a.tid.Store(int32(unix.Gettid()))
 	for a.mode.Load() == acceptGo {
 		if a.l.saturated() {
+			if a.l.full() && a.someoneWaits() {
+				a.l.pressure.wantRoom()
+			}
 			select {
 			case <-a.l.conns.room:
 			case <-time.After(20 * time.Millisecond):
@@ -91,16 +94,23 @@ func (a *accepter) run() {
 	a.l.checkDrained()
 }
 
+// someoneWaits says that there is something to take off the descriptor.
+func (a *accepter) someoneWaits() bool {
+	p := []unix.PollFd{{Fd: int32(a.fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(p, 0)
+	return n > 0 || err == unix.EINTR
+}
+
 // rest takes what is in the listen queue. Clients may go on to connect for as
 // long as any process listens, so there is an end to it.
 func (a *accepter) rest() {
 	for end := time.Now().Add(time.Second); time.Now().Before(end) && a.mode.Load() != acceptStop; {
-		if a.l.conns.n.Load() >= int64(a.l.conns.max) {
+		if a.l.full() {
+			a.l.pressure.wantRoom()
 			time.Sleep(5 * time.Millisecond) // for want of room it would be closed
 			continue
 		}
-		p := []unix.PollFd{{Fd: int32(a.fd), Events: unix.POLLIN}}
-		if n, err := unix.Poll(p, 0); n == 0 || (err != nil && err != unix.EINTR) {
+		if !a.someoneWaits() {
 			return
 		}
 		a.once()
@@ -145,10 +155,13 @@ func (a *accepter) stop(mode int32) {
 	}
 }
 
+// full says that there are as many connections as may be.
+func (l *Loop) full() bool { return l.conns.n.Load() >= int64(l.conns.max) }
+
 // saturated says that a new connection would wait here while another worker
 // could serve it.
 func (l *Loop) saturated() bool {
-	if l.conns.n.Load() >= int64(l.conns.max) {
+	if l.full() {
 		return true
 	}
 	// Files can be served here all the same where nobody else has a thread either.

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"log/slog"
 	"net/netip"
 	"strconv"
 	"sync"
@@ -146,20 +147,37 @@ type connTable struct {
 	chunks []atomic.Pointer[[connChunk]conn]
 	free   []*conn
 	made   int
-	max    int
+	max    int           // when there are so many, no more are accepted
 	n      atomic.Int64  // open connections
 	room   chan struct{} // poked when a connection was freed
 }
 
+// newConnTable makes a table for max connections and a few more: each accepter may
+// have one in hand when the last place is taken, and who has been accepted is served.
 func newConnTable(max int) *connTable {
 	return &connTable{
-		chunks: make([]atomic.Pointer[[connChunk]conn], (max+connChunk-1)/connChunk),
+		chunks: make([]atomic.Pointer[[connChunk]conn], (max+connChunk-1)/connChunk+1),
 		max:    max,
 		room:   make(chan struct{}, 1),
 	}
 }
 
-// get returns a connection that the caller owns, or nil if there are too many.
+// spareFiles is how many descriptors are left to the application and ourselves.
+const spareFiles = 256
+
+// maxConnections is how many connections there may be where want are wanted: each
+// takes a descriptor.
+func maxConnections(want int, log *slog.Logger) int {
+	var files unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) != nil || files.Cur >= uint64(want)+spareFiles {
+		return want
+	}
+	n := int(files.Cur - min(files.Cur/2, spareFiles))
+	log.Info("fewer connections than --worker-connections, for want of file descriptors", "worker_connections", want, "open_files", files.Cur, "connections", n)
+	return n
+}
+
+// get returns a connection that the caller owns, or nil if there are far too many.
 func (t *connTable) get() *conn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -169,7 +187,7 @@ func (t *connTable) get() *conn {
 		t.n.Add(1)
 		return c
 	}
-	if t.made == t.max {
+	if t.made == len(t.chunks)*connChunk {
 		return nil
 	}
 	i := t.made
@@ -202,7 +220,7 @@ func (t *connTable) put(c *conn) {
 
 // at returns the connection in a slot that get has handed out at some time.
 func (t *connTable) at(slot uint32) *conn {
-	if int(slot) >= t.max {
+	if int(slot) >= len(t.chunks)*connChunk {
 		return nil
 	}
 	chunk := t.chunks[slot/connChunk].Load()
@@ -225,7 +243,7 @@ func (t *connTable) each(f func(*conn)) {
 // addConn puts a freshly accepted socket under the loop's care.
 func (l *Loop) addConn(fd, listener int, peer netip.AddrPort, tcp bool) {
 	c := l.conns.get()
-	if c == nil { // the accepter has looked; only a race of two listeners comes here
+	if c == nil { // the accepters look before; there are not so many of them
 		unix.Close(fd)
 		return
 	}

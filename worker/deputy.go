@@ -174,6 +174,8 @@ func (l *Loop) runHousekeeping() {
 	var soon <-chan time.Time
 	for {
 		select {
+		case <-l.pressure.wanted:
+			l.makeRoom()
 		case <-l.sweepSoon:
 			if soon == nil {
 				soon = time.After(time.Duration(farewellTime) + time.Millisecond)
@@ -181,9 +183,11 @@ func (l *Loop) runHousekeeping() {
 		case <-soon:
 			soon = nil
 			l.sweep()
+			l.relieve()
 		case now := <-t.C:
 			l.tickDate(now)
 			l.sweep()
+			l.relieve()
 			l.sayRefusals(l.now())
 			l.slot.Gauges.Heartbeat.Store(l.now())
 			l.watchGIL()

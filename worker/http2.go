@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -327,6 +329,13 @@ func (h *http2Conn) sweep(now int64) {
 			h.l.resume(h.l.sweeper, &s.conn)
 		}
 	}
+}
+
+// open returns the streams that there are.
+func (h *http2Conn) open() []*stream {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Values(h.streams))
 }
 
 // leave tells the client to go elsewhere with its next requests: first that the end

@@ -136,6 +136,13 @@ func (p *inputPool) release(m []byte) {
 	p.free[k] = append(p.free[k], m)
 }
 
+// size is how many bytes have been handed out.
+func (p *inputPool) size() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.held
+}
+
 // put takes an input back; nobody may hold a pointer into it any more.
 func (p *inputPool) put(in *input) {
 	p.mu.Lock()

@@ -80,12 +80,13 @@ type Loop struct {
 	outBytes atomic.Int64 // memory that responses hold for slow clients
 	// wedged is set while every Python thread has been away for a while; the
 	// accepters then leave new connections to other workers.
-	wedged atomic.Bool
-	gil    gilWatch
-	pools  []*pool      // nil: none
-	static static.Roots // nil: no files are served
-	slow   slowLog
-	spare  spareThread
+	wedged   atomic.Bool
+	gil      gilWatch
+	pools    []*pool      // nil: none
+	static   static.Roots // nil: no files are served
+	slow     slowLog
+	spare    spareThread
+	pressure pressure
 
 	mu       sync.Mutex // everything below; held for a few instructions at a time
 	ready    ring
@@ -128,10 +129,11 @@ func New(c Config) (*Loop, error) {
 		limits: http1.Limits{Line: s.LimitRequestLine, Field: s.LimitRequestFieldSize, Fields: s.LimitRequestFields,
 			Head: inBufferSize - 1},
 		epfd: epfd, wakefd: wakefd,
-		conns:      newConnTable(s.WorkerConnections),
+		conns:      newConnTable(maxConnections(s.WorkerConnections, c.Log)),
 		drained:    make(chan struct{}),
 		deputyWake: make(chan struct{}, 1),
 		sweepSoon:  make(chan struct{}, 1),
+		pressure:   pressure{wanted: make(chan struct{}, 1)},
 		stop:       make(chan struct{}),
 		asleep:     true,
 		batch:      make([]unix.EpollEvent, 2*maxEvents),

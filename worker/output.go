@@ -44,7 +44,17 @@ const (
 func (o *output) add(l *Loop, i outItem) {
 	o.items = append(o.items, i)
 	o.bytes += int64(len(i.mem))
-	l.outBytes.Add(int64(len(i.mem)))
+	l.buffered(len(i.mem))
+}
+
+// buffered counts n bytes more, and has it looked at if these are too many.
+func (l *Loop) buffered(n int) {
+	if all := l.outBytes.Add(int64(n)); all > l.cfg.LimitBuffers && l.cfg.LimitBuffers > 0 {
+		select {
+		case l.sweepSoon <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // open says that there is something to flush. o.mu is held.
@@ -75,7 +85,7 @@ func (o *output) addCopy(l *Loop, b []byte) {
 		if i := &o.items[n-1]; i.file < 0 && i.ref == 0 && len(i.mem)+len(b) <= mergeLimit {
 			i.mem = append(i.mem, b...)
 			o.bytes += int64(len(b))
-			l.outBytes.Add(int64(len(b)))
+			l.buffered(len(b))
 			return
 		}
 	}

@@ -674,9 +674,7 @@ func (l *Loop) expire(c *conn) {
 			k = protocol.TimeoutWriteRate
 		}
 		l.slot.Counters.Timeouts[k].Add(1)
-		// A reset, not a close: the response is cut short, and the kernel need
-		// not keep what the peer does not take.
-		_ = unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		l.resetOnClose(c)
 		l.closeConn(c)
 	default:
 		l.closeConn(c)

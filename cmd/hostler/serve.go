@@ -135,6 +135,7 @@ func masterSettings(c *config.Config) *master.Settings {
 			LimitRequestFields:    c.LimitRequestFields,
 			LimitRequestFieldSize: c.LimitRequestFieldSize,
 			LimitRequestBody:      c.LimitRequestBody,
+			LimitBuffers:          c.LimitBuffers,
 			ForwardedAllowIPs:     c.ForwardedAllowIPs,
 			ForwardedHeaders:      c.ForwardedHeaders,
 			ProxyProtocol:         c.ProxyProtocol,

@@ -32,7 +32,7 @@ func faults() map[kind]func(*round, step) {
 		"fds-master":  (*round).fewInMaster,
 		"app-fault":   func(r *round, _ step) { r.load.poison("/fault", 0, 10*time.Second) },
 		"app-exit":    func(r *round, s step) { r.load.poison("/exit", float64(s.n%3), 10*time.Second) },
-		"app-hold":    func(r *round, _ step) { r.load.poison("/hold", 0, 15*time.Second) },
+		"app-hold":    func(r *round, _ step) { r.load.poison("/hold", 0, 3*timeout) },
 		"app-leak":    (*round).leak,
 		"app-linger":  (*round).linger,
 		"app-fds":     func(r *round, s step) { r.load.poison("/descriptors", s.last.Seconds(), 10*time.Second) },

@@ -22,8 +22,10 @@ import (
 var application string
 
 const (
-	workers  = 3
-	timeout  = 4 * time.Second
+	workers = 3
+	// timeout is longer than a worker is stopped for (stopWorker): what such a one
+	// runs would be interrupted as soon as it goes on, and rightly so.
+	timeout  = 8 * time.Second
 	graceful = 5 * time.Second
 )
 

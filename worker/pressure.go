@@ -1,0 +1,251 @@
+package worker
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hostler/protocol"
+)
+
+// pressure is what comes of a worker that is full: of connections
+// (--worker-connections), or of bytes that clients have not taken, or of requests
+// that they have not sent to their end (--limit-buffers). Somebody has to go then, or
+// a few thousand clients that do nothing would keep all others out. Those go who make
+// the least of their place. All of it belongs to the housekeeping.
+type pressure struct {
+	wanted chan struct{} // an accepter waits for room
+	said   int64         // when it was last logged that somebody had to go
+	unsaid int           // who had to since
+}
+
+const (
+	// restEnough is for how long, in nanoseconds, a connection has done nothing
+	// before it may have to go. A client that thinks for a moment stays.
+	restEnough = int64(time.Second)
+	// crawlEnough is the same for one that moves bytes, but fewer than crawl times
+	// the minimum rate.
+	crawlEnough = 5 * int64(time.Second)
+	crawl       = 16
+	// goAtOnce is which part of the connections go at once, lest each newcomer
+	// makes us look at all of them.
+	goAtOnce = 32
+	// pressurePause is how long nothing more is logged after a line.
+	pressurePause = 10 * int64(time.Second)
+)
+
+// candidate is a connection that may have to go.
+type candidate struct {
+	c     *conn
+	gen   uint32
+	phase phase
+	kind  protocol.Eviction
+	age   int64 // ns in its phase
+	rate  int64 // bytes a second it has moved meanwhile
+	bytes int64 // that it keeps us from forgetting
+}
+
+// wantRoom asks for room for a connection that waits to be accepted.
+func (p *pressure) wantRoom() {
+	select {
+	case p.wanted <- struct{}{}:
+	default:
+	}
+}
+
+// makeRoom closes connections where as many are open as may be: first those that rest
+// between requests, for the longest time; then those that have never asked for
+// anything; then those that crawl.
+func (l *Loop) makeRoom() {
+	if l.conns.n.Load() < int64(l.conns.max) {
+		return
+	}
+	now := l.now()
+	var all []candidate
+	for _, k := range l.candidates(now) {
+		switch k.kind {
+		case protocol.EvictedIdle, protocol.EvictedHead:
+			if k.age < restEnough {
+				continue
+			}
+		default:
+			if k.age < crawlEnough || k.rate >= crawl*l.cfg.MinRate {
+				continue
+			}
+		}
+		all = append(all, k)
+	}
+	slices.SortFunc(all, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(a.kind.Rank(), b.kind.Rank()), cmp.Compare(a.rate, b.rate), cmp.Compare(b.age, a.age))
+	})
+	n := 0
+	for _, k := range all {
+		if n > l.conns.max/goAtOnce || n > 0 && k.kind.Rank() > all[0].kind.Rank() {
+			break
+		}
+		if l.evict(k) {
+			n++
+		}
+	}
+	l.sayPressure(now, n, "too many connections", "worker_connections", int64(l.conns.max))
+}
+
+// relieve ends what is slowest where more is buffered than may be.
+func (l *Loop) relieve() {
+	limit := l.cfg.LimitBuffers
+	// An input's buffer counts in full here, though its pages may not be there yet.
+	if limit <= 0 || l.outBytes.Load()+l.inputs.size() <= limit {
+		return
+	}
+	now := l.now()
+	used := l.outBytes.Load()
+	all := slices.DeleteFunc(l.candidates(now), func(k candidate) bool { return k.bytes == 0 })
+	for _, k := range all {
+		if k.kind == protocol.EvictedBody {
+			used += k.bytes
+		}
+	}
+	if used <= limit {
+		return
+	}
+	slices.SortFunc(all, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(a.rate, b.rate), cmp.Compare(b.age, a.age))
+	})
+	n := 0
+	for _, k := range all {
+		if used <= limit-limit/8 {
+			break
+		}
+		// Who has just begun may be as fast as any, if there is time to see it.
+		if k.age < restEnough && used <= 2*limit {
+			continue
+		}
+		if l.evict(k) {
+			used -= k.bytes
+			n++
+		}
+	}
+	l.sayPressure(now, n, "too much is buffered for slow clients", "limit_buffers", limit)
+}
+
+// candidates are the connections, and streams of HTTP/2, that nobody works on.
+func (l *Loop) candidates(now int64) []candidate {
+	var all []candidate
+	look := func(c *conn) {
+		if c.state.Load()&stateOwned != 0 || !c.claim(false) {
+			return
+		}
+		k := l.weighConn(c, now)
+		if !c.release() {
+			l.resume(l.sweeper, c)
+		} else if k.c != nil {
+			all = append(all, k)
+		}
+	}
+	l.conns.each(func(c *conn) {
+		if h := c.http2.Load(); h != nil && phase(c.phase.Load()) == phaseStreams {
+			for _, s := range h.open() {
+				look(&s.conn)
+			}
+		}
+		look(c)
+	})
+	return all
+}
+
+// weighConn says what an owned connection is worth to us.
+func (l *Loop) weighConn(c *conn, now int64) candidate {
+	k := candidate{c: c, gen: c.gen.Load(), phase: phase(c.phase.Load())}
+	since := now
+	switch k.phase {
+	case phaseIdle, phaseHead, phaseShaking:
+		if c.stream != nil {
+			return candidate{} // not a connection
+		}
+		if k.kind = protocol.EvictedHead; k.phase == phaseIdle && c.served > 0 {
+			k.kind = protocol.EvictedIdle
+			since = c.deadline.Load() - l.cfg.KeepAlive
+		} else {
+			since = c.deadline.Load() - l.cfg.HeaderTimeout
+		}
+	case phaseStreams:
+		if h := c.http2.Load(); h == nil || len(h.open()) > 0 {
+			return candidate{}
+		}
+		k.kind = protocol.EvictedIdle
+		since = c.deadline.Load() - l.cfg.KeepAlive
+	case phaseBody:
+		k.kind = protocol.EvictedBody
+		if in := c.in; in != nil {
+			since, k.bytes = in.began, int64(in.n)
+			k.rate = perSecond(int64(in.n-in.head), now-since)
+		}
+	case phaseWriting:
+		k.kind = protocol.EvictedWrite
+		c.out.mu.Lock()
+		since, k.bytes = c.out.began, c.out.bytes
+		k.rate = perSecond(c.out.sent, now-since)
+		c.out.mu.Unlock()
+	default:
+		return candidate{}
+	}
+	k.age = now - since
+	return k
+}
+
+func perSecond(n, ns int64) int64 {
+	return int64(float64(n) * float64(time.Second) / float64(max(ns, int64(time.Millisecond))))
+}
+
+// evict closes a connection if it is still where it was.
+func (l *Loop) evict(k candidate) bool {
+	c := k.c
+	if c.state.Load()&stateOwned != 0 || !c.claim(false) {
+		return false
+	}
+	still := c.gen.Load() == k.gen && phase(c.phase.Load()) == k.phase
+	if still && k.kind == protocol.EvictedIdle && k.phase == phaseIdle && unread(c.fd) {
+		still = false // a request, which has not been looked at yet
+	}
+	if !still {
+		if !c.release() {
+			l.resume(l.sweeper, c)
+		}
+		return false
+	}
+	l.slot.Counters.Evicted[k.kind].Add(1)
+	switch k.phase {
+	case phaseShaking:
+		if s, begun := c.via.(*tlsConn); begun {
+			s.wire.resume <- false
+			return true
+		}
+	case phaseStreams:
+		c.http2.Load().expire()
+		return true
+	case phaseIdle:
+		c.sayEnd()
+	case phaseWriting:
+		l.resetOnClose(c)
+	}
+	l.closeConn(c)
+	return true
+}
+
+// resetOnClose makes the close of c a reset: its response is cut short, and the
+// kernel need not keep what the peer does not take.
+func (l *Loop) resetOnClose(c *conn) {
+	_ = unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+}
+
+func (l *Loop) sayPressure(now int64, n int, why, setting string, limit int64) {
+	p := &l.pressure
+	p.unsaid += n
+	if p.unsaid == 0 || now-p.said < pressurePause {
+		return
+	}
+	l.log.Warn(why+": those that do the least are closed", setting, limit, "closed", p.unsaid)
+	p.said, p.unsaid = now, 0
+}

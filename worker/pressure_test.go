@@ -1,0 +1,265 @@
+package worker
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"hostler/protocol"
+)
+
+func (r *rig) evicted() (n [protocol.NumEvictions]uint64) {
+	for i := range n {
+		n[i] = r.slot.Counters.Evicted[i].Load()
+	}
+	return n
+}
+
+// connect connects by the listener at addr.
+func (r *rig) connect(addr string) net.Conn {
+	r.t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	r.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// come connects and asks for something.
+func (r *rig) come(addr string) *reader {
+	r.t.Helper()
+	c := r.connect(addr)
+	send(r.t, c, get)
+	return responses(r.t, c)
+}
+
+// TestMakeRoom: where there are as many connections as may be, one that does nothing
+// goes when another wants its place.
+func TestMakeRoom(t *testing.T) {
+	const limit = 8
+	for _, c := range []struct {
+		name  string
+		begin func(*rig, net.Conn) // what each of those that are there does
+		kind  protocol.Eviction
+	}{
+		{"idle", func(r *rig, c net.Conn) { send(r.t, c, get); responses(r.t, c).want(200, "GET /a ") }, protocol.EvictedIdle},
+		{"silent", func(*rig, net.Conn) {}, protocol.EvictedHead},
+		{"head", func(r *rig, c net.Conn) { send(r.t, c, get[:20]) }, protocol.EvictedHead},
+		{"body", func(r *rig, c net.Conn) {
+			send(r.t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3000\r\n\r\nabc")
+		}, protocol.EvictedBody},
+		{"write", func(r *rig, c net.Conn) { send(r.t, c, "GET /big HTTP/1.1\r\nHost: x\r\n\r\n") }, protocol.EvictedWrite},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			cfg := testConfig()
+			cfg.WorkerConnections = limit
+			cfg.HeaderTimeout, cfg.KeepAlive, cfg.BodyTimeout, cfg.WriteTimeout = int64(time.Hour), int64(time.Hour), int64(time.Hour), int64(time.Hour)
+			cfg.MinRate = 240
+			big := pattern(8 << 20)
+			r := serve(t, cfg, func(c *call) {
+				if c.target == "/big" {
+					c.ok(big)
+					return
+				}
+				echo(c)
+			})
+			addr := r.listen()
+			begin := time.Now()
+			for range limit {
+				c.begin(r, r.connect(addr))
+			}
+			eventually(t, "it is full", r.full)
+			time.Sleep(100 * time.Millisecond) // nobody wants a place yet
+			r.come(addr).want(200, "GET /a ")
+			least := time.Duration(restEnough)
+			if c.kind >= protocol.EvictedBody {
+				least = time.Duration(crawlEnough)
+			}
+			if took := time.Since(begin); took < least-100*time.Millisecond {
+				t.Errorf("one had to go after %v", took)
+			}
+			var want [protocol.NumEvictions]uint64
+			want[c.kind] = 1
+			if got := r.evicted(); got != want {
+				t.Errorf("evicted: %v", got)
+			}
+		})
+	}
+}
+
+// Who is at work stays: neither clients that pause for a moment between requests, nor
+// such as are served right now, have to go.
+func TestMakeRoomKeepsTheBusy(t *testing.T) {
+	cfg := testConfig()
+	cfg.WorkerConnections = 3
+	cfg.Threads = 2
+	cfg.KeepAlive = int64(time.Hour)
+	opened, open := gate(t)
+	r := serve(t, cfg, func(c *call) {
+		if c.target == "/wait" {
+			<-opened
+		}
+		echo(c)
+	})
+	t.Cleanup(open)
+	addr := r.listen()
+	waits := r.connect(addr)
+	send(t, waits, "GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+	idle, busy := r.connect(addr), r.connect(addr)
+	send(t, idle, get)
+	responses(t, idle).want(200, "GET /a ")
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		rd := responses(t, busy)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(50 * time.Millisecond):
+				if _, err := io.WriteString(busy, get); err != nil {
+					t.Error(err)
+					return
+				}
+				if got, err := rd.read(false); err != nil || got.status != 200 {
+					t.Error(got.status, err)
+					return
+				}
+			}
+		}
+	}()
+	r.come(addr).want(200, "GET /a ") // in the place of the idle one
+	responses(t, idle).wantEnd()
+	late := r.come(addr)
+	late.want(200, "GET /a ") // in that of the one before, which rests by now
+	close(stop)
+	<-done
+	open()
+	responses(t, waits).want(200, "GET /wait ")
+	if got := r.evicted(); got != [protocol.NumEvictions]uint64{protocol.EvictedIdle: 2} {
+		t.Errorf("evicted: %v", got)
+	}
+}
+
+// TestLimitBuffers: the slowest go when too much is kept for them; a client that
+// takes what it asked for is not touched.
+func TestLimitBuffers(t *testing.T) {
+	const size = 1 << 20
+	big := pattern(size)
+	config := func() *protocol.WorkerConfig {
+		cfg := cleartextConfig()
+		cfg.LimitBuffers = 4 * size
+		cfg.WriteTimeout, cfg.BodyTimeout = int64(time.Hour), int64(time.Hour)
+		return cfg
+	}
+	app := func(c *call) {
+		body, rc := c.all()
+		switch {
+		case rc != 0:
+			c.t.Result |= ResultFailed
+		case c.target == "/big":
+			c.ok(big)
+		default:
+			c.ok(fmt.Sprint(len(body)))
+		}
+	}
+	t.Run("responses", func(t *testing.T) {
+		t.Parallel()
+		r := serve(t, config(), app)
+		fast := r.dial()
+		fr := responses(t, fast)
+		for range 7 {
+			send(t, r.dial(), "GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+		}
+		for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			send(t, fast, "GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+			fr.want(200, big)
+		}
+		eventually(t, "what is kept is within the limit", func() bool { return r.outBytes.Load() <= 4*size })
+		if got := r.evicted(); got[protocol.EvictedWrite] < 3 || got[protocol.EvictedWrite] > 5 {
+			t.Errorf("evicted: %v", got)
+		}
+	})
+	t.Run("far beyond", func(t *testing.T) { // nobody is given time
+		t.Parallel()
+		r := serve(t, config(), app)
+		for range 40 {
+			send(t, r.dial(), "GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+		}
+		eventually(t, "what is kept is within twice the limit", func() bool {
+			return r.slot.Gauges.Served.Load() == 40 && r.outBytes.Load() <= 8*size
+		})
+	})
+	t.Run("bodies", func(t *testing.T) {
+		t.Parallel()
+		r := serve(t, config(), app)
+		var all []net.Conn
+		for range 7 {
+			c := r.dial()
+			send(t, c, fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", size, big[:size-1]))
+			all = append(all, c)
+		}
+		eventually(t, "some had to go", func() bool { return r.evicted()[protocol.EvictedBody] >= 3 })
+		served := 0
+		for _, c := range all {
+			if _, err := io.WriteString(c, "x"); err != nil {
+				continue
+			}
+			if got, err := responses(t, c).read(false); err == nil && got.status == 200 && got.body == fmt.Sprint(size) {
+				served++
+			}
+		}
+		if got := r.evicted(); served < 2 || served+int(got[protocol.EvictedBody]) != len(all) {
+			t.Errorf("%d served, evicted: %v", served, got)
+		}
+	})
+	t.Run("declared bodies", func(t *testing.T) { // what has not come yet is no memory
+		t.Parallel()
+		r := serve(t, config(), app)
+		for range 40 {
+			send(t, r.dial(), fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\nabc", size))
+		}
+		eventually(t, "they have been read", func() bool { return r.phases()[phaseBody] == 40 })
+		time.Sleep(600 * time.Millisecond) // the housekeeping has looked twice
+		if got := r.evicted(); got != [protocol.NumEvictions]uint64{} {
+			t.Errorf("evicted: %v", got)
+		}
+	})
+	t.Run("streams", func(t *testing.T) {
+		t.Parallel()
+		r := serve(t, config(), app)
+		client := r.client2()
+		var stalled []*http.Response
+		for range 7 { // nobody reads; the windows are 4 MB, but the pipe is not
+			resp, err := client.Get("http://x/big")
+			if err != nil {
+				t.Fatal(err)
+			}
+			stalled = append(stalled, resp)
+		}
+		_ = stalled
+		for range 3 {
+			c := r.client2()
+			for range 40 {
+				resp, err := c.Get("http://x/big")
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { resp.Body.Close() })
+			}
+		}
+		eventually(t, "what is kept is within twice the limit", func() bool {
+			return r.slot.Gauges.Served.Load() == 127 && r.outBytes.Load() <= 8*size
+		})
+		if status, body := fetch2(t, r.client2(), "POST", "/", strings.Repeat("x", 1000)); status != 200 || body != "1000" {
+			t.Error(status, body)
+		}
+	})
+}
