@@ -23,9 +23,9 @@ var application string
 
 const (
 	workers = 3
-	// timeout is longer than a worker is stopped for (stopWorker): what such a one
-	// runs would be interrupted as soon as it goes on, and rightly so.
-	timeout  = 8 * time.Second
+	// timeout is shorter than stopWorker may stop a worker for: what such a one runs
+	// is not interrupted for that.
+	timeout  = 4 * time.Second
 	graceful = 5 * time.Second
 )
 
