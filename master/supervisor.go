@@ -119,8 +119,9 @@ type supervisor struct {
 	taken    [protocol.MaxSlots]bool
 	backoff  backoff
 	crashes  crashLoop
-	helpers  []*helper   // all that are not gone
-	retiring []*listener // not of the settings any more, closed when their last worker is gone
+	helpers  []*helper       // all that are not gone
+	certs    []*certificates // all that are open
+	retiring []*listener     // not of the settings any more, closed when their last worker is gone
 
 	waiting     []chan<- error // for the reload under way
 	again       bool           // reload once more when this one has ended
