@@ -32,7 +32,7 @@ $(PAYLOAD)/worker.so: $(GOFILES) | check-tools
 	CGO_ENABLED=1 go build -tags netgo -trimpath -buildmode=c-shared -ldflags='-s -w' -o build/worker.so ./cmd/hostler-worker
 	cp build/worker.so $@
 
-$(PAYLOAD)/bootstrap.py: worker/python/development.py worker/python/bootstrap.py
+$(PAYLOAD)/bootstrap.py: worker/python/development.py worker/python/profile.py worker/python/bootstrap.py
 	cat $^ > $@
 
 bin/hostler: $(PAYLOAD)/worker.so $(PAYLOAD)/bootstrap.py $(GOFILES) VERSION ## build bin/hostler

@@ -52,6 +52,13 @@ type Dumped struct {
 	ErrorLog string `json:"error_log"` // "-": the server's standard error
 }
 
+// ProfileRequest asks for a profile of a worker, or of all for 0.
+type ProfileRequest struct {
+	Worker  int     `json:"worker,omitempty"`
+	Seconds float64 `json:"seconds"`
+	Rate    int     `json:"rate,omitempty"` // samples a second; 0: 100
+}
+
 // LevelRequest asks for a log level: debug, info, warning or error.
 type LevelRequest struct {
 	Level string `json:"level"`

@@ -38,6 +38,8 @@ Commands:
   dump [WORKER]       Python tracebacks of every thread to the server's error log; harms nothing
   events [-n N]       what happened to server and workers lately, and why
   slow [-n N]         the worst requests by route, with the stacks that --slow-request took
+  profile SECONDS [WORKER]
+                      where Python threads spend their time: a flame graph (SVG), to standard output or -o
   upgrade             replace the binary, as by SIGUSR2; waits, and fails if the upgrade does
   drain               finish what runs and stop, as by SIGTERM; waits until the server is gone
   log-level LEVEL     debug, info, warning or error, for master and workers, until the next reload
@@ -47,6 +49,9 @@ Flags:
       --json          answers as JSON
   -w, --watch         status: again every second, until interrupted
   -n, --last N        events: only the last N; slow: only the N worst routes
+  -o, --output FILE   profile: write it there; on a terminal the default is hostler-profile.svg
+      --folded        profile: folded stacks with microseconds, for other tools, not a drawing
+      --rate N        profile: samples a second [100]
   -h, --help          print this and exit
 
 Exit status: 0 done, 1 failed or no server there, 2 wrong usage.
@@ -61,6 +66,9 @@ type Command struct {
 	socket      string
 	json, watch bool
 	last        int
+	output      string
+	folded      bool
+	rate        int
 	client      *Client
 }
 
@@ -86,6 +94,7 @@ func verbs() map[string]verb {
 		"restart":   {0, 1, "at most one argument, a worker's number", (*Command).restart},
 		"dump":      {0, 1, "at most one argument, a worker's number", (*Command).dump},
 		"events":    {0, 0, "no argument", (*Command).events},
+		"profile":   {1, 2, "a number of seconds, and a worker's number if only that one is meant", (*Command).profile},
 		"slow":      {0, 0, "no argument", (*Command).slow},
 		"upgrade":   {0, 0, "no argument", (*Command).upgrade},
 		"drain":     {0, 0, "no argument", (*Command).drain},
@@ -130,6 +139,9 @@ func (c *Command) run(ctx context.Context, args []string) error {
 	flags.BoolVar(&c.json, "json", false, "")
 	flags.BoolVarP(&c.watch, "watch", "w", false, "")
 	flags.IntVarP(&c.last, "last", "n", 0, "")
+	flags.StringVarP(&c.output, "output", "o", "", "")
+	flags.BoolVar(&c.folded, "folded", false, "")
+	flags.IntVar(&c.rate, "rate", 0, "")
 	asked := flags.BoolP("help", "h", false, "")
 	var numbers []string
 	args = slices.DeleteFunc(slices.Clone(args), func(a string) bool {
@@ -158,6 +170,10 @@ func (c *Command) run(ctx context.Context, args []string) error {
 		return usagef("%s takes %s", name, v.takes)
 	case c.watch && name != "status":
 		return usagef("--watch goes with status, not with %s", name)
+	case (c.output != "" || c.folded || flags.Changed("rate")) && name != "profile":
+		return usagef("--output, --folded and --rate go with profile, not with %s", name)
+	case flags.Changed("rate") && (c.rate < 1 || c.rate > protocol.MaxProfileRate):
+		return usagef("--rate is 1 to %d samples a second", protocol.MaxProfileRate)
 	case flags.Changed("last") && (name != "events" && name != "slow" || c.last < 1):
 		return usagef("--last N goes with events or slow and is at least 1")
 	}

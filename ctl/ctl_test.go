@@ -20,11 +20,12 @@ import (
 
 // fake is a master that notes down what it is asked.
 type fake struct {
-	asked  []string
-	err    error
-	events []protocol.Event
-	slow   []protocol.SlowRoute
-	takes  time.Duration // a reload
+	asked   []string
+	err     error
+	events  []protocol.Event
+	slow    []protocol.SlowRoute
+	takes   time.Duration // a reload
+	profile *protocol.Profile
 }
 
 var _ Master = (*fake)(nil)
@@ -50,6 +51,12 @@ func (f *fake) Scale(_ context.Context, n int, relative bool) (int, int, error) 
 func (f *fake) Restart(_ context.Context, n int) error { return f.note("restart %d", n) }
 func (f *fake) Dump(_ context.Context, n int) ([]int, string, error) {
 	return []int{1, 2}, "", f.note("dump %d", n)
+}
+func (f *fake) Profile(_ context.Context, n int, d time.Duration, rate int) (*protocol.Profile, error) {
+	if err := f.note("profile %d %v %d", n, d, rate); err != nil {
+		return nil, err
+	}
+	return f.profile, nil
 }
 func (f *fake) Upgrade(context.Context) error { return f.note("upgrade") }
 func (f *fake) Drain(context.Context) error   { return f.note("drain") }
@@ -123,6 +130,57 @@ func TestCommands(t *testing.T) {
 		status, stdout, stderr := call(t, testServer(t, f), strings.Fields(c.args)...)
 		if status != 0 || stdout != c.stdout || stderr != "" || strings.Join(f.asked, "; ") != c.asked {
 			t.Errorf("%s: status %d, %q, %q, asked %q", c.args, status, stdout, stderr, f.asked)
+		}
+	}
+}
+
+func TestProfileCommand(t *testing.T) {
+	whole := &protocol.Profile{Workers: []protocol.WorkerProfile{
+		{Worker: 1, Samples: 20, Seconds: 2, Cost: 0.01, Stacks: "requests;app:<f>:1 1500000\n"},
+		{Worker: 2, Samples: 22, Seconds: 2, Cost: 0.03, Cut: 0.5, Stacks: "requests;app:<g>:1 500000\n"}}}
+	lost := []protocol.MissingProfile{{Worker: 3, PID: 77, Why: "it has ended"}}
+	half := &protocol.Profile{Workers: whole.Workers[:1], Missing: lost}
+	const told = "42 samples of 2 workers in 2 s; looking took 1.0 % of a CPU in each"
+	const toldHalf = "20 samples of 1 workers in 2 s; looking took 0.5 % of a CPU in each"
+	for _, c := range []struct {
+		args           string
+		profile        *protocol.Profile
+		status         int
+		asked, problem string
+		stdout         []string
+	}{
+		{"profile 2", whole, 0, "profile 0 2s 100", told + "\n", []string{"<svg ", "<title>app:&lt;f&gt;:1: 1.5s, 60.00 %</title>", "too rare"}},
+		{"profile .5 2 --rate 10 --folded", whole, 0, "profile 2 500ms 10", strings.Replace(told, "in 2 s", "in 0.5 s", 1) + "\n",
+			[]string{whole.Workers[0].Stacks + whole.Workers[1].Stacks}},
+		{"--json profile 2", half, 0, "profile 0 2s 100", "", []string{`"missing":[{"worker":3,"pid":77,"why":"it has ended"}]`}},
+		{"profile 2", half, 0, "profile 0 2s 100", toldHalf + "\nhostler ctl: worker 3 (process 77) is not in it: it has ended\n", []string{"<svg "}},
+		{"profile 2 -o OUT", whole, 0, "profile 0 2s 100", told + "; see OUT\n", nil},
+		{"profile 0", whole, 2, "", "hostler ctl: a profile takes up to 600 seconds, not 0\n", nil},
+		{"profile 601", whole, 2, "", "hostler ctl: a profile takes up to 600 seconds, not 601\n", nil},
+		{"profile nan", whole, 2, "", "", nil},
+		{"profile 1 --rate 0", whole, 2, "", "", nil},
+		{"profile 1 --rate 1001", whole, 2, "", "", nil},
+		{"profile 1 0", whole, 2, "", "", nil},
+		{"profile", whole, 2, "", "", nil},
+		{"profile 2 -o /", whole, 1, "profile 0 2s 100", "hostler ctl: cannot write the profile: open /: is a directory\n", nil},
+		{"profile 2", &protocol.Profile{Missing: lost}, 1, "profile 0 2s 100", "", nil},
+		{"status --folded", whole, 2, "", "", nil},
+	} {
+		out := filepath.Join(t.TempDir(), "out")
+		f := &fake{profile: c.profile}
+		status, stdout, stderr := call(t, testServer(t, f), strings.Fields(strings.Replace(c.args, "OUT", out, 1))...)
+		if status != c.status || strings.Join(f.asked, "; ") != c.asked || c.problem != "" && stderr != strings.Replace(c.problem, "OUT", out, 1) {
+			t.Errorf("%s: status %d, asked %q, %q", c.args, status, f.asked, stderr)
+		}
+		for _, want := range c.stdout {
+			if !strings.Contains(stdout, want) {
+				t.Errorf("%s: no %q in %s", c.args, want, stdout)
+			}
+		}
+		if strings.Contains(c.args, "OUT") {
+			if b, err := os.ReadFile(out); err != nil || !strings.Contains(string(b), "<svg ") || stdout != "" {
+				t.Errorf("%s: %v, %q", c.args, err, stdout)
+			}
 		}
 	}
 }

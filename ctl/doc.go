@@ -12,6 +12,7 @@
 //	POST /v1/scale      ScaleRequest  Scaled; the workers come and go afterwards
 //	POST /v1/restart    WorkerRequest Done; answers when the replacements serve
 //	POST /v1/dump       WorkerRequest Dumped
+//	POST /v1/profile    ProfileRequest protocol.Profile; after so many seconds
 //	POST /v1/upgrade                  Done; answers when the new binary serves, or has failed
 //	POST /v1/drain                    Done; answers when no worker is left
 //	POST /v1/log-level  LevelRequest  Level

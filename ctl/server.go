@@ -25,6 +25,7 @@ type Master interface {
 	ScaleByNeed(ctx context.Context) (from, to int, err error)
 	Restart(ctx context.Context, worker int) error
 	Dump(ctx context.Context, worker int) (told []int, errorLog string, err error)
+	Profile(ctx context.Context, worker int, d time.Duration, rate int) (*protocol.Profile, error)
 	Upgrade(ctx context.Context) error
 	Drain(ctx context.Context) error
 	Events() []protocol.Event
@@ -119,6 +120,7 @@ func Handler(o Options) http.Handler {
 		}
 		return Dumped{Workers: told, ErrorLog: file}, err
 	})
+	command(mux, h, "profile", h.profile)
 	command(mux, h, "upgrade", func(ctx context.Context, _ struct{}) (any, error) {
 		return h.done(h.Master.Upgrade(ctx))
 	})

@@ -61,6 +61,7 @@ type ctlWorker struct {
 	Worker, PID, Generation int
 	State                   string
 	Memory                  float64 `json:"resident_memory_bytes"`
+	Threads                 []struct{ Request *struct{ Target string } }
 }
 
 type ctlStatus struct {

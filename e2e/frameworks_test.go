@@ -128,7 +128,7 @@ func TestPythons(t *testing.T) {
 	}
 	for _, name := range names {
 		t.Run(strings.Fields(name)[0], func(t *testing.T) {
-			s := start(t, "-w", "2", "--threads", "2", "--python", found[name], "rules:app")
+			s := startCtl(t, "-w", "2", "--threads", "2", "--python", found[name], "rules:app")
 			for path, want := range map[string]string{
 				"/valid": "HTTP/1.1 200 OK", "/write": "3\r\nghi\r\n", "/replaced": "X-Second", "/hop": "HTTP/1.1 500", "/exception": "HTTP/1.1 500",
 				"/hints": "103 Early Hints", "/file": "application with a page", "/204": "HTTP/1.1 204", "/no_file": "zzz", "/fork": "forked", "/gen": "two",
@@ -136,6 +136,9 @@ func TestPythons(t *testing.T) {
 				if out := s.raw("GET " + path + " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"); !strings.Contains(out, want) {
 					t.Errorf("%s: %q", path, out)
 				}
+			}
+			if status, svg, told := s.ctl("profile", "0.2"); status != 0 || !strings.Contains(svg, "</svg>") || !strings.Contains(told, "samples of 2 workers") {
+				t.Errorf("a profile: status %d, %q", status, told)
 			}
 			for _, how := range []string{"", "lines", "readlines", "readline", "read"} {
 				out := s.raw(fmt.Sprintf("POST /count?%s HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 2000000\r\n\r\n%s", how, strings.Repeat("a line\n...", 200_000)))

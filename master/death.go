@@ -19,6 +19,7 @@ func (s *supervisor) workerExited(w *worker, ws syscall.WaitStatus) {
 	s.stats.exits[why]++
 	s.reportLost(w, why, ws, now)
 	s.childExit(w, why, ws)
+	s.profileLost(w)
 	s.become(w, stateGone)
 	w.proc.Close()
 	for i, o := range s.workers {

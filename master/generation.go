@@ -433,6 +433,8 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 		}
 	case protocol.KindSlow:
 		s.slowReported(w, m.Text)
+	case protocol.KindProfiled:
+		s.profileCame(w, m.Text)
 	case protocol.KindDrained:
 		w.finished = true
 		s.log.Debug("worker has nothing left to do", "worker", w.number(), "pid", w.proc.PID())

@@ -135,10 +135,12 @@ type supervisor struct {
 	stops       int      // signals to stop, so far
 	fatal       error
 
-	lost    []string // why the workers that are to be started next are wanted
-	journal *journal
-	slow    slowTable
-	tickets tickets
+	lost     []string // why the workers that are to be started next are wanted
+	journal  *journal
+	slow     slowTable
+	profile  *profiling // being taken; nil: none
+	profiles uint64     // so far
+	tickets  tickets
 
 	stats stats
 	view  atomic.Pointer[protocol.Snapshot]

@@ -23,6 +23,8 @@ const (
 	KindInterrupt  Kind = 'I' // master: raise the timeout's exception in Thread, if it still runs the request that began at Start
 	KindStack      Kind = 'B' // master: report the stack of Thread, if it still runs the request that began at Start
 	KindSlow       Kind = 'Q' // worker: Text is a list of SlowRequests as JSON
+	KindProfile    Kind = 'Y' // master: take a profile; Text is a ProfileRequest
+	KindProfiled   Kind = 'Z' // worker: Text is the next part of what a profile has found, "" after the last; see WorkerProfile
 	KindReopen     Kind = 'U' // master: reopen the log files
 	KindLevel      Kind = 'L' // master: Text is the log level from now on, as in WorkerConfig
 	KindModules    Kind = 'M' // worker, with Development: Text is files that it has imported, each ended by a NUL
@@ -54,7 +56,7 @@ type Message struct {
 	Kind  Kind
 	Mode  DrainMode     // KindDrain
 	Grace time.Duration // KindDrain: after this the worker gives up on what is left
-	Text  string        // KindBootFailed, KindLevel, KindModules, KindPage, KindFork, KindForked, KindHooks, KindHook, KindHookDone, KindSlow
+	Text  string        // KindBootFailed, KindLevel, KindModules, KindPage, KindFork, KindForked, KindHooks, KindHook, KindHookDone, KindSlow, KindProfile, KindProfiled
 	PID   int           // KindForked
 
 	Thread int   // KindInterrupt, KindStack
@@ -86,7 +88,7 @@ func (m Message) Append(dst []byte) []byte {
 	case KindInterrupt, KindStack:
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(m.Thread))
 		dst = binary.LittleEndian.AppendUint64(dst, uint64(m.Start))
-	case KindLevel, KindModules, KindPage, KindFork, KindSlow, KindHooks, KindHook, KindHookDone:
+	case KindLevel, KindModules, KindPage, KindFork, KindSlow, KindHooks, KindHook, KindHookDone, KindProfile, KindProfiled:
 		dst = append(dst, m.Text...)
 	case KindForked:
 		dst = fmt.Appendf(dst, "%d %s", m.PID, m.Text)
@@ -105,7 +107,7 @@ func ParseMessage(p []byte) (Message, error) {
 		if len(body) != 0 {
 			return Message{}, fmt.Errorf("%q with a payload: %w", p[0], ErrMessage)
 		}
-	case KindBootFailed, KindLevel, KindModules, KindPage, KindFork, KindHooks, KindHook, KindHookDone, KindSlow:
+	case KindBootFailed, KindLevel, KindModules, KindPage, KindFork, KindHooks, KindHook, KindHookDone, KindSlow, KindProfile, KindProfiled:
 		m.Text = string(body)
 	case KindInterrupt, KindStack:
 		if len(body) != 12 {

@@ -28,6 +28,8 @@ type Worker struct {
 
 	page atomic.Pointer[string] // of KindPage; nil: none has come
 
+	profile func(request string) bool
+
 	send sync.Mutex // serialises writes to the control socket
 }
 
@@ -127,6 +129,22 @@ func (w *Worker) Page() string {
 	return w.cfg.Page
 }
 
+// SetProfiler tells the worker how a profile is begun, given a ProfileRequest as
+// JSON; begin never waits. It is called before Serve.
+func (w *Worker) SetProfiler(begin func(request string) bool) { w.profile = begin }
+
+// Profiled sends what a profile has found to the master. It waits until that has
+// read it.
+func (w *Worker) Profiled(text string) {
+	for more := true; more; {
+		n := min(len(text), protocol.MaxMessage-1)
+		if err := w.tell(protocol.Message{Kind: protocol.KindProfiled, Text: text[:n]}); err != nil {
+			return // there is no master any more
+		}
+		text, more = text[n:], n > 0 // an empty one ends it
+	}
+}
+
 // mention tells the master what is not worth waiting for.
 func (w *Worker) mention(m protocol.Message) bool {
 	w.send.Lock()
@@ -158,6 +176,10 @@ func (w *Worker) control() {
 			w.Loop.Intervene(InterveneRaise, m.Thread, m.Start)
 		case protocol.KindStack:
 			w.Loop.Intervene(InterveneStack, m.Thread, m.Start)
+		case protocol.KindProfile:
+			if w.profile == nil || !w.profile(m.Text) {
+				w.log.Error("cannot begin a profile")
+			}
 		case protocol.KindReopen:
 			w.reopen()
 		case protocol.KindPage:

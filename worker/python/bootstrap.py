@@ -548,7 +548,8 @@ def main():
             bases = [base_environ(settings, listener, hints, deadline) for listener in settings["listeners"]]
             if development:
                 app = or_error_page(server, app)
-            threads = server.init(raw, app, bases, FileWrapper, report, RequestTimeout, no_op, stack_of)
+            profiler = Profiler(server.profiled)
+            threads = server.init(raw, app, bases, FileWrapper, report, RequestTimeout, no_op, stack_of, profiler.start)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     except RuntimeError as e:  # the library says what is wrong
@@ -578,6 +579,7 @@ def main():
                 server.drain()
     if hooks:
         try_hook(hooks, "worker_exit", *worker_args)
+    profiler.end()
     server.leave()
 
 

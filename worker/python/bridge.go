@@ -14,8 +14,10 @@ package python
 #cgo CFLAGS: -std=gnu11 -O2 -Wall -Wextra -fvisibility=hidden
 #cgo LDFLAGS: -Wl,--unresolved-symbols=ignore-all
 #include <stdint.h>
+#include <stdlib.h>
 
 extern int hostler_intervene(int what, int thread, int64_t taken);
+extern int hostler_profile(char *request, int64_t n);
 */
 import "C"
 
@@ -40,6 +42,11 @@ func hostlerInit(settings *C.char, n C.int64_t, wake C.int, why *C.char, size C.
 	}
 	w.Loop.SetIntervene(func(what, thread int, taken int64) bool {
 		return C.hostler_intervene(C.int(what), C.int(thread), C.int64_t(taken)) == 0
+	})
+	w.SetProfiler(func(request string) bool {
+		text := C.CString(request)
+		defer C.free(unsafe.Pointer(text))
+		return C.hostler_profile(text, C.int64_t(len(request))) == 0
 	})
 	return C.int(w.Threads())
 }
@@ -131,6 +138,13 @@ func hostlerGILWanted(wanted C.int) { w.Loop.GILWanted(wanted != 0) }
 //export hostlerStacked
 func hostlerStacked(i C.int, taken C.int64_t, p unsafe.Pointer, n C.int64_t) {
 	w.Loop.Stacked(int(i), int64(taken), string(unsafe.Slice((*byte)(p), n)))
+}
+
+// hostlerProfiled waits, and is called without the GIL.
+//
+//export hostlerProfiled
+func hostlerProfiled(p unsafe.Pointer, n C.int64_t) {
+	w.Profiled(string(unsafe.Slice((*byte)(p), n)))
 }
 
 //export hostlerDeadline

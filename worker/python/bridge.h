@@ -58,11 +58,12 @@ int response_send(struct thread *, PyObject *result); /* 0, or -1 with an except
 PyObject *early_hints_new(void);
 
 /* intervene.c */
-int intervene_init(PyObject *exception, PyObject *no_op, PyObject *stack_function);
+int intervene_init(PyObject *exception, PyObject *no_op, PyObject *stack_function, PyObject *profile_function);
 void withdraw(struct thread *); /* nothing is to be raised in the thread from here on */
 int raise_pending(struct thread *); /* the timeout's exception, where no Python code runs that it could hit; -1: it is set. May be NULL */
 void intervene_forked(void);
 int hostler_intervene(int what, int thread, int64_t taken); /* without the GIL */
+int hostler_profile(const char *request, int64_t n);          /* likewise */
 PyObject *deadline_new(void);
 
 /* loop.c */
@@ -97,5 +98,6 @@ extern void hostlerDrain(void);
 extern void hostlerGILWanted(int);
 extern void hostlerStacked(int, int64_t, void *, int64_t);
 extern int hostlerDeadline(int, int64_t, int64_t *);
+extern void hostlerProfiled(void *, int64_t); /* no leaf: without the GIL */
 
 #endif

@@ -1,5 +1,6 @@
 /* What is done to a running request from outside: an exception is raised in its
- * thread (--timeout), its stack is taken (--slow-request).
+ * thread (--timeout), its stack is taken (--slow-request); and a profile of all
+ * threads is begun (hostler ctl profile), which goes on in a thread of Python's.
  * That takes the GIL, and so a thread that may wait for it. It is made when there
  * is something to do for the first time, and then sleeps until there is again. (It
  * does not end: faulthandler walks the list of Python's threads without any lock,
@@ -15,18 +16,23 @@
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "bridge.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t more = PTHREAD_COND_INITIALIZER;
-static int there, asked; /* both under lock: is there a thread, has it something to do */
+static int there, asked; /* under lock, as the next: is there a thread, has it something to do */
+static char *profile_in; /* the request for a profile, from malloc; NULL: none */
 
-static PyObject *timeout_class, *nothing, *stack_of;
+static PyObject *timeout_class, *nothing, *stack_of, *profile;
 
-int intervene_init(PyObject *exception, PyObject *no_op, PyObject *stack_function) {
+int intervene_init(PyObject *exception, PyObject *no_op, PyObject *stack_function, PyObject *profile_function) {
 	stack_of = stack_function;
+	profile = profile_function;
 	Py_IncRef(stack_of);
+	Py_IncRef(profile);
 	timeout_class = exception;
 	nothing = no_op;
 	Py_IncRef(exception); /* for the life of the process */
@@ -78,12 +84,28 @@ static void take_stack(struct thread *th, int64_t taken) {
 		Py_DecRef(text);
 }
 
+static void begin_profile(char *request) {
+	PyObject *text = PyUnicode_FromString(request);
+	free(request);
+	PyObject *r = text ? PyObject_CallFunctionObjArgs(profile, text, NULL) : NULL;
+	if (r == NULL)
+		PyErr_WriteUnraisable(profile);
+	else
+		Py_DecRef(r);
+	if (text)
+		Py_DecRef(text);
+}
+
 static void *work(void *arg) {
 	PyGILState_Ensure();
 	for (;;) {
 		pthread_mutex_lock(&lock);
 		asked = 0;
+		char *request = profile_in;
+		profile_in = NULL;
 		pthread_mutex_unlock(&lock);
+		if (request != NULL)
+			begin_profile(request);
 		for (int i = 0; i < nthreads; i++) {
 			struct thread *th = &threads[i];
 			int64_t taken = __atomic_exchange_n(&th->stack_in, 0, __ATOMIC_ACQ_REL);
@@ -112,18 +134,12 @@ void intervene_forked(void) {
 	pthread_mutex_init(&lock, NULL);
 	pthread_cond_init(&more, NULL);
 	there = 0;
+	profile_in = NULL; /* a few bytes are lost; who had them may be at them just now */
 }
 
-/* hostler_intervene is Go's, and never waits. what: one of INTERVENE_. */
-int hostler_intervene(int what, int thread, int64_t taken) {
-	if (thread < 0 || thread >= nthreads)
-		return -1;
-	if (what == INTERVENE_RAISE)
-		__atomic_store_n(&threads[thread].raise_in, taken, __ATOMIC_RELEASE);
-	if (what == INTERVENE_STACK)
-		__atomic_store_n(&threads[thread].stack_in, taken, __ATOMIC_RELEASE);
+/* rouse makes the thread look what there is to do, or makes the thread. lock is held. */
+static int rouse(void) {
 	int rc = 0;
-	pthread_mutex_lock(&lock);
 	asked = 1;
 	if (there) {
 		pthread_cond_signal(&more);
@@ -141,10 +157,35 @@ int hostler_intervene(int what, int thread, int64_t taken) {
 		}
 		pthread_sigmask(SIG_SETMASK, &old, NULL);
 	}
+	return rc;
+}
+
+/* hostler_intervene is Go's, and never waits. what: one of INTERVENE_. */
+int hostler_intervene(int what, int thread, int64_t taken) {
+	if (thread < 0 || thread >= nthreads)
+		return -1;
+	if (what == INTERVENE_RAISE)
+		__atomic_store_n(&threads[thread].raise_in, taken, __ATOMIC_RELEASE);
+	if (what == INTERVENE_STACK)
+		__atomic_store_n(&threads[thread].stack_in, taken, __ATOMIC_RELEASE);
+	pthread_mutex_lock(&lock);
+	int rc = rouse();
 	pthread_mutex_unlock(&lock);
 	return rc;
 }
 
+/* hostler_profile is Go's, too. */
+int hostler_profile(const char *request, int64_t n) {
+	char *copy = strndup(request, (size_t)n);
+	if (copy == NULL)
+		return -1;
+	pthread_mutex_lock(&lock);
+	free(profile_in);
+	profile_in = copy;
+	int rc = rouse();
+	pthread_mutex_unlock(&lock);
+	return rc;
+}
 /* deadline([seconds]): on the thread that runs the request. */
 static PyObject *deadline(PyObject *self, PyObject *args) {
 	(void)self;

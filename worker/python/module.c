@@ -100,14 +100,14 @@ static void after_fork(void) {
 	}
 }
 
-/* init(settings, app, bases, file_wrapper, report, timeout, no_op, stack_of) */
+/* init(settings, app, bases, file_wrapper, report, timeout, no_op, stack_of, profile) */
 static PyObject *init(PyObject *self, PyObject *args) {
 	(void)self;
 	const char *settings;
 	Py_ssize_t n;
-	PyObject *text, *app, *bases, *wrapper, *report, *timeout, *no_op, *stack_of;
+	PyObject *text, *app, *bases, *wrapper, *report, *timeout, *no_op, *stack_of, *profile;
 	char why[512];
-	if (!PyArg_ParseTuple(args, "OOOOOOOO", &text, &app, &bases, &wrapper, &report, &timeout, &no_op, &stack_of))
+	if (!PyArg_ParseTuple(args, "OOOOOOOOO", &text, &app, &bases, &wrapper, &report, &timeout, &no_op, &stack_of, &profile))
 		return NULL;
 	if ((settings = PyUnicode_AsUTF8AndSize(text, &n)) == NULL)
 		return NULL;
@@ -128,7 +128,7 @@ static PyObject *init(PyObject *self, PyObject *args) {
 	}
 	nthreads = count;
 	remember_ends((int)PyList_Size(bases));
-	if (pthread_atfork(NULL, NULL, after_fork) || loop_init(app, report) || intervene_init(timeout, no_op, stack_of) || response_init(wrapper) || input_init() ||
+	if (pthread_atfork(NULL, NULL, after_fork) || loop_init(app, report) || intervene_init(timeout, no_op, stack_of, profile) || response_init(wrapper) || input_init() ||
 	    environ_init(bases))
 		return PyErr_Occurred() ? NULL : PyErr_NoMemory();
 	return PyLong_FromLong(count);
@@ -182,6 +182,21 @@ static PyObject *page(PyObject *self, PyObject *args) {
 	return PyBytes_FromStringAndSize(text, forked ? 0 : hostlerPage(text, sizeof text));
 }
 
+/* profiled(result): what a profile has found, as bytes. */
+static PyObject *profiled(PyObject *self, PyObject *result) {
+	(void)self;
+	const char *s = PyBytes_AsString(result);
+	if (s == NULL)
+		return NULL;
+	Py_ssize_t n = PyBytes_Size(result);
+	if (!forked) {
+		PyThreadState *ts = PyEval_SaveThread(); /* it waits until the master has read it */
+		hostlerProfiled((void *)s, n);
+		PyEval_RestoreThread(ts);
+	}
+	return none();
+}
+
 static PyObject *get_deadline(PyObject *self, PyObject *args) {
 	(void)self, (void)args;
 	return deadline_new();
@@ -192,7 +207,7 @@ static PyMethodDef module_methods[] = {
 	{"run", run_thread, METH_O, NULL},      {"drain", drain, METH_NOARGS, NULL},
 	{"leave", leave, METH_NOARGS, NULL},    {"early_hints", hints, METH_NOARGS, NULL},
 	{"page", page, METH_NOARGS, NULL},
-	{"deadline", get_deadline, METH_NOARGS, NULL},
+	{"deadline", get_deadline, METH_NOARGS, NULL}, {"profiled", profiled, METH_O, NULL},
 	{0},
 };
 
