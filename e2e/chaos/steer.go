@@ -24,6 +24,7 @@ func steering() map[kind]func(*round, step) {
 		"ctl-leave":   (*round).walkAway,
 		"ctl-look":    (*round).look,
 		"ctl-level":   (*round).logLevel,
+		"ctl-profile": (*round).profile,
 		"ctl-wrong":   (*round).wrongCommands,
 	}
 }
@@ -169,6 +170,17 @@ func (r *round) look(s step) {
 	var got ctl.Dumped
 	if err := r.server.ask(http.MethodPost, "dump", ctl.WorkerRequest{}, &got); err != nil && s.kill == 0 {
 		r.wrong("dump: %v", err)
+	}
+}
+
+// profile watches all workers for a second. Which of them live through it is not
+// said, so what comes of it is nothing to go by; that it ends is.
+func (r *round) profile(s step) {
+	var got protocol.Profile
+	err := r.server.ask(http.MethodPost, "profile", ctl.ProfileRequest{Seconds: 1}, &got)
+	var f *ctl.Failure
+	if err != nil && !errors.As(err, &f) {
+		r.wrong("profile: %v", err)
 	}
 }
 
