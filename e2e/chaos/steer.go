@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"hostler/ctl"
@@ -26,6 +27,18 @@ func steering() map[kind]func(*round, step) {
 		"ctl-level":   (*round).logLevel,
 		"ctl-profile": (*round).profile,
 		"ctl-wrong":   (*round).wrongCommands,
+	}
+}
+
+// command asks for something, again while it is refused because of what an earlier
+// step has begun: a signal does not say when it has been obeyed.
+func (r *round) command(name string, request, into any) error {
+	for end := time.Now().Add(settling); ; time.Sleep(50 * time.Millisecond) {
+		err := r.server.ask(http.MethodPost, name, request, into)
+		var f *ctl.Failure
+		if !errors.As(err, &f) || !strings.Contains(f.Message, "under way") || time.Now().After(end) {
+			return err
+		}
 	}
 }
 
@@ -59,7 +72,7 @@ func (r *round) byNeed() {
 func (r *round) restart(s step) {
 	r.settled()
 	var got ctl.Done
-	if err := r.server.ask(http.MethodPost, "restart", ctl.WorkerRequest{}, &got); err != nil && s.kill == 0 {
+	if err := r.command("restart", ctl.WorkerRequest{}, &got); err != nil && s.kill == 0 {
 		r.wrong("restart: %v", err)
 	}
 }
@@ -74,7 +87,7 @@ func (r *round) restartOne(s step) {
 	}
 	w := st.Workers[s.which%len(st.Workers)]
 	var got ctl.Done
-	err = r.server.ask(http.MethodPost, "restart", ctl.WorkerRequest{Worker: w.Worker}, &got)
+	err = r.command("restart", ctl.WorkerRequest{Worker: w.Worker}, &got)
 	// One that has left by itself meanwhile cannot be restarted.
 	if slices.Contains(r.server.pids("serving"), w.PID) && s.kill == 0 {
 		r.wrong("worker %d is still process %d after its restart, which said: %v", w.Worker, w.PID, err)
@@ -124,7 +137,7 @@ func (r *round) upgradeByCtl(s step) {
 	r.settled()
 	old := r.server.master()
 	var got ctl.Done
-	if err := r.server.ask(http.MethodPost, "upgrade", nil, &got); err != nil {
+	if err := r.command("upgrade", nil, &got); err != nil {
 		if s.kill == 0 {
 			r.wrong("upgrade: %v", err)
 		}
