@@ -52,6 +52,9 @@ func (s *supervisor) prepare(set *Settings) (*generation, error) {
 	if g.certs, err = openCertificates(set.TLS, &s.tickets, s.clock.now()); err != nil {
 		return nil, err
 	}
+	if g.certs != nil {
+		s.certs = append(s.certs, g.certs)
+	}
 	for _, b := range slices.Concat(set.Binds, set.Redirects) {
 		if s.current != nil {
 			i := slices.IndexFunc(s.current.listeners, func(l *listener) bool { return l.Bind == b })
@@ -225,6 +228,7 @@ func (s *supervisor) reloadAgain() {
 // and is the only place where workers are started.
 func (s *supervisor) reconcile() {
 	s.retire()
+	s.closeCertificates()
 	if s.phase == phaseStopping {
 		s.end()
 		return

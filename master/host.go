@@ -294,6 +294,12 @@ func (h *systemHost) CPU(pid int) (float64, error) {
 	return p.CPU, err
 }
 
+// Stopped implements host.
+func (h *systemHost) Stopped(pid int) bool {
+	p, err := procstat.Read(os.DirFS("/proc"), pid)
+	return err == nil && p.Stopped
+}
+
 // Machine implements host.
 func (h *systemHost) Machine() machine { return readMachine(os.DirFS("/")) }
 

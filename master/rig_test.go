@@ -271,6 +271,7 @@ type fakeHost struct {
 	reopened int
 	listened []string
 	memory   map[int]int64 // by pid
+	stopped  map[int]bool  // by pid
 	watched  []string
 	broken   bool
 	notified []string
@@ -302,6 +303,11 @@ func (h *fakeHost) Listen(b Bind, _ int) (*listener, error) {
 	defer h.mu.Unlock()
 	h.listened = append(h.listened, b.Address)
 	return &listener{Bind: b, fd: -1, info: protocol.Listener{Network: b.Network}}, nil
+}
+func (h *fakeHost) Stopped(pid int) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.stopped[pid]
 }
 func (h *fakeHost) Upgrade(int) error { return <-h.upgrade }
 func (h *fakeHost) Serving(*Settings, bool) {

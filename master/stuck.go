@@ -23,6 +23,7 @@ type late struct {
 	start       int64
 	dumped      time.Time
 	interrupted time.Time // when the exception was sent for; zero: not yet
+	unheard     bool      // it was not, for the process was stopped
 }
 
 // checkStuck looks for requests that have held a thread for too long. They end in
@@ -60,9 +61,15 @@ func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
 			s.log.Error("a request runs into the timeout; it will be interrupted", attrs...)
 		case l.interrupted.IsZero() && now.Sub(l.dumped) < dumpPause:
 		case l.interrupted.IsZero():
-			l.interrupted = now
+			// A process that is stopped would raise it when it goes on, in a request
+			// that may then be about to end by itself.
+			l.interrupted, l.unheard = now, s.host.Stopped(w.proc.PID())
 			w.late[i] = l
-			s.send(w, protocol.Message{Kind: protocol.KindInterrupt, Thread: i, Start: a.Start})
+			if !l.unheard {
+				s.send(w, protocol.Message{Kind: protocol.KindInterrupt, Thread: i, Start: a.Start})
+			}
+		case l.unheard && !s.host.Stopped(w.proc.PID()):
+			w.late[i] = late{start: a.Start, dumped: now}
 		case now.Sub(l.interrupted) >= interruptGrace:
 			delete(w.late, i)
 			w.stuck[i] = a.Start

@@ -43,6 +43,52 @@ func TestInterrupted(t *testing.T) {
 	})
 }
 
+// TestStopped: a process that is stopped is not told to raise anything, for it would
+// do so when it goes on. It is replaced if it stays stopped, and its requests have
+// their turn if not.
+func TestStopped(t *testing.T) {
+	withRig(t, withTimeout(), nil, func(r *rig) {
+		r.awaitServing()
+		p := r.all()[0]
+		stop := func(is bool) {
+			r.host.mu.Lock()
+			defer r.host.mu.Unlock()
+			r.host.stopped = map[int]bool{p.pid: is}
+		}
+		interrupts := func(want int) {
+			t.Helper()
+			if n, _ := p.got(protocol.KindInterrupt); n != want {
+				t.Errorf("interrupted %d times, not %d", n, want)
+			}
+		}
+		until := 3*time.Second + watchSeldom + 2*watchOften + dumpPause
+		r.begin(p, 0, "/ends", 0)
+		stop(true)
+		r.pass(until + interruptGrace/2)
+		stop(false)
+		r.slotOf(p).ThreadRecs[0].End()
+		r.pass(time.Second)
+		interrupts(0)
+
+		r.begin(p, 0, "/stuck", 0)
+		stop(true)
+		r.pass(until + interruptGrace/2)
+		interrupts(0)
+		stop(false)
+		r.pass(dumpPause + 3*watchOften)
+		interrupts(1)
+		r.slotOf(p).ThreadRecs[0].End()
+		r.pass(time.Second)
+		r.expect("1:serving/1")
+
+		r.begin(p, 0, "/never", 0)
+		stop(true)
+		r.pass(until + interruptGrace + bootTakes + shedGrace + 2*watchSeldom)
+		interrupts(1)
+		r.expect("2:serving/1")
+	})
+}
+
 // TestOwnDeadline: the application moves its deadline, to both sides, for the one
 // request; and once more when it is late already.
 func TestOwnDeadline(t *testing.T) {

@@ -47,6 +47,8 @@ type host interface {
 	Notify(state string)
 	// CPU returns how many seconds of CPU time a process has used.
 	CPU(pid int) (float64, error)
+	// Stopped says whether a process is stopped, by a signal or a debugger.
+	Stopped(pid int) bool
 	// Machine returns what CPU and memory there is.
 	Machine() machine
 	// Pending says whether connections wait to be accepted.
@@ -117,8 +119,9 @@ type supervisor struct {
 	taken    [protocol.MaxSlots]bool
 	backoff  backoff
 	crashes  crashLoop
-	helpers  []*helper   // all that are not gone
-	retiring []*listener // not of the settings any more, closed when their last worker is gone
+	helpers  []*helper       // all that are not gone
+	certs    []*certificates // all that are open
+	retiring []*listener     // not of the settings any more, closed when their last worker is gone
 
 	waiting     []chan<- error // for the reload under way
 	again       bool           // reload once more when this one has ended

@@ -39,7 +39,7 @@ type CertFiles struct{ Cert, Key string }
 // workers.
 type certificates struct {
 	set    *TLS
-	memory *os.File // closed with the last reference, by the runtime
+	memory *os.File
 	sum    [sha256.Size]byte
 	list   []protocol.CertificateStatus
 	failed string    // why the files of today are not in use; "": they are
@@ -155,6 +155,18 @@ func (c *certificates) fd() int {
 		return -1
 	}
 	return rawFD(c.memory)
+}
+
+// closeCertificates closes those that no generation needs any more.
+func (s *supervisor) closeCertificates() {
+	s.certs = slices.DeleteFunc(s.certs, func(c *certificates) bool {
+		uses := func(g *generation) bool { return g != nil && g.certs == c }
+		if uses(s.current) || uses(s.next) || slices.ContainsFunc(s.workers, func(w *worker) bool { return uses(w.gen) }) {
+			return false
+		}
+		c.memory.Close()
+		return true
+	})
 }
 
 // checkCertificates looks whether the certificates in use have been replaced.

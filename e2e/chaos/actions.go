@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -27,8 +26,6 @@ func faults() map[kind]func(*round, step) {
 		"broken-exe":  (*round).upgradeBroken,
 		"more":        (*round).more,
 		"fewer":       (*round).fewer,
-		"scale":       (*round).scale,
-		"restart":     (*round).restart,
 		"reopen":      func(r *round, _ step) { r.signal(syscall.SIGUSR1) },
 		"file-size":   (*round).fileSize,
 		"fds-worker":  (*round).fewDescriptors,
@@ -223,7 +220,31 @@ func (r *round) upgrade(s step) {
 			return
 		}
 	}
-	r.target, r.failedUpgrades = workers, 0 // the new master goes by its settings
+	r.renewed()
+}
+
+// upgraded waits for the end of the old master. The new one serves already.
+func (r *round) upgraded(old int) {
+	for end := time.Now().Add(40 * time.Second); r.server.master() == old || len(processAt(old)) > 0; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			r.wrong("the old master %d is still there", old)
+			return
+		}
+	}
+	r.renewed()
+}
+
+// renewed notes that the new master goes by its settings.
+func (r *round) renewed() {
+	r.target, r.failedUpgrades = r.initial(), 0
+}
+
+// initial is how many workers the settings ask for; 0: it depends.
+func (r *round) initial() int {
+	if r.shape.byNeed {
+		return 0
+	}
+	return workers
 }
 
 // processAt is the state of a process, "" if it is gone.
@@ -266,35 +287,30 @@ func (r *round) upgradeBroken(s step) {
 	}
 }
 
-func (r *round) more(step) {
+// pinned makes the number of workers one that we know.
+func (r *round) pinned(s step) {
+	for r.target == 0 {
+		s.n = 3*s.n + 1
+		before := len(r.problems)
+		if r.scale(s); len(r.problems) > before {
+			return
+		}
+	}
+}
+
+func (r *round) more(s step) {
+	r.pinned(s)
 	if r.target < 5 {
 		r.target++
 		r.signal(syscall.SIGTTIN)
 	}
 }
 
-func (r *round) fewer(step) {
+func (r *round) fewer(s step) {
+	r.pinned(s)
 	if r.target > 1 {
 		r.target--
 		r.signal(syscall.SIGTTOU)
-	}
-}
-
-func (r *round) scale(s step) {
-	to := 2 + s.n%4
-	var got ctl.Scaled
-	if err := r.server.ask(http.MethodPost, "scale", ctl.ScaleRequest{To: &to}, &got); err != nil {
-		r.wrong("scale: %v", err)
-		return
-	}
-	r.target = to
-}
-
-func (r *round) restart(s step) {
-	r.settled()
-	var got ctl.Done
-	if err := r.server.ask(http.MethodPost, "restart", ctl.WorkerRequest{}, &got); err != nil && s.kill == 0 {
-		r.wrong("restart: %v", err)
 	}
 }
 

@@ -3,15 +3,20 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // patience is how long a client waits for an answer. A request may wait behind
@@ -31,8 +36,8 @@ type failure struct {
 // broken says whether it was the connection that ended, and not the answer that
 // was wrong, or late.
 func (f *failure) broken() bool {
-	timeout, ok := f.err.(net.Error)
-	return (f.phase == "send" || f.phase == "head" || f.phase == "body") && !(ok && timeout.Timeout())
+	var timeout net.Error
+	return (f.phase == "send" || f.phase == "head" || f.phase == "body") && !(errors.As(f.err, &timeout) && timeout.Timeout())
 }
 
 func (f *failure) String() string {
@@ -42,9 +47,10 @@ func (f *failure) String() string {
 
 // load is clients that know what they want and check what they get.
 type load struct {
-	addr string
-	ids  atomic.Uint64
-	ok   atomic.Uint64
+	addr  string
+	shape *shape
+	ids   atomic.Uint64
+	ok    atomic.Uint64
 
 	mu       sync.Mutex
 	failures []failure
@@ -54,12 +60,25 @@ type load struct {
 	wg   sync.WaitGroup
 }
 
-func startLoad(addr string, clients int, seed uint64) *load {
-	l := &load{addr: addr, versions: make(map[string]time.Time), stop: make(chan struct{})}
+func startLoad(addr string, s *shape, clients int, seed uint64) *load {
+	l := &load{addr: addr, shape: s, versions: make(map[string]time.Time), stop: make(chan struct{})}
 	for i := range clients {
-		l.wg.Go(func() { (&client{l: l, number: i, rand: rand.New(rand.NewPCG(seed, uint64(i)+1))}).run() })
+		c := &client{l: l, number: i, rand: rand.New(rand.NewPCG(seed, uint64(i)+1))}
+		if s.tls && i%2 == 1 {
+			c.useHTTP2()
+		}
+		l.wg.Go(c.run)
 	}
 	return l
+}
+
+// dial connects to the server, with TLS if it has that.
+func (l *load) dial() (net.Conn, error) {
+	conn, err := net.DialTimeout("tcp", l.addr, patience)
+	if err != nil || !l.shape.tls {
+		return conn, err
+	}
+	return tls.Client(conn, l.shape.encryption("http/1.1")), nil
 }
 
 func (l *load) end() {
@@ -72,7 +91,8 @@ type request struct {
 	method, path string
 	n            float64
 	body         []byte
-	extra        int // bytes after the answer's first line
+	extra        int    // bytes after the answer's first line
+	whole        []byte // of a file: the answer
 }
 
 func (r *request) write(id uint64) []byte {
@@ -91,8 +111,10 @@ type client struct {
 	l      *load
 	number int
 	rand   *rand.Rand
+	h2     *http2.Transport // nil: HTTP/1.1 over conn
 	conn   net.Conn
 	r      *bufio.Reader
+	ends   bool // after this answer
 	alive  time.Time
 }
 
@@ -109,6 +131,10 @@ func (c *client) run() {
 }
 
 func (c *client) choose() request {
+	if c.l.shape.files && c.rand.IntN(5) == 0 {
+		n := c.rand.IntN(fileCount)
+		return request{method: "GET", path: "/files/" + strconv.Itoa(n), whole: fileContent(n)}
+	}
 	switch k := c.rand.IntN(20); {
 	case k < 12:
 		return request{method: "GET", path: "/quick"}
@@ -132,9 +158,9 @@ func (c *client) one(r request) {
 		c.l.mu.Unlock()
 		c.hangUp()
 	}
-	if c.conn == nil {
+	if c.h2 == nil && c.conn == nil {
 		c.alive = time.Now()
-		conn, err := net.DialTimeout("tcp", c.l.addr, patience)
+		conn, err := c.l.dial()
 		if err != nil {
 			fail("dial", err)
 			time.Sleep(50 * time.Millisecond) // do not drown the report
@@ -142,40 +168,63 @@ func (c *client) one(r request) {
 		}
 		c.conn, c.r = conn, bufio.NewReader(conn)
 	}
-	_ = c.conn.SetDeadline(time.Now().Add(patience))
-	if _, err := c.conn.Write(r.write(id)); err != nil {
-		fail("send", err)
-		return
+	exchange := c.exchange
+	if c.h2 != nil {
+		exchange = c.exchangeHTTP2
 	}
-	resp, err := http.ReadResponse(c.r, nil)
+	if c.alive.IsZero() {
+		c.alive = time.Now()
+	}
+	status, body, phase, err := exchange(&r, id)
 	if err != nil {
-		fail("head", err)
+		fail(phase, err)
 		return
 	}
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		fail("body", err)
-		return
-	}
-	version, err := checkAnswer(resp.StatusCode, body, id, &r)
+	version, err := checkAnswer(status, body, id, &r)
 	if err != nil {
 		fail("answer", err)
 		return
 	}
 	c.alive = time.Now()
 	c.l.ok.Add(1)
-	c.l.mu.Lock()
-	c.l.versions[version] = c.alive
-	c.l.mu.Unlock()
-	if resp.Close || c.rand.IntN(50) == 0 {
+	if version != "" {
+		c.l.mu.Lock()
+		c.l.versions[version] = c.alive
+		c.l.mu.Unlock()
+	}
+	if c.ends || c.rand.IntN(50) == 0 {
 		c.hangUp()
 	}
+}
+
+// exchange sends a request over HTTP/1.1 and returns the answer. If there is none,
+// phase says what failed.
+func (c *client) exchange(r *request, id uint64) (status int, body []byte, phase string, err error) {
+	_ = c.conn.SetDeadline(time.Now().Add(patience))
+	if _, err := c.conn.Write(r.write(id)); err != nil {
+		return 0, nil, "send", err
+	}
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		return 0, nil, "head", err
+	}
+	if body, err = io.ReadAll(resp.Body); err != nil {
+		return 0, nil, "body", err
+	}
+	c.ends = resp.Close
+	return resp.StatusCode, body, "", nil
 }
 
 // checkAnswer says what is wrong with an answer, or which code gave it.
 func checkAnswer(status int, body []byte, id uint64, r *request) (version string, err error) {
 	if status != http.StatusOK {
 		return "", fmt.Errorf("status %d, %q", status, body[:min(len(body), 80)])
+	}
+	if r.whole != nil {
+		if !bytes.Equal(body, r.whole) {
+			return "", fmt.Errorf("%d bytes, not the file's %d, or others", len(body), len(r.whole))
+		}
+		return "", nil
 	}
 	first, rest, _ := bytes.Cut(body, []byte("\n"))
 	f := strings.Fields(string(first))
@@ -195,13 +244,16 @@ func (c *client) hangUp() {
 		c.conn.Close()
 		c.conn = nil
 	}
+	if c.h2 != nil {
+		c.h2.CloseIdleConnections()
+	}
 }
 
 // poison sends one request that may take its process along, and does not care for
 // the answer. It returns once there is one, or the connection has ended, or wait
 // is over.
 func (l *load) poison(path string, n float64, wait time.Duration) {
-	conn, err := net.DialTimeout("tcp", l.addr, patience)
+	conn, err := l.dial()
 	if err != nil {
 		l.mu.Lock()
 		l.failures = append(l.failures, failure{client: -1, phase: "dial", alive: time.Now(), at: time.Now(), err: err})

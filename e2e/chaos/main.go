@@ -74,16 +74,17 @@ func run(o options) error {
 	fmt.Printf("chaos: seed %d, %v\n", o.seed, o.length)
 	rounds := max(2, int((o.length+longestRound-1)/longestRound))
 	for i := range rounds {
-		preload := i%2 == 1
+		all := shapes()
+		shape := &all[(int(o.seed%uint64(len(all)))+i)%len(all)]
 		seed := o.seed + uint64(i)<<32
-		sum, journal, problems, log := torment(kids, o, seed, preload, o.length/time.Duration(rounds))
+		sum, journal, problems, log := torment(kids, o, seed, shape, o.length/time.Duration(rounds))
 		if len(problems) > 0 {
 			report(o, journal, problems, log)
-			return fmt.Errorf("%d promises were broken in round %d (preload %v); repeat with CHAOS_SEED=%d CHAOS_MINUTES=%g",
-				len(problems), i+1, preload, o.seed, o.length.Minutes())
+			return fmt.Errorf("%d promises were broken in round %d (%s); repeat with CHAOS_SEED=%d CHAOS_MINUTES=%g",
+				len(problems), i+1, shape.name, o.seed, o.length.Minutes())
 		}
-		fmt.Printf("chaos: round %d of %d (preload %v): %d steps, %d requests answered, %d died with the %d workers that were killed or died (%d named by the post mortem), %d scrapes\n",
-			i+1, rounds, preload, sum.steps, sum.answered, sum.named+sum.timed, sum.deaths, sum.named, sum.scrapes)
+		fmt.Printf("chaos: round %d of %d (%s): %d steps, %d requests answered, %d died with the %d workers that were killed or died (%d named by the post mortem), %d scrapes\n",
+			i+1, rounds, shape.name, sum.steps, sum.answered, sum.named+sum.timed, sum.deaths, sum.named, sum.scrapes)
 	}
 	return nil
 }

@@ -29,6 +29,7 @@ const (
 // round is the life of one server.
 type round struct {
 	options options
+	shape   *shape
 	server  *server
 	load    *load
 	faults  map[kind]func(*round, step)
@@ -38,7 +39,7 @@ type round struct {
 	failedUpgrades uint64
 	journal        []string // of what was done
 	samples        map[int][]sample
-	workerFDs      int // of a worker that has served nobody yet
+	workerFDs      int // of a worker that nobody is connected to
 
 	mu       sync.Mutex
 	problems []string
@@ -61,8 +62,9 @@ type summary struct {
 }
 
 // torment runs one round. The problems are the promises that were broken.
-func torment(kids *children, o options, seed uint64, preload bool, length time.Duration) (sum summary, journal, problems []string, log string) {
-	r := &round{options: o, target: workers, samples: make(map[int][]sample)}
+func torment(kids *children, o options, seed uint64, shape *shape, length time.Duration) (sum summary, journal, problems []string, log string) {
+	r := &round{options: o, shape: shape, samples: make(map[int][]sample)}
+	r.target = r.initial()
 	shm := sharedMemory()
 	dir, logs, unmount, err := places()
 	if err != nil {
@@ -71,26 +73,25 @@ func torment(kids *children, o options, seed uint64, preload bool, length time.D
 	defer os.RemoveAll(dir)
 	defer unmount()
 	r.faults = faults()
-	if preload {
+	maps.Copy(r.faults, steering())
+	if shape.preload {
 		maps.Copy(r.faults, moldFaults())
 	}
 	if logs != dir {
 		maps.Copy(r.faults, rootFaults())
 	}
 	r.plan = newPlan(seed, slices.Sorted(maps.Keys(r.faults)))
-	if r.server, err = start(kids, o, dir, logs, preload); err == nil {
+	if r.server, err = start(kids, o, dir, logs, shape); err == nil {
 		err = r.server.run()
 	}
 	if err != nil {
 		return sum, nil, []string{err.Error()}, ""
 	}
 	r.settled()
-	for _, pid := range r.server.pids("serving") {
-		r.workerFDs = max(r.workerFDs, descriptors(pid))
-	}
+	r.warmUp(seed)
 	scraper := startScraper(r.server.admin)
 	stopWatching := r.watchDeaths()
-	r.load = startLoad(r.server.addr, clients, seed)
+	r.load = startLoad(r.server.addr, shape, clients, seed)
 
 	for end := time.Now().Add(length); time.Now().Before(end) && len(r.problems) == 0; {
 		r.take(r.plan.next())
@@ -127,6 +128,27 @@ func torment(kids *children, o options, seed uint64, preload bool, length time.D
 		r.wrong("only %d requests were answered", sum.answered)
 	}
 	return sum, r.journal, r.problems, log
+}
+
+// warmUp has every kind of request made before anything goes wrong, and notes how
+// many descriptors a worker then keeps: some it opens when it first needs them.
+func (r *round) warmUp(seed uint64) {
+	r.load = startLoad(r.server.addr, r.shape, clients, seed)
+	time.Sleep(time.Second)
+	r.load.end()
+	for _, f := range r.load.failures {
+		r.wrong("a request failed before anything was done: %v", &f)
+	}
+	for range 10 { // the connections end
+		time.Sleep(50 * time.Millisecond)
+		most := 0
+		for _, pid := range r.server.pids("serving") {
+			most = max(most, descriptors(pid))
+		}
+		if r.workerFDs == 0 || most < r.workerFDs {
+			r.workerFDs = most
+		}
+	}
 }
 
 // take does what a step says.
@@ -194,13 +216,14 @@ func (r *round) watchDeaths() (stop func()) {
 // settled waits until the server is as it should be: so many workers, all of them
 // serving, of the right code.
 func (r *round) settled() {
-	why := ""
+	why, there := "", 0
 	for end := time.Now().Add(settling); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		st, err := r.server.status()
 		if err != nil {
 			why = err.Error()
 			continue
 		}
+		there = len(st.Workers)
 		if why = r.unsettled(st); why == "" {
 			break
 		}
@@ -210,7 +233,7 @@ func (r *round) settled() {
 		return
 	}
 	pid := r.server.master()
-	r.samples[pid] = append(r.samples[pid], sample{memory(pid), descriptors(pid) - r.target})
+	r.samples[pid] = append(r.samples[pid], sample{memory(pid), descriptors(pid) - there})
 }
 
 func (r *round) unsettled(st *ctl.Status) string {
@@ -220,16 +243,24 @@ func (r *round) unsettled(st *ctl.Status) string {
 			serving++
 		}
 	}
-	if serving != r.target || len(st.Workers) != r.target || st.Master.TargetWorkers != r.target {
-		return fmt.Sprintf("%d workers, of which %d serve, %d wanted by the master, and %d by us", len(st.Workers), serving, st.Master.TargetWorkers, r.target)
+	want := r.target
+	if want == 0 { // it is the master's to say
+		want = min(max(st.Master.TargetWorkers, workers), mostWorkers)
+	}
+	if serving != want || len(st.Workers) != want || st.Master.TargetWorkers != want {
+		return fmt.Sprintf("%d workers, of which %d serve, %d wanted by the master, and %d by us", len(st.Workers), serving, st.Master.TargetWorkers, want)
 	}
 	return r.wrongCode()
 }
 
 // wrongCode asks the application which code it is.
 func (r *round) wrongCode() string {
-	c := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
-	text, err := get(c, "http://"+r.server.addr+"/quick?id=0")
+	c := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: r.shape.encryption("http/1.1")}}
+	scheme := "http://"
+	if r.shape.tls {
+		scheme = "https://"
+	}
+	text, err := get(c, scheme+r.server.addr+"/quick?id=0")
 	if err != nil {
 		return "" // a promise about requests, which the load will find broken
 	}
@@ -256,7 +287,7 @@ func (r *round) atRest() {
 	}
 	if master := r.server.master(); len(r.samples[master]) > 1 {
 		least := slices.MinFunc(r.samples[master], func(a, b sample) int { return a.fds - b.fds }).fds
-		soon("master", master, least+r.target)
+		soon("master", master, least+len(r.server.pids("serving")))
 	}
 }
 

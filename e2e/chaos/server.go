@@ -23,9 +23,9 @@ var application string
 
 const (
 	workers = 3
-	// timeout is longer than a worker is stopped for (stopWorker): what such a one
-	// runs would be interrupted as soon as it goes on, and rightly so.
-	timeout  = 8 * time.Second
+	// timeout is shorter than stopWorker may stop a worker for: what such a one runs
+	// is not interrupted for that.
+	timeout  = 4 * time.Second
 	graceful = 5 * time.Second
 )
 
@@ -37,14 +37,15 @@ type server struct {
 	logs        string // a small file system of its own, where that can be had
 	binary      string // a copy, which upgrades replace
 	addr, admin string
+	shape       *shape
 	version     int // of the code that should serve
 	ctl         *ctl.Client
 	args        []string
 }
 
 // start runs a copy of binary and waits until it serves.
-func start(kids *children, o options, dir, logs string, preload bool) (*server, error) {
-	s := &server{kids: kids, dir: dir, logs: logs, binary: filepath.Join(dir, "hostler"), ctl: ctl.NewClient(filepath.Join(dir, "ctl"))}
+func start(kids *children, o options, dir, logs string, shape *shape) (*server, error) {
+	s := &server{kids: kids, shape: shape, dir: dir, logs: logs, binary: filepath.Join(dir, "hostler"), ctl: ctl.NewClient(filepath.Join(dir, "ctl"))}
 	for _, a := range []*string{&s.addr, &s.admin} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -60,13 +61,12 @@ func start(kids *children, o options, dir, logs string, preload bool) (*server, 
 		return nil, err
 	}
 	s.args = []string{s.binary, "-b", s.addr, "--admin-bind", s.admin, "--python", o.python, "--chdir", dir,
-		"-w", strconv.Itoa(workers), "--threads", "2", "-p", filepath.Join(dir, "pid"), "--ctl-socket", filepath.Join(dir, "ctl"),
+		"--threads", "2", "-p", filepath.Join(dir, "pid"), "--ctl-socket", filepath.Join(dir, "ctl"),
 		"--timeout", fmt.Sprint(timeout.Seconds()), "--graceful-timeout", fmt.Sprint(graceful.Seconds()), "--boot-timeout", "20",
 		"--max-memory", "120M", "--access-log", filepath.Join(logs, "access"), "--error-log", filepath.Join(logs, "error")}
-	if preload {
-		s.args = append(s.args, "--preload")
-	}
-	return s, nil
+	more, err := shape.prepare(dir)
+	s.args = append(s.args, more...)
+	return s, err
 }
 
 // run starts the process. The caller has freed the addresses by now.

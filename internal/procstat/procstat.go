@@ -20,6 +20,8 @@ type Process struct {
 	Born   uint64  // clock ticks since boot: with the pid it names the process
 	CPU    float64 // seconds
 	Memory float64 // bytes, resident
+
+	Stopped bool // by a signal or a debugger
 }
 
 var errStat = errors.New("malformed process status")
@@ -50,6 +52,7 @@ func parseStat(b []byte) (Process, error) {
 	if len(f) <= rss-first {
 		return Process{}, errStat
 	}
+	state := string(f[0])
 	var v [4]uint64
 	for i, n := range [...]int{utime, stime, starttime, rss} {
 		var err error
@@ -57,5 +60,6 @@ func parseStat(b []byte) (Process, error) {
 			return Process{}, errStat
 		}
 	}
-	return Process{Born: v[2], CPU: (float64(v[0]) + float64(v[1])) / userHZ, Memory: float64(v[3]) * float64(os.Getpagesize())}, nil
+	return Process{Born: v[2], CPU: (float64(v[0]) + float64(v[1])) / userHZ, Memory: float64(v[3]) * float64(os.Getpagesize()),
+		Stopped: state == "T" || state == "t"}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -34,6 +35,15 @@ func TestParseStat(t *testing.T) {
 		"42 (x) S 1 1 1 0 -1 4194560 100 0 0 0 1 50 7 7 20 0 3 0 born 123456 9"} {
 		if p, err := parseStat([]byte(s)); !errors.Is(err, errStat) || p != (Process{}) {
 			t.Errorf("%q gave %+v, %v", s, p, err)
+		}
+	}
+}
+
+func TestStopped(t *testing.T) {
+	for state, want := range map[string]bool{"S": false, "R": false, "D": false, "Z": false, "T": true, "t": true} {
+		p, err := parseStat([]byte(strings.Replace(statLine, ") S ", ") "+state+" ", 1)))
+		if err != nil || p.Stopped != want {
+			t.Errorf("in state %s: %+v, %v", state, p, err)
 		}
 	}
 }

@@ -28,6 +28,7 @@ type Dir struct {
 type Root struct {
 	prefix string
 	root   *os.Root
+	spare  *reserve // one for all
 }
 
 // Roots are all of them, the longest prefix first.
@@ -36,13 +37,14 @@ type Roots []*Root
 // Open opens the directories; nil for none.
 func Open(dirs []Dir) (Roots, error) {
 	var all Roots
+	spare := new(reserve)
 	for _, d := range dirs {
 		r, err := os.OpenRoot(d.Dir)
 		if err != nil {
 			all.Close()
 			return nil, fmt.Errorf("cannot serve files at %s: %w", d.Prefix, err)
 		}
-		all = append(all, &Root{d.Prefix, r})
+		all = append(all, &Root{d.Prefix, r, spare})
 	}
 	slices.SortFunc(all, func(a, b *Root) int { return cmp.Compare(len(b.prefix), len(a.prefix)) })
 	return all, nil
@@ -52,6 +54,7 @@ func Open(dirs []Dir) (Roots, error) {
 func (all Roots) Close() {
 	for _, r := range all {
 		r.root.Close()
+		r.spare.drop()
 	}
 }
 
@@ -95,6 +98,19 @@ var errNotFile = errors.New("not a regular file")
 
 // Answer answers the request, whose path Find has found to be below r.
 func (r *Root) Answer(q *Request) Answer {
+	r.spare.fill(r.root)
+	a := r.answer(q)
+	if a.Status == http.StatusServiceUnavailable {
+		r.spare.drop()
+		a = r.answer(q)
+		r.spare.fill(r.root)
+	}
+	return a
+}
+
+// answer is Answer, but for the descriptors that are kept: 503 says that there are
+// too few.
+func (r *Root) answer(q *Request) Answer {
 	if q.Method != http.MethodGet && q.Method != http.MethodHead {
 		a := failure(http.StatusMethodNotAllowed)
 		a.Header["Allow"] = []string{"GET, HEAD"}
@@ -115,14 +131,8 @@ func (r *Root) Answer(q *Request) Answer {
 	switch {
 	case errors.Is(err, errNotFile) && !isDir && info.IsDir():
 		return r.toDirectory(q, name)
-	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOMEM):
-		a := failure(http.StatusServiceUnavailable)
-		a.Header["Retry-After"] = []string{"1"}
-		return a
 	case err != nil:
-		// Whether it is forbidden, leads out of the directory or is not there is
-		// none of the client's business.
-		return failure(http.StatusNotFound)
+		return unopened(err)
 	}
 	coding := ""
 	if kind.packs {
@@ -161,6 +171,18 @@ func (r *Root) name(q *Request) (name string, isDir, ok bool) {
 	return p, isDir, true
 }
 
+// unopened answers for a file that could not be opened.
+func unopened(err error) Answer {
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM) {
+		a := failure(http.StatusServiceUnavailable)
+		a.Header["Retry-After"] = []string{"1"}
+		return a
+	}
+	// Whether it is forbidden, leads out of the directory or is not there is none
+	// of the client's business.
+	return failure(http.StatusNotFound)
+}
+
 // open opens a regular file. The error is errNotFile, with what it is, if it is
 // something else.
 func (r *Root) open(name string) (*os.File, fs.FileInfo, error) {
@@ -185,7 +207,7 @@ func (r *Root) open(name string) (*os.File, fs.FileInfo, error) {
 func (r *Root) toDirectory(q *Request, name string) Answer {
 	f, _, err := r.open(path.Join(name, "index.html"))
 	if err != nil {
-		return failure(http.StatusNotFound)
+		return unopened(err)
 	}
 	f.Close()
 	// Relative, and with "./", so that no name can be taken for a host or a scheme.
@@ -240,7 +262,7 @@ func serve(q *Request, f *os.File, info fs.FileInfo, kind kind, coding string) A
 	if q.Method == http.MethodGet && w.status != http.StatusNotModified {
 		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
-			return failure(http.StatusServiceUnavailable)
+			return unopened(err)
 		}
 		a.File = fd
 	}

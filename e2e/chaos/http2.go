@@ -1,0 +1,42 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+
+	"golang.org/x/net/http2"
+)
+
+// useHTTP2 makes the client send its requests over HTTP/2. A stream that a GOAWAY
+// leaves out goes to the next connection, as RFC 9113 has it; no other request is
+// sent twice.
+func (c *client) useHTTP2() {
+	c.h2 = &http2.Transport{TLSClientConfig: c.l.shape.encryption("h2")}
+}
+
+// exchangeHTTP2 sends a request and returns the answer. If there is none, phase
+// says what failed.
+func (c *client) exchangeHTTP2(r *request, id uint64) (status int, body []byte, phase string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var send io.Reader = http.NoBody
+	if r.body != nil {
+		send = bytes.NewReader(r.body) // of which http can make another
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, fmt.Sprintf("https://%s%s?id=%d&n=%g", c.l.addr, r.path, id, r.n), send)
+	if err != nil {
+		return 0, nil, "answer", err
+	}
+	resp, err := c.h2.RoundTrip(req)
+	if err != nil {
+		return 0, nil, "head", err
+	}
+	defer resp.Body.Close()
+	if body, err = io.ReadAll(resp.Body); err != nil {
+		return 0, nil, "body", err
+	}
+	return resp.StatusCode, body, "", nil
+}

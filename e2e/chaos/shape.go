@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// shape is how the server of a round is set up. Every round has the next one,
+// beginning with the seed's.
+type shape struct {
+	name    string
+	preload bool
+	tls     bool // half of the clients speak HTTP/2 then
+	files   bool // some requests are for --static
+	byNeed  bool // --workers MIN:MAX
+	args    []string
+}
+
+func shapes() []shape {
+	return []shape{
+		{name: "plain"},
+		{name: "preload", preload: true, args: []string{"--pool", "slow=/sleep:1"}},
+		{name: "tls", tls: true, args: []string{"--max-requests", "3000", "--max-requests-jitter", "1000", "--pool", "busy=/burn:1"}},
+		{name: "by need", byNeed: true, preload: true, files: true, args: []string{"--max-memory-hard", "190M"}},
+	}
+}
+
+const (
+	// mostWorkers is MAX in --workers MIN:MAX; MIN is workers.
+	mostWorkers = 5
+	// fileCount is how many files --static has; each is larger than the one before.
+	fileCount = 4
+)
+
+// prepare makes the files that the shape needs in dir and returns its arguments.
+func (s *shape) prepare(dir string) ([]string, error) {
+	args := append([]string{"-w", strconv.Itoa(workers)}, s.args...)
+	if s.byNeed {
+		args[1] = fmt.Sprintf("%d:%d", workers, mostWorkers)
+	}
+	if s.preload {
+		args = append(args, "--preload")
+	}
+	if s.tls {
+		file := filepath.Join(dir, "cert.pem")
+		b, err := certificate()
+		if err == nil {
+			err = os.WriteFile(file, b, 0o600)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot make a certificate: %w", err)
+		}
+		args = append(args, "--certfile", file)
+	}
+	if s.files {
+		files := filepath.Join(dir, "files")
+		if err := os.Mkdir(files, 0o755); err != nil {
+			return nil, err
+		}
+		for i := range fileCount {
+			if err := os.WriteFile(filepath.Join(files, strconv.Itoa(i)), fileContent(i), 0o644); err != nil {
+				return nil, err
+			}
+		}
+		args = append(args, "--static", "/files="+files)
+	}
+	return args, nil
+}
+
+// fileContent is what is in the file of that number: from less than a packet to
+// more than a socket takes at once.
+func fileContent(i int) []byte {
+	return bytes.Repeat([]byte(fmt.Sprintf("file %d\n", i)), 20<<(4*i))
+}
+
+// certificate makes a key and a certificate for itself.
+func certificate() ([]byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	cert, err := x509.CreateCertificate(rand.Reader, &template, &template, &key.PublicKey, key)
+	if err != nil {
+		return nil, err
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})...), nil
+}
+
+// encryption is what a client of the server needs: nil without TLS. That it is
+// the right server is not what is in question here.
+func (s *shape) encryption(protocols ...string) *tls.Config {
+	if !s.tls {
+		return nil
+	}
+	return &tls.Config{InsecureSkipVerify: true, NextProtos: protocols}
+}
