@@ -165,6 +165,7 @@ func (c *Collector) collectConnections(out sink, t *totals) {
 	out.gauge(c.f.connections, float64(t.running), "running")
 	out.gauge(c.f.connections, float64(t.writing), "writing")
 	out.counter(c.f.accepted, float64(t.accepted))
+	out.counter(c.f.acceptErrors, float64(t.acceptErrors))
 	out.counter(c.f.handedOver, float64(t.handedOut), "out")
 	out.counter(c.f.handedOver, float64(t.handedIn), "in")
 	out.counter(c.f.handshakes, float64(t.handshakes), "success")

@@ -18,6 +18,7 @@ type families struct {
 	// connections and threads
 	connections, accepted       *prometheus.Desc
 	connTimeouts, connEvictions *prometheus.Desc
+	acceptErrors                *prometheus.Desc
 	handedOver                  *prometheus.Desc
 	threads, queueDepth, oldest *prometheus.Desc
 	poolThreads, poolQueue      *prometheus.Desc
@@ -59,6 +60,7 @@ func newFamilies() *families {
 	f.connections = desc("connections",
 		"Open connections: between requests (idle), receiving a request (reading), with the application or waiting for it (running), sending what is left of a response (writing).", "state")
 	f.accepted = desc("connections_accepted_total", "Connections accepted.")
+	f.acceptErrors = desc("accept_errors_total", "Attempts to accept a connection that failed, for want of file descriptors for the most part.")
 	f.handedOver = desc("connections_handed_over_total", "Connections that workers gave to others (out) and took from them (in).", "direction")
 	f.connTimeouts = desc("connection_timeouts_total", "Connections ended by a time limit, by what they were in.", "phase")
 	f.connEvictions = desc("connections_evicted_total", "Connections closed because their worker was full (--worker-connections, --limit-buffers), by what they were in.", "phase")

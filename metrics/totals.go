@@ -37,6 +37,7 @@ type totals struct {
 	handedOut, handedIn         uint64
 	handshakes, handshakeErrors uint64
 	shed, held, exceptions      uint64
+	acceptErrors                uint64
 	violations, accessLogErrors uint64
 	timeouts                    [protocol.NumTimeouts]uint64
 	evicted                     [protocol.NumEvictions]uint64
@@ -67,6 +68,7 @@ func (t *totals) addCounters(s *protocol.Slot) (requests uint64) {
 	t.bytesIn += c.BytesIn.Load()
 	t.bytesOut += c.BytesOut.Load()
 	t.accepted += c.Accepted.Load()
+	t.acceptErrors += c.AcceptErrors.Load()
 	t.handedOut += c.HandedOut.Load()
 	t.handedIn += c.HandedIn.Load()
 	t.shed += c.Shed.Load()

@@ -106,6 +106,7 @@ type Counters struct {
 	Handshakes      atomic.Uint64 // of TLS
 	Shed            atomic.Uint64 // requests answered 503 because the ready queue was full
 	Held            atomic.Uint64 // requests to slow routes that waited for a second free thread
+	AcceptErrors    atomic.Uint64
 	AppExceptions   atomic.Uint64
 	AppViolations   atomic.Uint64 // PEP 3333 broken by the application, e.g. more bytes than Content-Length
 	Timeouts        [NumTimeouts]atomic.Uint64

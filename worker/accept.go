@@ -23,6 +23,9 @@ type accepter struct {
 	tid  atomic.Int32
 	done chan struct{}
 	wake int // signal that interrupts accept4, or 0
+
+	said   time.Time // when its failure was last logged
+	failed int       // times since
 }
 
 const (
@@ -145,14 +148,19 @@ func (a *accepter) accept(index int) {
 		if a.wake != 0 {
 			_ = unix.SetNonblock(a.fd, false)
 		}
-	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
-		a.l.log.Warn("cannot accept; trying again", "error", err)
-		time.Sleep(100 * time.Millisecond)
-	default:
-		a.l.log.Error("cannot accept", "error", err)
+	default: // EMFILE, most of the time
+		a.l.slot.Counters.AcceptErrors.Add(1)
+		a.failed++
+		if now := time.Now(); now.Sub(a.said) >= acceptPause {
+			a.l.log.Warn("cannot accept connections; trying again", "error", err, "times", a.failed)
+			a.said, a.failed = now, 0
+		}
 		time.Sleep(100 * time.Millisecond)
 	}
 }
+
+// acceptPause is how long an accepter that fails says no more of it.
+const acceptPause = 10 * time.Second
 
 // stop tells the accepter to leave; it may be in accept4, or on its way there,
 // so it is interrupted until it has understood.

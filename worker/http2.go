@@ -47,8 +47,9 @@ const (
 // as if it had come in HTTP/1.1 (see stream). So the parser and its policy, limits,
 // time limits, the rules of WSGI and back-pressure are the same code for both.
 type http2Conn struct {
-	l *Loop
-	c *conn
+	l      *Loop
+	c      *conn  // another's once this one is closed
+	tlsEnv []byte // as tlsConn.env; nil: no TLS
 
 	// The owner's.
 	partial  []byte // the begin of a frame that is not whole
@@ -93,6 +94,9 @@ func (b *frameBuffer) Write(p []byte) (int, error) {
 func (l *Loop) beginHTTP2(c *conn) {
 	h := &http2Conn{l: l, c: c, streams: make(map[uint32]*stream), window: 65535, initial: 65535, midway: true,
 		maxFrame: http2FrameSize, received: http2ConnWindow, allowed: http2Burst, allowedT: l.now(), names: make(map[string]string)}
+	if s, ok := c.via.(*tlsConn); ok {
+		h.tlsEnv = s.env
+	}
 	h.frames = http2.NewFramer(io.Discard, &h.src)
 	h.frames.SetReuseFrames()
 	h.frames.SetMaxReadFrameSize(http2FrameSize)

@@ -139,11 +139,13 @@ type Thread struct {
 // secured tells the application of the TLS that c's request came by.
 func (t *Thread) secured(c *conn) {
 	t.TLSLen = 0
+	var env []byte
 	if c.stream != nil {
-		c = c.stream.h.c
+		env = c.stream.h.tlsEnv
+	} else if s, ok := c.via.(*tlsConn); ok {
+		env = s.env
 	}
-	s, ok := c.via.(*tlsConn)
-	if !ok {
+	if len(env) == 0 {
 		return
 	}
 	if t.tlsEnv == nil {
@@ -153,7 +155,7 @@ func (t *Thread) secured(c *conn) {
 		}
 		t.tlsEnv = mem
 	}
-	t.TLS, t.TLSLen = address(t.tlsEnv), uint32(copy(t.tlsEnv, s.env))
+	t.TLS, t.TLSLen = address(t.tlsEnv), uint32(copy(t.tlsEnv, env))
 }
 
 // onStream prepares t to run a request of HTTP/2: it waits for an eventfd, as the

@@ -58,7 +58,7 @@ func (w *wire) Read(b []byte) (int, error) {
 		n, err := readFD(w.c.fd, b)
 		switch {
 		case n > 0:
-			w.drained = n < len(b)
+			w.drained = n < len(b) && !w.c.hup // the end is still to be read
 			return n, nil
 		case err == nil:
 			return 0, io.EOF
