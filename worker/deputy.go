@@ -29,7 +29,8 @@ func (l *Loop) runDeputy() {
 	still := 0
 	for ticks := 0; ; ticks++ {
 		l.mu.Lock()
-		sleep := still > deputyRest && l.leader != nil && l.batchPos == l.batchEnd && l.ready.n == 0 && l.spare.held.depth() == 0
+		unsent := len(l.unsent) > 0
+		sleep := still > deputyRest && l.leader != nil && l.batchPos == l.batchEnd && l.ready.n == 0 && l.spare.held.depth() == 0 && !unsent
 		l.asleep = sleep
 		l.mu.Unlock()
 		if sleep {
@@ -48,6 +49,9 @@ func (l *Loop) runDeputy() {
 		case <-l.stop:
 			return
 		default:
+		}
+		if unsent {
+			l.sendUnsent()
 		}
 		if l.spare.waiting.Load() > 0 {
 			l.letGo()

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -31,6 +32,9 @@ const (
 	// are read all the same: a client may not get to reading before it has written.
 	// What they make us say is bounded by spend, and by the number of streams.
 	http2Backlog = 256 << 10
+	// http2Gather is how much may wait for the answers to other requests, to leave
+	// with them.
+	http2Gather = 32 << 10
 	// http2Burst and http2Rate bound what costs us more than it costs the client:
 	// how many such frames it may send at once, and how many per second.
 	http2Burst = 1000
@@ -61,6 +65,9 @@ type http2Conn struct {
 	allowed  float64       // see spend
 	allowedT int64         // when it was reckoned
 
+	// toCome counts the requests of the last reads that no thread has looked at yet.
+	toCome atomic.Int32
+
 	mu       sync.Mutex
 	out      frameBuffer   // not sent yet
 	writer   *http2.Framer // writes to out
@@ -80,6 +87,7 @@ type http2Conn struct {
 	goneAway int64 // when the end was announced; 0: it was not
 	lastWord bool  // no more streams are taken
 	closed   bool
+	waits    bool // in Loop.unsent
 }
 
 // frameBuffer gathers frames for one send(2).
@@ -171,6 +179,8 @@ func (l *Loop) serveStreams(t *Thread, touched []*stream) bool {
 		case mine == nil && t.runs():
 			mine = s
 		case t.runs():
+			s.toCome = true
+			s.h.toCome.Add(1)
 			l.requeue(&s.conn)
 		default:
 			l.resume(t, &s.conn)
@@ -184,7 +194,7 @@ func (l *Loop) serveStreams(t *Thread, touched []*stream) bool {
 func (h *http2Conn) settle() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.push()
+	h.send()
 	begun := h.midway
 	h.midway = !h.settled || len(h.partial) > 0
 	switch {
@@ -212,8 +222,46 @@ func (h *http2Conn) rest() {
 	h.c.deadline.Store(limit)
 }
 
-// push sends the frames that have been gathered. h.mu is held.
+// push sends the frames that have been gathered, or lets them wait for the answers
+// to requests that came with theirs and will not take long: a send(2) costs as much
+// as a quick request. Should they take longer after all, the deputy sends what there
+// is. h.mu is held.
 func (h *http2Conn) push() {
+	l := h.l
+	if h.toCome.Load() <= 0 || len(h.out) >= http2Gather || l.average.Load() > quickCall {
+		h.send()
+		return
+	}
+	if h.waits || len(h.out) == 0 {
+		return
+	}
+	h.waits = true
+	l.mu.Lock()
+	l.unsent = append(l.unsent, h)
+	wake := l.asleep
+	l.asleep = false
+	l.mu.Unlock()
+	if wake {
+		l.wakeDeputy()
+	}
+}
+
+// sendUnsent sends what has waited for other answers until now.
+func (l *Loop) sendUnsent() {
+	l.mu.Lock()
+	all := l.unsent
+	l.unsent = nil
+	l.mu.Unlock()
+	for _, h := range all {
+		h.mu.Lock()
+		h.waits = false
+		h.send()
+		h.mu.Unlock()
+	}
+}
+
+// send sends the frames that have been gathered. h.mu is held.
+func (h *http2Conn) send() {
 	if h.closed || len(h.out) == 0 {
 		h.out = h.out[:0]
 		return
@@ -273,7 +321,6 @@ func (h *http2Conn) fail(err error) {
 	h.l.log.Debug("HTTP/2 connection ended", "client", string(h.c.remote[:h.c.remoteLen]), "error", err)
 	h.mu.Lock()
 	_ = h.writer.WriteGoAway(h.last, code, nil)
-	h.push()
 	h.mu.Unlock()
 	h.close()
 	h.l.lingerConn(h.c)
@@ -284,7 +331,6 @@ func (h *http2Conn) fail(err error) {
 func (h *http2Conn) expire() {
 	h.mu.Lock()
 	_ = h.writer.WriteGoAway(h.last, http2.ErrCodeNo, nil)
-	h.push()
 	h.mu.Unlock()
 	h.close()
 	h.l.lingerConn(h.c)
@@ -293,6 +339,7 @@ func (h *http2Conn) expire() {
 // close ends all streams; the connection is about to be closed.
 func (h *http2Conn) close() {
 	h.mu.Lock()
+	h.send()
 	h.closed = true
 	h.touched, h.blocked = nil, nil
 	all := make([]*stream, 0, len(h.streams))

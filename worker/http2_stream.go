@@ -40,6 +40,8 @@ type stream struct {
 	endSent      bool
 	waitsForRoom bool // in h.blocked
 
+	toCome bool // h.toCome counts it; the owner's
+
 	bell int  // eventfd of the thread that runs the request; -1: none does
 	rung bool // it has been written to
 }
@@ -198,6 +200,14 @@ func (s *stream) sendsLast() {
 	s.h.mu.Unlock()
 }
 
+// hasCome takes an owned stream out of those that a thread has not looked at.
+func (s *stream) hasCome() {
+	if s.toCome {
+		s.toCome = false
+		s.h.toCome.Add(-1)
+	}
+}
+
 // read implements transport.
 func (s *stream) read(b []byte) (int, error) {
 	h := s.h
@@ -334,6 +344,7 @@ func (s *stream) abort() {
 func (s *stream) leave() {
 	h := s.h
 	s.dead = true
+	s.hasCome() // it has never been looked at, if the queue was full
 	s.silence()
 	s.bell = -1
 	s.body = nil

@@ -99,7 +99,8 @@ type Loop struct {
 	idle     []*Thread // followers; the last to sleep is the first to be woken
 	asleep   bool      // the deputy has gone to sleep for want of work
 	exiting  bool
-	garbage  []uintptr // Python objects to be released
+	garbage  []uintptr    // Python objects to be released
+	unsent   []*http2Conn // they have frames that wait for the answers to other requests
 
 	surplus    int // the deputy's: requests that it may still give to other workers
 	deputy     *Thread
@@ -329,10 +330,14 @@ func (l *Loop) lead(t *Thread) {
 	}
 	l.mu.Unlock()
 	if wake {
-		select {
-		case l.deputyWake <- struct{}{}:
-		default:
-		}
+		l.wakeDeputy()
+	}
+}
+
+func (l *Loop) wakeDeputy() {
+	select {
+	case l.deputyWake <- struct{}{}:
+	default:
 	}
 }
 
@@ -530,6 +535,9 @@ func (l *Loop) poke() {
 
 // dequeued goes on with a connection from the ready queue.
 func (l *Loop) dequeued(t *Thread, c *conn) bool {
+	if c.stream != nil {
+		c.stream.hasCome()
+	}
 	if c.in != nil && c.in.queued {
 		return l.serveReady(t, c) || t.goesOn() && l.receive(t, c)
 	}
