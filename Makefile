@@ -8,7 +8,7 @@ SHELL := /bin/bash
 
 VERSION := $(shell cat VERSION)
 PAYLOAD := cmd/hostler/payload
-GOFILES := $(shell find . -path ./build -prune -o \( -name '*.go' -o -name '*.c' -o -name '*.h' -o -name '*.py' -o -name '*.ld' \) -print) go.mod go.sum
+GOFILES := $(shell find . -path ./build -prune -o -path './$(PAYLOAD)/*.py' -prune -o \( -name '*.go' -o -name '*.c' -o -name '*.h' -o -name '*.py' -o -name '*.ld' \) -print) go.mod go.sum
 PYTHON  := python3
 VENV    := build/venv
 
