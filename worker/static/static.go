@@ -47,6 +47,9 @@ func Open(dirs []Dir) (Roots, error) {
 		all = append(all, &Root{d.Prefix, r, spare})
 	}
 	slices.SortFunc(all, func(a, b *Root) int { return cmp.Compare(len(b.prefix), len(a.prefix)) })
+	if len(all) > 0 {
+		spare.fill(all[0].root) // there may be none left when the first file is asked for
+	}
 	return all, nil
 }
 
