@@ -38,7 +38,9 @@ type profiled struct {
 func (m *Master) Profile(ctx context.Context, number int, d time.Duration, rate int) (*protocol.Profile, error) {
 	var p *profiling
 	var err error
-	if ended := m.ask(ctx, func(s *supervisor) { p, err = s.beginProfile(number, d, rate) }); ended != nil {
+	// What has begun must be ended: both happen for whoever does not wait, too.
+	lasting := context.WithoutCancel(ctx)
+	if ended := m.ask(lasting, func(s *supervisor) { p, err = s.beginProfile(number, d, rate) }); ended != nil {
 		return nil, ended
 	}
 	if err != nil {
@@ -54,8 +56,7 @@ func (m *Master) Profile(ctx context.Context, number int, d time.Duration, rate 
 		return nil, errStopping
 	}
 	var result *protocol.Profile
-	// Also where nobody waits for it any more: the next one may begin then.
-	if ended := m.ask(context.WithoutCancel(ctx), func(s *supervisor) { result = s.endProfile(p) }); ended != nil {
+	if ended := m.ask(lasting, func(s *supervisor) { result = s.endProfile(p) }); ended != nil {
 		return nil, ended
 	}
 	if ctx.Err() != nil {

@@ -136,6 +136,18 @@ func TestProfileGivenUp(t *testing.T) {
 		if got := r.profiled(c); got != "0: context canceled" {
 			t.Error(got)
 		}
+		// … even if it was given up before the master got to it.
+		ctx, cancel = context.WithCancel(r.t.Context())
+		busy := make(chan struct{})
+		go func() { _ = r.master().ask(r.t.Context(), func(*supervisor) { <-busy }) }()
+		synctest.Wait()
+		c = r.profiles(ctx, 0)
+		cancel()
+		synctest.Wait()
+		close(busy)
+		if got := r.profiled(c); got != "0: context canceled" {
+			t.Error(got)
+		}
 		c = r.profiles(r.t.Context(), 1)
 		r.all()[0].answers(t, strings.Repeat("x 1\n", protocol.MaxProfile/4)) // more than may be
 		r.pass(10 * time.Second)

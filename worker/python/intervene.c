@@ -186,6 +186,7 @@ int hostler_profile(const char *request, int64_t n) {
 	pthread_mutex_unlock(&lock);
 	return rc;
 }
+
 /* deadline([seconds]): on the thread that runs the request. */
 static PyObject *deadline(PyObject *self, PyObject *args) {
 	(void)self;
