@@ -77,12 +77,7 @@ func (w *wire) Read(b []byte) (int, error) {
 // wait gives the connection back to the loop until there is something to read. It
 // returns false when the handshake has no more time.
 func (w *wire) wait() bool {
-	if w.holds() {
-		w.c.out.mu.Lock()
-		w.c.out.open(w.l)
-		w.c.out.mu.Unlock()
-		w.c.out.flush(w.l, w.c)
-	}
+	w.flushHeld()
 	return !w.c.release() || <-w.resume
 }
 
@@ -131,10 +126,20 @@ func (w *wire) cork() {
 	w.mu.Unlock()
 }
 
-func (w *wire) holds() bool {
+// flushHeld has what is held sent when there is room for it: an answer of TLS's own,
+// which no response is going to take along. The connection is owned.
+func (w *wire) flushHeld() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.held) > 0
+	held := len(w.held) > 0
+	w.mu.Unlock()
+	if !held {
+		return
+	}
+	o := &w.c.out
+	o.mu.Lock()
+	o.open(w.l)
+	o.mu.Unlock()
+	o.flush(w.l, w.c)
 }
 
 // The rest of net.Conn is not for crypto/tls to use: the loop closes connections
@@ -153,12 +158,7 @@ func (s *tlsConn) read(b []byte) (int, error) {
 	if n > 0 {
 		return n, nil
 	}
-	if s.wire.holds() { // an answer of TLS's own for which there was no room
-		s.wire.c.out.mu.Lock()
-		s.wire.c.out.open(s.wire.l)
-		s.wire.c.out.mu.Unlock()
-		s.wire.c.out.flush(s.wire.l, s.wire.c)
-	}
+	s.wire.flushHeld()
 	switch {
 	case err == nil || errors.Is(err, errAgain):
 		return 0, unix.EAGAIN
