@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 	"golang.org/x/sys/unix"
 )
 
@@ -307,16 +306,10 @@ func vanishingStreams(t *testing.T, addr string, times int) {
 		}
 		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
 		_, _ = io.WriteString(c, http2.ClientPreface)
-		f := http2.NewFramer(c, c)
+		f := newFramed(&wire{t: t, Conn: c, r: bufio.NewReader(c)})
 		_ = f.WriteSettings()
-		for i, path := range []string{"/sleep", "/8mb", "/stream", "/read"} {
-			var head bytes.Buffer
-			e := hpack.NewEncoder(&head)
-			for _, kv := range [][2]string{{":method", "POST"}, {":scheme", "https"}, {":path", path}, {":authority", "x"}} {
-				_ = e.WriteField(hpack.HeaderField{Name: kv[0], Value: kv[1]})
-			}
-			id := uint32(2*i + 1)
-			_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: head.Bytes(), EndHeaders: true, EndStream: path != "/read"})
+		for _, path := range []string{"/sleep", "/8mb", "/stream", "/read"} {
+			id := f.open(path != "/read", ":method", "POST", ":scheme", "https", ":path", path, ":authority", "x")
 			if rand.N(2) == 0 {
 				_ = f.WriteRSTStream(id, http2.ErrCodeCancel)
 			}

@@ -22,15 +22,19 @@ type framed struct {
 
 func (s *server) framed() *framed {
 	s.t.Helper()
-	w := s.dial()
+	c := newFramed(s.dial())
+	c.send(http2.ClientPreface)
+	if err := c.WriteSettings(); err != nil {
+		s.t.Fatal(err)
+	}
+	return c
+}
+
+func newFramed(w *wire) *framed {
 	c := &framed{wire: w, Framer: http2.NewFramer(w.Conn, w.r), next: 1}
 	c.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	c.AllowIllegalWrites = true
 	c.enc = hpack.NewEncoder(&c.block)
-	w.send(http2.ClientPreface)
-	if err := c.WriteSettings(); err != nil {
-		s.t.Fatal(err)
-	}
 	return c
 }
 

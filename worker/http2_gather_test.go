@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,9 +33,7 @@ func TestHTTP2AnswersLeaveTogether(t *testing.T) {
 		c.ok("hello")
 	})
 	conn := r.dialTCP()
-	f := &framer{Framer: http2.NewFramer(conn, conn), t: t, conn: conn}
-	f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	f.enc = hpack.NewEncoder(&f.buf)
+	f := newFramer(t, conn)
 	send(t, conn, http2.ClientPreface)
 	f.must(f.WriteSettings())
 	segments := func() (n uint32) {

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"bytes"
 	"crypto/tls"
 	"io"
 	"math/rand/v2"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 
 	"hostler/protocol"
 )
@@ -58,16 +56,12 @@ func TestHTTP2Gone(t *testing.T) {
 				c = tls.Client(raw, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 			}
 			_, _ = io.WriteString(c, http2.ClientPreface)
-			f := http2.NewFramer(c, c)
+			f := newFramer(t, c)
 			_ = f.WriteSettings()
 			for i, path := range []string{"/quick", "/big", "/stream", "/read"} {
-				var head bytes.Buffer
-				e := hpack.NewEncoder(&head)
-				for _, kv := range [][2]string{{":method", "POST"}, {":scheme", "https"}, {":path", path}, {":authority", "x"}} {
-					_ = e.WriteField(hpack.HeaderField{Name: kv[0], Value: kv[1]})
-				}
 				id := uint32(2*i + 1)
-				_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: head.Bytes(), EndHeaders: true, EndStream: path != "/read"})
+				head := f.block(":method", "POST", ":scheme", "https", ":path", path, ":authority", "x")
+				_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: head, EndHeaders: true, EndStream: path != "/read"})
 				if rand.N(2) == 0 {
 					_ = f.WriteRSTStream(id, http2.ErrCodeCancel)
 				}

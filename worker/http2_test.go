@@ -179,12 +179,16 @@ type framer struct {
 }
 
 func (r *rig) framer() *framer {
-	c := r.dial()
-	f := &framer{Framer: http2.NewFramer(c, c), t: r.t, conn: c}
+	f := newFramer(r.t, r.dial())
+	send(r.t, f.conn, http2.ClientPreface)
+	f.must(f.WriteSettings())
+	return f
+}
+
+func newFramer(t testing.TB, c net.Conn) *framer {
+	f := &framer{Framer: http2.NewFramer(c, c), t: t, conn: c}
 	f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	f.enc = hpack.NewEncoder(&f.buf)
-	send(r.t, c, http2.ClientPreface)
-	f.must(f.WriteSettings())
 	return f
 }
 
@@ -554,7 +558,7 @@ func TestHTTP2Preface(t *testing.T) {
 		send(t, c, string([]byte{b}))
 		time.Sleep(200 * time.Microsecond)
 	}
-	f := &framer{Framer: http2.NewFramer(c, c), t: t, conn: c}
+	f := newFramer(t, c)
 	f.want("our settings", func(fr http2.Frame) bool { _, ok := fr.(*http2.SettingsFrame); return ok })
 
 	c = r.dial()
