@@ -183,7 +183,7 @@ func (r *round) reload(s step) {
 			r.wrong("a reload of good code ended in %s", got)
 			return
 		}
-		r.settled()
+		r.calm()
 	}
 }
 

@@ -215,7 +215,13 @@ func (r *round) watchDeaths() (stop func()) {
 
 // settled waits until the server is as it should be: so many workers, all of them
 // serving, of the right code.
-func (r *round) settled() {
+func (r *round) settled() { r.rests(r.wrongCode) }
+
+// calm waits like settled, but after a reload that has failed: then workers that
+// started before it and after it have not the same code.
+func (r *round) calm() { r.rests(func() string { return "" }) }
+
+func (r *round) rests(wrong func() string) {
 	why, there := "", 0
 	for end := time.Now().Add(settling); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		st, err := r.server.status()
@@ -225,6 +231,9 @@ func (r *round) settled() {
 		}
 		there = len(st.Workers)
 		if why = r.unsettled(st); why == "" {
+			why = wrong()
+		}
+		if why == "" {
 			break
 		}
 	}
@@ -250,7 +259,7 @@ func (r *round) unsettled(st *ctl.Status) string {
 	if serving != want || len(st.Workers) != want || st.Master.TargetWorkers != want {
 		return fmt.Sprintf("%d workers, of which %d serve, %d wanted by the master, and %d by us", len(st.Workers), serving, st.Master.TargetWorkers, want)
 	}
-	return r.wrongCode()
+	return ""
 }
 
 // wrongCode asks the application which code it is.

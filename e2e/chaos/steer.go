@@ -116,7 +116,7 @@ func (r *round) reloadByCtl(s step) {
 			r.wrong("reload: %v", err)
 			return
 		}
-		r.settled()
+		r.calm()
 	}
 }
 
