@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"golang.org/x/sys/unix"
 
 	"hostler/protocol"
 )
@@ -603,4 +604,27 @@ func TestHTTP2DeafWhileWriting(t *testing.T) {
 		}
 		return got[1] == 4<<20 && got[3] == len("GET /3 ")+250000
 	})
+}
+
+// TestHTTP2OutOfDescriptors: where the process may have no more descriptors, the
+// requests of connections that there are go on.
+func TestHTTP2OutOfDescriptors(t *testing.T) {
+	cfg := cleartextConfig()
+	cfg.Threads = 2
+	r := serve(t, cfg, func(c *call) { c.ok("hello") })
+	f := r.framer()
+	var old unix.Rlimit
+	f.must(unix.Getrlimit(unix.RLIMIT_NOFILE, &old))
+	f.must(unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: old.Max}))
+	defer func() { f.must(unix.Setrlimit(unix.RLIMIT_NOFILE, &old)) }()
+	if fd, err := unix.Eventfd(0, 0); err == nil {
+		unix.Close(fd)
+		t.Fatal("there are descriptors left")
+	}
+	f.ask(1, true)
+	f.wantStatus(1, "200")
+	f.burst(3, 5, 7)
+	for _, id := range []uint32{3, 5, 7} {
+		f.wantStatus(id, "200")
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -164,6 +165,11 @@ func New(c Config) (*Loop, error) {
 		t, err := newThread(i, epfd)
 		if err != nil {
 			return nil, fmt.Errorf("cannot allocate a thread's buffers: %w", err)
+		}
+		if s.HTTP2Cleartext || slices.ContainsFunc(s.Listeners, func(l protocol.Listener) bool { return l.TLS }) {
+			if err := t.addBell(); err != nil {
+				return nil, err
+			}
 		}
 		l.threads = append(l.threads, t)
 	}

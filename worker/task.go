@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"fmt"
 	"sync/atomic"
 	"unsafe"
 
@@ -133,7 +134,7 @@ type Thread struct {
 	onward bool // a request has been answered without a Python thread: see goesOn
 
 	tlsEnv []byte // what Task.TLS points to; outside the heap, nil before it is needed
-	bell   int    // eventfd for streams of HTTP/2, or -1 before it is needed
+	bell   int    // eventfd for streams of HTTP/2; -1: there are none
 }
 
 // secured tells the application of the TLS that c's request came by.
@@ -158,16 +159,20 @@ func (t *Thread) secured(c *conn) {
 	t.TLS, t.TLSLen = address(t.tlsEnv), uint32(copy(t.tlsEnv, env))
 }
 
-// onStream prepares t to run a request of HTTP/2: it waits for an eventfd, as the
+// addBell gives t what it needs for HTTP/2. It is not left to the first request: an
+// application may have used up the descriptors by then.
+func (t *Thread) addBell() error {
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return fmt.Errorf("cannot create an eventfd: %w", err)
+	}
+	t.bell = fd
+	return nil
+}
+
+// onStream prepares t to run a request of HTTP/2: it waits for its bell, as the
 // socket is not its own. It returns false if nobody wants the answer any more.
 func (t *Thread) onStream(s *stream) bool {
-	if t.bell < 0 {
-		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-		if err != nil {
-			return false
-		}
-		t.bell = fd
-	}
 	if !s.runOn(t.bell) {
 		return false
 	}
