@@ -237,6 +237,9 @@ func (s *spawner) startFresh(spec processSpec, to func(report)) (*child, error) 
 	}
 	if err := <-reply; err != nil {
 		c.Close()
+		if errors.Is(err, unix.EBADF) { // of dup3(2) in the child
+			err = fmt.Errorf("%w: the limit of open files is below what it needs", err)
+		}
 		return nil, fmt.Errorf("cannot start %s: %w", spec.python, err)
 	}
 	go c.listen(s.log, to)
