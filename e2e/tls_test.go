@@ -3,18 +3,11 @@ package e2e
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -26,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"hostler/internal/testcert"
 )
 
 // pair is a certificate and its key, in files of one directory.
@@ -46,24 +41,14 @@ func (p pair) load(t *testing.T) tls.Certificate {
 // others.
 func newPair(t *testing.T, dir, name string, serial int64) pair {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	k, err := x509.MarshalPKCS8PrivateKey(key)
+	cert, key, err := testcert.New(serial, name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := pair{filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key")}
-	for file, b := range map[string]*pem.Block{p.cert: {Type: "CERTIFICATE", Bytes: der}, p.key: {Type: "PRIVATE KEY", Bytes: k}} {
+	for file, b := range map[string][]byte{p.cert: cert, p.key: key} {
 		// Renamed over the old one: a reader sees this or that, but whole.
-		if err := os.WriteFile(file+".new", pem.EncodeToMemory(b), 0o600); err != nil {
+		if err := os.WriteFile(file+".new", b, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Rename(file+".new", file); err != nil {

@@ -2,19 +2,13 @@ package main
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
+
+	"hostler/internal/testcert"
 )
 
 // shape is how the server of a round is set up. Every round has the next one,
@@ -55,12 +49,12 @@ func (s *shape) prepare(dir string) ([]string, error) {
 	}
 	if s.tls {
 		file := filepath.Join(dir, "cert.pem")
-		b, err := certificate()
-		if err == nil {
-			err = os.WriteFile(file, b, 0o600)
-		}
+		cert, key, err := testcert.New(1, "127.0.0.1")
 		if err != nil {
-			return nil, fmt.Errorf("cannot make a certificate: %w", err)
+			return nil, err
+		}
+		if err := os.WriteFile(file, append(cert, key...), 0o600); err != nil {
+			return nil, err
 		}
 		args = append(args, "--certfile", file)
 	}
@@ -83,25 +77,6 @@ func (s *shape) prepare(dir string) ([]string, error) {
 // more than a socket takes at once.
 func fileContent(i int) []byte {
 	return bytes.Repeat([]byte(fmt.Sprintf("file %d\n", i)), 20<<(4*i))
-}
-
-// certificate makes a key and a certificate for itself.
-func certificate() ([]byte, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	template := x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	cert, err := x509.CreateCertificate(rand.Reader, &template, &template, &key.PublicKey, key)
-	if err != nil {
-		return nil, err
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, err
-	}
-	return append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})...), nil
 }
 
 // encryption is what a client of the server needs: nil without TLS. That it is
