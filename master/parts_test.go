@@ -151,7 +151,7 @@ func TestWorkerEnv(t *testing.T) {
 	env, internal := workerEnv(
 		[]string{"PATH=/bin", "HOME=/a", "TABLEFLIP_HAS_PARENT_7DIU3=yes", "NOTIFY_SOCKET=/s", "GOMAXPROCS=3", "odd", "EMPTY="},
 		[]string{"HOME=/b", "X=1=2"})
-	if want := []string{"PATH=/bin", "HOME=/b", "GOMAXPROCS=3", "EMPTY=", "X=1=2", "GOGC=200"}; !slices.Equal(env, want) {
+	if want := []string{"PATH=/bin", "HOME=/b", "GOMAXPROCS=3", "EMPTY=", "X=1=2", "GOGC=50"}; !slices.Equal(env, want) {
 		t.Errorf("environment %q, want %q", env, want)
 	}
 	if !slices.Equal(internal, []string{"GOGC"}) {
