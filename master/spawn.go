@@ -322,7 +322,14 @@ func (c *child) listen(log *slog.Logger, to func(report)) {
 	silent := make(chan struct{})
 	go func() {
 		defer close(silent)
-		buf := make([]byte, protocol.MaxMessage)
+		// Not Go's memory, which would be cleared, and so be there for each worker,
+		// while most messages are short.
+		buf, err := unix.Mmap(-1, 0, protocol.MaxMessage, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+		if err != nil {
+			buf = make([]byte, protocol.MaxMessage)
+		} else {
+			defer func() { _ = unix.Munmap(buf) }() // cannot fail
+		}
 		for {
 			n, err := c.control.Read(buf)
 			if err != nil {
