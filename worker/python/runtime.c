@@ -52,7 +52,9 @@ void slim(void) {
 			from = a;
 			to = b;
 			fits = inode != 0 && perm[1] == '-' && perm[3] == 'p';
-		} else if (fits && sscanf(line, "Anonymous: %lu kB", &kb) == 1 && kb == 0) {
+		} else if (sscanf(line, "Anonymous: %lu kB", &kb) == 1) {
+			fits = fits && kb == 0;
+		} else if (fits && sscanf(line, "Swap: %lu kB", &kb) == 1 && kb == 0) { /* Anonymous are those in memory */
 			madvise((void *)from, to - from, MADV_DONTNEED); /* where it is refused nothing is lost */
 		}
 	}
