@@ -136,10 +136,13 @@ func (w *Worker) SetProfiler(begin func(request string) bool) { w.profile = begi
 // Profiled sends what a profile has found to the master. It waits until that has
 // read it.
 func (w *Worker) Profiled(text string) {
+	room := []unix.PollFd{{Fd: protocol.FDControl, Events: unix.POLLOUT}}
 	for more := true; more; {
 		n := min(len(text), protocol.MaxMessage-1)
-		if err := w.tell(protocol.Message{Kind: protocol.KindProfiled, Text: text[:n]}); err != nil {
-			return // there is no master any more
+		if !w.mention(protocol.Message{Kind: protocol.KindProfiled, Text: text[:n]}) {
+			// Others want to tell it something, too, and do not wait.
+			_, _ = unix.Poll(room, 1000) // if it fails, what follows does
+			continue
 		}
 		text, more = text[n:], n > 0 // an empty one ends it
 	}
