@@ -19,10 +19,18 @@ type reserve struct {
 	held []int
 }
 
-// fill takes what is missing, as far as there are descriptors to be had.
+// fill takes what is missing, as far as there are descriptors to be had. While
+// another thread is spending them it does nothing.
 func (r *reserve) fill(root *os.Root) {
-	r.mu.Lock()
+	if !r.mu.TryLock() {
+		return
+	}
 	defer r.mu.Unlock()
+	r.take(root)
+}
+
+// take is fill; r.mu is held.
+func (r *reserve) take(root *os.Root) {
 	if len(r.held) == spares {
 		return
 	}
@@ -40,10 +48,18 @@ func (r *reserve) fill(root *os.Root) {
 	}
 }
 
-// drop gives them up. Who asks for one at the same time may get it.
-func (r *reserve) drop() {
+// spend calls do while they are given up. Others who ask for a descriptor meanwhile
+// may get it.
+func (r *reserve) spend(root *os.Root, do func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.drop()
+	do()
+	r.take(root)
+}
+
+// drop gives them up. r.mu is held.
+func (r *reserve) drop() {
 	for _, fd := range r.held {
 		unix.Close(fd)
 	}

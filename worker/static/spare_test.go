@@ -2,6 +2,7 @@ package static
 
 import (
 	"os"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -45,6 +46,18 @@ func TestNoDescriptors(t *testing.T) {
 			t.Fatalf("without descriptors, deep: %d %q", a.Status, body)
 		}
 	}
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for range 500 {
+				if a, _ := ask(t, all, "GET", "/static/a.txt"); a.Status != 200 {
+					t.Errorf("two at a time: %d", a.Status)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 	for _, f := range taken {
 		f.Close()
 	}

@@ -57,7 +57,9 @@ func Open(dirs []Dir) (Roots, error) {
 func (all Roots) Close() {
 	for _, r := range all {
 		r.root.Close()
+		r.spare.mu.Lock()
 		r.spare.drop()
+		r.spare.mu.Unlock()
 	}
 }
 
@@ -104,9 +106,7 @@ func (r *Root) Answer(q *Request) Answer {
 	r.spare.fill(r.root)
 	a := r.answer(q)
 	if a.Status == http.StatusServiceUnavailable {
-		r.spare.drop()
-		a = r.answer(q)
-		r.spare.fill(r.root)
+		r.spare.spend(r.root, func() { a = r.answer(q) })
 	}
 	return a
 }
