@@ -135,3 +135,19 @@ func TestCtlProfileOfTheWedged(t *testing.T) {
 		t.Errorf("a worker that leaves: status %d after %v, %q", status, d, told)
 	}
 }
+
+// TestCtlProfileOfLittle: an application that has no threads of its own, nor imports
+// what knows of them, is looked at like any other; and functions that differ by their
+// file alone are told apart.
+func TestCtlProfileOfLittle(t *testing.T) {
+	s := startCtl(t, "-w", "1", "alone:app")
+	defer s.work(2)()
+	status, folded, told := s.ctl("profile", "1", "--folded")
+	if status != 0 {
+		t.Fatalf("status %d, %q", status, told)
+	}
+	got, all := shares(t, folded, "requests;alone:app:", ";twin_a:spin:", ";twin_b:spin:")
+	if got[0] == 0 || got[0] != all || got[1] == 0 || got[2] == 0 {
+		t.Errorf("%v of %d µs:\n%s", got, all, folded)
+	}
+}

@@ -213,7 +213,7 @@ def stack_of(ident):
 
     frame = sys._current_frames().get(ident)
     frames = traceback.extract_stack(frame) if frame else []
-    while frames and (frames[0].filename == "<string>" or os.path.basename(frames[0].filename) == "threading.py"):
+    while frames and is_ours(frames[0].filename):
         del frames[0]
     return "".join(traceback.format_list(frames)).encode("utf-8", "replace").decode()
 
@@ -478,6 +478,7 @@ def join(thread):
 def main():
     check_python()
     import faulthandler
+    import threading  # whose main thread is the one that imports it first
 
     raw = sys.argv[1]
     settings = json.loads(raw)
@@ -575,8 +576,6 @@ def main():
     if threads == 1:
         server.run(0)
     else:
-        import threading
-
         pool = [threading.Thread(target=server.run, args=(i,), name="hostler-%d" % i, daemon=True) for i in range(threads)]
         for t in pool:
             t.start()

@@ -183,6 +183,10 @@ int hostler_profile(const char *request, int64_t n) {
 	free(profile_in);
 	profile_in = copy;
 	int rc = rouse();
+	if (rc) {
+		free(copy);
+		profile_in = NULL;
+	}
 	pthread_mutex_unlock(&lock);
 	return rc;
 }

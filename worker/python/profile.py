@@ -24,10 +24,10 @@ class Profiler:
 
         if self.ending:
             self.ending.set()
-        self.ending = threading.Event()
-        args = (json.loads(request), self.ending)
-        self.thread = threading.Thread(target=self.run, args=args, name="hostler-profile", daemon=True)
-        self.thread.start()
+        ending = threading.Event()
+        thread = threading.Thread(target=self.run, args=(json.loads(request), ending), name="hostler-profile", daemon=True)
+        thread.start()
+        self.thread, self.ending = thread, ending
 
     def end(self):
         """Send what there is: the process is about to end."""
@@ -69,16 +69,17 @@ class Profiler:
 
 
 def codes_of(frame, labels):
-    """The code objects of a stack, from the application's outermost call on; () for a
-    thread that is not in its code. labels learns what they are called."""
+    """The ids of the code objects of a stack, from the application's outermost call on;
+    () for a thread that is not in its code. labels learns what they are called, and
+    keeps them alive. (They compare by value, and equal where only the file differs.)"""
     codes = []
     while frame is not None:
         code = frame.f_code
-        if code not in labels:
-            labels[code] = label(code, frame.f_globals)
-        codes.append(code)
+        if id(code) not in labels:
+            labels[id(code)] = code, label(code, frame.f_globals)
+        codes.append(id(code))
         frame = frame.f_back
-    while codes and is_ours(codes[-1]):
+    while codes and is_ours(labels[codes[-1]][0].co_filename):
         codes.pop()
     codes.reverse()
     if len(codes) > DEEPEST:
@@ -86,8 +87,8 @@ def codes_of(frame, labels):
     return tuple(codes)
 
 
-def is_ours(code):
-    return code.co_filename == "<string>" or os.path.basename(code.co_filename) == "threading.py"
+def is_ours(filename):
+    return filename == "<string>" or os.path.basename(filename) == "threading.py"
 
 
 def label(code, names):
@@ -109,7 +110,7 @@ def result(request, samples, seconds, cost, stacks, labels):
 
     lines, size, cut = [], 0, 0
     for (root, codes), weight in sorted(stacks.items(), key=lambda item: -item[1]):
-        frames = [clean(root)] + [labels[c] if c else "..." for c in codes]
+        frames = [clean(root)] + [labels[c][1] if c else "..." for c in codes]
         line = ("%s %d\n" % (";".join(frames), weight * 1e6)).encode("utf-8", "replace")
         size += len(line)
         if size > LARGEST:
@@ -118,5 +119,3 @@ def result(request, samples, seconds, cost, stacks, labels):
             lines.append(line)
     head = {"id": request["id"], "samples": samples, "seconds": seconds, "cost_seconds": cost, "cut_seconds": cut}
     return json.dumps(head).encode() + b"\n" + b"".join(lines)
-
-

@@ -1,0 +1,3 @@
+def spin(clock, until):
+    while clock() < until:
+        pass
