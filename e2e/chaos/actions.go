@@ -207,25 +207,25 @@ func (r *round) upgrade(s step) {
 	r.settled()
 	old := r.server.master()
 	r.signal(syscall.SIGUSR2)
-	for end := time.Now().Add(40 * time.Second); r.server.master() == old || len(processAt(old)) > 0; time.Sleep(20 * time.Millisecond) {
-		if st, err := r.server.status(); err == nil && st.Master.PID == old && st.Master.Upgrades["failure"] > r.failedUpgrades {
-			r.failedUpgrades = st.Master.Upgrades["failure"]
-			if s.kill == 0 {
-				r.wrong("an upgrade to the same binary failed")
-			}
-			return
+	r.upgraded(old, func() bool {
+		st, err := r.server.status()
+		if err != nil || st.Master.PID != old || st.Master.Upgrades["failure"] <= r.failedUpgrades {
+			return false
 		}
-		if time.Now().After(end) {
-			r.wrong("the old master %d is still there", old)
-			return
+		r.failedUpgrades = st.Master.Upgrades["failure"]
+		if s.kill == 0 {
+			r.wrong("an upgrade to the same binary failed")
 		}
-	}
-	r.renewed()
+		return true
+	})
 }
 
-// upgraded waits for the end of the old master. The new one serves already.
-func (r *round) upgraded(old int) {
+// upgraded waits for the end of the old master, unless the upgrade failed.
+func (r *round) upgraded(old int, failed func() bool) {
 	for end := time.Now().Add(40 * time.Second); r.server.master() == old || len(processAt(old)) > 0; time.Sleep(20 * time.Millisecond) {
+		if failed() {
+			return
+		}
 		if time.Now().After(end) {
 			r.wrong("the old master %d is still there", old)
 			return

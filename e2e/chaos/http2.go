@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 
 	"golang.org/x/net/http2"
@@ -31,7 +33,11 @@ func (c *client) exchangeHTTP2(r *request, id uint64) (status int, body []byte, 
 		return 0, nil, "answer", err
 	}
 	resp, err := c.h2.RoundTrip(req)
-	if err != nil {
+	var op *net.OpError
+	switch {
+	case errors.As(err, &op) && op.Op == "dial":
+		return 0, nil, "dial", err
+	case err != nil:
 		return 0, nil, "head", err
 	}
 	defer resp.Body.Close()

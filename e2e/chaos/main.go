@@ -16,8 +16,8 @@ type options struct {
 }
 
 const (
-	// longestRound is long enough for a leak to show, and short enough that both
-	// kinds of server have their turn.
+	// longestRound is long enough for a leak to show, and short enough that
+	// several shapes of server have their turn.
 	longestRound = 150 * time.Second
 	// logLines is how much of the server's log a failure is reported with.
 	logLines = 2000

@@ -144,7 +144,7 @@ func (r *round) upgradeByCtl(s step) {
 		r.failedUpgrades++
 		return
 	}
-	r.upgraded(old)
+	r.upgraded(old, func() bool { return false }) // it has said that it took
 }
 
 // walkAway begins what takes time, and does not stay to hear how it ends. What
