@@ -167,11 +167,14 @@ func TestStaticWhilePythonSleeps(t *testing.T) {
 		old.want(200, "plain")
 		old.want(200, "plain")
 		c := s.dial()
-		c.send(getLine("/static/big.bin"))
-		if _, b := c.answer("GET"); b != big {
-			t.Errorf("%d bytes", len(b))
-		}
+		c.send(getLine("/static/a.js"))
+		c.want(200, "plain")
 		c.Close()
+	}
+	c := s.dial()
+	c.send(getLine("/static/big.bin"))
+	if _, b := c.answer("GET"); b != big {
+		t.Errorf("%d bytes", len(b))
 	}
 	if n := s.metric("hostler_threads", `state="busy"`); n != 4 {
 		t.Errorf("%v threads are still at work; the files were not served beside them", n)
