@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import peers
 from loads import ask, loader, read_load, wrk
-from procs import Failure, Server, tree
+from procs import CLIENT_CORE, Failure, on_core, tree
 from rounds import WORKERS, Plan, Results, guarded, start
 
 if TYPE_CHECKING:
@@ -38,11 +38,14 @@ PRELOAD = {"hostler": ("--preload", "--warmup", "/"), "gunicorn gthread": ("--pr
 def mixed(results: Results, name: str, plan: Plan) -> None:
     """Neither side is pinned: four workers on one core would measure the kernel's scheduler."""
     for scenario, slow in (("mixed-sleep", "/sleep"), ("mixed-burn", "/cpu")):
-        with start(name, "plain:mixed", workers=4, threads=4, pinned=False) as server:
-            few = ("-c", "32", "-think", "5ms")
-            ask(server, 1, *few, both=True)
-            slowly = (*few, "-share", "0.002", "-slow", slow)
-            guarded(results, scenario, name, lambda s=server, o=slowly: ask(s, plan.seconds + 3, *o, both=True))
+        guarded(results, scenario, name, lambda s=slow: beside(name, s, plan.seconds + 3))
+
+
+def beside(name: str, slow: str, seconds: int) -> Sample:
+    with start(name, "plain:mixed", workers=4, threads=4, pinned=False) as server:
+        few = ("-c", "32", "-think", "5ms")
+        ask(server, 1, *few, both=True)
+        return ask(server, seconds, *few, "-share", "0.002", "-slow", slow, both=True)
 
 
 def reloads(results: Results, name: str, plan: Plan) -> None:
@@ -107,7 +110,7 @@ def idle(results: Results, name: str, plan: Plan) -> None:
         without = ask(server, plan.seconds + 2, *active)
         before = server.pss()[0]
         command = loader(server, plan.seconds + 2, *active, "-idle", str(IDLE), "-hold", "3s")
-        load = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        load = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=on_core(CLIENT_CORE))  # noqa: PLW1509
         try:
             assert load.stdout
             opened = load.stdout.readline().split()
@@ -128,25 +131,26 @@ def idle(results: Results, name: str, plan: Plan) -> None:
 
 
 def slow(results: Results, name: str, plan: Plan) -> None:
+    for scenario, attack in ATTACKS.items():
+        guarded(results, scenario, name, lambda a=attack, n=scenario: attacked(name, n, a, 4 * plan.seconds + 2))
+
+
+def attacked(name: str, scenario: str, attack: tuple[str, ...], seconds: int) -> Sample:
+    """A client with a new connection every 50 ms, beside the attack from two seconds on."""
     if shutil.which("slowhttptest") is None:
         raise Failure("slowhttptest is not installed here")
     allow_files()
-    for scenario, attack in ATTACKS.items():
-        with start(name, "plain:bulk" if scenario == "slow-read" else "plain:hello", options=MANY[name]) as server:
-            guarded(results, scenario, name, lambda s=server, a=attack, n=scenario: attacked(s, n, a, 4 * plan.seconds + 2))
-
-
-def attacked(server: Server, scenario: str, attack: tuple[str, ...], seconds: int) -> Sample:
-    """A client with a new connection every 50 ms, beside the attack from two seconds on."""
-    url = f"http://127.0.0.1:{server.port}/" + ("1mb" if scenario == "slow-read" else "")
-    command = ["slowhttptest", *attack, "-c", str(SLOW), "-r", "2000", "-l", str(seconds + 3), "-p", "3", "-u", url]
-    attacker = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        time.sleep(2)
-        return ask(server, seconds, "-c", "1", "-think", "50ms", "-reopen", "1", "-timeout", "5s", "-path", "/")
-    finally:
-        attacker.kill()
-        attacker.wait()
+    reads = scenario == "slow-read"
+    with start(name, "plain:bulk" if reads else "plain:hello", options=MANY[name]) as server:
+        url = f"http://127.0.0.1:{server.port}/" + ("1mb" if reads else "")
+        command = ["slowhttptest", *attack, "-c", str(SLOW), "-r", "2000", "-l", str(seconds + 3), "-p", "3", "-u", url]
+        attacker = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=on_core(CLIENT_CORE))  # noqa: PLW1509
+        try:
+            time.sleep(2)
+            return ask(server, seconds, "-c", "1", "-think", "50ms", "-reopen", "1", "-timeout", "5s", "-path", "/")
+        finally:
+            attacker.kill()
+            attacker.wait()
 
 
 def django(results: Results, name: str, plan: Plan) -> None:

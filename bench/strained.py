@@ -27,7 +27,7 @@ PARTS = {
          "The latencies are the others'. Nothing is pinned.", TAIL),
         ("mixed-burn", "Few slow requests: burning", "The same; 0.2 % of the requests compute for 100 ms and hold the GIL.", TAIL),
         ("reloads-hup", "Reloads", "SIGHUP once a second, under 64 keep-alive connections; closed connections are those that the server ended, "
-         "announced or not.", RELOAD),
+         "announced or not. Nothing is pinned.", RELOAD),
         ("reloads-usr2", "Replacing the binary", "SIGUSR2 every 2 seconds, under the same load. Only hostler: granian cannot, gunicorn's needs further "
          "signals to its two masters.", RELOAD),
         ("overload", "Overload", "One thread, an application that sleeps 5 ms, three times the requests that it can answer, due at a fixed rate over "
@@ -38,7 +38,7 @@ PARTS = {
         ("slow-body", "Slow clients: bodies", "", CLIENT),
         ("slow-read", "Slow clients: reading", "", CLIENT),
         ("django", "Memory of a Django worker", f"Django with its contrib applications, {WORKERS} workers, after some load: hostler `--preload --warmup /`, "
-         "gunicorn `--preload`; granian cannot preload.", MEMORY),
+         "gunicorn `--preload`; granian cannot preload. Nothing is pinned.", MEMORY),
     ],
 }  # fmt: skip
 
