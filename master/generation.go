@@ -82,7 +82,7 @@ func (s *supervisor) reload(done chan<- error) {
 	switch {
 	case s.phase == phaseStopping:
 		if done != nil {
-			done <- errStopping
+			s.answer(done, errStopping)
 		}
 		return
 	case s.next != nil || s.upgrading:
@@ -207,11 +207,7 @@ func (s *supervisor) commit() {
 
 // reloadEnded answers those who wait and begins the reload that was put off.
 func (s *supervisor) reloadEnded(err error) {
-	s.publish() // who is answered looks at it
-	for _, done := range s.waiting {
-		done <- err
-	}
-	s.waiting = nil
+	s.answerAll(&s.waiting, err)
 	s.reloadAgain()
 }
 
@@ -506,10 +502,7 @@ func (s *supervisor) upgrade() error {
 
 func (s *supervisor) upgradeEnded(err error) {
 	s.upgrading = false
-	for _, done := range s.waitUpgrade {
-		done <- err
-	}
-	s.waitUpgrade = nil
+	s.answerAll(&s.waitUpgrade, err)
 	if err != nil {
 		s.stats.upgrades["failure"]++
 		s.note(protocol.Event{Kind: "upgrade_failed", Text: err.Error()})

@@ -25,13 +25,13 @@ func (s *supervisor) beginRestart(number int, done chan<- error) {
 	}
 	switch {
 	case s.phase != phaseServing:
-		done <- errors.New("cannot restart workers now: the server is starting or stopping")
+		s.answer(done, errors.New("cannot restart workers now: the server is starting or stopping"))
 	case s.next != nil || s.upgrading:
-		done <- errors.New("cannot restart workers now: a reload or an upgrade is under way")
+		s.answer(done, errors.New("cannot restart workers now: a reload or an upgrade is under way"))
 	case s.restart != nil:
-		done <- errors.New("cannot restart workers now: another restart is under way")
+		s.answer(done, errors.New("cannot restart workers now: another restart is under way"))
 	case number != 0 && len(r.pending) == 0:
-		done <- fmt.Errorf("no worker %d serves", number)
+		s.answer(done, fmt.Errorf("no worker %d serves", number))
 	default:
 		s.restart = r
 		what := "all workers"
@@ -88,5 +88,5 @@ func (s *supervisor) endRestart(err error) {
 			}
 		}
 	}
-	r.done <- err
+	s.answer(r.done, err)
 }

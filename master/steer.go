@@ -176,7 +176,7 @@ func (m *Master) Upgrade(ctx context.Context) error {
 	done := make(chan error, 1)
 	err := m.ask(ctx, func(s *supervisor) {
 		if err := s.upgrade(); err != nil {
-			done <- err
+			s.answer(done, err)
 			return
 		}
 		s.waitUpgrade = append(s.waitUpgrade, done)

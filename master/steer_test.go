@@ -343,3 +343,27 @@ func TestJournalIsARing(t *testing.T) {
 		}
 	}
 }
+
+// TestAnswersFollowState: who is told that something has ended may look at once,
+// and must see it.
+func TestAnswersFollowState(t *testing.T) {
+	withRig(t, testSettings(), nil, func(r *rig) {
+		r.awaitServing()
+		reload, upgrade, restarted := make(chan error, 1), make(chan error, 1), make(chan error, 1)
+		early := false
+		err := r.master().ask(r.t.Context(), func(s *supervisor) {
+			s.waiting, s.waitUpgrade = append(s.waiting, reload), append(s.waitUpgrade, upgrade)
+			s.restart = &restart{done: restarted}
+			s.endRestart(nil)
+			s.reloadEnded(nil)
+			s.upgradeEnded(errors.New("on purpose"))
+			early = len(restarted)+len(reload)+len(upgrade) > 0
+		})
+		if err != nil || early {
+			t.Errorf("answered before the state was published: %t, %v", early, err)
+		}
+		if ended(t, restarted) != nil || ended(t, reload) != nil || ended(t, upgrade) == nil {
+			t.Error("other answers than were given")
+		}
+	})
+}

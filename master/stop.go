@@ -92,16 +92,12 @@ func (s *supervisor) leave(mode protocol.DrainMode, grace time.Duration) {
 		}
 		s.closeListeners()
 		s.host.Stopping(s.upgraded)
-		for _, done := range append(s.waiting, s.waitAgain...) {
-			done <- errStopping
-		}
-		s.waiting, s.waitAgain, s.again = nil, nil, false
+		s.answerAll(&s.waiting, errStopping)
+		s.answerAll(&s.waitAgain, errStopping)
+		s.again = false
 		s.endRestart(errStopping)
 		if !s.upgraded {
-			for _, done := range s.waitUpgrade {
-				done <- errStopping
-			}
-			s.waitUpgrade = nil
+			s.answerAll(&s.waitUpgrade, errStopping)
 		}
 		s.note(protocol.Event{Kind: "stopping"})
 		s.next = nil

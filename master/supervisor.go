@@ -131,6 +131,7 @@ type supervisor struct {
 	waitUpgrade []chan<- error
 	restart     *restart // under way; nil: none
 	first       bool     // this is process 1
+	answers     []func() // to those who wait, for when what they wait for can be seen
 	upgraded    bool     // another binary has taken over
 	stops       int      // signals to stop, so far
 	fatal       error
@@ -166,6 +167,7 @@ func (s *supervisor) loop(ctx context.Context, first *Settings) error {
 	for {
 		s.reconcile()
 		s.publish()
+		s.giveAnswers()
 		s.notifyStatus()
 		if s.phase == phaseDone {
 			return s.fatal
@@ -181,6 +183,27 @@ func (s *supervisor) loop(ctx context.Context, first *Settings) error {
 			s.handle(signalEvent{syscall.SIGTERM})
 		}
 	}
+}
+
+// answer tells err to somebody who waits, once the state that it speaks of has
+// been published: who is answered may look at it. done is buffered.
+func (s *supervisor) answer(done chan<- error, err error) {
+	s.answers = append(s.answers, func() { done <- err })
+}
+
+// answerAll answers all who wait and forgets them.
+func (s *supervisor) answerAll(waiting *[]chan<- error, err error) {
+	for _, done := range *waiting {
+		s.answer(done, err)
+	}
+	*waiting = nil
+}
+
+func (s *supervisor) giveAnswers() {
+	for _, give := range s.answers {
+		give()
+	}
+	s.answers = nil
 }
 
 func (s *supervisor) handle(ev any) {
@@ -210,7 +233,7 @@ func (s *supervisor) handle(ev any) {
 		s.codeChanged(ev.files)
 	case askEvent:
 		ev.do(s)
-		close(ev.done)
+		s.answers = append(s.answers, func() { close(ev.done) })
 	}
 }
 
