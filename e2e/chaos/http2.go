@@ -8,15 +8,15 @@ import (
 	"io"
 	"net"
 	"net/http"
-
-	"golang.org/x/net/http2"
 )
 
 // useHTTP2 makes the client send its requests over HTTP/2. A stream that a GOAWAY
 // leaves out goes to the next connection, as RFC 9113 has it; no other request is
 // sent twice.
 func (c *client) useHTTP2() {
-	c.h2 = &http2.Transport{TLSClientConfig: c.l.shape.encryption("h2")}
+	p := new(http.Protocols)
+	p.SetHTTP2(true)
+	c.h2 = &http.Transport{TLSClientConfig: c.l.shape.encryption("h2"), Protocols: p}
 }
 
 // exchangeHTTP2 sends a request and returns the answer. If there is none, phase

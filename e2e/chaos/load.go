@@ -15,8 +15,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/net/http2"
 )
 
 // patience is how long a client waits for an answer. A request may wait behind
@@ -111,7 +109,7 @@ type client struct {
 	l      *load
 	number int
 	rand   *rand.Rand
-	h2     *http2.Transport // nil: HTTP/1.1 over conn
+	h2     *http.Transport // nil: HTTP/1.1 over conn
 	conn   net.Conn
 	r      *bufio.Reader
 	ends   bool // after this answer
