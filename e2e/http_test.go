@@ -294,7 +294,7 @@ func TestAddresses(t *testing.T) {
 	second := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	s := start(t, "-w", "2", "-b", "unix:"+socket, "-b", v6, "-b", second, "rules:app")
 	for _, a := range []struct{ network, addr, name, remote string }{
-		{"tcp", s.addr, "127.0.0.1", "127.0.0.1"}, {"tcp", second, "127.0.0.1", "127.0.0.1"}, {"tcp6", v6, "::1", "::1"}, {"unix", socket, "", ""},
+		{"tcp", s.addr, "127.0.0.1", "127.0.0.1"}, {"tcp", second, "127.0.0.1", "127.0.0.1"}, {"tcp6", v6, "[::1]", "::1"}, {"unix", socket, "", ""},
 	} {
 		c := dialTo(t, a.network, a.addr)
 		for range 2 {

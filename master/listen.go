@@ -238,7 +238,7 @@ func bindCause(err error) error {
 	return err
 }
 
-// listenerInfo says what SERVER_NAME and SERVER_PORT are. The host is as
+// listenerInfo tells workers what they listen on. The host is as
 // configured; the port is the real one, which differs for port 0.
 func listenerInfo(b Bind, addr net.Addr) protocol.Listener {
 	if b.Network == "unix" {

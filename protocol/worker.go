@@ -21,8 +21,8 @@ const (
 // file descriptor.
 type Listener struct {
 	Network string `json:"network"` // "tcp" or "unix"
-	Host    string `json:"host"`    // SERVER_NAME; the path for unix
-	Port    string `json:"port"`    // SERVER_PORT; "" for unix
+	Host    string `json:"host"`    // as configured; the path for unix
+	Port    string `json:"port"`    // "" for unix
 	TLS     bool   `json:"tls,omitempty"`
 	// Redirect is the port of the TLS listener that clients are sent to; "": they
 	// are served.
@@ -38,6 +38,7 @@ type WorkerConfig struct {
 	Generation int    `json:"generation"`
 	App        string `json:"app"`
 	Name       string `json:"name"` // process title: "hostler: worker 3 gen 2 [Name]"
+	Version    string `json:"version"`
 
 	Chdir      string   `json:"chdir,omitempty"`
 	Umask      string   `json:"umask,omitempty"` // octal

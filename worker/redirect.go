@@ -2,14 +2,16 @@ package worker
 
 import (
 	"bytes"
+	"net/netip"
 
+	"hostler/protocol"
 	"hostler/worker/http1"
 )
 
 // redirect sends the client of a plain address to the same one at port, by https.
 func (l *Loop) redirect(t *Thread, c *conn, buf []byte, port string) {
 	r := &t.Req
-	host := []byte(l.cfg.Listeners[c.listener].Host) // a client of HTTP/1.0 need not name one
+	host := ownName(&l.cfg.Listeners[c.listener]) // a client of HTTP/1.0 need not name one
 	for i := range r.NFields {
 		if f := &r.Fields[i]; f.Known == http1.KnownHost {
 			host = span(buf, f.Value)
@@ -41,4 +43,18 @@ func (l *Loop) redirect(t *Thread, c *conn, buf []byte, port string) {
 	}
 	b = append(append(b, target...), "\r\n"...)
 	l.refuse(c, 308, string(b))
+}
+
+// ownName is a listener's host as it stands in a URL; nil: its clients alone know.
+func ownName(of *protocol.Listener) []byte {
+	a, err := netip.ParseAddr(of.Host)
+	switch {
+	case err != nil:
+		return []byte(of.Host)
+	case a.IsUnspecified():
+		return nil
+	case a.Is6():
+		return []byte("[" + a.WithZone("").String() + "]")
+	}
+	return []byte(a.String())
 }

@@ -377,6 +377,17 @@ func TestTLSHTTP2(t *testing.T) {
 	wg.Wait()
 }
 
+// TestOwnName: without a Host field the client is sent to where the server listens.
+func TestOwnName(t *testing.T) {
+	for host, want := range map[string]string{
+		"a": "a", "127.0.0.1": "127.0.0.1", "::1": "[::1]", "fe80::1%eth0": "[fe80::1]", "": "", "::": "", "0.0.0.0": "",
+	} {
+		if got := string(ownName(&protocol.Listener{Network: "tcp", Host: host})); got != want {
+			t.Errorf("%q: %q, not %q", host, got, want)
+		}
+	}
+}
+
 func TestRedirect(t *testing.T) {
 	cfg := testConfig()
 	cfg.Listeners[0].Redirect = "443"

@@ -121,6 +121,7 @@ func masterSettings(c *config.Config) *master.Settings {
 		RecycleJitter: c.RecycleJitter, MaxUnavailable: c.MaxUnavailable,
 		MaxAge: c.MaxAge, MaxMemory: c.MaxMemory, MaxMemoryHard: c.MaxMemoryHard,
 		Worker: protocol.WorkerConfig{
+			Version:               buildVersion(),
 			PythonPath:            c.PythonPath,
 			Umask:                 c.Umask,
 			Preload:               c.Preload,

@@ -227,14 +227,26 @@ def report(method, target, type_, value, tb):
     sys.stderr.flush()
 
 
+def server_name(listener):
+    """SERVER_NAME and SERVER_PORT of a listener, as they stand in a URL; "" is for what
+    only the request's Host field says."""
+    host, _, zone = listener["host"].partition("%")
+    if listener["network"] == "unix":
+        return "", ""
+    if not host.strip("0:."):  # whatever way it is written
+        host = ""
+    return "[%s]" % host if ":" in host else host, listener["port"]
+
+
 def base_environ(settings, listener, early_hints, deadline):
+    name, port = server_name(listener)
     env = {
         "SCRIPT_NAME": "",
         "QUERY_STRING": "",
         "SERVER_PROTOCOL": "HTTP/1.1",
-        "SERVER_NAME": listener["host"],
-        "SERVER_PORT": listener["port"],
-        "SERVER_SOFTWARE": "hostler",
+        "SERVER_NAME": name or "localhost",
+        "SERVER_PORT": port or ("443" if listener.get("tls") else "80"),
+        "SERVER_SOFTWARE": "hostler/" + settings["version"],
         "REMOTE_ADDR": "",
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",
@@ -557,7 +569,8 @@ def main():
             if development:
                 app = or_error_page(server, app)
             profiler = Profiler(server.profiled)
-            threads = server.init(raw, app, bases, FileWrapper, report, RequestTimeout, no_op, stack_of, profiler.start)
+            open_ends = [[not part for part in server_name(listener)] for listener in settings["listeners"]]
+            threads = server.init(raw, app, bases, open_ends, FileWrapper, report, RequestTimeout, no_op, stack_of, profiler.start)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     except RuntimeError as e:  # the library says what is wrong

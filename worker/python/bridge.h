@@ -43,7 +43,7 @@ PyObject *handle_new(struct thread *);
 struct thread *handle_lookup(PyObject *handle);
 
 /* environ.c */
-int environ_init(PyObject *bases); /* list of dicts, one per listener */
+int environ_init(PyObject *bases, PyObject *open_ends); /* lists, an item per listener: dicts, and see read_ends */
 PyObject *environ_new(struct task *, PyObject *input); /* new reference or NULL */
 PyObject *decode(const char *, size_t);                /* latin-1, as PEP 3333 wants it */
 

@@ -72,7 +72,8 @@ func start(t *testing.T, python string, threads int) *server {
 	}
 	s := &server{t: t, addr: freePort(t), threads: threads}
 	s.cmd = exec.Command(bin, "--python", python, "--threads", strconv.Itoa(threads), "--admin-bind", "off",
-		"--pythonpath", "testdata", "--bind", s.addr, "--graceful-timeout", "5", "branches:app")
+		"--pythonpath", "testdata", "--forwarded-headers", "host,proto",
+		"--bind", s.addr[strings.Index(s.addr, ":"):], "--graceful-timeout", "5", "branches:app")
 	s.cmd.Stdout, s.cmd.Stderr = s, s
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -139,7 +140,7 @@ func (r *request) raw() (head, body []byte) {
 		}
 	}
 	var h, b bytes.Buffer
-	fmt.Fprintf(&h, "%s %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Twice: 1\r\nX-Twice: 2\r\nCookie: a\r\nCookie: b\r\n%s: long\r\n", method, r.path, strings.Repeat("Xy", 200))
+	fmt.Fprintf(&h, "%s %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Forwarded-Host: a:81\r\nX-Twice: 1\r\nX-Twice: 2\r\nCookie: a\r\nCookie: b\r\n%s: long\r\n", method, r.path, strings.Repeat("Xy", 200))
 	switch {
 	case r.chunked:
 		h.WriteString("Transfer-Encoding: chunked\r\n")

@@ -11,6 +11,8 @@ static int nknown;
 static PyObject *methods[MAX_METHODS]; /* [0] is NULL */
 static PyObject *bases[MAX_LISTENERS];
 static int nbases;
+/* What of SERVER_NAME and SERVER_PORT a listener leaves to the Host field. */
+static struct { char name, port, https; } open_ends[MAX_LISTENERS];
 static PyObject *k_method, *k_path, *k_query, *k_raw, *k_protocol, *k_addr, *k_port, *k_input, *k_scheme, *k_https,
 	*k_host, *k_name, *k_server_port, *k_script;
 static PyObject *v_http10, *v_http2, *v_http, *v_https, *v_on, *v_off, *v_80, *v_443, *k_cookie;
@@ -53,7 +55,25 @@ static int make_room(PyObject *d) {
 	return rc;
 }
 
-int environ_init(PyObject *list) {
+/* read_ends takes pairs of booleans, one for each listener. */
+static int read_ends(PyObject *pairs) {
+	if (PyList_Size(pairs) != nbases) {
+		PyErr_SetString(PyExc_ValueError, "one pair for each listener");
+		return -1;
+	}
+	for (int i = 0; i < nbases; i++) {
+		PyObject *pair = PyList_GetItem(pairs, i);
+		int name = PyObject_IsTrue(PyList_GetItem(pair, 0)), port = PyObject_IsTrue(PyList_GetItem(pair, 1));
+		if (name < 0 || port < 0)
+			return -1;
+		open_ends[i].name = (char)name;
+		open_ends[i].port = (char)port;
+		open_ends[i].https = PyDict_GetItemWithError(bases[i], k_https) != NULL;
+	}
+	return 0;
+}
+
+int environ_init(PyObject *list, PyObject *ends) {
 	static const struct { PyObject **at; const char *text; } names[] = {
 		{&k_method, "REQUEST_METHOD"}, {&k_path, "PATH_INFO"}, {&k_query, "QUERY_STRING"}, {&k_raw, "RAW_URI"},
 		{&k_protocol, "SERVER_PROTOCOL"}, {&k_addr, "REMOTE_ADDR"}, {&k_port, "REMOTE_PORT"}, {&k_input, "wsgi.input"},
@@ -98,7 +118,7 @@ int environ_init(PyObject *list) {
 		if (make_room(bases[i]))
 			return -1;
 	}
-	return 0;
+	return read_ends(ends);
 }
 
 /* set puts a new reference into d and drops it. */
@@ -167,14 +187,29 @@ static int forwarded(PyObject *d, const struct task *t) {
 		return -1;
 	if (t->forwarded & FORWARDED_PREFIX && set(d, k_script, decode(t->buf + t->prefix.off, t->prefix.len)))
 		return -1;
-	if (!(t->forwarded & FORWARDED_HOST))
-		return 0;
-	const char *host = t->buf + t->host.off;
-	if (set(d, k_host, decode(host, t->host.len)) || set(d, k_name, decode(host, t->host_name)))
+	return t->forwarded & FORWARDED_HOST ? set(d, k_host, decode(t->buf + t->host.off, t->host.len)) : 0;
+}
+
+/* by_host sets SERVER_NAME, SERVER_PORT or both to what HTTP_HOST says; it is
+ * valid, or empty. Where it says nothing of a name, the listener's stays. */
+static int by_host(PyObject *d, const struct task *t, int name, int port) {
+	PyObject *value = PyDict_GetItemWithError(d, k_host);
+	Py_ssize_t n = 0;
+	const char *host = value ? PyUnicode_AsUTF8AndSize(value, &n) : "";
+	if (host == NULL || (value == NULL && PyErr_Occurred()))
 		return -1;
-	if (t->host.len > t->host_name + 1)
-		return set(d, k_server_port, decode(host + t->host_name + 1, t->host.len - t->host_name - 1));
-	return PyDict_SetItem(d, k_server_port, t->forwarded & FORWARDED_HTTPS ? v_443 : v_80);
+	size_t len = (size_t)n, end = len; /* of the name */
+	while (end > 0 && host[end - 1] >= '0' && host[end - 1] <= '9')
+		end--;
+	end = end > 0 && host[end - 1] == ':' ? end - 1 : len;
+	if (name && end > 0 && set(d, k_name, decode(host, end)))
+		return -1;
+	if (!port)
+		return 0;
+	if (len > end + 1)
+		return set(d, k_server_port, decode(host + end + 1, len - end - 1));
+	int https = t->forwarded & FORWARDED_HTTPS || (open_ends[t->listener].https && !(t->forwarded & FORWARDED_HTTP));
+	return PyDict_SetItem(d, k_server_port, https ? v_443 : v_80);
 }
 
 /* secured adds what there is to say of the connection's TLS: names and values by
@@ -228,6 +263,11 @@ PyObject *environ_new(struct task *t, PyObject *input) {
 	if (t->tls_len && secured(d, t->tls, t->tls_len))
 		goto fail;
 	if (t->forwarded && forwarded(d, t))
+		goto fail;
+	int name = open_ends[t->listener].name, port = open_ends[t->listener].port;
+	if (t->forwarded & FORWARDED_HOST)
+		name = port = 1;
+	if ((name || port) && by_host(d, t, name, port))
 		goto fail;
 	return d;
 fail:

@@ -100,14 +100,14 @@ static void after_fork(void) {
 	}
 }
 
-/* init(settings, app, bases, file_wrapper, report, timeout, no_op, stack_of, profile) */
+/* init(settings, app, bases, open_ends, file_wrapper, report, timeout, no_op, stack_of, profile) */
 static PyObject *init(PyObject *self, PyObject *args) {
 	(void)self;
 	const char *settings;
 	Py_ssize_t n;
-	PyObject *text, *app, *bases, *wrapper, *report, *timeout, *no_op, *stack_of, *profile;
+	PyObject *text, *app, *bases, *open_ends, *wrapper, *report, *timeout, *no_op, *stack_of, *profile;
 	char why[512];
-	if (!PyArg_ParseTuple(args, "OOOOOOOOO", &text, &app, &bases, &wrapper, &report, &timeout, &no_op, &stack_of, &profile))
+	if (!PyArg_ParseTuple(args, "OOOOOOOOOO", &text, &app, &bases, &open_ends, &wrapper, &report, &timeout, &no_op, &stack_of, &profile))
 		return NULL;
 	if ((settings = PyUnicode_AsUTF8AndSize(text, &n)) == NULL)
 		return NULL;
@@ -131,7 +131,7 @@ static PyObject *init(PyObject *self, PyObject *args) {
 	nthreads = count;
 	remember_ends((int)PyList_Size(bases));
 	if (pthread_atfork(NULL, NULL, after_fork) || loop_init(app, report) || intervene_init(timeout, no_op, stack_of, profile) || response_init(wrapper) || input_init() ||
-	    environ_init(bases))
+	    environ_init(bases, open_ends))
 		return PyErr_Occurred() ? NULL : PyErr_NoMemory();
 	return PyLong_FromLong(count);
 }
