@@ -91,7 +91,7 @@ func ParseHandover(p []byte) (Handover, error) {
 	}
 	h.Listener = Listener{Network: string(part[0]), Host: string(part[1]), Port: string(part[2])}
 	if len(part[3]) > 0 {
-		if err := h.Peer.UnmarshalBinary(part[3]); err != nil {
+		if err := h.Peer.UnmarshalBinary(part[3]); err != nil || !h.Peer.IsValid() { // a port alone is none
 			return bad("no address")
 		}
 	}

@@ -23,6 +23,9 @@ var handovers = []Handover{
 	{FD: -1, Listener: Listener{Network: "tcp", Host: "", Port: "1"}, Peer: netip.MustParseAddrPort("127.0.0.1:1"), Data: []byte{0}},
 }
 
+// portAlone is a packet whose peer is a port without an address.
+var portAlone = []byte("D0\x010000000000000000\x00\x00\x00\x00\x03\x00000\x02\x0000")
+
 func TestHandoverRoundTrip(t *testing.T) {
 	for _, h := range handovers {
 		got, err := ParseHandover(h.Append(nil))
@@ -40,6 +43,9 @@ func TestParseHandoverRefuses(t *testing.T) {
 			t.Errorf("cut after %d of %d bytes: %v", i, head, err)
 		}
 	}
+	if _, err := ParseHandover(portAlone); !errors.Is(err, ErrHandover) {
+		t.Errorf("a port without an address: %v", err)
+	}
 	long := handovers[2]
 	long.Data = append(bytes.Clone(long.Data), 'x')
 	if _, err := ParseHandover(long.Append(nil)); !errors.Is(err, ErrHandover) {
@@ -51,6 +57,7 @@ func FuzzParseHandover(f *testing.F) {
 	for _, h := range handovers {
 		f.Add(h.Append(nil))
 	}
+	f.Add(portAlone)
 	f.Fuzz(func(t *testing.T, p []byte) {
 		h, err := ParseHandover(p)
 		if err != nil {
