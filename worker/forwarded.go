@@ -215,7 +215,11 @@ func (h *hearing) agreeHost(o http1.Span) bool {
 	if o.Len > 0 && s.host.Len == 0 {
 		s.host = o
 	}
-	return o.Len == 0 || bytes.EqualFold(span(h.buf, o), span(h.buf, s.host))
+	port := "80"
+	if s.proto == protoHTTPS {
+		port = "443"
+	}
+	return o.Len == 0 || http1.SameHost(span(h.buf, o), span(h.buf, s.host), port)
 }
 
 // protos takes an X-Forwarded-Proto. Proxies in a row that each add a value have

@@ -79,7 +79,7 @@ func (s *stream) translate(f *http2.MetaHeadersFrame) bool {
 	}
 	fields := f.RegularFields()
 	size := len(method) + len(target) + len(" HTTP/1.1\r\nhost: \r\ntransfer-encoding: chunked\r\n\r\n") + len(authority) + 1
-	host := ""
+	host, hosts := "", 0
 	for i := range fields {
 		n, v := fields[i].Name, fields[i].Value
 		size += len(n) + len(v) + len(": \r\n")
@@ -91,7 +91,7 @@ func (s *stream) translate(f *http2.MetaHeadersFrame) bool {
 				return false
 			}
 		case "host":
-			if host != "" && host != v {
+			if hosts++; hosts > 1 {
 				return false
 			}
 			host = v
@@ -103,7 +103,7 @@ func (s *stream) translate(f *http2.MetaHeadersFrame) bool {
 			s.declared = n
 		}
 	}
-	if authority != "" && host != "" && !strings.EqualFold(authority, host) || s.ended && s.declared > 0 {
+	if authority != "" && host != "" && !http1.SameHost([]byte(authority), []byte(host), schemePort(scheme)) || s.ended && s.declared > 0 {
 		return false
 	}
 	if authority == "" {
@@ -116,7 +116,7 @@ func (s *stream) translate(f *http2.MetaHeadersFrame) bool {
 	}
 	b := append(in.mem[:0], method...)
 	b = append(append(append(b, ' '), target...), " HTTP/1.1\r\n"...)
-	if authority != "" {
+	if authority != "" || hosts > 0 {
 		b = append(append(append(b, "host: "...), authority...), "\r\n"...)
 	}
 	length := false
@@ -142,6 +142,14 @@ func (s *stream) translate(f *http2.MetaHeadersFrame) bool {
 	in.n = len(b)
 	s.in = in
 	return true
+}
+
+// schemePort is the port of a scheme that leads here.
+func schemePort(scheme string) string {
+	if strings.EqualFold(scheme, "https") {
+		return "443"
+	}
+	return "80"
 }
 
 // deliver takes a part of the body. It returns false if the body is not as long as

@@ -278,6 +278,8 @@ func TestHTTP2Malformed(t *testing.T) {
 		"upgrade":                 {":method", "GET", ":scheme", "http", ":authority", "x", ":path", "/", "upgrade", "h2c"},
 		"te":                      {":method", "GET", ":scheme", "http", ":authority", "x", ":path", "/", "te", "gzip"},
 		"host is not :authority":  {":method", "GET", ":scheme", "http", ":authority", "x", ":path", "/", "host", "y"},
+		"host with another port":  {":method", "GET", ":scheme", "http", ":authority", "x", ":path", "/", "host", "x:443"},
+		"one host twice":          {":method", "GET", ":scheme", "http", ":path", "/", "host", "x", "host", "x"},
 		"two hosts":               {":method", "GET", ":scheme", "http", ":path", "/", "host", "x", "host", "y"},
 		"length without a body":   {":method", "GET", ":scheme", "http", ":authority", "x", ":path", "/", "content-length", "5"},
 		"two lengths":             {":method", "POST", ":scheme", "http", ":authority", "x", ":path", "/", "content-length", "0", "content-length", "1"},

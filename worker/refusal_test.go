@@ -89,7 +89,6 @@ var refusedFor = map[http1.Reason]string{
 	http1.ReasonDuplicateHost:               postHead + "Host: " + echoed + "\r\n\r\n",
 	http1.ReasonMissingHost:                 "GET /" + echoed + " HTTP/1.1\r\n\r\n",
 	http1.ReasonBadHost:                     "GET / HTTP/1.1\r\nHost: " + echoed + "/\r\n\r\n",
-	http1.ReasonHostMismatch:                "GET http://y/ HTTP/1.1\r\nHost: " + echoed + "\r\n\r\n",
 	http1.ReasonDuplicateContentLength:      postHead + "Content-Length: 1\r\nContent-Length: 1\r\n\r\n" + echoed,
 	http1.ReasonBadContentLength:            postHead + "Content-Length: " + echoed + "\r\n\r\n",
 	http1.ReasonLengthAndChunked:            postHead + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n" + echoed,

@@ -33,7 +33,7 @@ const (
 	chunkExtQuoted             // in a quoted value
 	chunkExtEscaped            // after a backslash in it
 	chunkExtDone               // after a quoted value: ';', blanks or the end
-	chunkExtBlank              // after a value and blanks: ';', for the end has none ahead
+	chunkExtBlank              // after the size or a value, and blanks: ';', for the end has none ahead
 	chunkSizeLF                // CR seen
 	chunkData
 	chunkDataCR // the chunk is whole
@@ -134,6 +134,9 @@ func (d *Chunked) sizeByte(c byte) Reason {
 		return ReasonNone
 	case c == ';':
 		d.state = chunkExtName
+		return ReasonNone
+	case c == ' ' || c == '\t':
+		d.state = chunkExtBlank
 		return ReasonNone
 	}
 	return ReasonBadChunkSize

@@ -29,8 +29,7 @@
 //
 // One empty line ahead of the request line is tolerated, as RFC 9112 asks. What
 // RFC 9112 and 9110 allow and is refused all the same: lower-case letters in
-// methods, an empty Host, a comma in a host, a port that is empty, HTTP/1.2, a
-// Host that differs from the authority of an absolute-form target.
+// methods, a comma in a host, HTTP/1.2.
 //
 // # Incremental input
 //

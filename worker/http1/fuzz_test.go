@@ -80,6 +80,9 @@ func checkAgain(t *testing.T, buf []byte, r *Request) {
 	b.Write(r.Target.In(buf))
 	b.WriteString(" HTTP/1." + string(rune('0'+r.Minor)) + "\r\n")
 	for _, f := range r.Fields[:r.NFields] {
+		if f.Name.Len == 0 {
+			b.WriteString("host")
+		}
 		b.Write(f.Name.In(buf))
 		b.WriteByte(':')
 		b.Write(f.Value.In(buf))
@@ -138,7 +141,7 @@ func checkNetHTTP(t *testing.T, buf []byte, r *Request) bool {
 	for _, f := range r.Fields[:r.NFields] {
 		name := http.CanonicalHeaderKey(string(f.Name.In(buf)))
 		switch name {
-		case "Host", "Transfer-Encoding", "Trailer": // taken out by net/http
+		case "", "Host", "Transfer-Encoding", "Trailer": // taken out by net/http
 			continue
 		}
 		values := q.Header[name]

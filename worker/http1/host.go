@@ -1,7 +1,8 @@
 package http1
 
 // validHost says whether h is host[:port], the host being a name, an IPv4 address
-// or an IPv6 address in brackets.
+// or an IPv6 address in brackets. The port may be empty (RFC 3986, 3.2.3), but for
+// wantPort.
 func validHost(h []byte, wantPort bool) bool {
 	i := 0
 	if len(h) > 0 && h[0] == '[' {
@@ -25,24 +26,41 @@ func validHost(h []byte, wantPort bool) bool {
 	if i == len(h) {
 		return !wantPort
 	}
-	return h[i] == ':' && validPort(h[i+1:])
+	return h[i] == ':' && (i+1 == len(h) && !wantPort || validPort(h[i+1:]))
 }
 
-// ValidHost says whether h could be the value of a Host field.
+// ValidHost says whether h names a host as a Host field does. (The field may also
+// be empty.)
 func ValidHost(h []byte) bool { return validHost(h, false) }
 
-func validPort(p []byte) bool {
-	if len(p) == 0 || len(p) > 5 {
-		return false
+// SameHost says whether a and b name the same host to a client whose scheme has
+// the given port: case does not count, nor whether that port is spelled out
+// (RFC 9110, 4.2.3).
+func SameHost(a, b []byte, port string) bool { return sameFold(cutPort(a, port), cutPort(b, port)) }
+
+// cutPort cuts an empty port off host, and the given one.
+func cutPort(host []byte, port string) []byte {
+	i := len(host)
+	for i > 0 && host[i-1] >= '0' && host[i-1] <= '9' {
+		i--
 	}
+	if i > 0 && host[i-1] == ':' && (i == len(host) || string(host[i:]) == port) {
+		return host[:i-1]
+	}
+	return host
+}
+
+func validPort(p []byte) bool {
 	n := 0
 	for _, c := range p {
 		if c < '0' || c > '9' {
 			return false
 		}
-		n = n*10 + int(c-'0')
+		if n = n*10 + int(c-'0'); n > 65535 {
+			return false
+		}
 	}
-	return n <= 65535
+	return len(p) > 0
 }
 
 // validIPv6 takes an IPv6 address without a zone.

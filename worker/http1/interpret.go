@@ -20,7 +20,7 @@ func interpret(known uint32, value []byte, r *Request) Reason {
 			return ReasonDuplicateHost
 		}
 		r.Flags |= sawHost
-		if !validHost(value, false) {
+		if len(value) > 0 && !validHost(value, false) { // empty: the target has no authority (RFC 9112, 3.2)
 			return ReasonBadHost
 		}
 	case KnownContentLength:
@@ -50,10 +50,16 @@ func interpret(known uint32, value []byte, r *Request) Reason {
 			}
 		}
 	case KnownExpect:
-		if r.Flags&sawExpect != 0 || !isFold(value, "100-continue") {
-			return ReasonBadExpect
+		for rest := value; len(rest) > 0; {
+			var expectation []byte
+			expectation, rest = cutComma(rest)
+			switch {
+			case isFold(expectation, "100-continue"):
+				r.Flags |= sawExpect
+			case len(expectation) > 0:
+				return ReasonBadExpect
+			}
 		}
-		r.Flags |= sawExpect
 	case KnownContentType:
 		if r.Flags&sawContentType != 0 {
 			return ReasonDuplicateContentType
@@ -122,12 +128,8 @@ func conclude(buf []byte, r *Request) Reason {
 	if r.Minor == 1 && f&sawHost == 0 {
 		return ReasonMissingHost
 	}
-	if f&FlagAbsolute != 0 && f&sawHost != 0 {
-		for i := range r.Fields[:r.NFields] {
-			if v := &r.Fields[i]; v.Known == KnownHost && !sameFold(v.Value.In(buf), authority(buf, r)) {
-				return ReasonHostMismatch
-			}
-		}
+	if f&FlagAbsolute != 0 && !setHost(r, authority(buf, r)) {
+		return ReasonTooManyFields
 	}
 	if f&tokenClose == 0 && (r.Minor == 1 || f&tokenKeepAlive != 0) {
 		f |= FlagKeepAlive
@@ -142,6 +144,25 @@ func conclude(buf []byte, r *Request) Reason {
 	}
 	r.Flags = f &^ flagsInternal
 	return ReasonNone
+}
+
+// setHost makes host the value of the Host field, whatever that says: of an absolute
+// target only its authority counts (RFC 9112, 3.2.2). It returns false if there is
+// no room for the field.
+func setHost(r *Request, host Span) bool {
+	fields := r.Fields[:r.NFields]
+	for i := range fields {
+		if fields[i].Known == KnownHost {
+			fields[i].Value = host
+			return true
+		}
+	}
+	if len(fields) == len(r.Fields) {
+		return false
+	}
+	r.Fields[r.NFields] = Field{Value: host, Known: KnownHost}
+	r.NFields++
+	return true
 }
 
 func sameFold(a, b []byte) bool {

@@ -110,7 +110,14 @@ func checkSpans(t *testing.T, buf []byte, r *Request) {
 	inside(r.Path, r.Target.Off, r.Target.Off+r.Target.Len)
 	inside(r.Query, r.Target.Off, r.Target.Off+r.Target.Len)
 	at := r.Target.Off + r.Target.Len
-	for _, f := range r.Fields[:r.NFields] {
+	for i, f := range r.Fields[:r.NFields] {
+		if f.Known == KnownHost && r.Flags&FlagAbsolute != 0 {
+			inside(f.Value, r.Target.Off, r.Path.Off)
+			if f.Name.Len == 0 && i != int(r.NFields)-1 {
+				t.Errorf("the authority has no name, and is not the last")
+			}
+			continue
+		}
 		inside(f.Name, at, r.HeadLen)
 		inside(f.Value, f.Name.Off+f.Name.Len+1, r.HeadLen)
 		at = f.Value.Off + f.Value.Len
@@ -163,6 +170,11 @@ func TestParseResult(t *testing.T) {
 		{line("CONNECT a%41:443 HTTP/1.1"), "CONNECT", "a%41:443", "", "", MethodConnect, 1, FlagKeepAlive | FlagAuthority, none, "host=a"},
 		{line("BREW http://a/%41/?b HTTP/1.1"), "BREW", "http://a/%41/?b", "/%41/", "b", MethodOther, 1, FlagKeepAlive | FlagAbsolute | FlagPathEscaped, none, "host=a"},
 		{line("TRACE https://a HTTP/1.1"), "TRACE", "https://a", "", "", MethodTrace, 1, FlagKeepAlive | FlagAbsolute, none, "host=a"},
+		{line("GET http://B.c:80/ HTTP/1.1"), "GET", "http://B.c:80/", "/", "", MethodGet, 1, FlagKeepAlive | FlagAbsolute, none, "host=B.c:80"},
+		{"GET http://a/ HTTP/1.1\r\nX: 1\r\nHost: b\r\nY: 2\r\n\r\n", "GET", "http://a/", "/", "", MethodGet, 1, FlagKeepAlive | FlagAbsolute, none, "X=1,host=a,Y=2"},
+		{"GET http://[::1]:?x HTTP/1.0\r\nX: 1\r\n\r\n", "GET", "http://[::1]:?x", "", "x", MethodGet, 0, FlagAbsolute, none, "X=1,host=[::1]:"},
+		{get("Expect:\r\nContent-Length: 1\r\n"), "GET", "/", "/", "", MethodGet, 1, FlagKeepAlive, 1, "host=a,expect=,content-length=1"},
+		{get("Expect:\r\nExpect: ,100-CONTINUE\r\nContent-Length: 1\r\n"), "GET", "/", "/", "", MethodGet, 1, FlagKeepAlive | FlagExpect, 1, "host=a,expect=,expect=,100-CONTINUE,content-length=1"},
 		{line("HEAD http://a?b/c HTTP/1.1"), "HEAD", "http://a?b/c", "", "b/c", MethodHead, 1, FlagKeepAlive | FlagAbsolute, none, "host=a"},
 		{line("DELETE //x HTTP/1.1"), "DELETE", "//x", "//x", "", MethodDelete, 1, FlagKeepAlive, none, "host=a"},
 		{line("PATCH /?http://b/ HTTP/1.1"), "PATCH", "/?http://b/", "/", "http://b/", MethodPatch, 1, FlagKeepAlive, none, "host=a"},
@@ -209,6 +221,21 @@ func TestHost(t *testing.T) {
 			if want := err == nil && a.Is6() && a.Zone() == ""; want != validIPv6([]byte(v6)) {
 				t.Errorf("%q: netip says %v", v6, want)
 			}
+		}
+	}
+}
+
+func TestSameHost(t *testing.T) {
+	for _, c := range []struct {
+		a, b, port string
+		want       bool
+	}{
+		{"a", "A", "80", true}, {"a", "a:80", "80", true}, {"a:", "A:80", "80", true}, {"a:443", "a", "443", true}, {"[::1]:80", "[::1]", "80", true},
+		{"a", "a:443", "80", false}, {"a", "a:8080", "80", false}, {"a:8080", "a:80", "80", false}, {"a", "b", "80", false},
+		{"[::80]", "[:", "80", false}, {"80", "", "80", false}, {"", "", "80", true}, {":80", "", "80", true},
+	} {
+		if got := SameHost([]byte(c.a), []byte(c.b), c.port); got != c.want {
+			t.Errorf("%q and %q at %s: %v", c.a, c.b, c.port, got)
 		}
 	}
 }

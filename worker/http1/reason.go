@@ -16,7 +16,6 @@ const (
 	ReasonDuplicateHost
 	ReasonMissingHost
 	ReasonBadHost
-	ReasonHostMismatch
 	ReasonDuplicateContentLength
 	ReasonBadContentLength
 	ReasonLengthAndChunked
@@ -71,7 +70,6 @@ var reasons = [NumReasons]struct {
 	ReasonDuplicateHost:               {"duplicate_host", 400},
 	ReasonMissingHost:                 {"missing_host", 400},
 	ReasonBadHost:                     {"bad_host", 400},
-	ReasonHostMismatch:                {"host_mismatch", 400},
 	ReasonDuplicateContentLength:      {"duplicate_content_length", 400},
 	ReasonBadContentLength:            {"bad_content_length", 400},
 	ReasonLengthAndChunked:            {"length_and_chunked", 400},

@@ -9,7 +9,9 @@ type Span struct{ Off, Len uint32 }
 // In returns the bytes that s stands for.
 func (s Span) In(buf []byte) []byte { return buf[s.Off : s.Off+s.Len] }
 
-// Field is a header field. Its value is without the blanks around it.
+// Field is a header field. Its value is without the blanks around it. With
+// FlagAbsolute the Host's is the target's authority; if the client sent none, the
+// last field is it, and has no name.
 type Field struct {
 	Name, Value Span
 	Known       uint32 // index into KnownFields; 0: not among them

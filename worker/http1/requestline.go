@@ -143,13 +143,13 @@ func otherForm(b []byte, start, path, end int, r *Request) bool {
 }
 
 // authority returns the authority in r's target, an absolute URI.
-func authority(buf []byte, r *Request) []byte {
-	t := buf[r.Target.Off:r.Path.Off:r.Path.Off]
-	i := 0
-	for t[i] != '/' {
+func authority(buf []byte, r *Request) Span {
+	i := r.Target.Off
+	for buf[i] != '/' {
 		i++
 	}
-	return t[i+2:]
+	i += 2
+	return Span{i, r.Path.Off - i}
 }
 
 // version parses what follows the second blank.
