@@ -225,6 +225,29 @@ func TestCertificatesChange(t *testing.T) {
 	ask() // a connection from before it all
 }
 
+// TestCertificatesChangeForked: a worker that is forked later has the certificates
+// of its time, not those of when its mold began.
+func TestCertificatesChangeForked(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, append(newPair(t, dir, "localhost", 1).args(), "-w", "1", "--preload", "faults:app")...)
+	newPair(t, dir, "localhost", 11)
+	s.waitLog("certificates changed")
+	s.eventually("the new one", func() bool { return s.serial("localhost") == 11 })
+	mold := s.mold()
+	for _, pid := range s.workers() {
+		if pid == mold {
+			continue
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.waitLog("worker ready", 2)
+	if n := s.serial("localhost"); n != 11 {
+		t.Errorf("certificate %d", n)
+	}
+}
+
 // TestTLSReloads keeps clients busy, of HTTP/1.1 and of HTTP/2, over reloads and
 // an upgrade. No request fails.
 func TestTLSReloads(t *testing.T) {

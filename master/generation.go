@@ -387,6 +387,9 @@ func (s *supervisor) start(g *generation, why string) error {
 		return err
 	}
 	w.proc = proc
+	if g.certs != nil {
+		w.certs = g.certs.version
+	}
 	w.board.PID.Store(int64(proc.PID()))
 	if g.set.BootTimeout > 0 {
 		w.deadline = w.started.Add(g.set.BootTimeout)

@@ -38,6 +38,7 @@ type helper struct {
 	names   map[string]bool // the hooks that there are; nil: not known yet
 	passed  bool            // the first hook has been run: workers may start
 	leaving bool
+	calls   int // that it has not answered
 	// deadline is when patience ends with one that begins or leaves.
 	deadline time.Time
 	error    string // what it said of why it could not begin
@@ -98,6 +99,10 @@ func (s *supervisor) helperSaid(h *helper, r report) {
 			s.callHook(h, protocol.HookCall{Hook: h.first})
 		}
 	case r.message.Kind == protocol.KindHookDone:
+		if h.calls == 0 {
+			return // it was not asked
+		}
+		h.calls--
 		if r.message.Text != "" {
 			s.stats.hooksFailed++
 			s.note(protocol.Event{Kind: "hook_failed", Generation: h.gen.number, Text: r.message.Text})
@@ -174,7 +179,9 @@ func (s *supervisor) callHook(h *helper, call protocol.HookCall) {
 	}
 	if err := h.proc.Send(call.Message()); err != nil {
 		s.log.Error("a hook is not run", "hook", call.Hook, "error", err)
+		return
 	}
+	h.calls++
 }
 
 // childExit runs the hook for a worker that is gone.

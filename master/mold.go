@@ -41,8 +41,15 @@ type mold struct {
 type forkling struct {
 	child  *child
 	config string
-	theirs int // its end of the control socket
+	theirs []int // what travels with its settings: its end of the control socket, its FDSecrets
 	to     func(report)
+}
+
+// closeTheirs gives up the master's copies.
+func (f *forkling) closeTheirs() {
+	for _, fd := range f.theirs {
+		unix.Close(fd)
+	}
 }
 
 // startForked asks the mold of the worker's generation for it, and starts the
@@ -56,11 +63,20 @@ func (s *spawner) startForked(spec processSpec, to func(report)) (process, error
 	if err != nil {
 		return nil, err
 	}
-	c, theirs, err := newChild()
+	secrets := spec.secrets
+	if secrets < 0 {
+		secrets = rawFD(s.stdin)
+	}
+	// A copy: by its turn there may be other certificates.
+	if secrets, err = unix.FcntlInt(uintptr(secrets), unix.F_DUPFD_CLOEXEC, 10); err != nil {
+		return nil, fmt.Errorf("cannot start a worker: %w", err)
+	}
+	c, theirs, err := newChild(spec.config)
 	if err != nil {
+		unix.Close(secrets)
 		return nil, err
 	}
-	f := &forkling{c, arg, theirs, to}
+	f := &forkling{c, arg, []int{theirs, secrets}, to}
 	c.told = func() { m.unwanted(f) }
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -81,7 +97,7 @@ func (m *mold) unwanted(f *forkling) {
 	}
 	if i := slices.Index(m.queue, f); i >= 0 {
 		m.queue = slices.Delete(m.queue, i, i+1)
-		unix.Close(f.theirs)
+		f.closeTheirs()
 		f.ends(m.s, syscall.WaitStatus(f.child.signalled()))
 	}
 }
@@ -102,6 +118,7 @@ func (s *spawner) moldFor(spec processSpec) (*mold, error) {
 	cfg := *spec.config
 	cfg.Mold = true
 	spec.config = &cfg
+	spec.secrets = -1 // each worker gets those of its time
 	m := &mold{s: s, spec: spec, generation: generation}
 	s.molds[generation] = m
 	// Not here: whoever starts a process needs the lock.
@@ -150,7 +167,7 @@ func (m *mold) said(r report) {
 		if f == nil {
 			return
 		}
-		unix.Close(f.theirs)
+		f.closeTheirs()
 		if r.message.PID == 0 {
 			f.fail(m.s, r.message.Text)
 		} else {
@@ -165,8 +182,8 @@ func (m *mold) next() {
 	for m.ready && m.asked == nil && len(m.queue) > 0 {
 		f := m.queue[0]
 		m.queue = m.queue[1:]
-		if err := m.proc.sendWith(protocol.Message{Kind: protocol.KindFork, Text: f.config}, f.theirs); err != nil {
-			unix.Close(f.theirs)
+		if err := m.proc.sendWith(protocol.Message{Kind: protocol.KindFork, Text: f.config}, f.theirs...); err != nil {
+			f.closeTheirs()
 			f.fail(m.s, err.Error())
 			continue
 		}
@@ -206,7 +223,7 @@ func (m *mold) fail(why string) {
 	}
 	m.asked, m.queue = nil, nil
 	for _, f := range all {
-		unix.Close(f.theirs)
+		f.closeTheirs()
 		f.fail(m.s, why)
 	}
 }

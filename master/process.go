@@ -16,6 +16,8 @@ type process interface {
 	// Send writes a message to the worker's control socket. A worker that does
 	// not read has room for many; one that is gone gives an error.
 	Send(protocol.Message) error
+	// SendFile is Send with a file descriptor beside the message.
+	SendFile(m protocol.Message, fd int) error
 	Signal(syscall.Signal) error
 	// Close releases what the master holds of the process. It is called once,
 	// after the process's exit was reported.

@@ -65,6 +65,7 @@ type manner struct {
 	hangs  bool   // never becomes ready
 	wedged bool   // ignores the control socket
 	deaf   bool   // ignores SIGABRT and SIGTERM
+	full   bool   // has no room for a message with a file
 	slow   time.Duration
 
 	hooks     string // of the module, where the process runs hooks
@@ -121,6 +122,16 @@ func (p *fakeProcess) Send(m protocol.Message) error {
 		}()
 	}
 	return nil
+}
+
+func (p *fakeProcess) SendFile(m protocol.Message, _ int) error {
+	p.mu.Lock()
+	full := p.manner.full
+	p.mu.Unlock()
+	if full {
+		return syscall.EAGAIN
+	}
+	return p.Send(m)
 }
 
 // runHook is Send for a process that runs hooks, one after the other.

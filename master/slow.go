@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,6 +14,15 @@ import (
 // slowRoutes bounds the routes of which the worst requests are kept. If there are
 // more, those with the worst requests stay.
 const slowRoutes = 100
+
+// What a report may hold: more would be no worker's of ours.
+const (
+	slowReports = 64
+	slowName    = 64 // bytes of a method, or of a client's address
+)
+
+// cut returns no more than the first n bytes of s, as a string of its own.
+func cut(s string, n int) string { return strings.Clone(s[:min(len(s), n)]) }
 
 // slowSeen is a request that is over --slow-request. Its stack, for hostler ctl
 // slow, is asked for a little after all tracebacks have been: Python code is run
@@ -82,10 +92,12 @@ func (t *slowTable) all() []protocol.SlowRoute {
 func (s *supervisor) slowReported(w *worker, text string) {
 	var all []protocol.SlowRequest
 	if err := json.Unmarshal([]byte(text), &all); err != nil {
-		s.log.Error("a worker's report of slow requests makes no sense", "worker", w.number(), "error", err)
+		s.log.Debug("a worker's report of slow requests makes no sense", "worker", w.number(), "error", err)
 		return
 	}
-	for _, q := range all {
+	for _, q := range all[:min(len(all), slowReports)] {
+		q.Method, q.Target, q.Client = cut(q.Method, slowName), cut(q.Target, protocol.SlowTarget), cut(q.Client, slowName)
+		q.Stack = cut(q.Stack, 2*protocol.SlowStack)
 		q.Time, q.Worker, q.PID, q.Generation = s.clock.now().UTC(), w.number(), w.proc.PID(), w.gen.number
 		s.slow.add(q)
 	}

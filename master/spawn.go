@@ -172,7 +172,7 @@ func (s *spawner) Start(spec processSpec, to func(report)) (process, error) {
 
 // newChild makes a control socket, and the child that will be at its other end.
 // The caller closes that end, whatever comes.
-func newChild() (c *child, theirs int, err error) {
+func newChild(config *protocol.WorkerConfig) (c *child, theirs int, err error) {
 	// CLOEXEC on both ends: a worker must not hold another worker's end, or that
 	// one would not see the master die.
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
@@ -188,6 +188,7 @@ func newChild() (c *child, theirs int, err error) {
 	}
 	return &child{
 		control: os.NewFile(uintptr(pair[0]), "control"),
+		words:   wordsOf(config),
 		status:  make(chan syscall.WaitStatus, 1),
 	}, pair[1], nil
 }
@@ -198,7 +199,7 @@ func (s *spawner) startFresh(spec processSpec, to func(report)) (*child, error) 
 	if err != nil {
 		return nil, err
 	}
-	c, theirs, err := newChild()
+	c, theirs, err := newChild(spec.config)
 	if err != nil {
 		return nil, err
 	}
@@ -249,6 +250,7 @@ func (s *spawner) startFresh(spec processSpec, to func(report)) (*child, error) 
 // child is a real worker process.
 type child struct {
 	control *os.File // non-blocking, in the runtime's poller
+	words   string   // the kinds of message that it may send
 	status  chan syscall.WaitStatus
 
 	mu     sync.Mutex
@@ -291,6 +293,9 @@ func (c *child) Signal(sig syscall.Signal) error {
 // Send implements process.
 func (c *child) Send(m protocol.Message) error { return c.sendWith(m) }
 
+// SendFile implements process.
+func (c *child) SendFile(m protocol.Message, fd int) error { return c.sendWith(m, fd) }
+
 // sendWith is Send with descriptors beside the message.
 func (c *child) sendWith(m protocol.Message, fds ...int) error {
 	raw, err := c.control.SyscallConn()
@@ -330,17 +335,17 @@ func (c *child) listen(log *slog.Logger, to func(report)) {
 		} else {
 			defer func() { _ = unix.Munmap(buf) }() // cannot fail
 		}
+		h := hearing{log: log, pid: c.PID, words: c.words}
+		defer h.end()
 		for {
 			n, err := c.control.Read(buf)
 			if err != nil {
 				return // end of file, or the deadline set below
 			}
-			m, err := protocol.ParseMessage(buf[:n])
-			if err != nil {
-				log.Error("a worker sent what is no message", "pid", c.PID(), "error", err)
-				continue
+			if m, ok := h.parse(buf[:n]); ok {
+				to(report{message: m})
 			}
-			to(report{message: m})
+			h.pause()
 		}
 	}()
 	ws := <-c.status

@@ -102,6 +102,7 @@ type supervisor struct {
 	events chan any
 	gone   chan struct{} // closed when loop has returned: nobody takes events
 
+	due      time.Time     // when the timer is to ring, or should have rung
 	watchdog time.Duration // how often the service manager wants to hear from us; 0: it does not
 	fed      time.Time     // when it last did
 	said     string        // its status line
@@ -172,10 +173,18 @@ func (s *supervisor) loop(ctx context.Context, first *Settings) error {
 		if s.phase == phaseDone {
 			return s.fatal
 		}
-		timer.Reset(s.untilNext())
+		wait := s.untilNext()
+		timer.Reset(wait)
+		if next := s.clock.now().Add(wait); s.due.IsZero() || next.Before(s.due) {
+			s.due = next
+		}
 		select {
 		case ev := <-s.events:
 			s.handle(ev)
+			// Whoever talks all the time does not keep what is due from being done.
+			if s.clock.now().Sub(s.due) >= watchOften {
+				s.tick()
+			}
 		case <-timer.C:
 			s.tick()
 		case <-stop:

@@ -35,15 +35,15 @@ type TLS struct {
 // CertFiles are a certificate chain and its key. One file may hold both.
 type CertFiles struct{ Cert, Key string }
 
-// certificates is a generation's TLS material, in memory that it shares with its
-// workers.
+// certificates is a generation's TLS material, in memory that its workers read.
 type certificates struct {
-	set    *TLS
-	memory *os.File
-	sum    [sha256.Size]byte
-	list   []protocol.CertificateStatus
-	failed string    // why the files of today are not in use; "": they are
-	next   time.Time // when to look at the files again
+	set     *TLS
+	memory  *os.File // sealed; what changes is in other memory
+	version int      // of what is in it
+	sum     [sha256.Size]byte
+	list    []protocol.CertificateStatus
+	failed  string    // why the files of today are not in use; "": they are
+	next    time.Time // when to look at the files again
 }
 
 // tickets are the keys of session tickets, the same in all generations so that
@@ -69,13 +69,8 @@ func openCertificates(set *TLS, t *tickets, now time.Time) (*certificates, error
 	if set == nil {
 		return nil, nil
 	}
-	memory, err := protocol.NewTLSMemory()
-	if err != nil {
-		return nil, err
-	}
-	c := &certificates{set: set, memory: memory}
+	c := &certificates{set: set}
 	if _, err := c.refresh(t, now); err != nil {
-		memory.Close()
 		return nil, err
 	}
 	return c, nil
@@ -122,15 +117,24 @@ func (c *certificates) refresh(t *tickets, now time.Time) (changed bool, err err
 	for _, k := range m.TicketKeys {
 		addSum(sum, k[:])
 	}
-	if now := [sha256.Size]byte(sum.Sum(nil)); now == c.sum {
+	if c.memory != nil && [sha256.Size]byte(sum.Sum(nil)) == c.sum {
 		return false, nil
-	} else if err := protocol.WriteTLSMaterial(c.memory, m); err != nil {
-		return false, err
-	} else {
-		c.sum = now
 	}
-	c.list = list
+	memory, err := protocol.NewTLSMemory(m)
+	if err != nil {
+		return false, err
+	}
+	c.close()
+	c.memory, c.list, c.sum = memory, list, [sha256.Size]byte(sum.Sum(nil))
+	c.version++
 	return true, nil
+}
+
+// close gives up the master's copy. Workers that are to read it have their own.
+func (c *certificates) close() {
+	if c.memory != nil {
+		c.memory.Close()
+	}
 }
 
 func addSum(sum hash.Hash, b []byte) {
@@ -164,7 +168,7 @@ func (s *supervisor) closeCertificates() {
 		if uses(s.current) || uses(s.next) || slices.ContainsFunc(s.workers, func(w *worker) bool { return uses(w.gen) }) {
 			return false
 		}
-		c.memory.Close()
+		c.close()
 		return true
 	})
 }
@@ -176,6 +180,7 @@ func (s *supervisor) checkCertificates(now time.Time) {
 	}
 	c := s.current.certs
 	changed, err := c.refresh(&s.tickets, now)
+	s.handCertificates(c) // those, too, that had no room for an earlier message
 	if err != nil {
 		if c.failed != err.Error() {
 			s.log.Error("the certificates in use stay as they were", "error", err)
@@ -191,10 +196,19 @@ func (s *supervisor) checkCertificates(now time.Time) {
 	}
 	s.log.Info("certificates changed", "certificates", c.names(), "restored", restored)
 	s.note(protocol.Event{Kind: "certificates_changed", Generation: s.current.number, Text: c.names()})
+}
+
+// handCertificates gives c to the workers that have others.
+func (s *supervisor) handCertificates(c *certificates) {
 	for _, w := range s.workers {
-		if w.gen.certs == c && w.state != stateKilled { // one that boots reads them when it is ready
-			s.send(w, protocol.Message{Kind: protocol.KindTLS})
+		if w.gen.certs != c || w.certs == c.version || w.state == stateKilled {
+			continue
 		}
+		if err := w.proc.SendFile(protocol.Message{Kind: protocol.KindTLS}, c.fd()); err != nil {
+			s.log.Debug("a worker did not take the certificates", "worker", w.number(), "error", err)
+			continue
+		}
+		w.certs = c.version // one that boots reads them when it is ready
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hostler/internal/testcert"
+	"hostler/protocol"
 )
 
 // withTLS are settings with a certificate of their own.
@@ -63,5 +64,51 @@ func TestCertificatesClosed(t *testing.T) {
 		r.signal(syscall.SIGHUP)
 		r.pass(time.Minute)
 		open(1)
+	})
+}
+
+// TestCertificatesHandedOver: a worker is given other certificates in memory of
+// their own, again if it had no room for the message, and once.
+func TestCertificatesHandedOver(t *testing.T) {
+	set := withTLS(t)
+	withRig(t, set, nil, func(r *rig) {
+		r.awaitServing()
+		told := func(p *fakeProcess) int { n, _ := p.got(protocol.KindTLS); return n }
+		memory := func() (f *os.File) {
+			done := make(chan struct{})
+			r.s.post(askEvent{func(s *supervisor) { f = s.current.certs.memory }, done})
+			<-done
+			return f
+		}
+		all := r.all()
+		full := func(yes bool) {
+			all[0].mu.Lock()
+			defer all[0].mu.Unlock()
+			all[0].manner.full = yes
+		}
+		full(true)
+		before := memory()
+		cert, key, err := testcert.New(2, "localhost")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(set.TLS.Pairs[0].Cert, append(cert, key...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r.pass(certsEvery + time.Second)
+		if told(all[0]) != 0 || told(all[1]) != 1 {
+			t.Fatalf("told %d and %d times", told(all[0]), told(all[1]))
+		}
+		if memory() == before {
+			t.Error("the memory that workers may be reading was written to")
+		}
+		if _, err := before.Stat(); err == nil {
+			t.Error("the memory of the former certificates is still open")
+		}
+		full(false)
+		r.pass(3 * certsEvery)
+		if told(all[0]) != 1 || told(all[1]) != 1 {
+			t.Errorf("told %d and %d times in the end", told(all[0]), told(all[1]))
+		}
 	})
 }

@@ -102,6 +102,7 @@ func (s *supervisor) untilNext() time.Duration {
 // tick does what is due.
 func (s *supervisor) tick() {
 	now, mono := s.clock.now(), s.clock.mono()
+	s.due = time.Time{}
 	s.oom.tick(now)
 	for _, w := range s.workers {
 		s.checkDeadline(w, now)

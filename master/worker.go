@@ -114,6 +114,7 @@ type worker struct {
 	why   string // it was started
 	quiet bool   // one in a row of failures: the journal and the log hear of it when it is ready
 
+	certs       int       // which version of its generation's certificates it has been given
 	bootError   string    // what the worker said of its failed boot
 	maxRequests int       // with jitter; 0: no limit
 	oldAt       time.Time // when it has reached --max-age; zero: never

@@ -215,6 +215,17 @@ func closeAll(fds []int) {
 	}
 }
 
+// Beside returns the descriptor that came with a message, which the caller owns, or
+// -1. oob is what recvmsg(2) has returned beside the packet.
+func Beside(oob []byte) int {
+	fds := rights(oob)
+	if len(fds) == 0 {
+		return -1
+	}
+	closeAll(fds[1:])
+	return fds[0]
+}
+
 // rights returns all descriptors that came with a packet.
 func rights(oob []byte) []int {
 	var fds []int

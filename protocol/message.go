@@ -29,8 +29,8 @@ const (
 	KindLevel      Kind = 'L' // master: Text is the log level from now on, as in WorkerConfig
 	KindModules    Kind = 'M' // worker, with Development: Text is files that it has imported, each ended by a NUL
 	KindPage       Kind = 'G' // master: answer every request with Text, which says what is wrong with the code
-	KindTLS        Kind = 'S' // master: there is other TLS material to be read
-	KindFork       Kind = 'W' // master to mold: fork a worker; Text is its settings, its control socket travels beside it
+	KindTLS        Kind = 'S' // master: there is other TLS material, in the memory that comes beside it
+	KindFork       Kind = 'W' // master to mold: fork a worker; Text is its settings; beside it its control socket and what is to be its FDSecrets
 	KindHooks      Kind = 'N' // hooks' process: Text names the hooks that there are; it is ready
 	KindHook       Kind = 'H' // master to it: run one; Text is a HookCall
 	KindHookDone   Kind = 'K' // hooks' process: it has been run; Text is what went wrong, in one line

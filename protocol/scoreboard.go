@@ -287,16 +287,15 @@ var ErrScoreboard = errors.New("not a scoreboard of this version")
 // CreateScoreboard makes a new, empty scoreboard and returns it with the memfd
 // that workers map. The caller owns the file.
 func CreateScoreboard() (*Scoreboard, *os.File, error) {
-	fd, err := unix.MemfdCreate("hostler-scoreboard", unix.MFD_CLOEXEC)
+	f, err := newMemory("hostler-scoreboard", scoreboardSize)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot create the scoreboard: %w", err)
 	}
-	f := os.NewFile(uintptr(fd), "scoreboard")
-	if err := f.Truncate(int64(scoreboardSize)); err != nil {
+	if err := seal(f, sealSize); err != nil {
 		f.Close()
-		return nil, nil, fmt.Errorf("cannot size the scoreboard: %w", err)
+		return nil, nil, fmt.Errorf("cannot create the scoreboard: %w", err)
 	}
-	s, err := mapBoard(fd)
+	s, err := mapBoard(int(f.Fd())) // a memfd knows no non-blocking mode
 	if err != nil {
 		f.Close()
 		return nil, nil, err

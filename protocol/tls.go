@@ -17,10 +17,11 @@ const (
 	ClientCertsRequired = "required"
 )
 
-// TLSMaterial is what a worker needs to serve TLS. It comes in a memfd that worker
-// and master share, on FDSecrets (/dev/null where no listener speaks TLS): not in
-// the settings, which anybody can read in /proc, nor from the files, which the
-// workers' user need not be allowed to read.
+// TLSMaterial is what a worker needs to serve TLS. It comes in a sealed memfd, on
+// FDSecrets (/dev/null where no listener speaks TLS) and, when it has changed, beside
+// KindTLS; the worker reads it once and closes it. It is not in the settings, which
+// anybody can read in /proc, nor read from the files, which the workers' user need not
+// be allowed to read.
 type TLSMaterial struct {
 	Pairs       []KeyPair  `json:"pairs"`
 	ClientCAs   []byte     `json:"client_cas,omitempty"` // PEM
@@ -40,31 +41,36 @@ type KeyPair struct {
 // Parse checks the pair and returns it for use.
 func (p *KeyPair) Parse() (tls.Certificate, error) { return tls.X509KeyPair(p.Cert, p.Key) }
 
-// NewTLSMemory makes the memory that TLS material lies in. The caller closes it.
-func NewTLSMemory() (*os.File, error) {
-	fd, err := unix.MemfdCreate("hostler-tls", unix.MFD_CLOEXEC)
+// NewTLSMemory makes memory with m in it, which nobody can write to any more. Other
+// material is other memory. The caller closes it.
+func NewTLSMemory(m *TLSMaterial) (*os.File, error) {
+	f, err := writeTLSMemory(m)
 	if err != nil {
-		return nil, fmt.Errorf("cannot make memory for TLS keys: %w", err)
+		return nil, fmt.Errorf("cannot hand over TLS keys: %w", err)
 	}
-	return os.NewFile(uintptr(fd), "hostler-tls"), nil
+	return f, nil
 }
 
-// WriteTLSMaterial replaces what is in the memory. A reader may see it half done,
-// which it notices: two halves are no JSON, or no pairs.
-func WriteTLSMaterial(f *os.File, m *TLSMaterial) error {
+func writeTLSMemory(m *TLSMaterial) (*os.File, error) {
 	b, err := json.Marshal(m)
-	if err == nil {
-		if err = f.Truncate(0); err == nil {
-			_, err = f.WriteAt(b, 0)
-		}
+	if err != nil {
+		return nil, err
+	}
+	f, err := newMemory("hostler-tls", len(b))
+	if err != nil {
+		return nil, err
+	}
+	if _, err = f.WriteAt(b, 0); err == nil {
+		err = seal(f, sealContent)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot hand over TLS keys: %w", err)
+		f.Close()
+		return nil, err
 	}
-	return nil
+	return f, nil
 }
 
-// ReadTLSMaterial returns what WriteTLSMaterial has written.
+// ReadTLSMaterial returns what NewTLSMemory has written.
 func ReadTLSMaterial(fd int) (*TLSMaterial, error) {
 	var st unix.Stat_t
 	err := unix.Fstat(fd, &st)

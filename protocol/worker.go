@@ -9,11 +9,11 @@ import (
 // FDListeners on, in the order of WorkerConfig.Listeners.
 const (
 	FDControl    = 3
-	FDScoreboard = 4
-	FDLibrary    = 5
+	FDScoreboard = 4 // closed once it is mapped
+	FDLibrary    = 5 // closed once it is loaded
 	FDHandOut    = 6 // see NewExchange
 	FDHandIn     = 7
-	FDSecrets    = 8 // see TLSMaterial
+	FDSecrets    = 8 // see TLSMaterial; closed once it is read
 	FDListeners  = 9
 )
 

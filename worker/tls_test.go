@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"hostler/internal/testcert"
 	"hostler/protocol"
 )
@@ -53,15 +55,16 @@ func serveTLS(t testing.TB, cfg *protocol.WorkerConfig, m protocol.TLSMaterial, 
 // material hands TLS material over as the master does.
 func (r *rig) material(m *protocol.TLSMaterial) {
 	r.t.Helper()
-	f, err := protocol.NewTLSMemory()
+	f, err := protocol.NewTLSMemory(m)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	defer f.Close()
-	if err := protocol.WriteTLSMaterial(f, m); err != nil {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
 		r.t.Fatal(err)
 	}
-	if err := r.ReadTLS(int(f.Fd())); err != nil {
+	if err := r.ReadTLS(fd); err != nil {
 		r.t.Fatal(err)
 	}
 }

@@ -6,7 +6,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"time"
+
+	"golang.org/x/sys/unix"
 
 	"hostler/protocol"
 )
@@ -42,22 +43,20 @@ func tlsConfig(m *protocol.TLSMaterial) (*tls.Config, error) {
 	return c, nil
 }
 
-// ReadTLS takes over the TLS material that the master has put into the memory
-// behind the descriptor, for connections to come.
+// ReadTLS takes over the TLS material in the memory behind the descriptor, for
+// connections to come, and closes the descriptor.
 func (l *Loop) ReadTLS(fd int) error {
-	var err error
-	for range 20 { // the master may be writing it right now
-		var m *protocol.TLSMaterial
-		if m, err = protocol.ReadTLSMaterial(fd); err == nil {
-			var c *tls.Config
-			if c, err = tlsConfig(m); err == nil {
-				l.tls.Store(c)
-				return nil
-			}
-		}
-		time.Sleep(50 * time.Millisecond)
+	m, err := protocol.ReadTLSMaterial(fd)
+	unix.Close(fd)
+	if err != nil {
+		return err
 	}
-	return err
+	c, err := tlsConfig(m)
+	if err != nil {
+		return err
+	}
+	l.tls.Store(c)
+	return nil
 }
 
 // maxTLSEnviron bounds what a connection's TLS adds to environ. The client's

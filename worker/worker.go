@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,7 @@ func Open(settings string, wake int) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	unix.Close(protocol.FDScoreboard)
 	level := new(slog.LevelVar)
 	level.Set(logLevel(cfg.LogLevel))
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("worker", cfg.Worker)
@@ -61,13 +63,12 @@ func Open(settings string, wake int) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, ln := range cfg.Listeners {
-		if ln.TLS {
-			if err := w.Loop.ReadTLS(protocol.FDSecrets); err != nil {
-				return nil, err
-			}
-			break
-		}
+	if !slices.ContainsFunc(cfg.Listeners, func(ln protocol.Listener) bool { return ln.TLS }) {
+		unix.Close(protocol.FDSecrets)
+		return w, nil
+	}
+	if err := w.Loop.ReadTLS(protocol.FDSecrets); err != nil {
+		return nil, err
 	}
 	return w, nil
 }
@@ -162,7 +163,7 @@ func (w *Worker) control() {
 		buf = make([]byte, protocol.MaxPage+1)
 	}
 	for {
-		m, err := receive(buf)
+		m, fd, err := receive(buf)
 		if err != nil {
 			if !errors.Is(err, io.EOF) {
 				w.log.Error("lost the master", "error", err)
@@ -188,7 +189,7 @@ func (w *Worker) control() {
 		case protocol.KindPage:
 			w.page.Store(&m.Text)
 		case protocol.KindTLS:
-			if err := w.Loop.ReadTLS(protocol.FDSecrets); err != nil {
+			if err := w.Loop.ReadTLS(fd); err != nil {
 				w.log.Error("certificates stay as they were", "error", err)
 			}
 		case protocol.KindLevel:
@@ -210,18 +211,22 @@ func logLevel(s string) slog.Level {
 	return slog.LevelInfo
 }
 
-func receive(buf []byte) (protocol.Message, error) {
+// receive returns the next message and the descriptor beside it, or -1.
+func receive(buf []byte) (protocol.Message, int, error) {
+	oob := make([]byte, unix.CmsgSpace(4))
 	for {
-		n, err := unix.Read(protocol.FDControl, buf)
+		n, more, _, _, err := unix.Recvmsg(protocol.FDControl, buf, oob, unix.MSG_CMSG_CLOEXEC)
 		switch {
 		case err == unix.EINTR:
 			continue
 		case err != nil:
-			return protocol.Message{}, err
+			return protocol.Message{}, -1, err
 		case n == 0:
-			return protocol.Message{}, io.EOF
+			return protocol.Message{}, -1, io.EOF
 		}
-		return protocol.ParseMessage(buf[:n])
+		fd := protocol.Beside(oob[:more])
+		m, err := protocol.ParseMessage(buf[:n])
+		return m, fd, err
 	}
 }
 

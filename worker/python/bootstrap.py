@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-CONTROL, LIBRARY, LISTENERS = 3, 5, 9  # 4: the scoreboard, 6 and 7: the exchange, 8: TLS keys
+CONTROL, LIBRARY, SECRETS, LISTENERS = 3, 5, 8, 9  # 4: the scoreboard, 6 and 7: the exchange
 
 
 def fail(text):
@@ -408,7 +408,7 @@ def plain_fork():
         return os.fork
 
 
-def fork_worker(fork, theirs):
+def fork_worker(fork, fds):
     """Return what to tell the master; in the worker None. The worker's parent
     leaves at once, so that the master becomes it."""
     back, front = os.pipe()
@@ -427,13 +427,16 @@ def fork_worker(fork, theirs):
         os.close(back)
         os.close(front)
         os.setpgid(0, 0)
-        os.dup2(theirs, CONTROL, inheritable=False)
-        os.close(theirs)
+        for fd, name in zip(fds, (CONTROL, SECRETS)):
+            if fd != name:
+                os.dup2(fd, name, inheritable=False)
+                os.close(fd)
         return None
     os.close(front)
     answer = os.read(back, 32)
     os.close(back)
-    os.close(theirs)
+    for fd in fds:
+        os.close(fd)
     if pid > 0:
         os.waitpid(pid, 0)
     return b"P" + (answer + b" " if answer else b"0 the kernel refused to fork")
@@ -458,12 +461,12 @@ def be_mold(settings, app):
     server.slim()
     os.write(CONTROL, b"R")
     while True:
-        message, beside, _, _ = control.recvmsg(1 << 16, socket.CMSG_SPACE(size), socket.MSG_CMSG_CLOEXEC)
+        message, beside, _, _ = control.recvmsg(1 << 16, socket.CMSG_SPACE(2 * size), socket.MSG_CMSG_CLOEXEC)
         if not message:
             os._exit(0)  # the master has gone
         if message[:1] != b"W":
             continue
-        answer = fork_worker(fork, array.array("i", beside[0][2][:size])[0])
+        answer = fork_worker(fork, array.array("i", beside[0][2]).tolist())
         if answer is None:
             control.close()
             gc.enable()
