@@ -65,9 +65,9 @@ type conn struct {
 	in  *input
 	out output
 
-	via    transport // what carries the bytes; nil: the socket
-	http2  atomic.Pointer[http2Conn]
-	stream *stream // c is one: a stream of HTTP/2, with no socket of its own
+	via   transport // what it is made of: &sock, or what lies over that
+	sock  socket
+	http2 atomic.Pointer[http2Conn] // c is a connection of HTTP/2, which has streams
 }
 
 // claim takes the connection for the caller, or leaves the event to its owner.
@@ -76,7 +76,7 @@ func (c *conn) claim(hup bool) bool {
 		s := c.state.Load()
 		if s&stateOwned == 0 {
 			if c.state.CompareAndSwap(s, stateOwned) {
-				c.news()
+				c.via.news()
 				return true
 			}
 			continue
@@ -100,15 +100,8 @@ func (c *conn) release() bool {
 	if c.state.Swap(stateOwned)&stateHup != 0 {
 		c.hup = true
 	}
-	c.news()
+	c.via.news()
 	return false
-}
-
-// news is called when there may be something to read.
-func (c *conn) news() {
-	if s, ok := c.via.(*tlsConn); ok {
-		s.wire.drained = false
-	}
 }
 
 func (c *conn) setPhase(p phase, deadline int64) {
@@ -122,7 +115,8 @@ func (c *conn) reset(fd, listener int, peer netip.AddrPort) {
 	c.served, c.hops = 0, 0
 	c.hup, c.wantsOut, c.closing = false, false, false
 	c.awaits, c.anonymous = false, false
-	c.via = nil
+	c.sock.c = c
+	c.via = &c.sock
 	c.http2.Store(nil)
 	c.setPeer(peer)
 }
@@ -285,14 +279,9 @@ func (c *conn) interest() unix.EpollEvent {
 }
 
 // closeConn closes an owned connection at once.
-func (l *Loop) closeConn(c *conn) {
-	if c.stream != nil {
-		c.stream.abort()
-		return
-	}
-	if h := c.http2.Load(); h != nil {
-		h.close()
-	}
+func (l *Loop) closeConn(c *conn) { c.via.close(l) }
+
+func (l *Loop) closeSocket(c *conn) {
 	if c.in != nil {
 		l.inputs.put(c.in)
 		c.in = nil
@@ -308,15 +297,30 @@ func (l *Loop) closeConn(c *conn) {
 	}
 }
 
-// lingerConn tells the peer that no more will come, and keeps reading for a
+// finishSocket closes a connection after its last reply. A client that knows where
+// the reply ends closes the connection itself; it is given a moment for it, for
+// whoever closes first has the port in TIME_WAIT for a minute.
+func (l *Loop) finishSocket(c *conn, framed, unread bool) {
+	c.via.sayEnd()
+	switch {
+	case unread:
+		l.lingerSocket(c)
+	case framed && !c.hup:
+		c.setPhase(phaseLinger, l.now()+farewellTime)
+		select {
+		case l.sweepSoon <- struct{}{}:
+		default:
+		}
+		l.lingering(c)
+	default:
+		l.closeConn(c)
+	}
+}
+
+// lingerSocket tells the peer that no more will come, and keeps reading for a
 // moment: closing a socket with unread input would make the kernel throw away
 // what the peer has not yet taken of our answer (RFC 9112, 9.6).
-func (l *Loop) lingerConn(c *conn) {
-	if c.stream != nil {
-		c.stream.finish()
-		return
-	}
-	c.sayEnd()
+func (l *Loop) lingerSocket(c *conn) {
 	if c.hup || unix.Shutdown(c.fd, unix.SHUT_WR) != nil {
 		l.closeConn(c)
 		return
@@ -329,20 +333,12 @@ func (l *Loop) lingerConn(c *conn) {
 	l.lingering(c)
 }
 
-// sayEnd tells the peer of a connection with TLS that nothing more comes, so that
-// it can tell the end from a cut.
-func (c *conn) sayEnd() {
-	if s, ok := c.via.(*tlsConn); ok && !s.wire.shaking {
-		_ = s.tls.CloseWrite()
-	}
-}
-
 // lingering reads and drops what the peer still sends.
 func (l *Loop) lingering(c *conn) {
 	var waste [4096]byte
 	for range 8 { // a peer that never stops must not keep the thread
 		for range 64 {
-			n, err := c.read(waste[:])
+			n, err := c.via.read(waste[:])
 			if err == unix.EAGAIN {
 				break
 			}

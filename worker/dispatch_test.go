@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -438,6 +439,7 @@ func TestStaleEvents(t *testing.T) {
 
 func TestClaimAndRelease(t *testing.T) {
 	var c conn
+	c.reset(-1, 0, netip.AddrPort{})
 	if !c.claim(true) || c.hup {
 		t.Fatal("free, and not claimed")
 	}

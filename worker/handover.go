@@ -164,15 +164,21 @@ func (c *conn) unparsed() []byte {
 // thread.
 func (l *Loop) requeue(c *conn) {
 	if !l.enqueue(c) {
-		l.shed(c)
-		return
+		if c.http2.Load() == nil {
+			l.shed(c)
+			return
+		}
+		// It is its requests that are declined, one by one.
+		l.mu.Lock()
+		l.ready.force(c, l.slot)
+		l.mu.Unlock()
 	}
 	l.nudge()
 }
 
 // plain says whether a connection is no more than its socket and what has been read
 // of it. What TLS and HTTP/2 have agreed on with the peer does not move.
-func (c *conn) plain() bool { return c.via == nil && c.http2.Load() == nil }
+func (c *conn) plain() bool { return c.via.portable() && !c.out.pending.Load() }
 
 // portable says whether a connection in the ready queue can move with what has
 // been read of it. (Chunked bodies are decoded in place.)

@@ -2,9 +2,11 @@ package worker
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,6 +16,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 	"golang.org/x/sys/unix"
 
+	"hostler/protocol"
 	"hostler/worker/http1"
 )
 
@@ -35,35 +38,41 @@ const (
 	// http2Gather is how much may wait for the answers to other requests, to leave
 	// with them.
 	http2Gather = 32 << 10
-	// http2Burst and http2Rate bound what costs us more than it costs the client:
-	// how many such frames it may send at once, and how many per second.
-	http2Burst = 1000
-	http2Rate  = 200
+	// http2Turn is for how long, in bytes, an owner reads before others have their turn,
+	// where a frame counts http2FrameCost beside what is in it.
+	http2Turn      = 512 << 10
+	http2FrameCost = 512
 	// http2Farewell is how long after the announcement of a GOAWAY requests are
 	// still taken, which were on their way (RFC 9113, 6.8).
 	http2Farewell = int64(500 * time.Millisecond)
 )
 
-// http2Conn is a connection that speaks HTTP/2 (RFC 9113). Frames are read by the
-// owner of the conn; what streams and their threads share with it is under mu.
+// http2Conn is a connection that speaks HTTP/2 (RFC 9113), over the transport that it
+// found. Frames are read by the owner of the conn; what streams and their threads share
+// with it is under mu.
 //
 // To the engine each stream is a connection by itself, with a request that reads
 // as if it had come in HTTP/1.1 (see stream). So the parser and its policy, limits,
-// time limits, the rules of WSGI and back-pressure are the same code for both.
+// time limits, the rules of WSGI and back-pressure are the same code for both. What a
+// stream says in return are messages (heads, bytes, the end), which wait in its output
+// as what they are until they become frames.
 type http2Conn struct {
+	transport
 	l      *Loop
 	c      *conn  // another's once this one is closed
 	tlsEnv []byte // as tlsConn.env; nil: no TLS
 
 	// The owner's.
-	partial  []byte // the begin of a frame that is not whole
-	src      bytes.Reader
-	frames   *http2.Framer // reads from src
-	greeted  bool          // the client's preface is in
-	settled  bool          // its SETTINGS have come
-	touched  []*stream     // something came for them
-	allowed  float64       // see spend
-	allowedT int64         // when it was reckoned
+	partial []byte // the begin of a frame that is not whole
+	began   int64  // when its first byte came
+	src     bytes.Reader
+	frames  *http2.Framer // reads from src
+	greeted bool          // the client's preface is in
+	settled bool          // its SETTINGS have come
+	acked   bool          // it has acknowledged ours
+	touched []*stream     // something came for them
+	charges charges
+	turn    int // what is left of the owner's turn: see http2Turn
 
 	// toCome counts the requests of the last reads that no thread has looked at yet.
 	toCome atomic.Int32
@@ -76,18 +85,84 @@ type http2Conn struct {
 	names    map[string]string
 	streams  map[uint32]*stream
 	last     uint32 // the highest stream of the client's
+	ignored  uint32 // … that came after our last word
 	reset    [64]uint32
 	resets   int   // reset[resets%len]: the next place for a stream that we have ended early
 	window   int64 // what we may send
 	initial  int64 // … of a new stream
 	maxFrame int
-	received int64 // what the client may still send
-	blocked  []*stream
-	midway   bool  // the client is in the middle of something that has a time limit
-	goneAway int64 // when the end was announced; 0: it was not
-	lastWord bool  // no more streams are taken
+	received int64     // what the client may still send
+	blocked  []*stream // they wait for room, or for a window
+	opened   bool      // a window has, since they were looked at
+	earned   int64     // frames that the client may send for what we have sent: see charges
+	midway   int64     // until when the client must get on with what it has begun; 0: it has not
+	goneAway int64     // when the end was announced; 0: it was not
+	lastWord bool      // no more streams are taken
 	closed   bool
 	waits    bool // in Loop.unsent
+}
+
+// http2State is what a connection is at; the first that holds. It decides how long it
+// may last:
+//
+//	state    there is                             it ends                         then
+//	closed   no connection any more
+//	midway   no SETTINGS yet, or part of a frame  after --header-timeout, or when GOAWAY
+//	                                              a frame of a body is too slow
+//	writing  output that the client has not taken as a response does: after       reset
+//	                                              --write-timeout, at --min-rate
+//	busy     a stream                             when its streams do
+//	idle     nothing of these                     after --keep-alive, or at once  GOAWAY
+//	                                              if the last word is said
+//
+// The last word is the second of the two GOAWAY frames by which a worker that leaves
+// says so (see takeLeave). In whatever state it is said: what has been begun goes on to
+// its end, and the connection with it when it is idle.
+type http2State int
+
+const (
+	http2Closed http2State = iota
+	http2Midway
+	http2Writing
+	http2Busy
+	http2Idle
+)
+
+// state says what the connection is at. h.mu is held.
+func (h *http2Conn) state() http2State {
+	switch {
+	case h.closed:
+		return http2Closed
+	case h.midway != 0:
+		return http2Midway
+	case h.c.out.pending.Load():
+		return http2Writing
+	case len(h.streams) > 0:
+		return http2Busy
+	}
+	return http2Idle
+}
+
+// keepTime sets the time limit of a connection, whoever owns it, when its state may
+// have changed. h.mu is held.
+func (h *http2Conn) keepTime() {
+	l, c := h.l, h.c
+	limit := int64(0)
+	switch h.state() {
+	case http2Closed:
+		return
+	case http2Midway:
+		limit = h.midway
+	case http2Writing:
+		c.out.mu.Lock()
+		limit = c.out.patience(l, c)
+		c.out.mu.Unlock()
+	case http2Idle:
+		if limit = l.now(); !h.lastWord {
+			limit = l.idleDeadline(limit)
+		}
+	}
+	c.deadline.Store(limit)
 }
 
 // frameBuffer gathers frames for one send(2).
@@ -100,8 +175,10 @@ func (b *frameBuffer) Write(p []byte) (int, error) {
 
 // beginHTTP2 makes an owned connection one of HTTP/2, before a byte of it is read.
 func (l *Loop) beginHTTP2(c *conn) {
-	h := &http2Conn{l: l, c: c, streams: make(map[uint32]*stream), window: 65535, initial: 65535, midway: true,
-		maxFrame: http2FrameSize, received: http2ConnWindow, allowed: http2Burst, allowedT: l.now(), names: make(map[string]string)}
+	now := l.now()
+	h := &http2Conn{transport: c.via, l: l, c: c, streams: make(map[uint32]*stream), window: 65535, initial: 65535, began: now,
+		midway: cmp.Or(l.firstDeadline(now), math.MaxInt64), maxFrame: http2FrameSize, received: http2ConnWindow, charges: charges{http2Burst, now},
+		names: make(map[string]string)}
 	if s, ok := c.via.(*tlsConn); ok {
 		h.tlsEnv = s.env
 	}
@@ -119,8 +196,11 @@ func (l *Loop) beginHTTP2(c *conn) {
 		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: h.frames.MaxHeaderListSize},
 	)
 	_ = h.writer.WriteWindowUpdate(0, http2ConnWindow-65535)
+	c.out.mu.Lock() // what TLS has held back may be on its way
+	c.via = h
+	c.out.mu.Unlock()
 	c.http2.Store(h)
-	c.setPhase(phaseStreams, l.firstDeadline(l.now()))
+	c.setPhase(phaseStreams, l.firstDeadline(now))
 }
 
 // receiveFrames reads what has come on an owned connection and gives the connection
@@ -128,22 +208,22 @@ func (l *Loop) beginHTTP2(c *conn) {
 func (l *Loop) receiveFrames(t *Thread, c *conn) bool {
 	h := c.http2.Load()
 	t.pos, t.end = 0, 0
-	const most = 32 // reads, before others get their turn
-	for i := 0; ; i++ {
-		n, err := c.read(t.buf)
+	h.turn = http2Turn
+	for {
+		n, err := c.via.read(t.buf)
 		if n > 0 {
 			l.slot.Counters.BytesIn.Add(uint64(n))
 			if e := h.feed(t.buf[:n]); e != nil {
 				h.fail(e)
 				return false
 			}
-			if i >= most && t.runs() { // the deputy stops when the windows are full
+			if h.turn <= 0 {
 				touched := h.take()
 				h.settle()
-				l.requeue(c)
+				l.requeue(c) // behind the others
 				return l.serveStreams(t, touched)
 			}
-			if c.via != nil || n == len(t.buf) || c.hup { // else the socket is drained
+			if !c.via.drains() || n == len(t.buf) || c.hup {
 				continue
 			}
 		} else if err != unix.EAGAIN {
@@ -189,37 +269,40 @@ func (l *Loop) serveStreams(t *Thread, touched []*stream) bool {
 	return mine != nil && l.resume(t, &mine.conn)
 }
 
-// settle sends what reading has called for, and sets the time limit of an owned
+// settle does what reading has called for, and sets the time limit of an owned
 // connection that goes to rest.
 func (h *http2Conn) settle() {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.send()
-	begun := h.midway
-	h.midway = !h.settled || len(h.partial) > 0
-	switch {
-	case !h.midway:
-		h.c.setPhase(phaseStreams, 0)
-		h.rest()
-	case !begun || h.c.deadline.Load() == 0:
-		h.c.setPhase(phaseStreams, h.l.firstDeadline(h.l.now()))
-	default:
-		h.c.setPhase(phaseStreams, h.c.deadline.Load())
+	opened := h.opened
+	h.opened = false
+	h.mu.Unlock()
+	if opened {
+		h.roomy()
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sendFrames()
+	h.midway = h.patience()
+	h.c.phase.Store(uint32(phaseStreams))
+	h.keepTime()
 }
 
-// rest sets the time limit of a connection on which nothing goes on any more,
-// whoever owns it. h.mu is held.
-func (h *http2Conn) rest() {
-	if h.closed || h.midway || len(h.streams) > 0 {
-		return
+// patience says until when the client must get on with what it has begun; 0: it has
+// begun nothing. h is owned.
+func (h *http2Conn) patience() int64 {
+	l := h.l
+	limit := int64(0)
+	switch {
+	case !h.settled:
+		limit = l.firstDeadline(h.began)
+	case len(h.partial) == 0:
+		return 0
+	case len(h.partial) >= frameHeader && http2.FrameType(h.partial[3]) == http2.FrameData:
+		limit = l.slowest(h.c, h.began, int64(len(h.partial)), l.cfg.BodyTimeout)
+	default:
+		limit = l.firstDeadline(h.began)
 	}
-	now := h.l.now()
-	limit := h.l.idleDeadline(now)
-	if h.lastWord {
-		limit = now
-	}
-	h.c.deadline.Store(limit)
+	return cmp.Or(limit, math.MaxInt64)
 }
 
 // push sends the frames that have been gathered, or lets them wait for the answers
@@ -229,7 +312,7 @@ func (h *http2Conn) rest() {
 func (h *http2Conn) push() {
 	l := h.l
 	if h.toCome.Load() <= 0 || len(h.out) >= http2Gather || l.average.Load() > quickCall {
-		h.send()
+		h.sendFrames()
 		return
 	}
 	if h.waits || len(h.out) == 0 {
@@ -255,13 +338,13 @@ func (l *Loop) sendUnsent() {
 	for _, h := range all {
 		h.mu.Lock()
 		h.waits = false
-		h.send()
+		h.sendFrames()
 		h.mu.Unlock()
 	}
 }
 
-// send sends the frames that have been gathered. h.mu is held.
-func (h *http2Conn) send() {
+// sendFrames sends the frames that have been gathered. h.mu is held.
+func (h *http2Conn) sendFrames() {
 	if h.closed || len(h.out) == 0 {
 		h.out = h.out[:0]
 		return
@@ -269,14 +352,15 @@ func (h *http2Conn) send() {
 	o, n := &h.c.out, 0
 	if !o.pending.Load() {
 		// An error is the reader's to find.
-		n, _ = h.c.send(h.out, nil, nil)
+		n, _ = h.transport.send(message{head: h.out})
 	}
 	if n < len(h.out) || h.c.holdsBack() {
 		o.mu.Lock()
-		o.addCopy(h.l, h.out[n:])
+		o.addCopy(h.l, itemBytes, h.out[n:])
 		o.open(h.l)
 		o.mu.Unlock()
 		o.flush(h.l, h.c)
+		h.keepTime() // it may be writing now, or not any more
 	}
 	h.out = h.out[:0]
 	if cap(h.out) > http2Backlog {
@@ -284,25 +368,61 @@ func (h *http2Conn) send() {
 	}
 }
 
-// roomy is called when the client has taken something, or may be sent more.
+// backlogged says whether streams have to wait for what the client has not taken yet.
+// h.mu is held.
+func (h *http2Conn) backlogged() bool {
+	return h.c.out.left()+int64(len(h.out)) > http2Backlog
+}
+
+// roomy is called when the client has taken something, or may be sent more. Streams that
+// wait for it have their turns, one after the other for as long as there is something for
+// the next: what is there for one of them must not cost us a look at all.
 func (h *http2Conn) roomy() {
 	h.mu.Lock()
-	blocked := h.blocked
-	h.blocked = nil
-	for _, s := range blocked {
-		s.waitsForRoom = false
-		s.signal()
-	}
+	n := len(h.blocked)
+	h.keepTime()
 	h.mu.Unlock()
-	for _, s := range blocked {
-		s.out.flush(h.l, &s.conn)
-		// One whose thread has gone ends here. One whose thread is about to go, and
-		// believes that something is left, is told to look again.
-		switch phase(s.phase.Load()) {
-		case phaseRunning, phaseWriting:
-			if s.claim(false) {
-				h.l.resume(h.l.sweeper, &s.conn)
-			}
+	for range n {
+		h.mu.Lock()
+		s := h.unblock()
+		h.mu.Unlock()
+		if s == nil {
+			return
+		}
+		s.goOn()
+	}
+}
+
+// unblock takes the first stream off the blocked ones that can go on. h.mu is held.
+func (h *http2Conn) unblock() *stream {
+	if len(h.blocked) == 0 || h.backlogged() {
+		return nil
+	}
+	for i, s := range h.blocked {
+		if !s.starved || s.window > 0 && h.window > 0 || s.dead {
+			h.blocked = append(h.blocked[:i], h.blocked[i+1:]...)
+			s.waitsForRoom, s.starved = false, false
+			return s
+		}
+	}
+	return nil
+}
+
+// goOn sends what waits in a stream's output.
+func (s *stream) goOn() {
+	l := s.h.l
+	gone := s.out.flush(l, &s.conn) == flushGone
+	if gone || s.out.left() <= outLimit/2 { // what its thread waits for
+		s.h.mu.Lock()
+		s.signal()
+		s.h.mu.Unlock()
+	}
+	// One whose thread has gone ends here. One whose thread is about to go, and
+	// believes that something is left, is told to look again.
+	switch phase(s.phase.Load()) {
+	case phaseRunning, phaseWriting:
+		if s.claim(false) {
+			l.resume(l.sweeper, &s.conn)
 		}
 	}
 }
@@ -319,27 +439,54 @@ func (h *http2Conn) fail(err error) {
 	}
 	h.l.rejectFrames(h.c, http1.ReasonHTTP2Connection)
 	h.l.log.Debug("HTTP/2 connection ended", "client", string(h.c.remote[:h.c.remoteLen]), "error", err)
+	h.end(code)
+}
+
+// end ends an owned connection, when what waits for the client is out.
+func (h *http2Conn) end(code http2.ErrCode) {
 	h.mu.Lock()
 	_ = h.writer.WriteGoAway(h.last, code, nil)
 	h.mu.Unlock()
-	h.close()
-	h.l.lingerConn(h.c)
+	h.endStreams()
+	h.l.endSoon(h.c)
 }
 
-// expire ends an owned connection that has nothing to do, or never gets to the
-// point.
+// expire ends an owned connection whose time is up.
 func (h *http2Conn) expire() {
+	l, c := h.l, h.c
 	h.mu.Lock()
-	_ = h.writer.WriteGoAway(h.last, http2.ErrCodeNo, nil)
+	state, bye := h.state(), h.lastWord
+	h.keepTime()
 	h.mu.Unlock()
-	h.close()
-	h.l.lingerConn(h.c)
+	timeouts := &l.slot.Counters.Timeouts
+	switch state {
+	case http2Midway:
+		timeouts[protocol.TimeoutHead].Add(1)
+		h.end(http2.ErrCodeNo)
+	case http2Writing:
+		k := protocol.TimeoutWrite
+		if c.tooSlow.Load() {
+			k = protocol.TimeoutWriteRate
+		}
+		timeouts[k].Add(1)
+		l.resetOnClose(c)
+		l.closeConn(c)
+	case http2Idle:
+		if !bye {
+			timeouts[protocol.TimeoutIdle].Add(1)
+		}
+		h.end(http2.ErrCodeNo)
+	default: // it has just begun something
+		if !c.release() {
+			l.resume(l.sweeper, c)
+		}
+	}
 }
 
-// close ends all streams; the connection is about to be closed.
-func (h *http2Conn) close() {
+// endStreams ends all streams; nothing more is said on the connection.
+func (h *http2Conn) endStreams() {
 	h.mu.Lock()
-	h.send()
+	h.sendFrames()
 	h.closed = true
 	h.touched, h.blocked = nil, nil
 	all := make([]*stream, 0, len(h.streams))
@@ -356,13 +503,28 @@ func (h *http2Conn) close() {
 	}
 }
 
+// close implements transport.
+func (h *http2Conn) close(l *Loop) {
+	h.endStreams()
+	h.transport.close(l)
+}
+
+// linger implements transport.
+func (h *http2Conn) linger(l *Loop) {
+	h.endStreams()
+	h.transport.linger(l)
+}
+
+// portable implements transport: what client and server have agreed on does not move.
+func (h *http2Conn) portable() bool { return false }
+
 // sweep keeps the time limits of the streams, and takes leave of the client when
 // the worker drains.
 func (h *http2Conn) sweep(now int64) {
 	var late []*stream
 	h.mu.Lock()
 	if h.l.draining.Load() && !h.closed {
-		h.leave(now)
+		h.takeLeave(now)
 	}
 	for _, s := range h.streams {
 		if d := s.deadline.Load(); d != 0 && d <= now {
@@ -389,10 +551,10 @@ func (h *http2Conn) open() []*stream {
 	return slices.Collect(maps.Values(h.streams))
 }
 
-// leave tells the client to go elsewhere with its next requests: first that the end
+// takeLeave tells the client to go elsewhere with its next requests: first that the end
 // is near, and when those on their way have arrived, which was the last. h.mu is
 // held.
-func (h *http2Conn) leave(now int64) {
+func (h *http2Conn) takeLeave(now int64) {
 	switch {
 	case h.goneAway == 0:
 		h.goneAway = now
@@ -402,18 +564,6 @@ func (h *http2Conn) leave(now int64) {
 		h.lastWord = true
 		_ = h.writer.WriteGoAway(h.last, http2.ErrCodeNo, nil)
 		h.push()
-		h.rest()
+		h.keepTime()
 	}
-}
-
-// spend reports whether the client may send another frame that costs us more than
-// it; who sends a flood of them is after our CPU.
-func (h *http2Conn) spend() error {
-	now := h.l.now()
-	h.allowed = min(http2Burst, h.allowed+float64(now-h.allowedT)*http2Rate/1e9) - 1
-	h.allowedT = now
-	if h.allowed < 0 {
-		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
-	}
-	return nil
 }

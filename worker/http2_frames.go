@@ -37,6 +37,7 @@ func (h *http2Conn) feed(b []byte) error {
 		if n == 0 {
 			break
 		}
+		h.turn -= n + http2FrameCost
 		h.src.Reset(b[:n])
 		if err := h.frame(h.frames.ReadFrame()); err != nil {
 			return err
@@ -55,6 +56,9 @@ func (h *http2Conn) keep(b []byte) {
 	if len(b) == 0 {
 		h.partial = nil // few connections need it, and seldom
 		return
+	}
+	if len(h.partial) == 0 || &h.partial[0] != &b[0] {
+		h.began = h.l.now() // of another frame than before
 	}
 	h.partial = append(h.partial[:0], b...)
 }
@@ -88,46 +92,25 @@ func unit(b []byte) int {
 // frame handles what ReadFrame returned.
 func (h *http2Conn) frame(f http2.Frame, err error) error {
 	if err == nil {
-		if _, is := f.(*http2.SettingsFrame); !is && !h.settled {
-			return fmt.Errorf("no settings: %w", http2.ConnectionError(http2.ErrCodeProtocol))
-		}
-		switch f := f.(type) {
-		case *http2.MetaHeadersFrame:
-			err = h.onHeaders(f)
-		case *http2.DataFrame:
-			err = h.onData(f)
-		case *http2.SettingsFrame:
-			err = h.onSettings(f)
-		case *http2.WindowUpdateFrame:
-			err = h.onWindowUpdate(f)
-		case *http2.RSTStreamFrame:
-			err = h.onReset(f)
-		case *http2.PingFrame:
-			err = h.onPing(f)
-		case *http2.PriorityFrame:
-			if err = h.spend(); err == nil && f.StreamDep == f.StreamID {
-				err = http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeProtocol}
-			}
-		case *http2.PushPromiseFrame:
-			err = http2.ConnectionError(http2.ErrCodeProtocol)
-		}
-		// GOAWAY: the client will open no stream, which needs nothing of us.
-		// Frames of a kind that we do not know are passed over (5.5).
+		err = h.handle(f)
 	}
 	var se http2.StreamError
 	if !errors.As(err, &se) {
 		return err
 	}
 	// Bad for this stream alone.
-	if err := h.spend(); err != nil {
+	if err := h.charge(1); err != nil {
 		return err
 	}
 	if se.Code != http2.ErrCodeRefusedStream {
 		h.l.rejectFrames(h.c, http1.ReasonHTTP2Stream)
 	}
 	h.mu.Lock()
-	idle := se.StreamID > h.last
-	if idle && se.StreamID&1 == 1 {
+	if h.passOver(se.StreamID) {
+		h.mu.Unlock()
+		return nil
+	}
+	if se.StreamID > h.last && se.StreamID&1 == 1 {
 		h.last = se.StreamID // its head has opened it, malformed as it is
 	}
 	s := h.streams[se.StreamID]
@@ -141,6 +124,45 @@ func (h *http2Conn) frame(f http2.Frame, err error) error {
 		s.abort()
 	}
 	return nil
+}
+
+// handle handles a frame that is right in itself.
+func (h *http2Conn) handle(f http2.Frame) error {
+	settings, is := f.(*http2.SettingsFrame)
+	if !is && !h.settled {
+		return fmt.Errorf("no settings: %w", http2.ConnectionError(http2.ErrCodeProtocol))
+	}
+	switch f := f.(type) {
+	case *http2.MetaHeadersFrame:
+		return h.onHeaders(f)
+	case *http2.DataFrame:
+		return h.onData(f)
+	case *http2.SettingsFrame:
+		return h.onSettings(settings)
+	case *http2.WindowUpdateFrame:
+		return h.onWindowUpdate(f)
+	case *http2.RSTStreamFrame:
+		return h.onReset(f)
+	case *http2.PingFrame:
+		return h.onPing(f)
+	case *http2.PriorityFrame:
+		if f.StreamDep == f.StreamID {
+			return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeProtocol}
+		}
+		return h.chargeUnlessEarned()
+	case *http2.PushPromiseFrame:
+		return http2.ConnectionError(http2.ErrCodeProtocol)
+	case *http2.GoAwayFrame:
+		return h.charge(1) // the client will open no stream, which needs nothing of us
+	}
+	return h.chargeUnlessEarned() // of a kind that we do not know, and pass over (5.5)
+}
+
+// passOver says whether a stream is one that the client opened before it knew of our last
+// word. What comes for it counts for HPACK and the connection's window, and is nothing to
+// us else (6.8). h.mu is held.
+func (h *http2Conn) passOver(id uint32) bool {
+	return h.lastWord && id > h.last && id <= h.ignored
 }
 
 // resetStream sends RST_STREAM, and notes that the client may not know of it for
@@ -164,9 +186,14 @@ func (h *http2Conn) wasReset(id uint32) bool {
 
 func (h *http2Conn) onSettings(f *http2.SettingsFrame) error {
 	if f.IsAck() {
-		return nil
+		first := !h.acked
+		h.acked = true
+		if first {
+			return nil
+		}
+		return h.charge(1)
 	}
-	if err := h.spend(); err != nil {
+	if err := h.charge(1 + f.NumSettings()/4); err != nil {
 		return err
 	}
 	h.settled = true
@@ -194,18 +221,13 @@ func (h *http2Conn) onSettings(f *http2.SettingsFrame) error {
 	if err == nil {
 		err = h.writer.WriteSettingsAck()
 	}
+	h.opened = true
 	h.mu.Unlock()
-	if err == nil {
-		h.roomy()
-	}
 	return err
 }
 
 func (h *http2Conn) onPing(f *http2.PingFrame) error {
-	if f.IsAck() {
-		return nil
-	}
-	if err := h.spend(); err != nil {
+	if err := h.charge(1); err != nil || f.IsAck() { // to a ping that we have not sent
 		return err
 	}
 	h.mu.Lock()
@@ -213,37 +235,36 @@ func (h *http2Conn) onPing(f *http2.PingFrame) error {
 	return h.writer.WritePing(true, f.Data)
 }
 
+// onWindowUpdate opens a window. Who waits for that goes on at the end of the turn:
+// there may be many such frames, for one byte each.
 func (h *http2Conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
+	if err := h.chargeUnlessEarned(); err != nil {
+		return err
+	}
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	switch s := h.streams[f.StreamID]; {
 	case f.StreamID == 0:
 		if h.window += int64(f.Increment); h.window > 1<<31-1 {
-			h.mu.Unlock()
 			return http2.ConnectionError(http2.ErrCodeFlowControl)
 		}
 	case s != nil:
 		if s.window += int64(f.Increment); s.window > 1<<31-1 {
-			h.mu.Unlock()
 			return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeFlowControl}
 		}
-	case f.StreamID > h.last:
-		h.mu.Unlock()
+	case f.StreamID > h.last && !h.passOver(f.StreamID):
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	}
-	waiting := len(h.blocked) > 0
-	h.mu.Unlock()
-	if waiting {
-		h.roomy()
-	}
+	h.opened = h.opened || len(h.blocked) > 0
 	return nil
 }
 
 func (h *http2Conn) onReset(f *http2.RSTStreamFrame) error {
-	if err := h.spend(); err != nil {
+	if err := h.charge(1); err != nil {
 		return err
 	}
 	h.mu.Lock()
-	if f.StreamID > h.last {
+	if f.StreamID > h.last && !h.passOver(f.StreamID) {
 		h.mu.Unlock()
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	}
@@ -261,7 +282,7 @@ func (h *http2Conn) onReset(f *http2.RSTStreamFrame) error {
 }
 
 func (h *http2Conn) onData(f *http2.DataFrame) error {
-	size := int64(f.Length)
+	size, data := int64(f.Length), f.Data()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.received -= size; h.received < 0 {
@@ -273,10 +294,10 @@ func (h *http2Conn) onData(f *http2.DataFrame) error {
 	}
 	s := h.streams[f.StreamID]
 	switch {
+	case h.passOver(f.StreamID), s == nil && h.wasReset(f.StreamID), s != nil && s.dead:
+		return h.charge(1)
 	case f.StreamID > h.last:
 		return http2.ConnectionError(http2.ErrCodeProtocol)
-	case s == nil && h.wasReset(f.StreamID) || s != nil && s.dead:
-		return nil
 	case s == nil || s.ended:
 		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeStreamClosed}
 	}
@@ -284,10 +305,10 @@ func (h *http2Conn) onData(f *http2.DataFrame) error {
 		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeFlowControl}
 	}
 	s.owed += size
-	if len(f.Data()) == 0 && !f.StreamEnded() {
-		return h.spend()
+	if len(data) == 0 && !f.StreamEnded() {
+		return h.charge(1)
 	}
-	if !s.deliver(f.Data(), f.StreamEnded()) {
+	if !s.deliver(data, f.StreamEnded()) {
 		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeProtocol}
 	}
 	h.touch(s)
@@ -316,12 +337,12 @@ func (h *http2Conn) onHeaders(f *http2.MetaHeadersFrame) error {
 	case id&1 == 0:
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	case id <= h.last && h.wasReset(id):
-		return nil // trailers that were on their way
+		return h.charge(1) // trailers that were on their way
 	case id <= h.last:
 		return http2.ConnectionError(http2.ErrCodeStreamClosed)
-	}
-	if h.lastWord { // it is told so, and may ask somebody else
-		return nil
+	case h.lastWord: // it is told so, and may ask somebody else
+		h.ignored = max(h.ignored, id)
+		return h.charge(1)
 	}
 	h.last = id
 	if len(h.streams) >= http2Streams {
@@ -337,6 +358,7 @@ func (h *http2Conn) onHeaders(f *http2.MetaHeadersFrame) error {
 		return http2.StreamError{StreamID: id, Code: http2.ErrCodeRefusedStream}
 	}
 	h.streams[id] = s
+	h.earn()
 	h.touch(s)
 	return nil
 }
@@ -346,10 +368,10 @@ func (h *http2Conn) onHeaders(f *http2.MetaHeadersFrame) error {
 func (h *http2Conn) onTrailers(s *stream, f *http2.MetaHeadersFrame) error {
 	switch {
 	case s.dead:
-		return nil
+		return h.charge(1)
 	case s.ended:
 		return http2.StreamError{StreamID: s.id, Code: http2.ErrCodeStreamClosed}
-	case !f.StreamEnded() || len(f.PseudoFields()) > 0 || !s.deliver(nil, true):
+	case !f.StreamEnded() || len(f.PseudoFields()) > 0 || !wellFormed(f.Fields) || !s.deliver(nil, true):
 		return http2.StreamError{StreamID: s.id, Code: http2.ErrCodeProtocol}
 	}
 	h.touch(s)

@@ -92,7 +92,7 @@ func TestHTTP2Gone(t *testing.T) {
 					h.mu.Lock()
 					t.Errorf("closed %v, midway %v, settled %v, %d streams, out pending %v, %d waiting", h.closed, h.midway, h.settled, len(h.streams), c.out.pending.Load(), len(h.out))
 					for _, s := range h.streams {
-						t.Errorf("stream %d: state %d, phase %d, dead %v, ended %v, last %v, endSent %v, deadline %v", s.id, s.state.Load(), s.phase.Load(), s.dead, s.ended, s.last, s.endSent, s.deadline.Load())
+						t.Errorf("stream %d: state %d, phase %d, dead %v, ended %v, endSent %v, deadline %v", s.id, s.state.Load(), s.phase.Load(), s.dead, s.ended, s.endSent, s.deadline.Load())
 					}
 					h.mu.Unlock()
 				}

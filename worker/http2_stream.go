@@ -1,12 +1,7 @@
 package worker
 
 import (
-	"bytes"
-	"strconv"
-	"strings"
-
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 	"golang.org/x/sys/unix"
 
 	"hostler/worker/http1"
@@ -14,14 +9,16 @@ import (
 
 // stream is a stream of HTTP/2: to the engine a connection that brings one request.
 // What the client sends reads as HTTP/1.1 (head as text, a body without length in
-// chunks), and the HTTP/1.1 that is written becomes HEADERS and DATA. Nobody but
-// its own h can see that text, so nothing can be smuggled in it: names and values
-// are checked by the Framer before, and by the parser after.
+// chunks). Nobody but its own h can see that text, so nothing can be smuggled in it:
+// names and values are checked by the Framer before, and by the parser after. What is
+// said to the client is no text: messages become HEADERS and DATA, and wait in the
+// stream's output where there is no room for them.
 //
 // As with every conn, plain fields of it belong to the owner; the fields below to
 // h.mu.
 type stream struct {
 	conn
+	sections
 	h  *http2Conn
 	id uint32
 
@@ -36,9 +33,9 @@ type stream struct {
 	dead     bool   // nobody waits for the answer any more
 
 	headSent     bool
-	last         bool // what is sent next is the rest of the response
 	endSent      bool
 	waitsForRoom bool // in h.blocked
+	starved      bool // it is for want of a window
 
 	toCome bool // h.toCome counts it; the owner's
 
@@ -52,104 +49,11 @@ var _ transport = (*stream)(nil)
 func newStream(h *http2Conn, id uint32, ended bool) *stream {
 	s := &stream{h: h, id: id, window: h.initial, received: http2Window, declared: -1, ended: ended, bell: -1}
 	c, p := &s.conn, h.c
-	c.fd, c.stream, c.via = -1, s, s
+	c.fd, c.via = -1, s
 	c.listener, c.trusted, c.anonymous = p.listener, p.trusted, p.anonymous
 	c.peer, c.remote, c.remoteLen, c.port, c.portLen = p.peer, p.remote, p.remoteLen, p.port, p.portLen
 	c.setPhase(phaseHead, h.l.firstDeadline(h.l.now()))
 	return s
-}
-
-// translate writes the request's head as HTTP/1.1 has it into the stream's input.
-// It returns false if the head is malformed (RFC 9113, 8.1.1 to 8.3.1). Without
-// memory the stream has no input afterwards.
-func (s *stream) translate(f *http2.MetaHeadersFrame) bool {
-	method, scheme := f.PseudoValue("method"), f.PseudoValue("scheme")
-	path, authority := f.PseudoValue("path"), f.PseudoValue("authority")
-	target := path
-	// The Framer has refused doubles, and those of responses.
-	switch {
-	case f.PseudoValue("protocol") != "": // RFC 8441, which we did not offer
-		return false
-	case method == "CONNECT":
-		if target = authority; target == "" || scheme != "" || path != "" {
-			return false
-		}
-	case method == "" || scheme == "" || path == "" || path[0] != '/' && !(path == "*" && method == "OPTIONS"):
-		return false
-	}
-	fields := f.RegularFields()
-	size := len(method) + len(target) + len(" HTTP/1.1\r\nhost: \r\ntransfer-encoding: chunked\r\n\r\n") + len(authority) + 1
-	host, hosts := "", 0
-	for i := range fields {
-		n, v := fields[i].Name, fields[i].Value
-		size += len(n) + len(v) + len(": \r\n")
-		switch n {
-		case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
-			return false
-		case "te":
-			if !strings.EqualFold(v, "trailers") {
-				return false
-			}
-		case "host":
-			if hosts++; hosts > 1 {
-				return false
-			}
-			host = v
-		case "content-length":
-			n := http1.ParseLength([]byte(v))
-			if n < 0 || s.declared >= 0 && n != s.declared {
-				return false
-			}
-			s.declared = n
-		}
-	}
-	if authority != "" && host != "" && !http1.SameHost([]byte(authority), []byte(host), schemePort(scheme)) || s.ended && s.declared > 0 {
-		return false
-	}
-	if authority == "" {
-		authority = host
-	}
-	s.chunked = !s.ended && s.declared < 0
-	in := s.h.l.inputs.get(size)
-	if in == nil {
-		return true
-	}
-	b := append(in.mem[:0], method...)
-	b = append(append(append(b, ' '), target...), " HTTP/1.1\r\n"...)
-	if authority != "" || hosts > 0 {
-		b = append(append(append(b, "host: "...), authority...), "\r\n"...)
-	}
-	length := false
-	for i := range fields {
-		switch n := fields[i].Name; n {
-		case "host":
-			continue
-		case "content-length":
-			if length {
-				continue
-			}
-			length = true
-			fallthrough
-		default:
-			b = append(append(b, n...), ": "...)
-			b = append(append(b, fields[i].Value...), "\r\n"...)
-		}
-	}
-	if s.chunked {
-		b = append(b, "transfer-encoding: chunked\r\n"...)
-	}
-	b = append(b, "\r\n"...)
-	in.n = len(b)
-	s.in = in
-	return true
-}
-
-// schemePort is the port of a scheme that leads here.
-func schemePort(scheme string) string {
-	if strings.EqualFold(scheme, "https") {
-		return "443"
-	}
-	return "80"
 }
 
 // deliver takes a part of the body. It returns false if the body is not as long as
@@ -191,6 +95,22 @@ func (s *stream) silence() {
 	}
 }
 
+// attach implements transport. The thread waits for its bell, as the socket is not the
+// stream's.
+func (s *stream) attach(t *Thread) bool {
+	t.FD, t.RoomEvents = int32(t.bell), unix.POLLIN
+	t.Req.Minor = minorHTTP2
+	t.secured(s.h.tlsEnv)
+	if s.chunked { // our own field, which the client has not sent
+		last := t.Req.NFields - 1
+		t.Skip[last/64] |= 1 << (last % 64)
+	}
+	return s.runOn(t.bell)
+}
+
+// detach implements transport.
+func (s *stream) detach() { s.runOn(-1) }
+
 // runOn says which thread's bell to ring from now on; -1: none. It returns false
 // if nobody waits for an answer.
 func (s *stream) runOn(bell int) bool {
@@ -201,20 +121,19 @@ func (s *stream) runOn(bell int) bool {
 	return !s.dead
 }
 
-// sendsLast says that what is sent next is the rest of the response.
-func (s *stream) sendsLast() {
-	s.h.mu.Lock()
-	s.last = true
-	s.h.mu.Unlock()
-}
-
-// hasCome takes an owned stream out of those that a thread has not looked at.
-func (s *stream) hasCome() {
+// dequeued implements transport. It takes an owned stream out of those that a thread
+// has not looked at.
+func (s *stream) dequeued() {
 	if s.toCome {
 		s.toCome = false
 		s.h.toCome.Add(-1)
 	}
 }
+
+func (s *stream) news()          {}
+func (s *stream) drains() bool   { return false }
+func (s *stream) portable() bool { return false }
+func (s *stream) sayEnd()        {}
 
 // read implements transport.
 func (s *stream) read(b []byte) (int, error) {
@@ -244,44 +163,49 @@ func (s *stream) read(b []byte) (int, error) {
 	return n, nil
 }
 
-// send implements transport. The first part begins with the head, if that is not
-// out; interim responses come by themselves.
-func (s *stream) send(p, q, r []byte) (int, error) {
+// send implements transport.
+func (s *stream) send(m message) (int, error) {
 	h := s.h
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if s.dead || h.closed {
+	if s.dead || h.closed || s.endSent {
 		return 0, unix.EPIPE
 	}
-	if h.c.out.left()+int64(len(h.out)) > http2Backlog {
+	if h.backlogged() {
 		return 0, unix.EAGAIN
 	}
 	n := 0
-	last := s.last && len(s.out.items) == 0
-	if !s.headSent {
-		if n = bytes.Index(p, headEnd) + len(headEnd); n < len(headEnd) {
-			return 0, unix.EPIPE // no head: a bug of ours
+	if m.kind != itemBytes {
+		n = len(m.head)
+		end := m.end && n == m.size()
+		h.writeHead(s, m.kind, m.head, end)
+		if m.head = nil; end || m.size() == 0 {
+			return n, nil
 		}
-		head := p[:n]
-		p = p[n:]
-		h.writeHead(s, head, last && len(p)+len(q)+len(r) == 0)
 	}
-	for _, b := range [...][]byte{p, q, r} {
+	if !s.headSent {
+		return n, unix.EPIPE // no head: a bug of ours
+	}
+	if m.size() == 0 {
+		s.writeData(nil, m.end)
+		return n, nil
+	}
+	left := m.size()
+	for _, b := range [...][]byte{m.head, m.data, m.tail} {
 		for len(b) > 0 {
-			m := min(int64(len(b)), h.window, s.window, int64(h.maxFrame))
-			if m <= 0 {
+			k := int(min(int64(len(b)), h.window, s.window, int64(h.maxFrame)))
+			if k <= 0 {
+				s.starved = true
 				h.push() // what fits
 				if n == 0 {
 					return 0, unix.EAGAIN
 				}
 				return n, nil
 			}
-			s.endSent = last && m == int64(len(b)) && len(q)+len(r) == 0
-			_ = h.writer.WriteData(s.id, s.endSent, b[:m])
-			h.window -= m
-			s.window -= m
-			n += int(m)
-			b = b[m:]
+			left -= k
+			n += k
+			s.writeData(b[:k], m.end && left == 0)
+			b = b[k:]
 			if len(h.out) > http2Backlog {
 				h.push()
 				if h.c.out.pending.Load() {
@@ -289,10 +213,24 @@ func (s *stream) send(p, q, r []byte) (int, error) {
 				}
 			}
 		}
-		q, r = r, nil // what is left
 	}
 	return n, nil
 }
+
+// writeData writes a frame of the body. h.mu is held.
+func (s *stream) writeData(b []byte, end bool) {
+	h := s.h
+	s.endSent = end
+	_ = h.writer.WriteData(s.id, end, b)
+	h.window -= int64(len(b))
+	s.window -= int64(len(b))
+	if end || len(b) >= http2Worth {
+		h.earn()
+	}
+}
+
+// sendItem implements transport.
+func (s *stream) sendItem(i *outItem, _ int) (int, error) { return sendThrough(s, i) }
 
 // flush implements transport.
 func (s *stream) flush() error {
@@ -303,7 +241,7 @@ func (s *stream) flush() error {
 }
 
 // arm implements transport.
-func (s *stream) arm() (bool, error) {
+func (s *stream) arm(*Loop) (bool, error) {
 	h := s.h
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -319,23 +257,43 @@ func (s *stream) arm() (bool, error) {
 	return true, nil
 }
 
-// finish ends an owned stream whose response is whole.
-func (s *stream) finish() {
+// yield implements transport. Room in the connection's socket is reported anew, and the
+// stream is behind the others that wait for it.
+func (s *stream) yield(l *Loop) error {
+	if _, err := s.arm(l); err != nil {
+		return err
+	}
+	h := s.h
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return unix.EPIPE
+	}
+	h.c.out.mu.Lock()
+	defer h.c.out.mu.Unlock()
+	return h.transport.yield(l)
+}
+
+// finish implements transport. A response of which the end has not been said is not
+// whole, and the client must not take it for that.
+func (s *stream) finish(*Loop, bool, bool) {
 	h := s.h
 	h.mu.Lock()
 	if !s.dead && !h.closed {
-		switch {
-		case !s.headSent:
+		if !s.endSent {
 			h.resetStream(s.id, http2.ErrCodeInternal)
-		case !s.endSent:
-			_ = h.writer.WriteData(s.id, true, nil)
-		}
-		if !s.ended && s.headSent {
+		} else if !s.ended {
 			h.resetStream(s.id, http2.ErrCodeNo) // RFC 9113, 8.1: we need no more of it
 		}
 	}
 	s.leave()
 }
+
+// linger implements transport.
+func (s *stream) linger(l *Loop) { s.finish(l, false, false) }
+
+// close implements transport.
+func (s *stream) close(*Loop) { s.abort() }
 
 // abort ends an owned stream whose response cannot become whole, or is not wanted.
 func (s *stream) abort() {
@@ -352,7 +310,7 @@ func (s *stream) abort() {
 func (s *stream) leave() {
 	h := s.h
 	s.dead = true
-	s.hasCome() // it has never been looked at, if the queue was full
+	s.dequeued() // it has never been looked at, if the queue was full
 	s.silence()
 	s.bell = -1
 	s.body = nil
@@ -360,7 +318,7 @@ func (s *stream) leave() {
 		delete(h.streams, s.id)
 	}
 	h.push()
-	h.rest()
+	h.keepTime()
 	h.mu.Unlock()
 	s.out.drop(h.l)
 	if s.in != nil {
@@ -368,76 +326,4 @@ func (s *stream) leave() {
 		s.in = nil
 	}
 	s.setPhase(phaseClosed, 0) // and it stays owned
-}
-
-var headEnd = []byte("\r\n\r\n")
-
-// writeHead turns a response's head, which the engine has written as HTTP/1.1, into
-// HEADERS. h.mu is held.
-func (h *http2Conn) writeHead(s *stream, text []byte, end bool) {
-	line, rest, _ := bytes.Cut(text, crlf)
-	status := "500"
-	if len(line) >= len("HTTP/1.1 200") {
-		status = statusText(line[len("HTTP/1.1 "):][:3])
-	}
-	h.block.Reset()
-	h.field(":status", status)
-	for {
-		line, rest, _ = bytes.Cut(rest, crlf)
-		name, value, ok := bytes.Cut(line, []byte(": "))
-		if !ok {
-			if name, ok = bytes.CutSuffix(line, []byte(":")); !ok {
-				break // the empty line
-			}
-		}
-		switch n := h.lower(name); n {
-		case "connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection":
-		default:
-			h.field(n, string(value))
-		}
-	}
-	s.headSent = status[0] != '1'
-	s.endSent = end
-	b := h.block.Bytes()
-	first := b[:min(len(b), h.maxFrame)]
-	b = b[len(first):]
-	_ = h.writer.WriteHeaders(http2.HeadersFrameParam{StreamID: s.id, BlockFragment: first, EndStream: end, EndHeaders: len(b) == 0})
-	for len(b) > 0 {
-		part := b[:min(len(b), h.maxFrame)]
-		b = b[len(part):]
-		_ = h.writer.WriteContinuation(s.id, len(b) == 0, part)
-	}
-}
-
-func (h *http2Conn) field(name, value string) {
-	_ = h.enc.WriteField(hpack.HeaderField{Name: name, Value: value}) // to memory: cannot fail
-}
-
-// lower returns a field's name in lower case, as HTTP/2 has it.
-func (h *http2Conn) lower(name []byte) string {
-	if s, ok := h.names[string(name)]; ok {
-		return s
-	}
-	s := strings.ToLower(string(name))
-	if len(h.names) < 64 { // an application that makes names up must not fill our memory
-		h.names[string(name)] = s
-	}
-	return s
-}
-
-// statusText returns a status code of three digits as a string, the common ones
-// without a new one.
-func statusText(b []byte) string {
-	switch string(b) {
-	case "200":
-		return "200"
-	case "304":
-		return "304"
-	case "404":
-		return "404"
-	}
-	if n, err := strconv.Atoi(string(b)); err != nil || n < 100 {
-		return "500"
-	}
-	return string(b)
 }

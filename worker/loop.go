@@ -541,9 +541,7 @@ func (l *Loop) poke() {
 
 // dequeued goes on with a connection from the ready queue.
 func (l *Loop) dequeued(t *Thread, c *conn) bool {
-	if c.stream != nil {
-		c.stream.hasCome()
-	}
+	c.via.dequeued()
 	if c.in != nil && c.in.queued {
 		return l.serveReady(t, c) || t.goesOn() && l.receive(t, c)
 	}

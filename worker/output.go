@@ -17,11 +17,24 @@ type output struct {
 	items   []outItem
 	bytes   int64 // of memory in items
 	began   int64 // when something was first left over
+	moved   int64 // when the client last took some of it
 	sent    int64 // bytes since then
 }
 
+// itemKind is what a piece of output is. HTTP/1.1 has bytes only; a stream of HTTP/2
+// says these, and whatever waits for the client keeps its kind.
+type itemKind uint8
+
+const (
+	itemBytes   itemKind = iota // of a body; in HTTP/1.1, of all else, too
+	itemInterim                 // the section of an interim response (see http1.AppendSection)
+	itemHead                    // that of the response
+)
+
 // outItem is a piece of output: memory, or n bytes of a file.
 type outItem struct {
+	kind itemKind
+	end  bool // the response ends with it
 	mem  []byte
 	ref  uintptr // the Python object that owns mem; 0: the Go heap
 	file int     // or -1
@@ -61,6 +74,7 @@ func (l *Loop) buffered(n int) {
 func (o *output) open(l *Loop) {
 	if !o.pending.Load() {
 		o.began, o.sent = l.now(), 0
+		o.moved = o.began
 		o.pending.Store(true)
 	}
 }
@@ -77,19 +91,49 @@ func (o *output) tooSlow(l *Loop, now int64) bool {
 // a few bytes at a time must not make a long list of them, with a send(2) each.
 const mergeLimit = 32 << 10
 
-func (o *output) addCopy(l *Loop, b []byte) {
+func (o *output) addCopy(l *Loop, kind itemKind, b []byte) {
 	if len(b) == 0 {
 		return
 	}
-	if n := len(o.items); n > 0 {
-		if i := &o.items[n-1]; i.file < 0 && i.ref == 0 && len(i.mem)+len(b) <= mergeLimit {
+	if n := len(o.items); n > 0 && kind == itemBytes {
+		if i := &o.items[n-1]; i.kind == itemBytes && i.file < 0 && i.ref == 0 && !i.end && len(i.mem)+len(b) <= mergeLimit {
 			i.mem = append(i.mem, b...)
 			o.bytes += int64(len(b))
 			l.buffered(len(b))
 			return
 		}
 	}
-	o.add(l, outItem{mem: append([]byte(nil), b...), file: -1})
+	o.add(l, outItem{kind: kind, mem: append([]byte(nil), b...), file: -1})
+}
+
+// end says that the response ends with what has been added. It adds something only
+// where there is nothing, all of which has been taken.
+func (o *output) end(l *Loop) {
+	if len(o.items) == 0 {
+		o.add(l, outItem{file: -1})
+	}
+	o.items[len(o.items)-1].end = true
+}
+
+// addMessage adds a message. ref, if not 0, is the object that owns its data; it says
+// whether it has taken that over.
+func (o *output) addMessage(l *Loop, m message, ref uintptr) (kept bool) {
+	o.addCopy(l, m.kind, m.head)
+	if kept = ref != 0 && len(m.data) > copyLimit; kept {
+		o.add(l, outItem{mem: m.data, ref: ref, file: -1})
+	} else {
+		o.addCopy(l, itemBytes, m.data)
+	}
+	o.addCopy(l, itemBytes, m.tail)
+	if m.end {
+		o.end(l)
+	}
+	return kept
+}
+
+// patience says until when the client has to take more. o.mu is held.
+func (o *output) patience(l *Loop, c *conn) int64 {
+	return l.slowestAfter(c, o.moved, o.began, o.sent, l.cfg.WriteTimeout)
 }
 
 func (o *output) left() int64 {
@@ -115,7 +159,7 @@ func (o *output) flush(l *Loop, c *conn) flushed {
 			if len(o.items) > 1 {
 				flags = unix.MSG_MORE
 			}
-			n, err = c.sendItem(i, flags)
+			n, err = c.via.sendItem(i, flags)
 		}
 		if err == unix.EAGAIN {
 			if armed {
@@ -123,7 +167,7 @@ func (o *output) flush(l *Loop, c *conn) flushed {
 			}
 			// From now on room is reported. It is at once if there is some
 			// again, so nothing is missed between the two calls.
-			if armed, err = l.armOutput(c); err != nil {
+			if armed, err = c.via.arm(l); err != nil {
 				return flushGone
 			}
 			if !armed {
@@ -131,20 +175,21 @@ func (o *output) flush(l *Loop, c *conn) flushed {
 			}
 			continue
 		}
-		if err != nil || n == 0 {
-			return flushGone // n == 0: the file has shrunk
+		if err != nil || n == 0 && i.file >= 0 {
+			return flushGone // of a file that has shrunk nothing comes
 		}
 		l.slot.Counters.BytesOut.Add(uint64(n))
 		o.sent += int64(n)
+		o.moved = l.now()
 		if phase(c.phase.Load()) == phaseWriting {
-			c.deadline.Store(l.slowest(c, o.began, o.sent, l.cfg.WriteTimeout))
+			c.deadline.Store(o.patience(l, c))
 		}
 		if i.file >= 0 {
 			i.off += int64(n)
 			i.n -= int64(n)
 			if i.n > 0 {
 				if turn -= int64(n); turn <= 0 {
-					if l.endTurn(c) != nil {
+					if c.via.yield(l) != nil {
 						return flushGone
 					}
 					return flushMore

@@ -3,8 +3,6 @@ package worker
 import (
 	"bytes"
 	"sync/atomic"
-
-	"hostler/worker/http1"
 )
 
 // overload tells a queue that only takes up a burst from one that does not go away
@@ -82,14 +80,11 @@ func (l *Loop) decline(t *Thread, c *conn) bool {
 	l.count(t)
 	const headID = 2
 	isHead := t.Req.MethodID == headID
-	t.out = http1.AppendError(t.out[:0], 503, "Retry-After: 1\r\n", r.close, isHead, *l.date.Load())
+	m := c.via.failure(t.out[:0], 503, "Retry-After: 1\r\n", r.close, isHead, *l.date.Load())
 	if r.remaining = 0; !isHead {
 		r.sent = int64(len("503 Service Unavailable\n"))
 	}
-	if c.stream != nil {
-		c.stream.sendsLast()
-	}
-	l.transmit(t, c, nil, nil, 0)
+	l.transmit(t, c, m, 0)
 	now := l.now()
 	if l.access.on() {
 		l.access.request(l, t, now)

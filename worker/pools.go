@@ -198,9 +198,7 @@ func (l *Loop) setAside(t *Thread, c *conn) bool {
 	} else if !in.chunked && in.need == 0 {
 		in.head = 0 // it is parsed once more, as one that comes from the deputy
 	}
-	if c.stream != nil {
-		c.stream.runOn(-1)
-	}
+	c.via.detach()
 	in.queued = true
 	c.in, t.in = in, nil
 	t.pos, t.end = 0, 0

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/net/http2"
 	"golang.org/x/sys/unix"
 
 	"hostler/protocol"
@@ -161,8 +162,8 @@ func (l *Loop) weighConn(c *conn, now int64) candidate {
 	since := now
 	switch k.phase {
 	case phaseIdle, phaseHead, phaseShaking:
-		if c.stream != nil {
-			return candidate{} // not a connection
+		if c.fd < 0 {
+			return candidate{} // a stream
 		}
 		if k.kind = protocol.EvictedHead; k.phase == phaseIdle && c.served > 0 {
 			k.kind = protocol.EvictedIdle
@@ -218,15 +219,13 @@ func (l *Loop) evict(k candidate) bool {
 	l.slot.Counters.Evicted[k.kind].Add(1)
 	switch k.phase {
 	case phaseShaking:
-		if s, begun := c.via.(*tlsConn); begun {
-			s.wire.resume <- false
-			return true
-		}
+		l.giveUpShaking(c)
+		return true
 	case phaseStreams:
-		c.http2.Load().expire()
+		c.http2.Load().end(http2.ErrCodeNo)
 		return true
 	case phaseIdle:
-		c.sayEnd()
+		c.via.sayEnd()
 	case phaseWriting:
 		l.resetOnClose(c)
 	}

@@ -68,13 +68,13 @@ func (l *Loop) fill(t *Thread, c *conn) bool {
 		if t.pos == t.end {
 			t.pos, t.end = 0, 0
 		}
-		n, err := c.read(t.buf[t.end:])
+		n, err := c.via.read(t.buf[t.end:])
 		switch {
 		case n > 0:
 			if t.end == 0 && t.arrived == 0 {
 				t.arrived = l.now()
 			}
-			t.full = t.end+n == len(t.buf) || c.via != nil
+			t.full = t.end+n == len(t.buf) || !c.via.drains()
 			t.end += n
 			l.slot.Counters.BytesIn.Add(uint64(n))
 			return true
@@ -174,7 +174,7 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 }
 
 // fresh says that nothing has been asked on a connection with no TLS.
-func (c *conn) fresh() bool { return c.served == 0 && c.via == nil }
+func (c *conn) fresh() bool { return c.served == 0 && c.via.portable() }
 
 // greetHTTP2 is parse for a client that begins with the preface of HTTP/2, all of
 // it or a part.
@@ -197,13 +197,10 @@ func (l *Loop) expectBody(c *conn, in *input, r *http1.Request) {
 	in.chunked = r.Flags&http1.FlagChunked != 0
 	in.raw, in.body = in.head, in.head
 	if r.Flags&http1.FlagExpect != 0 && in.n == in.head {
-		// The client waits for this (RFC 9110, 10.1.1). It is so short that a
-		// socket without unanswered requests has room for it.
-		_, _ = c.send(continueLine, nil, nil)
+		// The client waits for this (RFC 9110, 10.1.1).
+		l.deliver(c, c.via.interim(nil, 100, nil), 0)
 	}
 }
-
-var continueLine = []byte("HTTP/1.1 100 Continue\r\n\r\n")
 
 // stash moves what t has read of a request into an input of the connection's.
 // If there is no memory for it, the connection is closed.
@@ -239,8 +236,16 @@ func (l *Loop) settle(c *conn, p phase) bool {
 // connection moves: patience after the last one, and never later than the minimum
 // rate allows, of which patience is granted once.
 func (l *Loop) slowest(c *conn, began, n, patience int64) int64 {
-	limit := l.deadline(patience)
-	if limit == 0 || l.cfg.MinRate <= 0 {
+	return l.slowestAfter(c, l.now(), began, n, patience)
+}
+
+// slowestAfter is slowest where the last byte has moved at some time before.
+func (l *Loop) slowestAfter(c *conn, moved, began, n, patience int64) int64 {
+	if patience <= 0 {
+		return 0
+	}
+	limit := moved + patience
+	if l.cfg.MinRate <= 0 {
 		return limit
 	}
 	bound := began + patience + n*int64(time.Second)/l.cfg.MinRate
@@ -362,7 +367,7 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 			}
 			continue
 		}
-		n, err := c.read(in.mem[in.n:limit])
+		n, err := c.via.read(in.mem[in.n:limit])
 		if err == unix.EAGAIN {
 			p := phaseHead
 			if in.head > 0 {
@@ -496,21 +501,15 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 		return false
 	}
 	t.Listener = uint32(c.listener)
-	t.FD, t.RoomEvents = int32(c.fd), unix.POLLOUT
 	t.Forwarded = 0
-	if l.cfg.Listeners[c.listener].TLS {
-		t.secured(c)
-	} else {
-		t.TLSLen = 0
-	}
-	if c.stream != nil && !t.onStream(c.stream) {
+	t.Skip = [2]uint64{}
+	if !c.via.attach(t) {
 		l.dropInput(t)
 		l.closeConn(c)
 		return false
 	}
 	t.Remote, t.RemoteLen = c.remote, uint32(c.remoteLen)
 	t.Port, t.PortLen = c.port, uint32(c.portLen)
-	t.Skip = [2]uint64{}
 	buf := bytesAt(t.Buf, int(r.HeadLen))
 	if port := l.cfg.Listeners[c.listener].Redirect; port != "" {
 		l.redirect(t, c, buf, port)
@@ -610,16 +609,29 @@ func (l *Loop) reject(c *conn, reason http1.Reason) {
 // refuse answers without the application and closes the connection.
 func (l *Loop) refuse(c *conn, status int, extra string) {
 	head := c.in != nil && bytes.HasPrefix(c.in.mem[:c.in.n], []byte("HEAD "))
-	b := http1.AppendError(make([]byte, 0, 512), status, extra, true, head, *l.date.Load())
-	// One attempt: whoever does not even take this much gets nothing.
-	if c.stream != nil {
-		c.stream.sendsLast()
-	}
-	n, _ := c.send(b, nil, nil)
-	l.slot.Counters.BytesOut.Add(uint64(max(n, 0)))
+	m := c.via.failure(make([]byte, 0, 512), status, extra, true, head, *l.date.Load())
+	l.deliver(c, m, 0)
 	l.slot.Counters.Requests[0][status/100].Add(1)
-	l.access.refused(l, c, status, n)
-	l.lingerConn(c)
+	l.access.refused(l, c, status, m.size())
+	l.endSoon(c)
+}
+
+// endSoon ends an owned connection to which the last word has been said, when all that
+// waits is out.
+func (l *Loop) endSoon(c *conn) {
+	if !c.out.pending.Load() {
+		c.via.finish(l, false, true)
+		return
+	}
+	if c.in != nil {
+		l.inputs.put(c.in)
+		c.in = nil
+	}
+	c.closing, c.framed, c.unread = true, false, true
+	c.setPhase(phaseWriting, l.deadline(l.cfg.WriteTimeout))
+	if !c.release() {
+		l.writeOn(c)
+	}
 }
 
 // expire ends a connection that the caller claimed because its time is up. If the
@@ -640,21 +652,13 @@ func (l *Loop) expire(c *conn) {
 			k = protocol.TimeoutHead
 		}
 		l.slot.Counters.Timeouts[k].Add(1)
-		c.sayEnd()
+		c.via.sayEnd()
 		l.closeConn(c)
 	case phaseStreams:
-		if !c.http2.Load().settled {
-			k = protocol.TimeoutHead
-		}
-		l.slot.Counters.Timeouts[k].Add(1)
 		c.http2.Load().expire()
 	case phaseShaking:
 		l.slot.Counters.Timeouts[protocol.TimeoutHead].Add(1)
-		if s, begun := c.via.(*tlsConn); begun {
-			s.wire.resume <- false
-			return
-		}
-		l.closeConn(c)
+		l.giveUpShaking(c)
 	case phaseHead, phaseBody:
 		k = protocol.TimeoutHead
 		if phase(c.phase.Load()) == phaseBody {

@@ -73,9 +73,9 @@ func (l *Loop) SetHead(t *Thread) (http1.HeadError, int) {
 // HeadSent says whether the head of the response is out.
 func (l *Loop) HeadSent(t *Thread) bool { return t.reply.stage == stageSent }
 
-// openReply decides how the response is framed and appends its head to t.out.
-// size is the length of the whole body where that is known, or -1.
-func (l *Loop) openReply(t *Thread, size int64) {
+// openReply decides how the response is framed, and begins it in t.out. size is the
+// length of the whole body where that is known, or -1.
+func (l *Loop) openReply(t *Thread, size int64) message {
 	r, q := &t.reply, &t.Req
 	isHead := q.MethodID == 2
 	r.noBody = isHead || r.head.NoBody
@@ -88,7 +88,7 @@ func (l *Loop) openReply(t *Thread, size int64) {
 	case size >= 0:
 		o.AddLength, r.remaining = size, size
 	case isHead:
-	case t.conn.stream != nil: // its end is the body's
+	case q.Minor == minorHTTP2: // the end of the stream is the body's
 	case q.Minor == 1:
 		o.Chunked, r.chunked = true, true
 	default:
@@ -96,9 +96,11 @@ func (l *Loop) openReply(t *Thread, size int64) {
 	}
 	o.Close = r.close
 	o.Minor10KeepAlive = q.Minor == 0 && !r.close
-	t.out = http1.AppendHead(t.out, t.resp[:t.StatusLen], t.resp[t.StatusLen:t.StatusLen+t.FieldsLen], &r.head, o, *l.date.Load())
+	m := t.conn.via.head(t.out[:0], t, o, *l.date.Load())
 	r.stage = stageSent
+	m.end = r.noBody
 	l.count(t)
+	return m
 }
 
 // count counts the request by its answer, before that goes out: whoever has seen
@@ -108,9 +110,10 @@ func (l *Loop) count(t *Thread) {
 	l.slot.Counters.Requests[t.Req.MethodID][t.reply.status/100].Add(1)
 }
 
-// mustClose says whether the response has to be the connection's last.
+// mustClose says whether the response has to be the connection's last. A stream of
+// HTTP/2 brings one request.
 func (l *Loop) mustClose(t *Thread) bool {
-	return t.Req.Flags&http1.FlagKeepAlive == 0 || t.body.open || l.draining.Load() && !(l.moving.Load() && t.conn.plain()) || l.cfg.KeepAlive <= 0
+	return t.Req.Flags&http1.FlagKeepAlive == 0 || t.Req.Minor == minorHTTP2 || t.body.open || l.draining.Load() && !(l.moving.Load() && t.conn.plain()) || l.cfg.KeepAlive <= 0
 }
 
 // Write sends a part of the body, and the head before the first. ref, if not 0,
@@ -128,13 +131,13 @@ func (l *Loop) Write(t *Thread, data []byte, ref uintptr, final bool) int {
 	if len(data) == 0 {
 		return WriteOK
 	}
-	t.out = t.out[:0]
+	m := message{head: t.out[:0]}
 	if r.stage == stageHead {
 		size := int64(-1)
 		if final {
 			size = int64(len(data))
 		}
-		l.openReply(t, size)
+		m = l.openReply(t, size)
 	}
 	cut := false
 	if r.remaining >= 0 && int64(len(data)) > r.remaining {
@@ -148,12 +151,14 @@ func (l *Loop) Write(t *Thread, data []byte, ref uintptr, final bool) int {
 	if r.remaining >= 0 {
 		r.remaining -= int64(len(data))
 	}
-	var tail []byte
+	m.data = data
 	if r.chunked {
-		t.out = http1.AppendChunkHeader(t.out, len(data))
-		tail = crlf
+		m.head = http1.AppendChunkHeader(m.head, len(data))
+		m.tail = crlf
 	}
-	res := l.transmit(t, c, data, tail, ref)
+	m.end = m.end || r.remaining == 0
+	r.ended = r.ended || m.end
+	res := l.transmit(t, c, m, ref)
 	if res == WriteWait && r.remaining == 0 && l.outBytes.Load() < outTotal {
 		res = WriteOK
 	}
@@ -170,67 +175,77 @@ func (l *Loop) Write(t *Thread, data []byte, ref uintptr, final bool) int {
 
 var crlf = []byte("\r\n")
 
-// transmit sends t.out, data and tail, in this order, and queues what the socket
-// does not take now.
-func (l *Loop) transmit(t *Thread, c *conn, data, tail []byte, ref uintptr) int {
+// transmit sends a message of the response in t, whose head is in t.out, and queues
+// what does not leave now. ref, if not 0, is the object that owns its data.
+func (l *Loop) transmit(t *Thread, c *conn, m message, ref uintptr) int {
+	if m.kind == itemBytes && len(m.data) <= copyLimit && !c.out.pending.Load() {
+		m.head = append(append(m.head, m.data...), m.tail...)
+		m.data, m.tail, ref = nil, nil, 0
+	}
+	t.out = m.head[:0] // it may have grown
+	res, kept := l.deliver(c, m, ref)
+	if kept {
+		t.OutKept = 1
+	}
+	if res == WriteGone {
+		t.reply.gone = true
+	}
+	return res
+}
+
+// deliver sends a message by an owned connection, behind what waits there, and queues
+// what does not leave now. It says whether it has taken over ref, as addMessage does.
+func (l *Loop) deliver(c *conn, m message, ref uintptr) (res int, kept bool) {
 	o := &c.out
 	if !o.pending.Load() {
-		if len(data) <= copyLimit {
-			t.out = append(append(t.out, data...), tail...)
-			data, tail, ref = nil, nil, 0
+		total := m.size()
+		if total == 0 && !m.end {
+			return WriteOK, false
 		}
-		total := len(t.out) + len(data) + len(tail)
-		if total == 0 {
-			return WriteOK
-		}
-		n, err := c.send(t.out, data, tail)
+		n, err := c.via.send(m)
 		if err != nil && err != unix.EAGAIN {
-			t.reply.gone = true
-			return WriteGone
+			return WriteGone, false
 		}
 		l.slot.Counters.BytesOut.Add(uint64(n))
-		if n == total && !c.holdsBack() {
-			return WriteOK
+		if err == nil && n == total && !c.holdsBack() {
+			return WriteOK, false
 		}
-		t.out, n = skip(t.out, n)
-		data, n = skip(data, n)
-		tail, _ = skip(tail, n)
+		if n == total && err == nil {
+			m.end = false // that is out
+		}
+		m.head, n = skip(m.head, n)
+		m.data, n = skip(m.data, n)
+		m.tail, _ = skip(m.tail, n)
 	}
 	o.mu.Lock()
-	o.addCopy(l, t.out)
-	if ref != 0 && len(data) > copyLimit {
-		o.add(l, outItem{mem: data, ref: ref, file: -1})
-		t.OutKept = 1
-	} else {
-		o.addCopy(l, data)
-	}
-	o.addCopy(l, tail)
+	kept = o.addMessage(l, m, ref)
 	waiting := o.bytes
 	o.open(l)
 	o.mu.Unlock()
-	t.out = t.out[:0]
 	switch o.flush(l, c) {
 	case flushGone:
-		t.reply.gone = true
-		return WriteGone
+		return WriteGone, kept
 	case flushMore:
 		if waiting > outLimit {
-			return WriteWait
+			return WriteWait, kept
 		}
 	}
-	return WriteOK
+	return WriteOK, kept
 }
 
-// EndBody says that nothing will follow what has been written. It sends the end of
-// a chunked body.
+// EndBody says that nothing will follow what has been written. It sends the end of a
+// body that has no length.
 func (l *Loop) EndBody(t *Thread) {
 	r := &t.reply
-	if r.stage != stageSent || !r.chunked || r.noBody || r.gone || r.ended {
+	if r.stage != stageSent || r.remaining >= 0 || r.gone || r.ended {
 		return
 	}
 	r.ended = true
-	t.out = append(t.out[:0], http1.LastChunk...)
-	l.transmit(t, t.conn, nil, nil, 0)
+	m := message{head: t.out[:0], end: true}
+	if r.chunked {
+		m.head = append(m.head, http1.LastChunk...)
+	}
+	l.transmit(t, t.conn, m, 0)
 }
 
 // WaitRoom tries to send what is queued. It returns WriteOK when little enough
@@ -274,9 +289,9 @@ func (l *Loop) SendFile(t *Thread, fd int, off int64) bool {
 		return false
 	}
 	n := max(st.Size-off, 0)
-	t.out = t.out[:0]
+	m := message{head: t.out[:0]}
 	if r.stage == stageHead {
-		l.openReply(t, n)
+		m = l.openReply(t, n)
 	}
 	if r.chunked {
 		return false
@@ -290,16 +305,20 @@ func (l *Loop) SendFile(t *Thread, fd int, off int64) bool {
 	}
 	r.sent += n
 	o := &c.out
+	r.ended = r.ended || m.end || r.remaining == 0
 	o.mu.Lock()
-	o.addCopy(l, t.out)
+	o.addCopy(l, m.kind, m.head)
 	if n > 0 {
 		o.add(l, outItem{file: fd, off: off, n: n})
 	} else {
 		unix.Close(fd)
 	}
+	if r.ended {
+		o.end(l)
+	}
 	o.open(l)
 	o.mu.Unlock()
-	t.out = t.out[:0]
+	t.out = m.head[:0]
 	if o.flush(l, c) == flushGone {
 		r.gone = true
 	}
@@ -315,9 +334,7 @@ func (l *Loop) EarlyHints(t *Thread, fields []byte) http1.HeadError {
 	if e, _ := http1.CheckHints(fields); e != 0 {
 		return e
 	}
-	t.out = http1.AppendEarlyHints(t.out[:0], fields)
-	l.transmit(t, t.conn, nil, nil, 0)
-	t.out = t.out[:0]
+	l.transmit(t, t.conn, t.conn.via.interim(t.out[:0], 103, fields), 0)
 	return 0
 }
 
@@ -331,18 +348,18 @@ func (l *Loop) finish(t *Thread) bool {
 // the caller's, to receive the next.
 func (l *Loop) conclude(t *Thread) bool {
 	r, c := &t.reply, t.conn
-	t.out = t.out[:0]
 	failed := t.Result&ResultFailed != 0
-	var body []byte
+	m := message{head: t.out[:0], end: true}
 	switch {
 	case r.gone:
 		r.close = true
 	case r.stage == stageSent && (r.noBody || r.ended):
+		m.end = false // it has been said
 	case r.stage == stageSent && failed:
 		// The client must not take what it has for the whole.
 		r.close, r.gone = true, true
 	case r.stage == stageSent && r.chunked:
-		t.out = append(t.out, http1.LastChunk...)
+		m.head = append(m.head, http1.LastChunk...)
 	case r.stage == stageSent && r.remaining > 0:
 		l.violation(t, "the application sent less than its Content-Length; connection closed")
 		r.close, r.gone = true, true
@@ -354,24 +371,21 @@ func (l *Loop) conclude(t *Thread) bool {
 			r.status = 504
 		}
 		l.count(t)
-		t.out = http1.AppendError(t.out, r.status, "", r.close, t.Req.MethodID == 2, *l.date.Load())
+		m = c.via.failure(m.head, r.status, "", r.close, t.Req.MethodID == 2, *l.date.Load())
 	default:
-		body = bytesAt(t.Out, int(t.OutLen))
-		l.openReply(t, t.OutLen)
+		body := bytesAt(t.Out, int(t.OutLen))
+		m = l.openReply(t, t.OutLen)
 		if r.noBody {
 			body = nil
 		} else if r.remaining >= 0 && int64(len(body)) != r.remaining {
 			body = l.mismatch(t, body)
 		}
 		r.sent += int64(len(body))
+		m.data, m.end = body, !r.short
 	}
-	if c.stream != nil && !r.gone && !r.short {
-		c.stream.sendsLast()
+	if !r.gone {
+		l.transmit(t, c, m, 0)
 	}
-	if len(t.out)+len(body) > 0 {
-		l.transmit(t, c, body, nil, 0)
-	}
-	t.out = t.out[:0]
 	now := l.now()
 	t.seen = now
 	if r.static {
@@ -408,13 +422,10 @@ func (l *Loop) mismatch(t *Thread, body []byte) []byte {
 // next request is to be received.
 func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 	r := &t.reply
-	if r.gone || r.short && c.stream != nil {
+	c.via.detach()
+	if r.gone {
 		l.closeConn(c)
 		return false
-	}
-	if c.stream != nil {
-		r.close = true
-		c.stream.runOn(-1)
 	}
 	unread := t.pos < t.end || t.body.open
 	if c.out.pending.Load() {
@@ -433,8 +444,7 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 		return l.writeOn(c)
 	}
 	if r.close {
-		c.framed = t.framed()
-		l.endConn(c, unread)
+		c.via.finish(l, t.framed(), unread)
 		return false
 	}
 	c.hops = 0
@@ -504,7 +514,7 @@ func (l *Loop) writeOn(c *conn) bool {
 // true if the connection lives and the caller still owns it.
 func (l *Loop) afterReply(c *conn) bool {
 	if c.closing {
-		l.endConn(c, c.unread)
+		c.via.finish(l, c.framed, c.unread)
 		return false
 	}
 	c.hops = 0
@@ -517,30 +527,6 @@ func (l *Loop) afterReply(c *conn) bool {
 func (t *Thread) framed() bool {
 	r := &t.reply
 	return t.Req.Minor == 1 && (r.remaining >= 0 || r.chunked || r.noBody)
-}
-
-// endConn closes a connection after its last reply. A client that knows where
-// the reply ends closes the connection itself; it is given a moment for it, for
-// whoever closes first has the port in TIME_WAIT for a minute.
-func (l *Loop) endConn(c *conn, unread bool) {
-	if c.stream == nil {
-		c.sayEnd()
-	}
-	switch {
-	case c.stream != nil:
-		c.stream.finish()
-	case unread:
-		l.lingerConn(c)
-	case c.framed && !c.hup:
-		c.setPhase(phaseLinger, l.now()+farewellTime)
-		select {
-		case l.sweepSoon <- struct{}{}:
-		default:
-		}
-		l.lingering(c)
-	default:
-		l.closeConn(c)
-	}
 }
 
 func (l *Loop) idleDeadline(now int64) int64 {

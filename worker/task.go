@@ -137,15 +137,9 @@ type Thread struct {
 	bell   int    // eventfd for streams of HTTP/2; -1: there are none
 }
 
-// secured tells the application of the TLS that c's request came by.
-func (t *Thread) secured(c *conn) {
+// secured tells the application of the TLS that its request came by.
+func (t *Thread) secured(env []byte) {
 	t.TLSLen = 0
-	var env []byte
-	if c.stream != nil {
-		env = c.stream.h.tlsEnv
-	} else if s, ok := c.via.(*tlsConn); ok {
-		env = s.env
-	}
 	if len(env) == 0 {
 		return
 	}
@@ -168,17 +162,6 @@ func (t *Thread) addBell() error {
 	}
 	t.bell = fd
 	return nil
-}
-
-// onStream prepares t to run a request of HTTP/2: it waits for its bell, as the
-// socket is not its own. It returns false if nobody wants the answer any more.
-func (t *Thread) onStream(s *stream) bool {
-	if !s.runOn(t.bell) {
-		return false
-	}
-	t.FD, t.RoomEvents = int32(t.bell), unix.POLLIN
-	t.Req.Minor = minorHTTP2
-	return true
 }
 
 // minorHTTP2 is the Minor of a Request that came by HTTP/2.

@@ -17,6 +17,7 @@ import (
 // like plain bytes. The handshake before, which takes turns with the peer and a
 // lot of computing, is a goroutine's (see handshake).
 type tlsConn struct {
+	text
 	tls  *tls.Conn
 	wire wire
 	env  []byte // what environ says of TLS: see tlsEnviron
@@ -177,15 +178,15 @@ const (
 )
 
 // send implements transport.
-func (s *tlsConn) send(p, q, r []byte) (int, error) {
+func (s *tlsConn) send(m message) (int, error) {
 	if err := s.wire.flush(); err != nil {
 		return 0, err
 	}
-	if len(p)+len(q)+len(r) > tlsOneRecord {
+	if m.size() > tlsOneRecord {
 		s.wire.cork()
 	}
 	n := 0
-	for _, b := range [...][]byte{p, q, r} {
+	for _, b := range [...][]byte{m.head, m.data, m.tail} {
 		b = b[:min(len(b), tlsAtOnce-n)]
 		if len(b) == 0 {
 			continue
@@ -205,7 +206,39 @@ func (s *tlsConn) send(p, q, r []byte) (int, error) {
 func (s *tlsConn) flush() error { return s.wire.flush() }
 
 // arm implements transport.
-func (s *tlsConn) arm() (bool, error) { return s.wire.l.armSocket(s.wire.c) }
+func (s *tlsConn) arm(l *Loop) (bool, error) { return s.wire.c.sock.arm(l) }
+
+func (s *tlsConn) yield(l *Loop) error { return s.wire.c.sock.yield(l) }
+
+func (s *tlsConn) sendItem(i *outItem, _ int) (int, error) { return sendThrough(s, i) }
+
+func (s *tlsConn) news()          { s.wire.drained = false }
+func (s *tlsConn) drains() bool   { return false }
+func (s *tlsConn) portable() bool { return false }
+
+func (s *tlsConn) attach(t *Thread) bool {
+	s.wire.c.sock.attach(t)
+	t.secured(s.env)
+	return true
+}
+
+func (s *tlsConn) detach()   {}
+func (s *tlsConn) dequeued() {}
+
+func (s *tlsConn) sayEnd() {
+	if !s.wire.shaking {
+		_ = s.tls.CloseWrite()
+	}
+}
+
+func (s *tlsConn) finish(l *Loop, framed, unread bool) { l.finishSocket(s.wire.c, framed, unread) }
+
+func (s *tlsConn) linger(l *Loop) {
+	s.sayEnd()
+	l.lingerSocket(s.wire.c)
+}
+
+func (s *tlsConn) close(l *Loop) { l.closeSocket(s.wire.c) }
 
 // shake goes on with the handshake of a connection that the caller owns, in its
 // goroutine.
@@ -220,6 +253,15 @@ func (l *Loop) shake(c *conn) {
 	go l.handshake(c, s)
 }
 
+// giveUpShaking ends a connection that the caller owns, in its handshake.
+func (l *Loop) giveUpShaking(c *conn) {
+	if s, begun := c.via.(*tlsConn); begun {
+		s.wire.resume <- false
+		return
+	}
+	l.closeConn(c)
+}
+
 // handshake owns c but while it waits.
 func (l *Loop) handshake(c *conn, s *tlsConn) {
 	if c.awaits && !l.proxiedFirst(c, s) {
@@ -228,12 +270,12 @@ func (l *Loop) handshake(c *conn, s *tlsConn) {
 	if err := s.tls.Handshake(); err != nil {
 		l.slot.Counters.HandshakeErrors.Add(1)
 		l.log.Debug("no TLS", "client", string(c.remote[:c.remoteLen]), "error", err)
-		c.via = nil
+		c.via = &c.sock
 		var header tls.RecordHeaderError
 		if errors.As(err, &header) && looksLikeHTTP(header.RecordHeader) {
 			_, _ = sendFD(c.fd, []byte(httpOnTLS), 0)
 		}
-		l.lingerConn(c)
+		c.via.linger(l)
 		return
 	}
 	l.slot.Counters.Handshakes.Add(1)

@@ -4,97 +4,172 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"hostler/worker/http1"
 )
 
-// transport carries a connection's bytes where the socket itself does not: TLS
-// over it, or a stream of HTTP/2. The engine above is the same for all, and like
-// a socket's descriptor a transport never blocks. It belongs to the connection's
-// owner; send and flush may also be called by whoever holds output.mu.
+// transport is what a connection is made of: where its bytes come from, how
+// responses leave by it, and how it ends. There are the socket, TLS over a socket,
+// HTTP/2 over either, and a stream of HTTP/2. The engine above is the same for all,
+// and like a socket's descriptor a transport never blocks. It belongs to the
+// connection's owner; send, sendItem, flush, arm and yield may also be called by
+// whoever holds output.mu.
 type transport interface {
+	heads
+
 	// read is read(2): unix.EAGAIN if nothing is there yet, 0 at the end.
 	read(b []byte) (int, error)
-	// send is send(2) of up to three parts. It may hold back some of what it
-	// takes, until flush.
-	send(p, q, r []byte) (int, error)
+	// news says that there may be something to read.
+	news()
+	// drains says whether a read that leaves room in its buffer has taken all.
+	drains() bool
+
+	// send is send(2). It takes the begin of a message: of its bytes as many as it
+	// says, and the end of the response only together with all of them. It may hold
+	// back some of what it takes, until flush.
+	send(m message) (int, error)
+	// sendItem is send for the begin of a piece of output.
+	sendItem(i *outItem, flags int) (int, error)
 	// flush sends what is held back: unix.EAGAIN if something remains.
 	flush() error
 	// arm asks for the output to be flushed when there is room. It returns false
 	// if that has been asked for already, and room has not been reported since.
-	arm() (bool, error)
+	arm(l *Loop) (bool, error)
+	// yield leaves the rest of the output for later: room for it is reported when
+	// others have had their turn.
+	yield(l *Loop) error
+
+	// attach prepares a thread to run a request of the connection's. It returns
+	// false if nobody wants the answer any more.
+	attach(t *Thread) bool
+	// detach says that no thread runs a request of the connection's.
+	detach()
+	// dequeued says that the connection has left the ready queue.
+	dequeued()
+	// portable says whether there is no more to the connection than its socket, and
+	// what has been read of it.
+	portable() bool
+
+	// finish ends a connection whose last reply is out, all of which the client can
+	// tell if framed; unread: there may be more of its request to come.
+	finish(l *Loop, framed, unread bool)
+	// linger says that nothing more comes, and lets the client take what there is.
+	linger(l *Loop)
+	// sayEnd tells the client that nothing more comes, where the protocol has words
+	// for that.
+	sayEnd()
+	// close closes the connection at once.
+	close(l *Loop)
 }
 
-// read reads from an owned connection.
-func (c *conn) read(b []byte) (int, error) {
-	if c.via == nil {
-		return readFD(c.fd, b)
+// heads makes the heads of responses. Each is appended to b, and is a message or its
+// begin.
+type heads interface {
+	// head is that of the response in t.
+	head(b []byte, t *Thread, o http1.HeadOptions, date []byte) message
+	// interim is a response before the response; fields are records.
+	interim(b []byte, status int, fields []byte) message
+	// failure is a whole response of the server's own: see http1.AppendError.
+	failure(b []byte, status int, extra string, close, bodiless bool, date []byte) message
+}
+
+// message is what a response says in one go: a head, or the begin of the bytes,
+// which data and tail go on with.
+type message struct {
+	kind             itemKind // of head
+	head, data, tail []byte
+	end              bool // of the response
+}
+
+func (m *message) size() int { return len(m.head) + len(m.data) + len(m.tail) }
+
+// text are heads of HTTP/1.1: bytes like all others.
+type text struct{}
+
+func (text) head(b []byte, t *Thread, o http1.HeadOptions, date []byte) message {
+	status, fields := t.respHead()
+	return message{head: http1.AppendHead(b, status, fields, &t.reply.head, o, date)}
+}
+
+func (text) interim(b []byte, status int, fields []byte) message {
+	if status == 100 {
+		return message{head: continueLine}
 	}
-	return c.via.read(b)
+	return message{head: http1.AppendEarlyHints(b, fields)}
 }
 
-// send sends up to three parts, as one.
-func (c *conn) send(p, q, r []byte) (int, error) {
-	if c.via == nil {
-		return sendParts(c.fd, p, q, r)
+var continueLine = []byte(http1.Continue)
+
+func (text) failure(b []byte, status int, extra string, close, bodiless bool, date []byte) message {
+	return message{head: http1.AppendError(b, status, extra, close, bodiless, date), end: true}
+}
+
+// respHead is the head that C has put into the Task.
+func (t *Thread) respHead() (status, fields []byte) {
+	return t.resp[:t.StatusLen], t.resp[t.StatusLen : t.StatusLen+t.FieldsLen]
+}
+
+// socket is the transport of a connection with nothing between it and HTTP/1.1.
+type socket struct {
+	text
+	c *conn
+}
+
+var _ transport = (*socket)(nil)
+
+func (s *socket) read(b []byte) (int, error) { return readFD(s.c.fd, b) }
+func (s *socket) news()                      {}
+func (s *socket) drains() bool               { return true }
+
+func (s *socket) send(m message) (int, error) { return sendParts(s.c.fd, m.head, m.data, m.tail) }
+func (s *socket) flush() error                { return nil }
+
+func (s *socket) sendItem(i *outItem, flags int) (int, error) {
+	if i.file >= 0 {
+		return sendFile(s.c.fd, i)
 	}
-	return c.via.send(p, q, r)
+	return sendFD(s.c.fd, i.mem, flags)
 }
 
-// holdsBack says whether some of what send has taken waits for room.
-func (c *conn) holdsBack() bool { return c.via != nil && c.via.flush() == unix.EAGAIN }
-
-// armOutput asks for room for output to be reported. output.mu is held.
-func (l *Loop) armOutput(c *conn) (bool, error) {
-	if c.via != nil {
-		return c.via.arm()
-	}
-	return l.armSocket(c)
-}
-
-// armSocket makes the set report room in the socket.
-func (l *Loop) armSocket(c *conn) (bool, error) {
-	if c.wantsOut {
+func (s *socket) arm(l *Loop) (bool, error) {
+	if s.c.wantsOut {
 		return false, nil
 	}
-	c.wantsOut = true
-	return true, l.watch(c, unix.EPOLL_CTL_MOD)
+	return true, s.yield(l)
 }
 
-// endTurn leaves the rest of a connection's output for later: the room for it is
-// reported when others have had their turn. output.mu is held.
-func (l *Loop) endTurn(c *conn) error {
-	if c.stream == nil {
-		c.wantsOut = true
-		return l.watch(c, unix.EPOLL_CTL_MOD) // an edge, as there is room
-	}
-	if _, err := c.stream.arm(); err != nil {
-		return err
-	}
-	h := c.stream.h
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed {
-		return unix.EPIPE
-	}
-	h.c.out.mu.Lock()
-	defer h.c.out.mu.Unlock()
-	h.c.wantsOut = true
-	return l.watch(h.c, unix.EPOLL_CTL_MOD)
+func (s *socket) yield(l *Loop) error {
+	s.c.wantsOut = true
+	return l.watch(s.c, unix.EPOLL_CTL_MOD) // an edge, if there is room
 }
+
+func (s *socket) attach(t *Thread) bool {
+	t.FD, t.RoomEvents = int32(s.c.fd), unix.POLLOUT
+	t.TLSLen = 0
+	return true
+}
+
+func (s *socket) detach()        {}
+func (s *socket) dequeued()      {}
+func (s *socket) portable() bool { return true }
+
+func (s *socket) finish(l *Loop, framed, unread bool) { l.finishSocket(s.c, framed, unread) }
+func (s *socket) linger(l *Loop)                      { l.lingerSocket(s.c) }
+func (s *socket) sayEnd()                             {}
+func (s *socket) close(l *Loop)                       { l.closeSocket(s.c) }
+
+// holdsBack says whether some of what send has taken waits for room.
+func (c *conn) holdsBack() bool { return c.via.flush() == unix.EAGAIN }
 
 // filePieces are buffers for files that sendfile(2) cannot send.
 var filePieces = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
-// sendItem sends the begin of a piece of output and returns how much of it.
-func (c *conn) sendItem(i *outItem, flags int) (int, error) {
-	switch {
-	case c.via == nil && i.file >= 0:
-		return sendFile(c.fd, i)
-	case c.via == nil:
-		return sendFD(c.fd, i.mem, flags)
-	case i.file < 0:
-		return c.via.send(i.mem, nil, nil)
+// sendThrough sends the begin of a piece of output by a transport that is no socket.
+func sendThrough(v transport, i *outItem) (int, error) {
+	if i.file < 0 {
+		return v.send(message{kind: i.kind, head: i.mem, end: i.end})
 	}
-	if err := c.via.flush(); err != nil {
+	if err := v.flush(); err != nil {
 		return 0, err // before the file is read in vain
 	}
 	b := filePieces.Get().(*[32 << 10]byte)
@@ -103,5 +178,5 @@ func (c *conn) sendItem(i *outItem, flags int) (int, error) {
 	if err != nil || n <= 0 {
 		return 0, err
 	}
-	return c.via.send(b[:n], nil, nil)
+	return v.send(message{data: b[:n], end: i.end && int64(n) == i.n})
 }

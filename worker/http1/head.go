@@ -327,9 +327,14 @@ func AppendError(dst []byte, status int, extra string, close, head bool, date []
 	if head {
 		return dst
 	}
+	return AppendErrorBody(dst, status)
+}
+
+// AppendErrorBody appends the body of AppendError's responses.
+func AppendErrorBody(dst []byte, status int) []byte {
 	dst = strconv.AppendInt(dst, int64(status), 10)
 	dst = append(dst, ' ')
-	dst = append(dst, text...)
+	dst = append(dst, StatusText(status)...)
 	return append(dst, '\n')
 }
 

@@ -1,0 +1,79 @@
+package http1
+
+import (
+	"encoding/binary"
+	"strconv"
+	"strings"
+)
+
+// A section is the head of a response for HTTP/2, which has no text: the three
+// digits of the status, and a record for each field, as CheckHead takes them.
+
+// AppendSection appends the section of a response that CheckHead found to be right:
+// what AppendHead appends, but for what is about the connection.
+func AppendSection(dst, status, fields []byte, h *Head, o HeadOptions, date []byte) []byte {
+	dst = append(dst, status[:3]...)
+	dst = appendRecords(dst, fields, h.noLength)
+	if !h.noLength && o.AddLength >= 0 && h.ContentLength < 0 {
+		var digits [20]byte
+		dst = AppendRecord(dst, "content-length", strconv.AppendInt(digits[:0], o.AddLength, 10))
+	}
+	if !h.HasDate {
+		dst = AppendRecord(dst, "date", date)
+	}
+	if !h.HasServer {
+		dst = AppendRecord(dst, "server", "hostler")
+	}
+	return dst
+}
+
+// AppendErrorSection appends the section of a response of the server's own, whose body
+// is that of AppendErrorBody. extra holds whole field lines.
+func AppendErrorSection(dst []byte, status int, extra string, date []byte) []byte {
+	dst = strconv.AppendInt(dst, int64(status), 10)
+	dst = AppendRecord(dst, "content-type", "text/plain; charset=utf-8")
+	var digits [20]byte
+	dst = AppendRecord(dst, "content-length", strconv.AppendInt(digits[:0], int64(len("400 \n")+len(StatusText(status))), 10))
+	for line := range strings.Lines(extra) {
+		if name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ": "); ok {
+			dst = AppendRecord(dst, name, value)
+		}
+	}
+	dst = AppendRecord(dst, "date", date)
+	return AppendRecord(dst, "server", "hostler")
+}
+
+// AppendInterimSection appends the section of an interim response, with fields that
+// CheckHints found to be right.
+func AppendInterimSection(dst []byte, status int, fields []byte) []byte {
+	return appendRecords(strconv.AppendInt(dst, int64(status), 10), fields, true)
+}
+
+// appendRecords is appendFields for a section.
+func appendRecords(dst, fields []byte, noLength bool) []byte {
+	for off := 0; off < len(fields); {
+		name, _, next, ok := record(fields, off)
+		if !ok {
+			break // CheckHead would have said so
+		}
+		if !noLength || kindOf(name) != fieldLength {
+			dst = append(dst, fields[off:next]...)
+		}
+		off = next
+	}
+	return dst
+}
+
+// AppendRecord appends a field.
+func AppendRecord[N, V []byte | string](dst []byte, name N, value V) []byte {
+	dst = binary.NativeEndian.AppendUint32(dst, uint32(len(name)))
+	dst = binary.NativeEndian.AppendUint32(dst, uint32(len(value)))
+	return append(append(dst, name...), value...)
+}
+
+// CutRecord returns the first field of records, and the rest. ok is false at their
+// end.
+func CutRecord(records []byte) (name, value, rest []byte, ok bool) {
+	name, value, next, ok := record(records, 0)
+	return name, value, records[next:], ok
+}
