@@ -39,6 +39,28 @@ typedef struct {
 } PyModuleDef;
 
 typedef struct {
+	const char *name;
+	PyObject *(*get)(PyObject *, void *);
+	int (*set)(PyObject *, PyObject *, void *);
+	const char *doc;
+	void *closure;
+} PyGetSetDef;
+
+/* Not in the stable ABI before 3.11, and what it has been since 3.3. */
+typedef struct {
+	void *buf;
+	PyObject *obj;
+	Py_ssize_t len, itemsize;
+	int readonly, ndim;
+	char *format;
+	Py_ssize_t *shape, *strides, *suboffsets;
+	void *internal;
+} Py_buffer;
+enum { PyBUF_WRITABLE = 1 };
+int PyObject_GetBuffer(PyObject *, Py_buffer *, int);
+void PyBuffer_Release(Py_buffer *);
+
+typedef struct {
 	int slot;
 	void *pfunc;
 } PyType_Slot;
@@ -48,7 +70,7 @@ typedef struct {
 	unsigned int flags;
 	PyType_Slot *slots;
 } PyType_Spec;
-enum { Py_tp_dealloc = 52, Py_tp_iter = 62, Py_tp_iternext = 63, Py_tp_methods = 64 };
+enum { Py_tp_dealloc = 52, Py_tp_iter = 62, Py_tp_iternext = 63, Py_tp_methods = 64, Py_tp_getset = 73 };
 #define Py_TPFLAGS_DEFAULT (1u << 18)
 
 extern PyTypeObject PyBaseObject_Type, PyBytes_Type, PyList_Type, PyTuple_Type, PyUnicode_Type;
@@ -93,6 +115,8 @@ unsigned long long PyLong_AsUnsignedLongLong(PyObject *);
 long long PyLong_AsLongLong(PyObject *);
 long PyLong_AsLong(PyObject *);
 PyObject *PyLong_FromLong(long);
+PyObject *PyLong_FromLongLong(long long);
+PyObject *PyBool_FromLong(long);
 
 double PyFloat_AsDouble(PyObject *);
 PyObject *PyFloat_FromDouble(double);
@@ -121,6 +145,7 @@ int PyType_IsSubtype(PyTypeObject *, PyTypeObject *);
 void *PyType_GetSlot(PyTypeObject *, int);
 PyObject *PyType_GenericAlloc(PyTypeObject *, Py_ssize_t);
 void PyObject_Free(void *);
+PyObject *PyImport_ImportModule(const char *);
 PyObject *PyModule_Create2(PyModuleDef *, int);
 
 PyObject *PyErr_Occurred(void);

@@ -1,123 +1,47 @@
-/* wsgi.input. The body, or its first part, lies in the request's buffer; what
- * does not fit there is fetched from the connection while the application reads. */
-#include <poll.h>
+/* wsgi.input as a file: what io.BufferedIOBase has for reading. A body that is
+ * whole can be rewound; of any other, what has been read is gone. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "bridge.h"
-
-struct input {
-	uint64_t seq;  /* the request; 0: none, the empty input */
-	int index;     /* of its thread */
-	int busy;      /* a read waits, without the GIL */
-	int64_t pos;   /* read so far from task->body */
-	char *ahead;   /* fetched while looking for the end of a line; malloc */
-	size_t ahead_at, ahead_len, ahead_cap;
-};
+#include "input.h"
 
 static PyTypeObject *input_type;
 static size_t head_size; /* of an object, before our part */
-static PyObject *empty;
+static PyObject *unsupported; /* io.UnsupportedOperation */
 
 static struct input *state(PyObject *self) { return (struct input *)((char *)self + head_size); }
 
-static struct thread *owner(struct input *in) {
-	if (forked) {
-		PyErr_SetString(PyExc_RuntimeError, "hostler: a forked child cannot read its parent's request");
-		return NULL;
+/* open_for says for whom the body may be read. 1: *th; 0: it is empty; -1: an
+ * exception is set. */
+static int open_for(struct input *in, struct thread **th) {
+	if (in->closed) {
+		PyErr_SetString(PyExc_ValueError, "I/O operation on closed file");
+		return -1;
 	}
-	if (in->busy) {
-		PyErr_SetString(PyExc_RuntimeError, "hostler: wsgi.input is already being read, by another thread or around a signal handler");
-		return NULL;
-	}
-	struct thread *th = &threads[in->index];
-	if (!th->active || th->task->seq != in->seq) {
-		PyErr_SetString(PyExc_ValueError, "hostler: the request has ended");
-		return NULL;
-	}
-	return th;
+	if (in->seq == 0)
+		return 0;
+	*th = body_owner(in);
+	return *th ? 1 : -1;
 }
 
-/* fetch reads up to n bytes that are not in memory yet. 0: the end; -1: an
- * exception is set. dst stays valid while it waits, since in is busy. */
-static int64_t fetch(struct input *in, struct thread *th, char *dst, int64_t n) {
-	for (;;) {
-		int64_t got = hostlerRead(th->index, dst, n);
-		switch (got) {
-		case READ_WAIT:
-			in->busy = 1;
-			int rc = wait_fd(th->task->fd, POLLIN);
-			in->busy = 0;
-			/* In the meantime the request may have ended, if this is another
-			 * thread than its own. */
-			if (rc || owner(in) == NULL)
-				return -1;
-			continue;
-		case READ_BROKEN:
-			PyErr_SetString(PyExc_OSError, "the client did not send the whole request body");
-			return -1;
-		case READ_BAD:
-			PyErr_SetString(PyExc_OSError, "malformed chunk in the request body");
-			return -1;
-		case READ_TOO_LARGE:
-			PyErr_SetString(PyExc_OSError, "request body too large");
-			return -1;
-		}
-		return got;
-	}
-}
-
-/* available returns what is in memory, and where. */
-static size_t available(struct input *in, struct task *t, const char **at) {
-	if (in->pos < t->body_len) {
-		*at = t->body + in->pos;
-		return (size_t)(t->body_len - in->pos);
-	}
-	*at = in->ahead + in->ahead_at;
-	return in->ahead_len - in->ahead_at;
-}
-
-static void consume(struct input *in, struct task *t, size_t n) {
-	if (in->pos < t->body_len)
-		in->pos += (int64_t)n;
-	else
-		in->ahead_at += n;
-}
-
-/* more fetches into ahead. 1: there is more; 0: the end; -1: exception. */
-static int more(struct input *in, struct thread *th) {
-	if (in->ahead_at == in->ahead_len)
-		in->ahead_at = in->ahead_len = 0;
-	if (in->ahead_at > 0 && in->ahead_cap - in->ahead_len < 16384) {
-		in->ahead_len -= in->ahead_at;
-		memmove(in->ahead, in->ahead + in->ahead_at, in->ahead_len);
-		in->ahead_at = 0;
-	}
-	if (in->ahead_cap - in->ahead_len < 16384) {
-		size_t cap = in->ahead_cap ? 2 * in->ahead_cap : 65536;
-		char *p = realloc(in->ahead, cap);
-		if (p == NULL) {
-			PyErr_NoMemory();
-			return -1;
-		}
-		in->ahead = p;
-		in->ahead_cap = cap;
-	}
-	int64_t n = fetch(in, th, in->ahead + in->ahead_len, (int64_t)(in->ahead_cap - in->ahead_len));
-	if (n <= 0)
-		return (int)n;
-	in->ahead_len += (size_t)n;
-	return 1;
-}
-
-/* size reads the optional argument of read and its kin. */
-static int size(PyObject *const *args, Py_ssize_t nargs, long long *n) {
+/* size reads the optional argument of read and its kin, by position or name. */
+static int size(PyObject *const *args, Py_ssize_t nargs, PyObject *names, long long *n) {
 	*n = -1;
-	if (nargs > 1) {
+	Py_ssize_t named = names ? PyTuple_Size(names) : 0;
+	if (nargs + named > 1) {
 		PyErr_SetString(PyExc_TypeError, "at most one argument");
 		return -1;
 	}
-	if (nargs == 0 || args[0] == Py_None)
+	if (named) {
+		const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(names, 0), NULL);
+		if (name == NULL)
+			return -1;
+		if (strcmp(name, "size") != 0 && strcmp(name, "hint") != 0) {
+			PyErr_Format(PyExc_TypeError, "unexpected keyword argument '%s'", name);
+			return -1;
+		}
+	}
+	if (nargs + named == 0 || args[0] == Py_None)
 		return 0;
 	PyObject *i = PyNumber_Index(args[0]);
 	if (i == NULL)
@@ -127,35 +51,16 @@ static int size(PyObject *const *args, Py_ssize_t nargs, long long *n) {
 	return PyErr_Occurred() ? -1 : 0;
 }
 
-static PyObject *input_read(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
-	struct input *in = state(self);
-	long long want;
-	if (size(args, nargs, &want))
-		return NULL;
-	if (in->seq == 0 || want == 0)
-		return PyBytes_FromStringAndSize("", 0);
-	struct thread *th = owner(in);
-	if (th == NULL)
-		return NULL;
-	struct task *t = th->task;
-	const char *at;
-	size_t have = available(in, t, &at);
-	if ((want >= 0 && have >= (size_t)want) || !t->body_more) {
-		size_t n = want >= 0 && (size_t)want < have ? (size_t)want : have;
-		PyObject *b = PyBytes_FromStringAndSize(at, (Py_ssize_t)n);
-		if (b != NULL)
-			consume(in, t, n);
-		return b;
-	}
-	/* Gather, in a buffer that grows with what really comes. */
+static PyObject *bytes(const char *at, size_t n) { return PyBytes_FromStringAndSize(at, (Py_ssize_t)n); }
+
+/* gather reads n bytes (SIZE_MAX: all), in a buffer that grows with what really
+ * comes; or, once, as many as come together. */
+static PyObject *gather(struct input *in, struct thread *th, size_t want, int once) {
 	size_t len = 0, cap = 65536;
 	char *buf = malloc(cap);
 	if (buf == NULL)
 		return PyErr_NoMemory();
-	for (;;) {
-		size_t left = want < 0 ? SIZE_MAX : (size_t)want - len;
-		if (left == 0)
-			break;
+	while (len < want) {
 		if (len == cap) {
 			char *p = realloc(buf, cap *= 2);
 			if (p == NULL) {
@@ -164,84 +69,124 @@ static PyObject *input_read(PyObject *self, PyObject *const *args, Py_ssize_t na
 			}
 			buf = p;
 		}
-		size_t n = cap - len < left ? cap - len : left;
-		have = available(in, t, &at);
-		if (have > 0) {
-			if (n > have)
-				n = have;
-			memcpy(buf + len, at, n);
-			consume(in, t, n);
-		} else {
-			int64_t got = fetch(in, th, buf + len, (int64_t)n);
-			if (got < 0) {
-				free(buf);
-				return NULL;
-			}
-			if (got == 0)
-				break;
-			n = (size_t)got;
+		int64_t got = body_take(in, th, buf + len, cap - len < want - len ? cap - len : want - len);
+		if (got < 0) {
+			free(buf);
+			return NULL;
 		}
-		len += n;
+		len += (size_t)got;
+		if (got == 0 || once)
+			break;
 	}
-	PyObject *b = PyBytes_FromStringAndSize(buf, (Py_ssize_t)len);
+	PyObject *b = bytes(buf, len);
 	free(buf);
 	return b;
 }
 
-static PyObject *line(struct input *in, long long limit) {
-	if (in->seq == 0 || limit == 0)
-		return PyBytes_FromStringAndSize("", 0);
-	struct thread *th = owner(in);
-	if (th == NULL)
+static PyObject *read_some(PyObject *self, long long n, int once) {
+	struct input *in = state(self);
+	struct thread *th;
+	int rc = open_for(in, &th);
+	if (rc < 0)
 		return NULL;
+	if (rc == 0 || n == 0)
+		return bytes("", 0);
+	const char *at;
+	size_t want = n < 0 ? SIZE_MAX : (size_t)n, have = body_held(in, th->task, &at);
+	if (have >= want || !th->task->body_more || (once && have > 0)) {
+		if (have > want)
+			have = want;
+		PyObject *b = bytes(at, have);
+		if (b != NULL)
+			body_consume(in, th->task, have);
+		return b;
+	}
+	return gather(in, th, want, once);
+}
+
+static PyObject *input_read(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
+	long long n;
+	return size(args, nargs, names, &n) ? NULL : read_some(self, n, 0);
+}
+
+static PyObject *input_read1(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
+	long long n;
+	return size(args, nargs, names, &n) ? NULL : read_some(self, n, 1);
+}
+
+static PyObject *input_readall(PyObject *self, PyObject *none) {
+	(void)none;
+	return read_some(self, -1, 0);
+}
+
+static PyObject *read_into(PyObject *self, PyObject *target, int once) {
+	struct input *in = state(self);
+	struct thread *th;
+	Py_buffer view;
+	if (PyObject_GetBuffer(target, &view, PyBUF_WRITABLE)) {
+		if (PyErr_ExceptionMatches(PyExc_Exception))
+			PyErr_SetString(PyExc_TypeError, "a read-write bytes-like object is required"); /* as io says it */
+		return NULL;
+	}
+	int rc = open_for(in, &th);
+	int64_t got = rc;
+	Py_ssize_t len = 0;
+	while (rc > 0 && len < view.len) {
+		got = body_take(in, th, (char *)view.buf + len, (size_t)(view.len - len));
+		if (got <= 0)
+			break;
+		len += (Py_ssize_t)got;
+		if (once)
+			break;
+	}
+	PyBuffer_Release(&view);
+	return got < 0 ? NULL : PyLong_FromLongLong(len);
+}
+
+static PyObject *input_readinto(PyObject *self, PyObject *target) { return read_into(self, target, 0); }
+
+static PyObject *input_readinto1(PyObject *self, PyObject *target) { return read_into(self, target, 1); }
+
+static PyObject *line(struct input *in, long long limit) {
+	struct thread *th;
+	int rc = open_for(in, &th);
+	if (rc < 0)
+		return NULL;
+	if (rc == 0 || limit == 0)
+		return bytes("", 0);
 	struct task *t = th->task;
 	size_t seen = 0;
 	for (;;) {
 		const char *at;
-		size_t have = available(in, t, &at);
+		size_t have = body_held(in, t, &at);
 		size_t look = limit >= 0 && have > (size_t)limit ? (size_t)limit : have;
 		const char *nl = look > seen ? memchr(at + seen, '\n', look - seen) : NULL;
-		if (nl != NULL || (limit >= 0 && have >= (size_t)limit) || !t->body_more) {
+		int more = 0;
+		if (nl == NULL && (limit < 0 || have < (size_t)limit) && (more = body_more(in, th)) < 0)
+			return NULL;
+		if (!more) {
+			/* That there is no more may have been found out in a wait. */
+			have = body_held(in, t, &at);
 			size_t n = nl != NULL ? (size_t)(nl - at) + 1 : look;
-			PyObject *b = PyBytes_FromStringAndSize(at, (Py_ssize_t)n);
+			if (n > have)
+				n = have;
+			PyObject *b = bytes(at, n);
 			if (b != NULL)
-				consume(in, t, n);
+				body_consume(in, t, n);
 			return b;
-		}
-		if (in->pos < t->body_len) { /* the line goes on beyond the first part */
-			if (in->ahead_cap - in->ahead_len < have) {
-				char *p = realloc(in->ahead, in->ahead_len + have + 65536);
-				if (p == NULL)
-					return PyErr_NoMemory();
-				in->ahead = p;
-				in->ahead_cap = in->ahead_len + have + 65536;
-			}
-			memcpy(in->ahead + in->ahead_len, at, have);
-			in->ahead_len += have;
-			in->pos = t->body_len;
 		}
 		seen = have;
-		int rc = more(in, th);
-		if (rc < 0)
-			return NULL;
-		if (rc == 0) {
-			have = available(in, t, &at);
-			PyObject *b = PyBytes_FromStringAndSize(at, (Py_ssize_t)have);
-			if (b != NULL)
-				consume(in, t, have);
-			return b;
-		}
 	}
 }
 
-static PyObject *input_readline(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
+static PyObject *input_readline(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
 	long long limit;
-	return size(args, nargs, &limit) ? NULL : line(state(self), limit);
+	return size(args, nargs, names, &limit) ? NULL : line(state(self), limit);
 }
 
-static PyObject *input_readlines(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
+static PyObject *input_readlines(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
 	long long hint, total = 0;
-	if (size(args, nargs, &hint))
+	if (size(args, nargs, names, &hint))
 		return NULL;
 	PyObject *list = PyList_New(0);
 	while (list != NULL) {
@@ -276,6 +221,100 @@ static PyObject *input_next(PyObject *self) {
 	return l;
 }
 
+static PyObject *input_seek(PyObject *self, PyObject *args) {
+	struct input *in = state(self);
+	struct thread *th;
+	long long offset;
+	int whence = 0;
+	if (!PyArg_ParseTuple(args, "L|i", &offset, &whence) || open_for(in, &th) < 0)
+		return NULL;
+	if (!in->whole)
+		return PyErr_Format(unsupported, "hostler: the body is read from the client as it comes, and cannot be rewound");
+	if (whence < 0 || whence > 2)
+		return PyErr_Format(PyExc_ValueError, "invalid whence (%d, should be 0, 1 or 2)", whence);
+	int64_t from = whence == 0 ? 0 : whence == 1 ? in->pos : body_size(in);
+	int64_t to;
+	if (__builtin_add_overflow(from, offset, &to))
+		return PyErr_Format(PyExc_ValueError, "seek position is out of range");
+	if (to < 0) {
+		if (whence == 0)
+			return PyErr_Format(PyExc_ValueError, "negative seek value %lld", offset);
+		to = 0; /* as io.BytesIO */
+	}
+	body_seek(in, to);
+	return PyLong_FromLongLong(to);
+}
+
+static PyObject *input_tell(PyObject *self, PyObject *none) {
+	(void)none;
+	struct input *in = state(self);
+	struct thread *th;
+	if (open_for(in, &th) < 0)
+		return NULL;
+	if (!in->whole)
+		return PyErr_Format(unsupported, "hostler: the body is read from the client as it comes, and has no position");
+	return PyLong_FromLongLong(in->pos);
+}
+
+/* truth answers readable() and its kin. */
+static PyObject *truth(PyObject *self, int yes) {
+	if (state(self)->closed)
+		return PyErr_Format(PyExc_ValueError, "I/O operation on closed file");
+	return PyBool_FromLong(yes);
+}
+
+static PyObject *input_readable(PyObject *self, PyObject *none) {
+	(void)none;
+	return truth(self, 1);
+}
+
+static PyObject *input_seekable(PyObject *self, PyObject *none) {
+	(void)none;
+	return truth(self, state(self)->whole);
+}
+
+/* no answers writable() and isatty(). */
+static PyObject *no(PyObject *self, PyObject *none) {
+	(void)none;
+	return truth(self, 0);
+}
+
+static PyObject *refuse(PyObject *self, PyObject *args) {
+	(void)self, (void)args;
+	return PyErr_Format(unsupported, "hostler: wsgi.input can only be read, and has no descriptor of its own");
+}
+
+static PyObject *input_flush(PyObject *self, PyObject *none) {
+	PyObject *open = no(self, none);
+	if (open == NULL)
+		return NULL;
+	Py_DecRef(open);
+	Py_IncRef(Py_None);
+	return Py_None;
+}
+
+/* close is for wrappers (io.TextIOWrapper closes what it wraps); it may come when
+ * the request is long over. */
+static PyObject *input_close(PyObject *self, PyObject *args) {
+	(void)args;
+	state(self)->closed = 1;
+	Py_IncRef(Py_None);
+	return Py_None;
+}
+
+static PyObject *input_enter(PyObject *self, PyObject *none) {
+	PyObject *open = no(self, none);
+	if (open == NULL)
+		return NULL;
+	Py_DecRef(open);
+	return input_iter(self);
+}
+
+static PyObject *input_closed(PyObject *self, void *closure) {
+	(void)closure;
+	return PyBool_FromLong(state(self)->closed);
+}
+
 static void input_dealloc(PyObject *self) {
 	PyTypeObject *type = (PyTypeObject *)PyObject_Type(self); /* new reference */
 	free(state(self)->ahead);
@@ -284,26 +323,57 @@ static void input_dealloc(PyObject *self) {
 	Py_DecRef((PyObject *)type); /* the instance's */
 }
 
+#define NAMED(f) (PyCFunction)(void (*)(void))f, METH_FASTCALL | METH_KEYWORDS
+
 static PyMethodDef input_methods[] = {
-	{"read", (PyCFunction)(void (*)(void))input_read, METH_FASTCALL, "read(size=-1)"},
-	{"readline", (PyCFunction)(void (*)(void))input_readline, METH_FASTCALL, "readline(size=-1)"},
-	{"readlines", (PyCFunction)(void (*)(void))input_readlines, METH_FASTCALL, "readlines(hint=-1)"},
+	{"read", NAMED(input_read), "read(size=-1)"},
+	{"read1", NAMED(input_read1), "read1(size=-1): what is there, after one wait at most"},
+	{"readall", input_readall, METH_NOARGS, "readall()"},
+	{"readinto", input_readinto, METH_O, "readinto(buffer)"},
+	{"readinto1", input_readinto1, METH_O, "readinto1(buffer)"},
+	{"readline", NAMED(input_readline), "readline(size=-1)"},
+	{"readlines", NAMED(input_readlines), "readlines(hint=-1)"},
+	{"seek", input_seek, METH_VARARGS, "seek(offset, whence=0), where the body is whole"},
+	{"tell", input_tell, METH_NOARGS, "tell(), where the body is whole"},
+	{"readable", input_readable, METH_NOARGS, "True"},
+	{"seekable", input_seekable, METH_NOARGS, "whether the body is whole"},
+	{"writable", no, METH_NOARGS, "False"},
+	{"isatty", no, METH_NOARGS, "False"},
+	{"flush", input_flush, METH_NOARGS, "do nothing"},
+	{"close", input_close, METH_NOARGS, "refuse to be read from here on"},
+	{"__enter__", input_enter, METH_NOARGS, NULL},
+	{"__exit__", input_close, METH_VARARGS, NULL},
+	{"fileno", refuse, METH_VARARGS, NULL},
+	{"detach", refuse, METH_VARARGS, NULL},
+	{"truncate", refuse, METH_VARARGS, NULL},
+	{"write", refuse, METH_VARARGS, NULL},
+	{"writelines", refuse, METH_VARARGS, NULL},
 	{0},
 };
 
-static PyObject *alloc(uint64_t seq, int index) {
-	PyObject *self = PyType_GenericAlloc(input_type, 0); /* zeroed */
-	if (self != NULL) {
-		state(self)->seq = seq;
-		state(self)->index = index;
-	}
-	return self;
+static PyGetSetDef input_getset[] = {{.name = "closed", .get = input_closed}, {0}};
+
+/* join_io makes the type one of io's to isinstance, and finds its exception. */
+static int join_io(void) {
+	PyObject *io = PyImport_ImportModule("io");
+	if (io == NULL)
+		return -1;
+	PyObject *base = PyObject_GetAttrString(io, "BufferedIOBase");
+	PyObject *join = base ? PyObject_GetAttrString(base, "register") : NULL;
+	PyObject *done = join ? PyObject_CallFunctionObjArgs(join, (PyObject *)input_type, NULL) : NULL;
+	if (done != NULL)
+		unsupported = PyObject_GetAttrString(io, "UnsupportedOperation");
+	PyObject *drop[] = {done, join, base, io};
+	for (size_t i = 0; i < sizeof drop / sizeof *drop; i++)
+		if (drop[i])
+			Py_DecRef(drop[i]);
+	return unsupported ? 0 : -1;
 }
 
 int input_init(void) {
 	static PyType_Slot slots[] = {
 		{Py_tp_dealloc, input_dealloc}, {Py_tp_iter, input_iter}, {Py_tp_iternext, input_next},
-		{Py_tp_methods, input_methods}, {0},
+		{Py_tp_methods, input_methods}, {Py_tp_getset, input_getset}, {0},
 	};
 	static PyType_Spec spec = {"hostler.Input", 0, 0, Py_TPFLAGS_DEFAULT, slots};
 	/* object.__basicsize__ tells how large an object's head is in this build. */
@@ -314,16 +384,18 @@ int input_init(void) {
 	Py_DecRef(n);
 	spec.basicsize = (int)(head_size + sizeof(struct input));
 	input_type = (PyTypeObject *)PyType_FromSpec(&spec);
-	if (input_type == NULL)
-		return -1;
-	empty = alloc(0, 0);
-	return empty ? 0 : -1;
+	return input_type ? join_io() : -1;
 }
 
 PyObject *input_new(struct thread *th) {
-	if (th->task->body_len == 0 && !th->task->body_more) {
-		Py_IncRef(empty);
-		return empty;
+	PyObject *self = PyType_GenericAlloc(input_type, 0); /* zeroed */
+	if (self != NULL) {
+		struct input *in = state(self);
+		in->whole = !th->task->body_more;
+		if (th->task->body_len != 0 || !in->whole) {
+			in->seq = th->task->seq;
+			in->index = th->index;
+		}
 	}
-	return alloc(th->task->seq, th->index);
+	return self;
 }

@@ -460,6 +460,102 @@ reads("readlines_hint", lambda b: b.readlines(100))
 reads("read_wrong", lambda b: [b.read("x")])
 reads("read_huge", lambda b: [b.read(1 << 70)])
 reads("unread", lambda b: [])
+
+
+def by_read1(size):
+    return lambda body: iter(lambda: body.read1(size), b"")
+
+
+def into(name, size):
+    def how(body):
+        buffer = bytearray(size)
+        while True:
+            n = getattr(body, name)(buffer)
+            if not n:
+                return
+            yield buffer[:n]
+
+    return how
+
+
+def refuses(error, call, *args):
+    try:
+        call(*args)
+    except error:
+        return
+    raise AssertionError("%r: no %s" % (call, error.__name__))
+
+
+def file_like(body):
+    """What io.BufferedIOBase has, but for reading."""
+    assert isinstance(body, io.BufferedIOBase) and not body.closed
+    assert (body.readable(), body.writable(), body.isatty(), body.flush()) == (True, False, False, None)
+    for call, args in ((body.fileno, ()), (body.write, (b"",)), (body.writelines, ([],)), (body.truncate, (0,)), (body.detach, ())):
+        refuses(io.UnsupportedOperation, call, *args)
+    refuses(TypeError, lambda: body.read(limit=1))
+    refuses(TypeError, lambda: body.read(1, size=1))
+    refuses(TypeError, body.readinto, b"constant")
+    refuses(TypeError, body.readinto, 1)
+    refuses(TypeError, body.seek)
+    return [body.read(size=10), body.readline(size=3), *body.readlines(hint=5), body.read(size=None), body.read1(), body.readall()]
+
+
+def rewound(body):
+    """The whole body, read once more from its begin; or all of it, where that cannot be."""
+    if not body.seekable():
+        refuses(io.UnsupportedOperation, body.seek, 0)
+        refuses(io.UnsupportedOperation, body.tell)
+        return [body.read()]
+    first = body.readline()
+    assert body.tell() == len(first) == body.seek(0, 1)
+    rest = body.read()
+    end = body.tell()
+    assert end == len(first + rest) == body.seek(0, 2) and body.read() == b"" and body.readline() == b"" and body.readlines() == []
+    assert body.seek(-5, 1) == max(end - 5, 0) and len(body.read()) == min(5, end)
+    assert body.seek(end + 7) == body.tell() == end + 7 and body.read(1) == b"" and body.readinto(bytearray(2)) == 0
+    assert body.seek(-end - 7, 2) == 0
+    for error, args in ((ValueError, (-1,)), (ValueError, (0, 3)), (ValueError, (1 << 62, 3)), (OverflowError, (1 << 70,)), (TypeError, ("x",))):
+        refuses(error, body.seek, *args)
+    assert body.tell() == 0 and body.readline() == first and body.read() == rest
+    body.seek(0)
+    return [body.read()]
+
+
+def shut(body):
+    with body as same:
+        assert same is body
+        text = body.read()
+    assert body.closed and body.close() is None and body.closed
+    calls = (body.read, body.read1, body.readall, body.readline, body.readlines, body.tell, body.readable, body.seekable, body.flush, body.isatty, body.__enter__)
+    for call in calls:
+        refuses(ValueError, call)
+    refuses(ValueError, next, body)
+    refuses(ValueError, body.readinto, bytearray(1))
+    refuses(ValueError, body.seek, 0)
+    return [text]
+
+
+def wrapped(body):
+    """In io's own wrappers, which close what they wrap."""
+    text = io.TextIOWrapper(io.BufferedReader(body, 5000), "latin-1", newline="")
+    lines = list(text)
+    text.close()
+    assert body.closed
+    return lines
+
+
+def text_of(body):
+    text = io.TextIOWrapper(body, "latin-1", newline="")
+    kept["text"] = text  # it is closed when the request is over
+    return [text.readline(), text.read(100), text.read()]
+
+
+reads("read1", by_read1(-1))
+reads("read1_5000", by_read1(5000))
+reads("readinto", into("readinto", 10007))
+reads("readinto1", into("readinto1", 10007))
+for how in (file_like, rewound, shut, wrapped, text_of):
+    reads(how.__name__, how)
 reads("mixed", lambda b: [b.readline(), b.read(70000), b.readline(), next(b, b""), b.read()])
 paths["/type_of_input"] = lambda e, sr: (sr(OK, PLAIN), [type(e["wsgi.input"])().read()])[1]
 
@@ -577,7 +673,7 @@ def burn_the_processor(environ, start_response):
 
 @path
 def count(environ, start_response):
-    for k in ("sr", "write", "input"):
+    for k in ("sr", "write", "input", "text"):
         kept.pop(k, None)
     while threading.active_count() > environ_threads(environ):
         time.sleep(0.01)
