@@ -268,10 +268,10 @@ func TestWedged(t *testing.T) {
 	if st.Threads != (ThreadCount{Total: 4, Busy: 4}) {
 		t.Errorf("threads: %+v", st.Threads)
 	}
-	if got := *st.Workers[0].Threads[1].Request; got != (RequestStatus{"POST", "/pay?order=7&x=<é>", "192.0.2.9", 30}) {
+	if got := *st.Workers[0].Threads[1].Request; got != (RequestStatus{"POST", "/pay?order=7&x=<é>", "192.0.2.9", 30, 30, false}) {
 		t.Errorf("the request that hangs is %+v", got)
 	}
-	if got := st.Workers[1].Threads[0]; got.State != "busy" || *got.Request != (RequestStatus{Age: 30}) {
+	if got := st.Workers[1].Threads[0]; got.State != "busy" || *got.Request != (RequestStatus{Age: 30, Clock: 30}) {
 		t.Errorf("the torn record is %+v of %+v", got, got.Request)
 	}
 }

@@ -101,6 +101,10 @@ type RequestStatus struct {
 	Target string  `json:"target"` // with its query string; cut if it is long
 	Client string  `json:"client"`
 	Age    float64 `json:"age_seconds"`
+	// Clock is what --timeout is held against: how long it has been computing. It is 0
+	// while the request waits for its client.
+	Clock          float64 `json:"clock_seconds"`
+	WaitsForClient bool    `json:"waits_for_client,omitempty"`
 }
 
 // Current returns what /status would answer now.
@@ -172,6 +176,11 @@ func workerStatus(w *protocol.WorkerStatus, slot *protocol.Slot, now time.Time, 
 		if a, busy := slot.ThreadRecs[i].Snapshot(); busy {
 			t.State = "busy"
 			t.Request = &RequestStatus{Method: a.Method, Target: a.Target, Client: a.Client, Age: age(time.Duration(mono - a.Start))}
+			if since := slot.ThreadRecs[i].ClockSince(a.Start); since != 0 {
+				t.Request.Clock = age(time.Duration(mono - since))
+			} else {
+				t.Request.WaitsForClient = true
+			}
 		}
 		ws.Threads = append(ws.Threads, t)
 	}

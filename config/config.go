@@ -59,6 +59,7 @@ type Config struct {
 	ReloadExtra []string // files and directories
 
 	Timeout           time.Duration // 0: none
+	TotalTimeout      time.Duration // 0: none
 	BootTimeout       time.Duration // 0: none
 	GracefulTimeout   time.Duration
 	SlowRequest       time.Duration // 0: none is slow

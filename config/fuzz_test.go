@@ -75,7 +75,7 @@ func checkConfig(t *testing.T, c *config.Config) {
 	if c.MaxRequests < 0 || c.MaxRequests+c.MaxRequestsJitter < 0 || c.LimitRequestBody < 0 {
 		t.Errorf("a limit is negative: %+v", c)
 	}
-	for _, d := range []time.Duration{c.Timeout, c.BootTimeout, c.GracefulTimeout, c.KeepAlive, c.HeaderTimeout, c.BodyTimeout, c.WriteTimeout} {
+	for _, d := range []time.Duration{c.Timeout, c.TotalTimeout, c.BootTimeout, c.GracefulTimeout, c.KeepAlive, c.HeaderTimeout, c.BodyTimeout, c.WriteTimeout} {
 		if d < 0 || d > 366*24*time.Hour {
 			t.Errorf("a time is %v", d)
 		}

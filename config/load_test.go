@@ -65,7 +65,7 @@ func TestDefaults(t *testing.T) {
 		"KeepAlive": 5 * time.Second, "ForwardedAllowIPs": []string{"127.0.0.1/32", "::1/128"},
 		"Python": "", "Chdir": "", "PythonPath": []string(nil), "Env": []string(nil), "Preload": false, "Reload": false, "ReloadExtra": []string(nil), "User": "", "Group": "", "Umask": "", "Warmup": []string(nil),
 		"Behind": "", "ForwardedHeaders": []string{"for", "proto", "forwarded"}, "ProxyProtocol": "", "ProxyAllowIPs": []string{"127.0.0.1/32", "::1/128"},
-		"Timeout": 30 * time.Second, "BootTimeout": time.Minute, "GracefulTimeout": 30 * time.Second,
+		"Timeout": 30 * time.Second, "TotalTimeout": time.Duration(0), "BootTimeout": time.Minute, "GracefulTimeout": 30 * time.Second,
 		"MaxRequests": 0, "MaxRequestsJitter": 0, "SlowRequest": time.Duration(0),
 		"MaxAge": time.Duration(0), "MaxMemory": int64(0), "MaxMemoryHard": int64(0),
 		"HeaderTimeout": 10 * time.Second, "BodyTimeout": 30 * time.Second, "WriteTimeout": time.Minute,

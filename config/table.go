@@ -338,16 +338,24 @@ func table() []*setting {
 
 		{
 			name: "timeout", short: "t", group: groupLife, arg: "SECS", def: "30",
-			help: "interrupt a request that runs longer; 0: never",
-			more: "It holds for each request, whatever the number of threads. First the tracebacks of all threads of its worker are logged; then `hostler.RequestTimeout` is raised in its thread, the client gets a 504 (or, where the response has begun, sees its connection closed), and the worker lives. " +
+			help: "interrupt a request that computes longer; 0: never",
+			more: "It measures the application, not the client. A request's clock runs while the application has it and neither takes nor gives data. It stands still while the request waits for its client, for more of a body or for room to send (`--body-timeout`, `--write-timeout` and `--min-rate` are the limits for that), " +
+				"and begins anew when data has been read from the body's connection or file, or given to the server: an upload over a slow line, and a stream that yields something now and then, are not cut however long they last. `--total-timeout` limits the whole. " +
+				"It holds for each request, whatever the number of threads. First the tracebacks of all threads of its worker are logged; then `hostler.RequestTimeout` is raised in its thread, the client gets a 504 (or, where the response has begun, sees its connection closed), and the worker lives. " +
 				"The exception is no `Exception`, so what retries after any error does not catch it; what has to clean up does. A thread that waits in C (`time.sleep`, a lock, a database driver) has it raised when it comes back. If it does not within two seconds, the worker is replaced: another is up before it goes, and its other requests may finish. " +
-				"The application can read and move its own deadline: `environ[\"hostler.deadline\"]()` is how many seconds it has left (None: no limit), `environ[\"hostler.deadline\"](60)` makes it 60 from now; to be called in the request's own thread. The exception's class is `environ[\"hostler.deadline\"].RequestTimeout`.",
+				"The application can read and move its own deadline: `environ[\"hostler.deadline\"]()` is how many seconds it has left (None: no limit), `environ[\"hostler.deadline\"](60)` makes it 60 from now, and 60 is this request's timeout from there on; to be called in the request's own thread. The exception's class is `environ[\"hostler.deadline\"].RequestTimeout`.",
 			value: duration(func(c *Config) timePtr { return &c.Timeout }),
 		},
 		{
+			name: "total-timeout", group: groupLife, arg: "SECS", def: "0",
+			help:  "interrupt a request that takes longer in all; 0: never",
+			more:  "From the moment that the application has it, with all that it waits for its client, and whatever it wishes for its deadline. It is interrupted as for `--timeout`.",
+			value: duration(func(c *Config) timePtr { return &c.TotalTimeout }),
+		},
+		{
 			name: "slow-request", group: groupLife, arg: "SECS", def: "0",
-			help:  "log the tracebacks of a request that runs longer; 0: never",
-			more:  "All threads of its worker are shown; nothing else happens to it. The stack of its own thread is also to be seen with `hostler ctl slow`.",
+			help:  "log the tracebacks of a request that computes longer; 0: never",
+			more:  "By the same clock as `--timeout`: what the client is slow with does not count. All threads of its worker are shown; nothing else happens to it. The stack of its own thread is also to be seen with `hostler ctl slow`.",
 			value: duration(func(c *Config) timePtr { return &c.SlowRequest }),
 		},
 		{

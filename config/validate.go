@@ -108,6 +108,9 @@ func (c *Config) warnings() []string {
 	if c.SlowRequest > 0 && c.Timeout > 0 && c.SlowRequest >= c.Timeout {
 		warn("slow-request", "does nothing: --timeout comes first")
 	}
+	if c.TotalTimeout > 0 && c.Timeout >= c.TotalTimeout {
+		warn("timeout", "does nothing: --total-timeout comes first")
+	}
 	if len(c.Warmup) > 0 && !c.Preload {
 		warn("warmup", "does nothing without --preload")
 	}

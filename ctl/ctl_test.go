@@ -433,14 +433,14 @@ func TestSlow(t *testing.T) {
 		t.Errorf("%q", stdout)
 	}
 	q := protocol.SlowRequest{Time: time.Unix(1e9, 0), Worker: 3, PID: 77, Generation: 2, Method: "GET", Target: "/a/1?b\n", Status: 200,
-		Duration: 1500 * time.Millisecond, Waited: 20 * time.Millisecond}
+		Duration: 1500 * time.Millisecond, Waited: 20 * time.Millisecond, ForClient: 3 * time.Millisecond}
 	runs := q
-	runs.Status, runs.Waited, runs.Duration, runs.Stack = 0, 0, time.Second, "  File \"x.py\", line 1, in f\n    f()\n"
+	runs.Status, runs.Waited, runs.ForClient, runs.Duration, runs.Stack = 0, 0, 0, time.Second, "  File \"x.py\", line 1, in f\n    f()\n"
 	f.slow = []protocol.SlowRoute{{Route: "GET /a/*", Worst: []protocol.SlowRequest{q, runs}}, {Route: "GET /b", Worst: []protocol.SlowRequest{q}}}
 	_, stdout, _ := call(t, path, "slow", "-n", "1")
 	for _, want := range []string{
 		"GET /a/*\n      1.500s  ",
-		"worker 3, pid 77, generation 2  200, 20 ms of it before the application was called  /a/1?b \n",
+		"worker 3, pid 77, generation 2  200, 20 ms of it before the application was called, 3 ms waiting for the client  /a/1?b \n",
 		"      1.000s  ", "  has not ended  /a/1?b \n        File \"x.py\", line 1, in f\n          f()\n",
 	} {
 		if !strings.Contains(stdout, want) {

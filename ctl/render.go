@@ -117,6 +117,9 @@ func slowLines(routes []protocol.SlowRoute) string {
 			if ms := q.Waited.Milliseconds(); ms > 0 {
 				fmt.Fprintf(&b, ", %d ms of it before the application was called", ms)
 			}
+			if ms := q.ForClient.Milliseconds(); ms > 0 {
+				fmt.Fprintf(&b, ", %d ms waiting for the client", ms)
+			}
 			fmt.Fprintf(&b, "  %s\n", oneLine(q.Target))
 			for line := range strings.Lines(q.Stack) {
 				b.WriteString("      " + strings.TrimRight(line, "\n") + "\n")

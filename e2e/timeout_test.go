@@ -94,8 +94,8 @@ func TestInterruptCaught(t *testing.T) {
 // TestInterruptedStream: what has begun can only be cut off, so that the client
 // sees it; close() is called.
 func TestInterruptedStream(t *testing.T) {
-	s := start(t, "--threads", "2", "--timeout", "1", "deadlines:app")
-	for i, page := range []string{"/stream", "/write", "/flood"} {
+	s := start(t, "--threads", "2", "--timeout", "1", "--total-timeout", "3", "deadlines:app")
+	for i, page := range []string{"/stream", "/write", "/silence", "/flood"} { // the last takes all its time for its client
 		c := s.dial()
 		c.send(getLine(page))
 		if page == "/flood" {
@@ -114,12 +114,71 @@ func TestInterruptedStream(t *testing.T) {
 	if _, b := s.get("/closed"); !strings.Contains(b, "hostler-") {
 		t.Errorf("close() was called by %s", b)
 	}
-	s.survives(3)
+	s.survives(4)
+}
+
+// TestTimeoutMeasuresTheApplication: however long the client takes, for its body or
+// for the response, and however long a stream goes on, --timeout is for what the
+// application does by itself.
+func TestTimeoutMeasuresTheApplication(t *testing.T) {
+	p := newPair(t, t.TempDir(), "localhost", 1)
+	plain := start(t, "--threads", "4", "--timeout", "1", "--http2-cleartext", "deadlines:app")
+	secure := start(t, append(p.args(), "--threads", "4", "--timeout", "1", "deadlines:app")...)
+	var wg sync.WaitGroup
+	for name, way := range map[string]struct {
+		c   *http.Client
+		url string
+	}{
+		"http/1.1": {client, "http://" + plain.addr}, "h2c": {h2client(), "http://" + plain.addr},
+		"https": {secure.secure(false, nil), "https://" + secure.addr}, "h2": {secure.secure(true, nil), "https://" + secure.addr},
+	} {
+		ask := func(page string, body io.Reader, pause time.Duration) string {
+			r, err := way.c.Post(way.url+page, "application/octet-stream", body)
+			if err != nil {
+				t.Errorf("%s: %s: %v", name, page, err)
+				return ""
+			}
+			defer r.Body.Close()
+			time.Sleep(pause)
+			b, err := io.ReadAll(r.Body)
+			if err != nil || r.StatusCode != 200 {
+				t.Errorf("%s: %s: %s, %d bytes, %v", name, page, r.Status, len(b), err)
+			}
+			return string(b)
+		}
+		wg.Go(func() {
+			if b := ask("/trickle", nil, 0); b != "xxxxxxxx" {
+				t.Errorf("%s: a stream of %q", name, b)
+			}
+		})
+		wg.Go(func() {
+			if b := ask("/large", nil, 2500*time.Millisecond); len(b) != 20_000_000 {
+				t.Errorf("%s: a response of %d bytes", name, len(b))
+			}
+		})
+		wg.Go(func() {
+			upload := io.MultiReader(strings.NewReader(filler(1_500_000)), pauseReader(2500*time.Millisecond), strings.NewReader(filler(1_500_000)))
+			if b := ask("/takes", upload, 0); b != "3000000 1.0" && b != "3000000 0.9" {
+				t.Errorf("%s: an upload of %s seconds", name, b)
+			}
+		})
+	}
+	wg.Wait()
+	plain.survives(0)
+	secure.survives(0)
+}
+
+// pauseReader is nothing but a pause between what is read before and after it.
+type pauseReader time.Duration
+
+func (p pauseReader) Read([]byte) (int, error) {
+	time.Sleep(time.Duration(p))
+	return 0, io.EOF
 }
 
 // TestInterruptedRead interrupts a thread that waits for its client's body.
 func TestInterruptedRead(t *testing.T) {
-	s := start(t, "--timeout", "1", "deadlines:app")
+	s := start(t, "--timeout", "0", "--total-timeout", "1", "deadlines:app")
 	c := s.dial()
 	c.send("POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n" + strings.Repeat("x", 2000000))
 	r, err := http.ReadResponse(c.r, nil)

@@ -39,7 +39,8 @@ type Settings struct {
 	ErrorLog  string // "" or "-": standard error
 	AccessLog string // "" none, "-" standard output
 
-	Timeout           time.Duration // 0: none
+	Timeout           time.Duration // of a request's clock, see protocol.Thread; 0: none
+	TotalTimeout      time.Duration // of a request, whatever it waits for; 0: none
 	BootTimeout       time.Duration // 0: none
 	GracefulTimeout   time.Duration
 	SlowRequest       time.Duration // 0: none is slow
@@ -67,6 +68,14 @@ func (b Bind) String() string {
 		return "unix:" + b.Address
 	}
 	return b.Address
+}
+
+// shortestTimeout is the shorter of the two limits of requests, one of which there is.
+func (s *Settings) shortestTimeout() time.Duration {
+	if s.Timeout <= 0 || s.TotalTimeout > 0 && s.TotalTimeout < s.Timeout {
+		return s.TotalTimeout
+	}
+	return s.Timeout
 }
 
 // mostUnavailable is how many workers may be replaced at a time.
@@ -98,7 +107,7 @@ func (s *Settings) workerConfig(slot, generation, workers, maxRequests int) *pro
 	c.Workers, c.Threads = workers, s.Threads
 	c.MaxRequests, c.Hooks = maxRequests, s.Hooks
 	c.GracefulTimeout = int64(s.GracefulTimeout)
-	c.Timeout = int64(s.Timeout)
+	c.Timeout, c.TotalTimeout = int64(s.Timeout), int64(s.TotalTimeout)
 	c.AccessLog, c.ErrorLog = s.AccessLog, s.ErrorLog
 	c.Development = s.WatchCode
 	return &c

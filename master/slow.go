@@ -64,7 +64,7 @@ func (t *slowTable) add(q protocol.SlowRequest) {
 	if len(t.routes) > slowRoutes {
 		least := route
 		for r, worst := range t.routes {
-			if worst[0].Duration < t.routes[least][0].Duration {
+			if worst[0].Own() < t.routes[least][0].Own() {
 				least = r
 			}
 		}
@@ -72,7 +72,7 @@ func (t *slowTable) add(q protocol.SlowRequest) {
 	}
 }
 
-func slower(a, b protocol.SlowRequest) int { return cmp.Compare(b.Duration, a.Duration) }
+func slower(a, b protocol.SlowRequest) int { return cmp.Compare(b.Own(), a.Own()) }
 
 // all returns a copy, the route with the worst request first.
 func (t *slowTable) all() []protocol.SlowRoute {

@@ -21,6 +21,7 @@ const (
 // late is a request whose time is up.
 type late struct {
 	start       int64
+	since       int64 // … and when its clock began
 	dumped      time.Time
 	interrupted time.Time // when the exception was sent for; zero: not yet
 	unheard     bool      // it was not, for the process was stopped
@@ -31,8 +32,8 @@ type late struct {
 // exception is raised in the one thread, and if it does not come back with it, the
 // worker is replaced.
 func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
-	limit := w.gen.set.Timeout
-	if limit <= 0 || w.state != stateServing && w.state != stateDraining || w.ready.IsZero() {
+	limit, total := w.gen.set.Timeout, w.gen.set.TotalTimeout
+	if limit <= 0 && total <= 0 || w.state != stateServing && w.state != stateDraining || w.ready.IsZero() {
 		return
 	}
 	busy, found, stuck := 0, false, false
@@ -42,7 +43,8 @@ func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
 		if ok {
 			busy++
 		}
-		if !ok || mono <= rec.Deadline(a.Start, int64(limit)) {
+		since := rec.ClockSince(a.Start)
+		if !ok || mono <= rec.Deadline(a.Start, int64(limit), int64(total)) {
 			delete(w.late, i)
 			delete(w.stuck, i)
 			continue
@@ -53,9 +55,12 @@ func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
 		delete(w.stuck, i)
 		attrs := []any{"worker", w.number(), "pid", w.proc.PID(), "thread", i, "method", a.Method, "target", a.Target,
 			"client", a.Client, "age", time.Duration(mono - a.Start).Round(time.Millisecond), "timeout", limit}
+		if total > 0 {
+			attrs = append(attrs, "total_timeout", total)
+		}
 		switch l, known := w.late[i]; {
-		case !known || l.start != a.Start:
-			w.late[i] = late{start: a.Start, dumped: now}
+		case !known || l.start != a.Start || l.since != since && !pastTotal(a.Start, mono, total):
+			w.late[i] = late{start: a.Start, since: since, dumped: now}
 			found = true
 			s.stats.timeouts++
 			s.log.Error("a request runs into the timeout; it will be interrupted", attrs...)
@@ -69,7 +74,7 @@ func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
 				s.send(w, protocol.Message{Kind: protocol.KindInterrupt, Thread: i, Start: a.Start})
 			}
 		case l.unheard && !s.host.Stopped(w.proc.PID()):
-			w.late[i] = late{start: a.Start, dumped: now}
+			w.late[i] = late{start: a.Start, since: since, dumped: now}
 		case now.Sub(l.interrupted) >= interruptGrace:
 			delete(w.late, i)
 			w.stuck[i] = a.Start
@@ -87,6 +92,12 @@ func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
 	if w.state == stateDraining && len(w.stuck) > 0 {
 		s.endStuck(w, now, mono, busy)
 	}
+}
+
+// pastTotal says whether a request that began at start has had --total-timeout, which
+// no progress moves.
+func pastTotal(start, mono int64, total time.Duration) bool {
+	return total > 0 && mono > start+int64(total)
 }
 
 // stuckCause says what a request that does not end is stuck in.

@@ -96,7 +96,7 @@ func TestOwnDeadline(t *testing.T) {
 		r.awaitServing()
 		p := r.all()[0]
 		rec := &r.slotOf(p).ThreadRecs[0]
-		extend := func(d time.Duration) { rec.SetDeadline(rec.Started(), r.s.clock.mono()+int64(d)) }
+		extend := func(d time.Duration) { rec.SetTimeout(rec.Started(), r.s.clock.mono(), int64(d)) }
 		interrupts := func(want int) {
 			t.Helper()
 			if n, _ := p.got(protocol.KindInterrupt); n != want {
@@ -133,6 +133,85 @@ func TestOwnDeadline(t *testing.T) {
 		r.pass(time.Minute)
 		r.expect("1:serving/1")
 	})
+}
+
+// TestTimeoutClock: what counts is how long the application has the request and
+// nothing goes either way; while it waits for its client nothing counts.
+func TestTimeoutClock(t *testing.T) {
+	withRig(t, withTimeout(), nil, func(r *rig) {
+		r.awaitServing()
+		p := r.all()[0]
+		rec := &r.slotOf(p).ThreadRecs[0]
+		interrupts := func(want int) {
+			t.Helper()
+			if n, _ := p.got(protocol.KindInterrupt); n != want {
+				t.Errorf("interrupted %d times, not %d", n, want)
+			}
+		}
+		soon := watchSeldom + 2*watchOften + dumpPause
+		r.begin(p, 0, "/stream", 0)
+		for range 10 {
+			r.pass(4900 * time.Millisecond)
+			rec.Progress(r.s.clock.mono())
+		}
+		rec.Wait(rec.Started())
+		r.pass(time.Hour)
+		rec.Waited(r.s.clock.mono())
+		r.pass(4900 * time.Millisecond)
+		interrupts(0)
+		r.pass(100*time.Millisecond + soon)
+		interrupts(1)
+
+		rec.Progress(r.s.clock.mono()) // it has caught the exception, and goes on
+		r.pass(4900 * time.Millisecond)
+		interrupts(1)
+		r.pass(100*time.Millisecond + soon)
+		interrupts(2)
+		rec.Wait(rec.Started())
+		r.pass(time.Minute)
+		rec.End()
+		r.begin(p, 0, "/next", 0) // the clock of the last one stands still, and not this one's
+		r.pass(5*time.Second + soon)
+		interrupts(3)
+		rec.End()
+		r.pass(time.Minute)
+		r.expect("1:serving/1")
+	})
+}
+
+// TestTotalTimeout: --total-timeout limits a request whatever it does, and without
+// --timeout, too.
+func TestTotalTimeout(t *testing.T) {
+	for _, timeout := range []time.Duration{0, 3 * time.Second} {
+		set := withTimeout()
+		set.Timeout, set.TotalTimeout = timeout, 10*time.Second
+		withRig(t, set, nil, func(r *rig) {
+			r.awaitServing()
+			p := r.all()[0]
+			rec := &r.slotOf(p).ThreadRecs[0]
+			r.begin(p, 0, "/stream", 0)
+			rec.SetTimeout(rec.Started(), r.s.clock.mono(), int64(time.Hour))
+			for range 9 {
+				r.pass(time.Second)
+				rec.Progress(r.s.clock.mono())
+			}
+			rec.Wait(rec.Started())
+			r.pass(900 * time.Millisecond)
+			if n, _ := p.got(protocol.KindInterrupt); n != 0 {
+				t.Error("interrupted ahead of time")
+			}
+			r.pass(100*time.Millisecond + watchSeldom + 2*watchOften + dumpPause)
+			if n, _ := p.got(protocol.KindInterrupt); n != 1 {
+				t.Errorf("interrupted %d times", n)
+			}
+			for range 30 { // going on does not help
+				r.pass(100 * time.Millisecond)
+				rec.Progress(r.s.clock.mono())
+			}
+			r.pass(bootTakes + 2*shedGrace)
+			r.expect("2:serving/1")
+		})
+	}
 }
 
 // TestGILDeadlock: where nobody gets the GIL the cause of it all has a name.

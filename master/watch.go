@@ -70,8 +70,8 @@ func (s *supervisor) untilNext() time.Duration {
 		switch {
 		case len(w.stuck)+len(w.late) > 0 || w.board.Gauges.GILWanted.Load() != 0:
 			sooner(now.Add(watchOften))
-		case w.gen.set.Timeout > 0:
-			sooner(now.Add(min(max(w.gen.set.Timeout/20, watchOften), watchSeldom)))
+		case w.gen.set.Timeout > 0 || w.gen.set.TotalTimeout > 0:
+			sooner(now.Add(min(max(w.gen.set.shortestTimeout()/20, watchOften), watchSeldom)))
 		}
 		if slow := w.gen.set.SlowRequest; slow > 0 {
 			sooner(now.Add(min(max(slow/10, watchOften), watchSeldom)))
@@ -144,7 +144,8 @@ func (s *supervisor) checkDeadline(w *worker, now time.Time) {
 	}
 }
 
-// checkSlow logs requests that take longer than --slow-request, each once.
+// checkSlow logs requests that take longer than --slow-request, each once, by the
+// clock that --timeout goes by.
 func (s *supervisor) checkSlow(w *worker, now time.Time, mono int64) {
 	limit := w.gen.set.SlowRequest
 	if limit <= 0 || w.state != stateServing && w.state != stateDraining {
@@ -153,9 +154,10 @@ func (s *supervisor) checkSlow(w *worker, now time.Time, mono int64) {
 	found := false
 	for i := range activeThreads(w.board) {
 		a, ok := w.board.ThreadRecs[i].Snapshot()
-		age := time.Duration(mono - a.Start)
-		if !ok || age <= limit {
+		if seen, known := w.slow[i]; known && (!ok || seen.start != a.Start) {
 			delete(w.slow, i)
+		}
+		if !ok {
 			continue
 		}
 		if seen := w.slow[i]; seen.start == a.Start {
@@ -166,6 +168,11 @@ func (s *supervisor) checkSlow(w *worker, now time.Time, mono int64) {
 			}
 			continue
 		}
+		since := w.board.ThreadRecs[i].ClockSince(a.Start)
+		if since == 0 || time.Duration(mono-since) <= limit {
+			continue
+		}
+		age := time.Duration(mono - a.Start)
 		w.slow[i] = slowSeen{start: a.Start, dumped: now}
 		found = true
 		s.log.Warn("a slow request; the tracebacks of its worker's threads follow", "worker", w.number(), "pid", w.proc.PID(),

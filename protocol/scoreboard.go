@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"sync/atomic"
 	"unsafe"
@@ -142,9 +143,11 @@ type Thread struct {
 	start atomic.Int64  // when the application was started; 0: idle
 	data  [threadRecordWords]atomic.Uint64
 
-	// The application's own deadline. It says for which request it is, so that
+	// The request's clock. What is said of one request says which, or when, so that
 	// Begin need not undo it.
-	deadline, deadlineOf atomic.Int64
+	progress       atomic.Int64 // when it last took or gave data
+	waits          atomic.Int64 // the start of the request that waits for its client
+	limit, limitOf atomic.Int64 // the application's own timeout, and its request
 }
 
 const (
@@ -171,24 +174,58 @@ func (t *Thread) Begin(now int64, method, target, client []byte) {
 	t.head.Store(uint64(seq+1)<<32 | uint64(c)<<24 | uint64(n)<<8 | uint64(m))
 }
 
-// SetDeadline lets the request that began at start run until at, whatever
-// --timeout says. The thread's own writer calls it.
-func (t *Thread) SetDeadline(start, at int64) {
-	t.deadlineOf.Store(0)
-	t.deadline.Store(at)
-	t.deadlineOf.Store(start)
+// A request has a clock, which --timeout is held against. It runs from the request's
+// begin, stands still while the request waits for its client, and begins anew whenever
+// data has gone either way. The thread's own writer, or who writes in its name, calls
+// the next four.
+
+// Progress records that the request has taken or given data.
+func (t *Thread) Progress(now int64) { t.progress.Store(now) }
+
+// Wait stops the clock of the request that began at start.
+func (t *Thread) Wait(start int64) { t.waits.Store(start) }
+
+// Waited starts it again, from the beginning.
+func (t *Thread) Waited(now int64) {
+	t.progress.Store(now) // first, or the clock would be seen to run from before
+	t.waits.Store(0)
+}
+
+// SetTimeout gives the request that began at start another timeout, and its clock a
+// new beginning.
+func (t *Thread) SetTimeout(start, now, limit int64) {
+	t.limitOf.Store(0)
+	t.limit.Store(limit)
+	t.limitOf.Store(start)
+	t.progress.Store(now)
+}
+
+// ClockSince returns since when the clock of the request that began at start has run;
+// 0: it stands still.
+func (t *Thread) ClockSince(start int64) int64 {
+	if t.waits.Load() == start {
+		return 0
+	}
+	return max(start, t.progress.Load())
 }
 
 // Deadline returns when the time of the request that began at start is up, where
-// timeout is what a request has by itself.
-func (t *Thread) Deadline(start, timeout int64) int64 {
-	if t.deadlineOf.Load() == start {
-		at := t.deadline.Load()
-		if t.deadlineOf.Load() == start {
-			return at
-		}
+// timeout is what its clock may show, unless the application has another wish, and
+// total what it may take by any clock. 0: there is no such limit.
+func (t *Thread) Deadline(start, timeout, total int64) int64 {
+	at := int64(math.MaxInt64)
+	if total > 0 {
+		at = start + total
 	}
-	return start + timeout
+	if since := t.ClockSince(start); timeout > 0 && since != 0 {
+		if t.limitOf.Load() == start {
+			if limit := t.limit.Load(); t.limitOf.Load() == start {
+				timeout = limit
+			}
+		}
+		at = min(at, since+timeout)
+	}
+	return at
 }
 
 // End records that the thread is idle.

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"errors"
+	"math"
 	"os"
 	"strings"
 	"sync"
@@ -161,6 +162,43 @@ func TestThreadRecord(t *testing.T) {
 
 // die leaves r as a writer does that is killed in the middle of Begin.
 func die(r *Thread) { r.head.Store(uint64(uint32(r.head.Load()>>32)|1) << 32) }
+
+// TestClock: the clock of one request is not another's, whatever that left behind.
+func TestClock(t *testing.T) {
+	var r Thread
+	begin := func(at int64) { r.Begin(at, []byte("GET"), []byte("/"), nil) }
+	at := func(start, timeout, total, want int64) {
+		t.Helper()
+		if got := r.Deadline(start, timeout, total); got != want {
+			t.Errorf("the time is up at %d, not %d", got, want)
+		}
+	}
+	const never = math.MaxInt64
+	begin(100)
+	at(100, 30, 0, 130)
+	at(100, 0, 0, never)
+	at(100, 0, 20, 120)
+	r.Progress(120)
+	at(100, 30, 0, 150)
+	at(100, 30, 40, 140)
+	r.Wait(100)
+	at(100, 30, 0, never)
+	at(100, 30, 40, 140)
+	if r.ClockSince(100) != 0 {
+		t.Error("the clock runs")
+	}
+	r.Waited(500)
+	at(100, 30, 0, 530)
+	r.SetTimeout(100, 510, 5)
+	at(100, 30, 0, 515)
+	r.Progress(512)
+	at(100, 30, 0, 517) // its own wish stays
+	at(100, 0, 0, never)
+	r.Wait(100)
+	r.End()
+	begin(600)
+	at(600, 30, 0, 630)
+}
 
 func TestTornRecord(t *testing.T) {
 	var r Thread

@@ -31,11 +31,16 @@ type SlowRequest struct {
 	Status     int           `json:"status,omitempty"` // 0: it has not ended, as far as is known
 	Duration   time.Duration `json:"duration"`         // from its arrival, so far or to its end; nanoseconds
 	Waited     time.Duration `json:"waited"`           // of that, until the application was called
+	ForClient  time.Duration `json:"for_client"`       // … and then waited for its client, with a body or a response
 	Stack      string        `json:"stack,omitempty"`  // of its thread, when --slow-request was over
 
 	Thread int   `json:"thread"`
 	Start  int64 `json:"start"` // with Thread and PID, tells requests apart
 }
+
+// Own is the duration without what the client took of it: what requests are told
+// apart by.
+func (q *SlowRequest) Own() time.Duration { return q.Duration - q.ForClient }
 
 // SlowRoute is the worst requests of a route, the worst first.
 type SlowRoute struct {

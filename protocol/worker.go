@@ -68,7 +68,8 @@ type WorkerConfig struct {
 	HealthPaths    []string `json:"health_paths,omitempty"`    // requests for these go ahead of others
 	HTTP2Cleartext bool     `json:"http2_cleartext,omitempty"` // HTTP/2 with prior knowledge, where there is no TLS
 
-	Timeout         int64 `json:"timeout"` // the master sees to it; for hostler.deadline
+	Timeout         int64 `json:"timeout"` // the master sees to it and the next; for hostler.deadline
+	TotalTimeout    int64 `json:"total_timeout"`
 	KeepAlive       int64 `json:"keep_alive"`
 	HeaderTimeout   int64 `json:"header_timeout"`
 	BodyTimeout     int64 `json:"body_timeout"`

@@ -78,6 +78,7 @@ func (l *Loop) Read(t *Thread, dst []byte) int {
 			n = ReadBroken
 		}
 	case n > 0:
+		l.progress(t)
 		b.got += int64(n)
 		if b.waited != 0 { // the application's own time is not the client's fault
 			b.patience += l.now() - b.waited

@@ -32,7 +32,11 @@ func (l *Loop) SetIntervene(do func(what, thread int, taken int64) bool) { l.gil
 // Intervene does something to a thread, if that still runs the request that began
 // at start.
 func (l *Loop) Intervene(what, thread int, start int64) {
-	if thread < len(l.threads) && l.slot.ThreadRecs[thread].Started() == start {
+	if thread >= len(l.threads) || l.slot.ThreadRecs[thread].Started() != start {
+		return
+	}
+	rec := &l.slot.ThreadRecs[thread]
+	if what != InterveneRaise || rec.Deadline(start, l.cfg.Timeout, l.cfg.TotalTimeout) <= l.now() { // else it has just got on
 		l.intervene(what, thread, start)
 	}
 }
@@ -70,16 +74,38 @@ func (l *Loop) watchGIL() {
 	}
 }
 
-// Deadline returns how long the request that t runs has until --timeout, having
-// made it in nanoseconds from now if that is not negative. It returns false where
-// there is no --timeout.
+// Deadline returns how long the request that t runs has until its time is up, having
+// given its clock in nanoseconds from now on if that is not negative. It returns false
+// where there is no limit.
 func (l *Loop) Deadline(t *Thread, in int64) (left int64, limited bool) {
-	if l.cfg.Timeout <= 0 {
+	if l.cfg.Timeout <= 0 && l.cfg.TotalTimeout <= 0 {
 		return 0, false
 	}
 	rec, now := &l.slot.ThreadRecs[t.index], l.now()
 	if in >= 0 {
-		rec.SetDeadline(t.Taken, now+in)
+		rec.SetTimeout(t.Taken, now, in)
 	}
-	return rec.Deadline(t.Taken, l.cfg.Timeout) - now, true
+	return rec.Deadline(t.Taken, l.cfg.Timeout, l.cfg.TotalTimeout) - now, true
+}
+
+// Wait is called before t's request waits for its client, to send or to take something:
+// what the client is slow with, the application is not. It returns what Waited wants to
+// know when the request goes on. Whichever thread waits calls them.
+func (l *Loop) Wait(t *Thread) int64 {
+	l.slot.ThreadRecs[t.index].Wait(t.Taken)
+	return l.now()
+}
+
+// Waited is the end of Wait.
+func (l *Loop) Waited(t *Thread, since int64) {
+	now := l.now()
+	l.slot.ThreadRecs[t.index].Waited(now)
+	t.forClient.Add(now - since)
+}
+
+// progress is called when t's request has taken or given data.
+func (l *Loop) progress(t *Thread) {
+	if t.runs() { // else it is a file that is served
+		l.slot.ThreadRecs[t.index].Progress(l.now())
+	}
 }

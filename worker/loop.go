@@ -491,6 +491,9 @@ func (l *Loop) run(t *Thread, c *conn, now int64) bool {
 	t.Seq++
 	t.Taken = now
 	t.Started = 0
+	if t.forClient.Load() != 0 {
+		t.forClient.Store(0)
+	}
 	t.Result, t.Out, t.OutLen, t.OutKept = 0, 0, 0, 0
 	t.StatusLen, t.FieldsLen = 0, 0
 	c.setPhase(phaseRunning, 0)

@@ -147,7 +147,10 @@ func (l *Loop) Write(t *Thread, data []byte, ref uintptr, final bool) int {
 	if r.noBody {
 		data, cut = nil, false
 	}
-	r.sent += int64(len(data))
+	if len(data) > 0 {
+		r.sent += int64(len(data))
+		l.progress(t)
+	}
 	if r.remaining >= 0 {
 		r.remaining -= int64(len(data))
 	}
@@ -304,6 +307,7 @@ func (l *Loop) SendFile(t *Thread, fd int, off int64) bool {
 		n = 0
 	}
 	r.sent += n
+	l.progress(t)
 	o := &c.out
 	r.ended = r.ended || m.end || r.remaining == 0
 	o.mu.Lock()

@@ -44,7 +44,7 @@ func (l *Loop) noteSlow(t *Thread, now int64) {
 	target := span(buf, t.Req.Target)
 	q := protocol.SlowRequest{Method: string(span(buf, t.Req.Method)), Target: string(target[:min(len(target), protocol.SlowTarget)]),
 		Client: string(t.Remote[:t.RemoteLen]), Status: t.reply.status, Duration: time.Duration(now - t.reply.arrived),
-		Thread: t.index, Start: t.Taken}
+		ForClient: time.Duration(t.forClient.Load()), Thread: t.index, Start: t.Taken}
 	if t.Started != 0 {
 		q.Waited = time.Duration(t.Started - t.reply.arrived)
 	}
@@ -52,12 +52,12 @@ func (l *Loop) noteSlow(t *Thread, now int64) {
 	defer s.mu.Unlock()
 	stacked := s.stacked[t.index] == t.Taken
 	delete(s.stacked, t.index)
-	if s.isWorst(protocol.Route(q.Method, q.Target), int64(q.Duration)) || stacked {
+	if s.isWorst(protocol.Route(q.Method, q.Target), int64(q.Own())) || stacked {
 		s.report(q)
 	}
 }
 
-// isWorst says whether a request of that duration is among the worst of its route
+// isWorst says whether a request of that duration, less what its client took, is among the worst of its route
 // up to now.
 func (s *slowLog) isWorst(route string, d int64) bool {
 	worst, known := s.worst[route]

@@ -115,7 +115,7 @@ func masterSettings(c *config.Config) *master.Settings {
 		BindsGiven: c.Given("bind"), Backlog: c.Backlog, User: c.User, Group: c.Group,
 		Admin: master.Bind(c.Admin), AdminOptional: !c.AdminGiven(),
 		Hooks: c.Hooks, PIDFile: c.PIDFile, CtlSocket: c.CtlSocket, ErrorLog: c.ErrorLog, AccessLog: c.AccessLog,
-		Timeout: c.Timeout, BootTimeout: c.BootTimeout, GracefulTimeout: c.GracefulTimeout,
+		Timeout: c.Timeout, TotalTimeout: c.TotalTimeout, BootTimeout: c.BootTimeout, GracefulTimeout: c.GracefulTimeout,
 		MaxRequests: c.MaxRequests, MaxRequestsJitter: c.MaxRequestsJitter, SlowRequest: c.SlowRequest,
 		WatchCode: c.Reload, WatchExtra: c.ReloadExtra,
 		RecycleJitter: c.RecycleJitter, MaxUnavailable: c.MaxUnavailable,

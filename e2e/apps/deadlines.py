@@ -62,6 +62,21 @@ def app(environ, start_response):
         spin(60)
     elif page == "read":
         text = str(len(environ["wsgi.input"].read()))
+    elif page == "trickle":  # gives something now and then
+        start_response("200 OK", PLAIN)
+        return (spin(0.3) or b"x" for _ in range(8))
+    elif page == "silence":  # gives nothing, again and again
+        start_response("200 OK", PLAIN)
+        return (spin(0.3) or (b"" if i else b"first") for i in range(100))
+    elif page == "large":
+        start_response("200 OK", PLAIN)
+        return (b"x" * 1000000 for _ in range(20))
+    elif page == "takes":  # an upload, with a little work for each piece
+        n = 0
+        for piece in iter(lambda: environ["wsgi.input"].read(100000), b""):
+            n += len(piece)
+            time.sleep(0.01)
+        text = "%d %.1f" % (n, deadline())
     elif page == "pool":  # waits in C for another thread
         pool.submit(spin, 30).result()
     elif page == "extend":

@@ -32,7 +32,7 @@ static int64_t fetch(struct input *in, struct thread *th, char *dst, int64_t n) 
 		switch (got) {
 		case READ_WAIT:
 			in->busy = 1;
-			int rc = wait_fd(th->task->fd, POLLIN);
+			int rc = wait_fd(th, POLLIN);
 			in->busy = 0;
 			/* In the meantime the request may have ended, if this is another
 			 * thread than its own. */

@@ -114,6 +114,12 @@ func hostlerRead(i C.int, p unsafe.Pointer, n C.int64_t) C.int64_t {
 	return C.int64_t(w.Loop.Read(w.Loop.Thread(int(i)), unsafe.Slice((*byte)(p), n)))
 }
 
+//export hostlerWait
+func hostlerWait(i C.int) C.int64_t { return C.int64_t(w.Loop.Wait(w.Loop.Thread(int(i)))) }
+
+//export hostlerWaited
+func hostlerWaited(i C.int, since C.int64_t) { w.Loop.Waited(w.Loop.Thread(int(i)), int64(since)) }
+
 //export hostlerSendFile
 func hostlerSendFile(i C.int, fd C.int, off C.int64_t) C.int {
 	if w.Loop.SendFile(w.Loop.Thread(int(i)), int(fd), int64(off)) {

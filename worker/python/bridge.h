@@ -73,7 +73,9 @@ void slim(void);
 /* loop.c */
 int loop_init(PyObject *app, PyObject *report);
 int thread_loop(struct thread *);
-int wait_fd(int fd, short events); /* drops the GIL for a second at most; -1: an exception, a signal handler's or the timeout's */
+/* wait_fd waits for th's client, without the GIL, for a second at most. -1: an
+ * exception, a signal handler's or the timeout's. The request's clock stands still. */
+int wait_fd(struct thread *th, short events);
 void log_exception(struct thread *);  /* and clear it */
 void leave_child(struct thread *);
 
@@ -95,6 +97,8 @@ extern int hostlerWrite(int, void *, int64_t, uintptr_t, int);
 extern void hostlerEndBody(int);
 extern int hostlerWaitRoom(int);
 extern int64_t hostlerRead(int, void *, int64_t);
+extern int64_t hostlerWait(int);
+extern void hostlerWaited(int, int64_t);
 extern int hostlerSendFile(int, int, int64_t);
 extern int hostlerHints(int, void *, int64_t);
 extern int hostlerGarbage(uintptr_t *, int);

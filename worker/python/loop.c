@@ -42,11 +42,13 @@ int loop_init(PyObject *a, PyObject *r) {
 	return 0;
 }
 
-int wait_fd(int fd, short events) {
-	struct pollfd p = {fd, events, 0};
+int wait_fd(struct thread *th, short events) {
+	struct pollfd p = {th->task->fd, events, 0};
 	PyThreadState *ts = PyEval_SaveThread();
+	int64_t since = hostlerWait(th->index);
 	int n = poll(&p, 1, 1000);
 	int interrupted = n < 0 && errno == EINTR;
+	hostlerWaited(th->index, since); /* here: who waits for the GIL does not wait for the client */
 	PyEval_RestoreThread(ts);
 	if (interrupted && PyErr_CheckSignals())
 		return -1;

@@ -139,7 +139,7 @@ static int deliver(struct thread *th, const char *data, Py_ssize_t n, PyObject *
 	if (!t->out_kept)
 		Py_DecRef(ref);
 	while (rc == WRITE_WAIT) {
-		if (wait_fd(t->fd, (short)t->room_events))
+		if (wait_fd(th, (short)t->room_events))
 			return -3;
 		sending_done(th);
 		if (!th->active || t->seq != seq) {
