@@ -79,6 +79,8 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	snap := c.snapshot()
 	out := sink(ch)
 	t := c.collectSlots(out, &snap)
+	t.accessLogLost += snap.LogLost.Access
+	t.errorLogLost += snap.LogLost.Error
 	c.collectRequests(out, t)
 	c.collectConnections(out, t)
 	c.collectMaster(out, &snap)
@@ -151,7 +153,8 @@ func (c *Collector) collectRequests(out sink, t *totals) {
 	out.counter(c.f.violations, float64(t.violations))
 	out.counter(c.f.unavailable, float64(t.shed))
 	out.counter(c.f.held, float64(t.held))
-	out.counter(c.f.accessLogErrors, float64(t.accessLogErrors))
+	out.counter(c.f.accessLogErrors, float64(t.accessLogLost))
+	out.counter(c.f.errorLogErrors, float64(t.errorLogLost))
 	for i, reason := range c.reasons {
 		if i > 0 && reason != "" {
 			out.counter(c.f.rejected, float64(t.rejects[i]), reason)

@@ -36,6 +36,7 @@ func busy(r *rig, s *protocol.Slot) {
 	c.AppExceptions.Add(4)
 	c.AppViolations.Add(5)
 	c.AccessLogErrs.Add(6)
+	c.ErrorLogErrs.Add(2)
 	c.Timeouts[protocol.TimeoutBody].Add(8)
 	c.Rejects[3].Add(9)
 	g.ConnsIdle.Store(10)
@@ -56,6 +57,7 @@ func TestValues(t *testing.T) {
 	r.snap.RequestTimeouts, r.snap.BootFailures, r.snap.Generation = 2, 3, 4
 	r.snap.Reloads["failure"], r.snap.Upgrades["success"], r.snap.Exits["signal"] = 1, 1, 5
 	r.snap.LastReload = time.Unix(5000, 0)
+	r.snap.LogLost.Access, r.snap.LogLost.Error = 1, 3
 	r.snap.Workers[1].State, r.snap.Workers[1].ReadySince = protocol.SlotBooting, time.Time{}
 	r.board.Slot(1).State.Store(uint32(protocol.SlotBooting))
 	r.want("busy", map[string]float64{
@@ -81,7 +83,8 @@ func TestValues(t *testing.T) {
 		`hostler_unavailable_total`:                                                 3,
 		`hostler_app_exceptions_total`:                                              4,
 		`hostler_app_violations_total`:                                              5,
-		`hostler_access_log_errors_total`:                                           6,
+		`hostler_access_log_errors_total`:                                           7,
+		`hostler_error_log_errors_total`:                                            5,
 		`hostler_connection_timeouts_total{phase="body"}`:                           8,
 		`hostler_connection_timeouts_total{phase="write"}`:                          0,
 		`hostler_rejected_requests_total{reason="bad_host"}`:                        9,

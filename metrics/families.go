@@ -13,7 +13,7 @@ type families struct {
 	bytesIn, bytesOut                      *prometheus.Desc
 	exceptions, violations, rejected       *prometheus.Desc
 	unavailable, held, requestTimeouts     *prometheus.Desc
-	accessLogErrors                        *prometheus.Desc
+	accessLogErrors, errorLogErrors        *prometheus.Desc
 
 	// connections and threads
 	connections, accepted       *prometheus.Desc
@@ -55,7 +55,8 @@ func newFamilies() *families {
 	f.held = desc("requests_held_total", "Requests to slow routes that waited for a second free thread.")
 	f.unavailable = desc("unavailable_total", "Requests answered with 503 because the queue of their worker was full.")
 	f.requestTimeouts = desc("request_timeouts_total", "Requests that held a Python thread for longer than --timeout.")
-	f.accessLogErrors = desc("access_log_errors_total", "Lines that could not be written to the access log.")
+	f.accessLogErrors = desc("access_log_errors_total", "Lines of the access log that are lost: they could not be written, or not fast enough.")
+	f.errorLogErrors = desc("error_log_errors_total", "Lines of the error log that are lost, likewise.")
 
 	f.connections = desc("connections",
 		"Open connections: between requests (idle), receiving a request (reading), with the application or waiting for it (running), sending what is left of a response (writing).", "state")

@@ -38,7 +38,8 @@ type totals struct {
 	handshakes, handshakeErrors uint64
 	shed, held, exceptions      uint64
 	acceptErrors                uint64
-	violations, accessLogErrors uint64
+	violations                  uint64
+	accessLogLost, errorLogLost uint64
 	timeouts                    [protocol.NumTimeouts]uint64
 	evicted                     [protocol.NumEvictions]uint64
 	rejects                     [protocol.MaxRejects]uint64
@@ -75,7 +76,8 @@ func (t *totals) addCounters(s *protocol.Slot) (requests uint64) {
 	t.held += c.Held.Load()
 	t.exceptions += c.AppExceptions.Load()
 	t.violations += c.AppViolations.Load()
-	t.accessLogErrors += c.AccessLogErrs.Load()
+	t.accessLogLost += c.AccessLogErrs.Load()
+	t.errorLogLost += c.ErrorLogErrs.Load()
 	for i := range c.Timeouts {
 		t.timeouts[i] += c.Timeouts[i].Load()
 	}

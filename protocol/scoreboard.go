@@ -113,7 +113,8 @@ type Counters struct {
 	Timeouts        [NumTimeouts]atomic.Uint64
 	Evicted         [NumEvictions]atomic.Uint64
 	Rejects         [MaxRejects]atomic.Uint64 // by http1.Reason
-	AccessLogErrs   atomic.Uint64
+	AccessLogErrs   atomic.Uint64             // lines that are lost
+	ErrorLogErrs    atomic.Uint64
 	HandedOut       atomic.Uint64 // connections given to other workers
 	HandedIn        atomic.Uint64 // … and taken from them
 	HandshakeErrors atomic.Uint64

@@ -22,10 +22,14 @@ type Snapshot struct {
 	BootFailures                    int               // in a row; a boot is put off while it is not 0
 	HookFailures                    uint64            // of the master's hooks
 	NextBoot                        time.Time         // when the next try is due; zero: none is put off
+	LogLost                         LogLost           // of the master's own lines
 	Workers                         []WorkerStatus
 	Certificates                    []CertificateStatus // in use; none without TLS
 	CertificatesFailed              string              // why their files of today are not in use; "": they are
 }
+
+// LogLost counts lines of the logs that are lost.
+type LogLost struct{ Access, Error uint64 }
 
 // CertificateStatus is a certificate in use.
 type CertificateStatus struct {

@@ -5,24 +5,34 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"hostler/internal/logwriter"
 	"hostler/worker/http1"
 )
 
-// accessLog writes a line for each request, in one write(2), in the common
-// "combined" format with the duration in microseconds behind it. Whatever a
-// client can choose is escaped, so that no line can be forged.
+// accessLog makes a line for each request, in the common "combined" format with
+// the duration in microseconds behind it. Whatever a client can choose is escaped,
+// so that no line can be forged. Another goroutine writes it.
 type accessLog struct {
-	fd atomic.Int64 // -1: off
+	to    *logwriter.Writer      // nil: off
+	stamp atomic.Pointer[[]byte] // the time as lines have it
+	at    int64                  // the second that it is of; the housekeeping's
 }
 
-func (a *accessLog) on() bool { return a.fd.Load() >= 0 }
+func (a *accessLog) on() bool { return a.to != nil }
 
-// SetAccessLog changes the descriptor that lines go to, and returns the old one.
-func (l *Loop) SetAccessLog(fd int) int { return int(l.access.fd.Swap(int64(fd))) }
+// tick prepares the time. To format it for each line would be a third of what a line
+// costs.
+func (a *accessLog) tick(now time.Time) {
+	if second := now.Unix(); second != a.at {
+		a.at = second
+		b := now.AppendFormat(make([]byte, 0, len(accessTime)), accessTime)
+		a.stamp.Store(&b)
+	}
+}
 
-func (a *accessLog) request(l *Loop, t *Thread, now int64) {
+const accessTime = " - - [02/Jan/2006:15:04:05 -0700] "
+
+func (a *accessLog) request(t *Thread, now int64) {
 	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
 	// t.out has been sent, or copied, by now.
 	b := a.begin(t.out[:0], t.Remote[:t.RemoteLen])
@@ -57,11 +67,11 @@ func (a *accessLog) request(l *Loop, t *Thread, now int64) {
 	}
 	b = append(b, ' ')
 	b = strconv.AppendInt(b, (now-t.reply.arrived)/1000, 10)
-	a.write(l, append(b, '\n'))
+	a.to.Append(append(b, '\n'))
 }
 
 // refused logs a request that never reached the application.
-func (a *accessLog) refused(l *Loop, c *conn, status, sent int) {
+func (a *accessLog) refused(c *conn, status, sent int) {
 	if !a.on() {
 		return
 	}
@@ -70,23 +80,14 @@ func (a *accessLog) refused(l *Loop, c *conn, status, sent int) {
 	b = strconv.AppendInt(b, int64(status), 10)
 	b = append(b, ' ')
 	b = strconv.AppendInt(b, int64(max(sent, 0)), 10)
-	a.write(l, append(b, ` "-" "-" 0`+"\n"...))
+	a.to.Append(append(b, ` "-" "-" 0`+"\n"...))
 }
 
 func (a *accessLog) begin(b, client []byte) []byte {
 	if len(client) == 0 {
 		client = []byte("-")
 	}
-	b = append(b, client...)
-	b = append(b, " - - ["...)
-	b = time.Now().AppendFormat(b, "02/Jan/2006:15:04:05 -0700")
-	return append(b, "] "...)
-}
-
-func (a *accessLog) write(l *Loop, b []byte) {
-	if _, err := unix.Write(int(a.fd.Load()), b); err != nil {
-		l.slot.Counters.AccessLogErrs.Add(1)
-	}
+	return append(append(b, client...), *a.stamp.Load()...)
 }
 
 // appendEscaped appends v with everything escaped that could end the quoted

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -119,14 +120,14 @@ func TestServeAllocatesNothing(t *testing.T) {
 	for k, v := range benchRequests {
 		reqs[k] = v
 	}
-	null, err := unix.Open("/dev/null", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(null)
+	defer null.Close()
 	for name, req := range reqs {
 		s := newServer(t, req)
-		s.r.SetAccessLog(null)
+		s.r.accessTo(null)
 		for range 10 {
 			s.serve(t)
 		}

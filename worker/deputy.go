@@ -204,8 +204,9 @@ func (l *Loop) runHousekeeping() {
 	}
 }
 
-// tickDate prepares the value of the Date field.
+// tickDate prepares the value of the Date field, and the time for the access log.
 func (l *Loop) tickDate(now time.Time) {
+	l.access.tick(now)
 	d := http1.FormatDate(make([]byte, 0, 29), now)
 	if old := l.date.Load(); old == nil || string(*old) != string(d) {
 		l.date.Store(&d)

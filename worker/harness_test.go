@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hostler/internal/logwriter"
 	"hostler/protocol"
 	"hostler/worker/http1"
 )
@@ -67,7 +68,7 @@ func newRig(t testing.TB, cfg *protocol.WorkerConfig, app func(*call)) *rig {
 
 func newRigIn(t testing.TB, cfg *protocol.WorkerConfig, slot *protocol.Slot, x *Exchange, app func(*call)) *rig {
 	t.Helper()
-	l, err := New(Config{Settings: cfg, Slot: slot, Log: slog.New(slog.DiscardHandler), AccessLog: -1, Exchange: x})
+	l, err := New(Config{Settings: cfg, Slot: slot, Log: slog.New(slog.DiscardHandler), Exchange: x})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,6 +89,17 @@ func (r *rig) start() {
 		r.wg.Go(func() { r.thread(r.Thread(i)) })
 	}
 	r.t.Cleanup(r.stopNow)
+}
+
+// accessTo has the access log written to f. The rig is not started yet.
+func (r *rig) accessTo(f *os.File) {
+	r.t.Helper()
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.access.to = logwriter.New(logwriter.Options{FD: fd})
+	r.t.Cleanup(r.access.to.Close)
 }
 
 func (r *rig) stopNow() {

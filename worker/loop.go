@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hostler/internal/logwriter"
 	"hostler/protocol"
 	"hostler/worker/http1"
 	"hostler/worker/static"
@@ -38,8 +39,8 @@ type Config struct {
 	Log      *slog.Logger
 	// Exchange is where connections move from and to other workers; nil: nowhere.
 	Exchange *Exchange
-	// AccessLog is the descriptor that access-log lines go to, or -1.
-	AccessLog int
+	// AccessLog is where access-log lines go; nil: nowhere.
+	AccessLog *logwriter.Writer
 }
 
 // Loop is a worker's engine: its connections, its threads and its queue.
@@ -152,7 +153,7 @@ func New(c Config) (*Loop, error) {
 	if l.speaks, err = parseProxyVersions(s.ProxyProtocol); err != nil {
 		return nil, err
 	}
-	l.access.fd.Store(int64(c.AccessLog))
+	l.access.to = c.AccessLog
 	l.ready.max = s.Queue
 	l.overload.target = s.QueueWait
 	l.spare.off = !s.SpareThread

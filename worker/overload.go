@@ -87,7 +87,7 @@ func (l *Loop) decline(t *Thread, c *conn) bool {
 	l.transmit(t, c, m, 0)
 	now := l.now()
 	if l.access.on() {
-		l.access.request(l, t, now)
+		l.access.request(t, now)
 	}
 	t.conn = nil
 	l.dropInput(t)

@@ -597,7 +597,7 @@ func (l *Loop) reject(c *conn, reason http1.Reason) {
 	extra := ""
 	switch reason {
 	case http1.ReasonTruncatedHead, http1.ReasonBadProxyHeader, http1.ReasonMissingProxyHeader:
-		l.access.refused(l, c, reason.Status(), 0)
+		l.access.refused(c, reason.Status(), 0)
 		l.closeConn(c) // nothing was asked
 		return
 	case http1.ReasonConnect:
@@ -612,7 +612,7 @@ func (l *Loop) refuse(c *conn, status int, extra string) {
 	m := c.via.failure(make([]byte, 0, 512), status, extra, true, head, *l.date.Load())
 	l.deliver(c, m, 0)
 	l.slot.Counters.Requests[0][status/100].Add(1)
-	l.access.refused(l, c, status, m.size())
+	l.access.refused(c, status, m.size())
 	l.endSoon(c)
 }
 

@@ -71,7 +71,7 @@ func (l *Loop) noteRefusal(c *conn, reason http1.Reason) {
 // rejectFrames notes a refusal that the client is told of in a frame.
 func (l *Loop) rejectFrames(c *conn, reason http1.Reason) {
 	l.noteRefusal(c, reason)
-	l.access.refused(l, c, reason.Status(), 0)
+	l.access.refused(c, reason.Status(), 0)
 }
 
 // endOfHead ends a connection whose peer has left behind b, which is no whole head.

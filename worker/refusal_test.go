@@ -149,7 +149,7 @@ func TestEveryRefusalShows(t *testing.T) {
 			c.ok("")
 		})
 		r.log = slog.New(slog.NewTextHandler(log, nil))
-		r.SetAccessLog(int(access.Fd()))
+		r.accessTo(access)
 		r.start()
 		return r
 	}
@@ -205,6 +205,7 @@ func TestEveryRefusalShows(t *testing.T) {
 			t.Errorf("%v: the log says %q", reason, said)
 		}
 		lines++
+		r.access.to.Flush(time.Minute)
 		b, _ := os.ReadFile(path)
 		all := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
 		last := all[len(all)-1]

@@ -561,7 +561,7 @@ func (l *Loop) account(t *Thread, now int64) {
 		k.AppExceptions.Add(1)
 	}
 	if l.access.on() {
-		l.access.request(l, t, now)
+		l.access.request(t, now)
 	}
 }
 

@@ -166,6 +166,6 @@ func (l *Loop) accountStatic(t *Thread, now int64) {
 	}
 	k.Duration.Observe(now - r.arrived)
 	if l.access.on() {
-		l.access.request(l, t, now)
+		l.access.request(t, now)
 	}
 }

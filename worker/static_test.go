@@ -430,7 +430,7 @@ func TestStaticDrain(t *testing.T) {
 func TestStaticMissing(t *testing.T) {
 	cfg := testConfig()
 	cfg.Static = []protocol.Static{{Prefix: "/static", Dir: filepath.Join(t.TempDir(), "nothing")}}
-	if _, err := New(Config{Settings: cfg, Slot: new(protocol.Slot), AccessLog: -1}); err == nil || !strings.Contains(fmt.Sprint(err), "cannot serve files at /static") {
+	if _, err := New(Config{Settings: cfg, Slot: new(protocol.Slot)}); err == nil || !strings.Contains(fmt.Sprint(err), "cannot serve files at /static") {
 		t.Errorf("%v", err)
 	}
 }

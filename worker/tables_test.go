@@ -57,9 +57,7 @@ func TestAccessLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := newRig(t, testConfig(), func(c *call) { c.ok("four") })
-	if old := r.SetAccessLog(int(pw.Fd())); old != -1 {
-		t.Errorf("there was a log: %d", old)
-	}
+	r.accessTo(pw)
 	r.start()
 	c := r.dial()
 	rd := responses(t, c)
@@ -79,6 +77,7 @@ func TestAccessLog(t *testing.T) {
 	eventually(t, "the refusal is counted", func() bool { return r.slot.Counters.Requests[0][4].Load() > 0 })
 	r.stopNow()
 	pw.Close()
+	r.access.to.Close()
 	b, err := io.ReadAll(pr)
 	if err != nil {
 		t.Fatal(err)

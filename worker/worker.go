@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -21,11 +19,10 @@ import (
 // Worker is the Go side of a worker process: the loop, and its ties to the
 // master.
 type Worker struct {
-	Loop  *Loop
-	cfg   *protocol.WorkerConfig
-	log   *slog.Logger
-	level *slog.LevelVar // of log
-	wake  int
+	Loop *Loop
+	cfg  *protocol.WorkerConfig
+	log  *logs
+	wake int
 
 	page atomic.Pointer[string] // of KindPage; nil: none has come
 
@@ -46,19 +43,17 @@ func Open(settings string, wake int) (*Worker, error) {
 		return nil, err
 	}
 	unix.Close(protocol.FDScoreboard)
-	level := new(slog.LevelVar)
-	level.Set(logLevel(cfg.LogLevel))
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("worker", cfg.Worker)
+	slot := board.Slot(cfg.Slot)
+	log, err := openLogs(cfg, &slot.Counters)
+	if err != nil {
+		return nil, err
+	}
 	// One P for each Python thread, which keeps it from call to call, one for
 	// the deputy, and one to spare: with fewer, a call from C has to wait for
 	// sysmon to take a P from a thread that is not even in Go.
 	runtime.GOMAXPROCS(cfg.Threads + 2)
-	w := &Worker{cfg: cfg, log: log, level: level, wake: wake}
-	access, err := openAccessLog(cfg.AccessLog)
-	if err != nil {
-		return nil, err
-	}
-	w.Loop, err = New(Config{Settings: cfg, Slot: board.Slot(cfg.Slot), Log: log, AccessLog: access,
+	w := &Worker{cfg: cfg, log: log, wake: wake}
+	w.Loop, err = New(Config{Settings: cfg, Slot: slot, Log: log.Logger, AccessLog: log.access,
 		Exchange: &Exchange{Out: protocol.FDHandOut, In: protocol.FDHandIn, Board: board, Slot: cfg.Slot}})
 	if err != nil {
 		return nil, err
@@ -71,20 +66,6 @@ func Open(settings string, wake int) (*Worker, error) {
 		return nil, err
 	}
 	return w, nil
-}
-
-func openAccessLog(name string) (int, error) {
-	switch name {
-	case "":
-		return -1, nil
-	case "-":
-		return 1, nil
-	}
-	fd, err := unix.Open(name, unix.O_WRONLY|unix.O_CREAT|unix.O_APPEND|unix.O_CLOEXEC, 0o644)
-	if err != nil {
-		return -1, fmt.Errorf("cannot open the access log %s: %w", name, err)
-	}
-	return fd, nil
 }
 
 // Threads is the number of Python threads that shall call Loop.Next.
@@ -185,7 +166,7 @@ func (w *Worker) control() {
 				w.log.Error("cannot begin a profile")
 			}
 		case protocol.KindReopen:
-			w.reopen()
+			w.log.reopen(w.cfg)
 		case protocol.KindPage:
 			w.page.Store(&m.Text)
 		case protocol.KindTLS:
@@ -193,22 +174,9 @@ func (w *Worker) control() {
 				w.log.Error("certificates stay as they were", "error", err)
 			}
 		case protocol.KindLevel:
-			w.level.Set(logLevel(m.Text))
+			w.log.level.Set(logLevel(m.Text))
 		}
 	}
-}
-
-// logLevel reads a level as the settings have it.
-func logLevel(s string) slog.Level {
-	switch s {
-	case "debug":
-		return slog.LevelDebug
-	case "warning":
-		return slog.LevelWarn
-	case "error":
-		return slog.LevelError
-	}
-	return slog.LevelInfo
 }
 
 // receive returns the next message and the descriptor beside it, or -1.
@@ -246,6 +214,7 @@ func (w *Worker) Leave() {
 // Finished is called when the Python threads have left, before Python finalises.
 func (w *Worker) Finished() {
 	w.Loop.Stop()
+	w.log.flush()
 	// A master that is gone hears nothing, and need not.
 	_ = w.tell(protocol.Message{Kind: protocol.KindDrained})
 }
@@ -255,23 +224,3 @@ func (w *Worker) Finished() {
 const dumpSignal = unix.Signal(0x23) // SIGRTMIN+1 as Python counts
 
 func dumpTracebacks() { _ = unix.Tgkill(unix.Getpid(), unix.Getpid(), dumpSignal) }
-
-func (w *Worker) reopen() {
-	if fd, err := openAccessLog(w.cfg.AccessLog); err != nil {
-		w.log.Error("access log not reopened", "error", err)
-	} else if old := w.Loop.SetAccessLog(fd); old > 2 {
-		// A thread may be about to write to it; give it the time.
-		time.AfterFunc(time.Second, func() { unix.Close(old) })
-	}
-	if name := w.cfg.ErrorLog; name != "" && name != "-" {
-		fd, err := unix.Open(name, unix.O_WRONLY|unix.O_CREAT|unix.O_APPEND|unix.O_CLOEXEC, 0o644)
-		if err != nil {
-			w.log.Error("error log not reopened", "error", err)
-			return
-		}
-		if err := unix.Dup3(fd, 2, 0); err != nil {
-			w.log.Error("error log not reopened", "error", err)
-		}
-		unix.Close(fd)
-	}
-}
