@@ -34,6 +34,14 @@ func parseForwardedHeader(s string) (string, error) {
 	return "", fmt.Errorf("%q is not one of for, proto, host, prefix, forwarded, cf-connecting-ip", s)
 }
 
+func parseForwardedUntrusted(s string) (string, error) {
+	s = strings.ToLower(s)
+	if s != "keep" && s != "drop" {
+		return "", fmt.Errorf("%q is neither keep nor drop", s)
+	}
+	return s, nil
+}
+
 // parseProxyProtocol also takes Gunicorn's way to write it.
 func parseProxyProtocol(s string) (string, error) {
 	s = strings.ToLower(s)

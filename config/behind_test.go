@@ -18,13 +18,14 @@ func TestBehind(t *testing.T) {
 		warnings  int
 	}{
 		{"nginx", nil, nil, "--behind nginx", 75 * time.Second, "127.0.0.1/32 ::1/128 unix", "for proto", 0},
-		{"alb", nil, nil, "--behind ALB", 75 * time.Second, "127.0.0.1/32 ::1/128", "for proto", 1},
+		{"alb", nil, nil, "--behind ALB", 75 * time.Second, "127.0.0.1/32 ::1/128 unix", "for proto", 1},
 		{"gcp", nil, nil, "--behind gcp --forwarded-allow-ips 130.211.0.0/22", 650 * time.Second, "130.211.0.0/22", "for proto", 0},
 		{"cloudflare", nil, nil, "--behind cloudflare --forwarded-allow-ips 10.0.0.1", 915 * time.Second, "10.0.0.1/32", "cf-connecting-ip proto", 0},
 		{"flags win", nil, nil, "--keep-alive 3 --forwarded-allow-ips= --forwarded-headers host --behind nginx", 3 * time.Second, "", "host", 0},
-		{"variables win", nil, []string{"HOSTLER_KEEP_ALIVE=4", "HOSTLER_BEHIND=alb", "FORWARDED_ALLOW_IPS=10.0.0.2"}, "", 4 * time.Second, "10.0.0.2/32", "for proto", 0},
+		{"variables win", nil, []string{"HOSTLER_KEEP_ALIVE=4", "HOSTLER_BEHIND=alb", "FORWARDED_ALLOW_IPS=10.0.0.2"}, "", 4 * time.Second, "unix 10.0.0.2/32", "for proto", 0},
 		{"the file wins", files{"hostler.toml": "behind = 'gcp'\nkeep_alive = 6\nforwarded_headers = ['for']\nforwarded_allow_ips = '*'"}, nil, "", 6 * time.Second, "*", "for", 0},
-		{"taken back", files{"hostler.toml": "behind = 'gcp'"}, nil, "--behind=", 5 * time.Second, "127.0.0.1/32 ::1/128", "for proto forwarded", 0},
+		{"taken back", files{"hostler.toml": "behind = 'gcp'"}, nil, "--behind=", 5 * time.Second, "127.0.0.1/32 ::1/128 unix", "for proto forwarded", 0},
+		{"Gunicorn's variable", nil, []string{"FORWARDED_ALLOW_IPS=*"}, "", 5 * time.Second, "unix *", "for proto forwarded", 0},
 	} {
 		got := mustLoad(t, c.file, c.env, append([]string{"shop"}, strings.Fields(c.args)...)...)
 		if got.KeepAlive != c.keepAlive || strings.Join(got.ForwardedAllowIPs, " ") != c.peers ||

@@ -39,10 +39,13 @@ type Config struct {
 	WorkerConnections int
 	KeepAlive         time.Duration // 0: every response closes its connection
 	Behind            string        // the proxy whose presets are the defaults; "": none
-	ForwardedAllowIPs []string      // CIDRs; "*": everyone; "unix": unix-socket peers
-	ForwardedHeaders  []string      // "for", "proto", "host", "prefix", "forwarded", "cf-connecting-ip"
-	ProxyProtocol     string        // "v1", "v2", "auto" or "": off
-	ProxyAllowIPs     []string      // as ForwardedAllowIPs
+	// ForwardedUntrusted is what becomes of these fields of others: "keep" or "drop".
+	ForwardedUntrusted string
+
+	ForwardedAllowIPs []string // CIDRs; "*": everyone; "unix": unix-socket peers
+	ForwardedHeaders  []string // "for", "proto", "host", "prefix", "forwarded", "cf-connecting-ip"
+	ProxyProtocol     string   // "v1", "v2", "auto" or "": off
+	ProxyAllowIPs     []string // as ForwardedAllowIPs
 
 	Python     string // "": to be found
 	Chdir      string // "": stay

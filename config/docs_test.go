@@ -26,7 +26,7 @@ func TestHelpText(t *testing.T) {
 		"Usage: hostler [flags] MODULE[:ATTR | :FACTORY()]",
 		"  -w, --workers N[:MAX]         worker processes; auto: as many as CPUs; MIN:MAX: by need [1]",
 		"      --threads N               Python threads per worker [1]",
-		"      --limit-request-field-size BYTES\n                                longest header field [8192]",
+		"      --limit-request-field-size BYTES\n                                longest header field; 0: any [8192]",
 		"  -h, --help                    print this and exit",
 		"Signals to the master:",
 		"Examples:",

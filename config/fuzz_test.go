@@ -69,9 +69,12 @@ func checkConfig(t *testing.T, c *config.Config) {
 	within("workers", c.MaxWorkers, 0, 128)
 	within("threads", c.Threads, 1, 256)
 	within("queue", c.Queue, 1, 1<<16)
-	within("fields", c.LimitRequestFields, 1, 128)
-	within("line", c.LimitRequestLine, 128, 65535)
-	within("field", c.LimitRequestFieldSize, 128, 65535)
+	within("fields", c.LimitRequestFields, 0, 1<<15)
+	for name, n := range map[string]int{"line": c.LimitRequestLine, "field": c.LimitRequestFieldSize} {
+		if n != 0 {
+			within(name, n, 128, 1<<20)
+		}
+	}
 	if c.MaxRequests < 0 || c.MaxRequests+c.MaxRequestsJitter < 0 || c.LimitRequestBody < 0 {
 		t.Errorf("a limit is negative: %+v", c)
 	}

@@ -62,7 +62,7 @@ func TestDefaults(t *testing.T) {
 	want := map[string]any{
 		"App": "shop", "Workers": 1, "WorkersAuto": false, "MaxWorkers": 0, "Hooks": "", "RecycleJitter": 10, "MaxUnavailable": 1, "Threads": 1, "Queue": 512, "Pools": []config.Pool(nil), "Static": []config.Static(nil),
 		"Binds": []config.Bind{{Network: "tcp", Address: "127.0.0.1:8000"}}, "Backlog": 2048, "WorkerConnections": 10000,
-		"KeepAlive": 5 * time.Second, "ForwardedAllowIPs": []string{"127.0.0.1/32", "::1/128"},
+		"KeepAlive": 5 * time.Second, "ForwardedAllowIPs": []string{"127.0.0.1/32", "::1/128", "unix"}, "ForwardedUntrusted": "keep",
 		"Python": "", "Chdir": "", "PythonPath": []string(nil), "Env": []string(nil), "Preload": false, "Reload": false, "ReloadExtra": []string(nil), "User": "", "Group": "", "Umask": "", "Warmup": []string(nil),
 		"Behind": "", "ForwardedHeaders": []string{"for", "proto", "forwarded"}, "ProxyProtocol": "", "ProxyAllowIPs": []string{"127.0.0.1/32", "::1/128"},
 		"Timeout": 30 * time.Second, "TotalTimeout": time.Duration(0), "BootTimeout": time.Minute, "GracefulTimeout": 30 * time.Second,
@@ -110,12 +110,12 @@ func TestPrecedence(t *testing.T) {
 		{"flag", file, vars, flags, 1, ":1", "10.0.0.1/32"},
 		{"variable", file, vars, flags[:1], 2, ":2", "10.0.0.2/32"},
 		{"file", file, fallbacks, flags[:1], 3, ":3", "10.0.0.3/32"},
-		{"fallback", nil, fallbacks, flags[:1], 4, "0.0.0.0:4", "10.0.0.4/32"},
-		{"empty variables", nil, []string{"HOSTLER_WORKERS=", "WEB_CONCURRENCY=", "PORT=", "HOSTLER_BIND="}, flags[:1], 1, "127.0.0.1:8000", "127.0.0.1/32"},
+		{"fallback", nil, fallbacks, flags[:1], 4, "0.0.0.0:4", "unix 10.0.0.4/32"},
+		{"empty variables", nil, []string{"HOSTLER_WORKERS=", "WEB_CONCURRENCY=", "PORT=", "HOSTLER_BIND="}, flags[:1], 1, "127.0.0.1:8000", "127.0.0.1/32 ::1/128 unix"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := mustLoad(t, c.file, c.env, c.args...)
-			if got.Workers != c.workers || got.Binds[0].Address != c.bind || len(got.Binds) != 1 || got.ForwardedAllowIPs[0] != c.peer {
+			if got.Workers != c.workers || got.Binds[0].Address != c.bind || len(got.Binds) != 1 || strings.Join(got.ForwardedAllowIPs, " ") != c.peer {
 				t.Errorf("got %d workers, %v, %v; want %d, %s, %s", got.Workers, got.Binds, got.ForwardedAllowIPs, c.workers, c.bind, c.peer)
 			}
 		})

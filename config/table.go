@@ -3,15 +3,14 @@ package config
 import "strings"
 
 // Bounds that come from elsewhere in hostler: the scoreboard has slots for two
-// generations of maxWorkers and records for maxThreads and maxPools in each, a parsed
-// request has room for maxFields headers, and a worker reads a head into one
-// buffer of maxHead bytes.
+// generations of maxWorkers and records for maxThreads and maxPools in each, and a
+// worker can be told to take maxFields headers, and maxHead bytes of them.
 const (
 	maxWorkers = 128
 	maxThreads = 256
 	maxPools   = 16
-	maxFields  = 128
-	maxHead    = 64<<10 - 1
+	maxFields  = 1 << 15
+	maxHead    = 1 << 20
 )
 
 // setting is one entry of the table.
@@ -188,14 +187,20 @@ func table() []*setting {
 			value: custom("`nginx`, `alb` (AWS), `gcp` (Google Cloud) or `cloudflare`", func(c *Config) *string { return &c.Behind }, parsePreset),
 		},
 		{
-			name: "forwarded-allow-ips", group: groupNetwork, arg: "IPS", def: "127.0.0.1,::1",
-			help: "proxies whose X-Forwarded-* headers are believed",
-			more: "Addresses and networks with commas between them. `*` believes everyone, `unix` those that connect to a `unix:` address; an empty value nobody. " +
-				"Only name proxies that set these headers themselves. From everyone else these fields do not reach the application.",
-			defaults: []fallback{{variable: "FORWARDED_ALLOW_IPS"}},
-			// Who listens on a unix socket behind nginx means nginx.
-			behind: map[string]string{presetNginx: "127.0.0.1,::1,unix"},
-			value:  peers(func(c *Config) *[]string { return &c.ForwardedAllowIPs }),
+			name: "forwarded-allow-ips", group: groupNetwork, arg: "IPS", def: "127.0.0.1,::1,unix",
+			help: "proxies whose X-Forwarded-* are believed",
+			more: "Addresses and networks with commas between them. `*` believes everyone, `unix` those that connect to a `unix:` address; an empty value nobody. A list holds as it stands: without `unix` in it, those are not believed. (To Gunicorn they always are; so where its variable stands in for the default, `unix` is put to it.) " +
+				"Only name proxies that set these headers themselves. From everyone else these fields mean nothing to hostler, and `--forwarded-untrusted` says what becomes of them.",
+			// Who listens on a unix socket means the proxy that he lets connect to it.
+			defaults: []fallback{{variable: "FORWARDED_ALLOW_IPS", prefix: "unix,"}},
+			value:    peers(func(c *Config) *[]string { return &c.ForwardedAllowIPs }),
+		},
+		{
+			name: "forwarded-untrusted", group: groupNetwork, arg: "WHAT", def: "keep",
+			help: "X-Forwarded-* of other peers: keep or drop",
+			more: "`keep` leaves them in environ as they came (HTTP_X_FORWARDED_FOR …), as other servers do; an application that believes them must know whom it hears. With `drop` they do not reach it. " +
+				"Either way the first is logged, with its peer, and `hostler_forwarded_untrusted_total` counts them.",
+			value: custom("`keep` or `drop`", func(c *Config) *string { return &c.ForwardedUntrusted }, parseForwardedUntrusted),
 		},
 		{
 			name: "forwarded-headers", group: groupNetwork, arg: "LIST", def: "for,proto,forwarded",
@@ -414,19 +419,21 @@ func table() []*setting {
 
 		{
 			name: "limit-request-line", group: groupLimits, arg: "BYTES", def: "8192",
-			help:  "longest request line (method, target, version)",
-			value: size(128, maxHead, func(c *Config) *int { return &c.LimitRequestLine }),
+			help:  "longest request line (method, target, version); 0: any",
+			more:  "A whole head has at most 64 KiB; where one of `--limit-request-line`, `--limit-request-fields` and `--limit-request-field-size` is 0, or above its default, 1 MiB.",
+			value: sizeOrNone(128, maxHead, func(c *Config) *int { return &c.LimitRequestLine }),
 		},
 		{
 			name: "limit-request-fields", group: groupLimits, arg: "N", def: "100",
-			help:  "most header fields in a request",
-			value: number(1, maxFields, func(c *Config) *int { return &c.LimitRequestFields }),
+			help:  "most header fields in a request; 0: any",
+			more:  "See `--limit-request-line` for a whole head.",
+			value: number(0, maxFields, func(c *Config) *int { return &c.LimitRequestFields }),
 		},
 		{
-			name: "limit-request-field-size", group: groupLimits, arg: "BYTES", def: "8192",
-			help:  "longest header field",
-			more:  "A whole head has at most 64 KiB, whatever these limits are.",
-			value: size(128, maxHead, func(c *Config) *int { return &c.LimitRequestFieldSize }),
+			name: "limit-request-field-size", aliases: []string{"limit-request-field_size"}, group: groupLimits, arg: "BYTES", def: "8192",
+			help:  "longest header field; 0: any",
+			more:  "See `--limit-request-line` for a whole head.",
+			value: sizeOrNone(128, maxHead, func(c *Config) *int { return &c.LimitRequestFieldSize }),
 		},
 		{
 			name: "limit-request-body", group: groupLimits, arg: "BYTES", def: "0",

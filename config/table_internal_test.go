@@ -32,7 +32,7 @@ func TestTableIsSound(t *testing.T) {
 		last, done[s.group] = s.group, true
 		for _, n := range append([]string{s.name}, s.aliases...) {
 			claim(n)
-			if !word.MatchString(n) {
+			if !word.MatchString(n) && n != "limit-request-field_size" { // which is how Gunicorn writes it
 				t.Errorf("%s is no name for a flag", n)
 			}
 		}

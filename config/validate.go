@@ -129,7 +129,7 @@ func (c *Config) warnings() []string {
 	if c.Given("queue") && c.Queue > c.WorkerConnections {
 		warn("queue", "never fills: a worker has no more than %d connections", c.WorkerConnections)
 	}
-	if slices.Contains(c.ForwardedAllowIPs, "*") && len(c.ForwardedAllowIPs) > 1 {
+	if c.Given("forwarded-allow-ips") && slices.Contains(c.ForwardedAllowIPs, "*") && len(c.ForwardedAllowIPs) > 1 {
 		warn("forwarded-allow-ips", `"*" believes everyone; the rest of the list does nothing`)
 	}
 	if _, anywhere := c.origins["forwarded-allow-ips"]; !anywhere && c.Behind != "" && c.Behind != presetNginx {

@@ -181,6 +181,27 @@ func size[T int | int64](lo, hi T, field func(*Config) *T) value {
 	if int64(hi) >= 1<<62 {
 		accepts = "a number of bytes; k, m and g count in 1024s"
 	}
+	return sizes(accepts, lo, hi, field)
+}
+
+// sizeOrNone is a size of at least lo, or 0 for no limit.
+func sizeOrNone(lo, hi int, field func(*Config) *int) value {
+	accepts := fmt.Sprintf("a number of bytes from %d to %d, or 0; k, m and g count in 1024s", lo, hi)
+	v := sizes(accepts, 0, hi, field)
+	set := v.set
+	v.set = func(c *Config, texts []string) []error {
+		was := *field(c)
+		errs := set(c, texts)
+		if n := *field(c); n > 0 && n < lo {
+			*field(c) = was
+			errs = []error{fmt.Errorf("%q is not %s", texts[len(texts)-1], accepts)}
+		}
+		return errs
+	}
+	return v
+}
+
+func sizes[T int | int64](accepts string, lo, hi T, field func(*Config) *T) value {
 	return custom(accepts, field, func(s string) (T, error) {
 		digits, unit := s, int64(1)
 		if s != "" {

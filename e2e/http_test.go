@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -311,5 +312,24 @@ func TestAddresses(t *testing.T) {
 	s.stop()
 	if _, err := os.Stat(socket); err == nil {
 		t.Error("the socket file is still there")
+	}
+}
+
+// TestNoLimits takes the limits of heads away, as a script for Gunicorn does.
+func TestNoLimits(t *testing.T) {
+	s := start(t, "--limit-request-line", "0", "--limit-request-fields", "0", "--limit-request-field_size", "0", "rules:app")
+	var fields strings.Builder
+	for i := range 2000 {
+		fmt.Fprintf(&fields, "X-Field-%d: %d\r\n", i, i)
+	}
+	long := strings.Repeat("x", 200_000)
+	out := s.raw("GET /environ?" + long + " HTTP/1.1\r\nHost: a\r\nConnection: close\r\nCookie: a=" + long + "\r\n" + fields.String() + "\r\n")
+	_, body, _ := strings.Cut(out, "\r\n\r\n")
+	env := map[string]any{}
+	if err := json.Unmarshal([]byte(body), &env); err != nil {
+		t.Fatalf("%v in %.300q", err, out)
+	}
+	if env["QUERY_STRING"] != long || env["HTTP_COOKIE"] != "a="+long || env["HTTP_X_FIELD_0"] != "0" || env["HTTP_X_FIELD_1999"] != "1999" {
+		t.Errorf("environ has %d entries", len(env))
 	}
 }

@@ -195,19 +195,31 @@ func TestPeers(t *testing.T) {
 		s.refused(400, "GET /show HTTP/1.1\r\nHost: a\r\n"+both+"\r\n")
 		s.refused(400, "GET /show HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n\r\n")
 		s.wantCalls("")
-		deaf := start(t, "--forwarded-allow-ips", "10.9.8.7", "peers:app")
+		deaf := start(t, "--forwarded-allow-ips", "10.9.8.7", "--forwarded-untrusted", "drop", "peers:app")
 		out := deaf.raw("GET /show HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Forwarded-For: 1.2.3.4\r\n" + both + "\r\n")
 		if !strings.Contains(out, `"wsgi.url_scheme": "http"`) || !strings.Contains(out, `"REMOTE_ADDR": "127.0.0.1"`) || strings.Contains(out, "1.2.3.4") {
 			t.Errorf("a stranger is believed: %q", out)
 		}
 		// Whoever connects by a unix socket has no address: "unix" stands for them.
-		for _, allowed := range []string{"127.0.0.1", "unix"} {
+		// They are believed unless another list says otherwise.
+		for _, c := range []struct {
+			args     []string
+			believed bool
+		}{
+			{nil, true},
+			{[]string{"--forwarded-allow-ips", "unix"}, true},
+			{[]string{"--forwarded-allow-ips", "127.0.0.1"}, false},
+			{[]string{"--forwarded-allow-ips", ""}, false},
+		} {
 			socket := filepath.Join(t.TempDir(), "http.sock")
-			peerWith(t, "-b", "unix:"+socket, "--forwarded-allow-ips", allowed)
+			s := peerWith(t, append(c.args, "-b", "unix:"+socket)...)
 			w := dialTo(t, "unix", socket)
 			w.send("GET /show HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n")
-			if _, body := w.answer("GET"); strings.Contains(body, `"REMOTE_ADDR": "1.2.3.4"`) != (allowed == "unix") {
-				t.Errorf("on a unix socket, with %s allowed: %s", allowed, body)
+			if _, body := w.answer("GET"); strings.Contains(body, `"REMOTE_ADDR": "1.2.3.4"`) != c.believed {
+				t.Errorf("on a unix socket, with %q: %s", c.args, body)
+			}
+			if told := strings.Contains(s.log.String(), `peer=unix if_it_is_your_proxy="--forwarded-allow-ips unix"`); told == c.believed {
+				t.Errorf("on a unix socket, with %q: said: %v", c.args, told)
 			}
 		}
 	})

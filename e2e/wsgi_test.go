@@ -42,17 +42,35 @@ func TestEnviron(t *testing.T) {
 }
 
 func TestForwarded(t *testing.T) {
-	for _, c := range []struct{ allow, scheme, addr string }{
-		{"127.0.0.1,10.0.0.0/8", "https", "192.0.2.7"},
-		{"192.0.2.0/24", "http", "127.0.0.1"},
+	for _, c := range []struct {
+		allow, untrusted, scheme, addr string
+		visible                        bool
+	}{
+		{"127.0.0.1,10.0.0.0/8", "drop", "https", "192.0.2.7", true},
+		{"192.0.2.0/24", "keep", "http", "127.0.0.1", true},
+		{"192.0.2.0/24", "drop", "http", "127.0.0.1", false},
 	} {
-		s := start(t, "--forwarded-allow-ips", c.allow, "rules:app")
+		s := start(t, "-w", "2", "--forwarded-allow-ips", c.allow, "--forwarded-untrusted", c.untrusted, "rules:app")
 		out := s.raw("GET /environ HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\nX-Forwarded-For: 6.6.6.6, 192.0.2.7, 10.1.1.1\r\nConnection: close\r\n\r\n")
 		if !strings.Contains(out, fmt.Sprintf("%q: %q", "wsgi.url_scheme", c.scheme)) || !strings.Contains(out, fmt.Sprintf("%q: %q", "REMOTE_ADDR", c.addr)) {
 			t.Errorf("trusting %s: %s", c.allow, out)
 		}
-		if got := strings.Contains(out, "HTTP_X_FORWARDED_FOR"); got != (c.scheme == "https") {
-			t.Errorf("trusting %s: X-Forwarded-For in environ: %v", c.allow, got)
+		if got := strings.Contains(out, "HTTP_X_FORWARDED_FOR"); got != c.visible {
+			t.Errorf("trusting %s, %s: X-Forwarded-For in environ: %v", c.allow, c.untrusted, got)
+		}
+		for range 10 {
+			s.raw("GET / HTTP/1.1\r\nHost: a\r\nX-Real-IP: 192.0.2.7\r\nConnection: close\r\n\r\n")
+		}
+		lines, count := 0, 0.0
+		if c.scheme == "http" {
+			lines, count = 1, 11
+			s.waitLog(`field=x-forwarded-proto peer=127.0.0.1 if_it_is_your_proxy="--forwarded-allow-ips 127.0.0.1"`)
+		}
+		if n := strings.Count(s.log.String(), "not believed"); n != lines {
+			t.Errorf("trusting %s: %d lines in the log, want %d: %s", c.allow, n, lines, s.log)
+		}
+		if n := s.metric("hostler_forwarded_untrusted_total", ""); n != count {
+			t.Errorf("trusting %s: %v are counted, want %v", c.allow, n, count)
 		}
 	}
 }

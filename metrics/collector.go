@@ -155,6 +155,7 @@ func (c *Collector) collectRequests(out sink, t *totals) {
 	out.counter(c.f.held, float64(t.held))
 	out.counter(c.f.accessLogErrors, float64(t.accessLogLost))
 	out.counter(c.f.errorLogErrors, float64(t.errorLogLost))
+	out.counter(c.f.forwardedUntrusted, float64(t.forwardedUntrusted))
 	for i, reason := range c.reasons {
 		if i > 0 && reason != "" {
 			out.counter(c.f.rejected, float64(t.rejects[i]), reason)

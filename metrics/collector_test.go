@@ -37,6 +37,7 @@ func busy(r *rig, s *protocol.Slot) {
 	c.AppViolations.Add(5)
 	c.AccessLogErrs.Add(6)
 	c.ErrorLogErrs.Add(2)
+	c.ForwardedUntrusted.Add(19)
 	c.Timeouts[protocol.TimeoutBody].Add(8)
 	c.Rejects[3].Add(9)
 	g.ConnsIdle.Store(10)
@@ -85,6 +86,7 @@ func TestValues(t *testing.T) {
 		`hostler_app_violations_total`:                                              5,
 		`hostler_access_log_errors_total`:                                           7,
 		`hostler_error_log_errors_total`:                                            5,
+		`hostler_forwarded_untrusted_total`:                                         19,
 		`hostler_connection_timeouts_total{phase="body"}`:                           8,
 		`hostler_connection_timeouts_total{phase="write"}`:                          0,
 		`hostler_rejected_requests_total{reason="bad_host"}`:                        9,

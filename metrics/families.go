@@ -14,6 +14,7 @@ type families struct {
 	exceptions, violations, rejected       *prometheus.Desc
 	unavailable, held, requestTimeouts     *prometheus.Desc
 	accessLogErrors, errorLogErrors        *prometheus.Desc
+	forwardedUntrusted                     *prometheus.Desc
 
 	// connections and threads
 	connections, accepted       *prometheus.Desc
@@ -57,6 +58,7 @@ func newFamilies() *families {
 	f.requestTimeouts = desc("request_timeouts_total", "Requests that held a Python thread for longer than --timeout.")
 	f.accessLogErrors = desc("access_log_errors_total", "Lines of the access log that are lost: they could not be written, or not fast enough.")
 	f.errorLogErrors = desc("error_log_errors_total", "Lines of the error log that are lost, likewise.")
+	f.forwardedUntrusted = desc("forwarded_untrusted_total", "Requests with X-Forwarded-… or Forwarded from peers that are not in --forwarded-allow-ips.")
 
 	f.connections = desc("connections",
 		"Open connections: between requests (idle), receiving a request (reading), with the application or waiting for it (running), sending what is left of a response (writing).", "state")

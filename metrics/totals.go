@@ -40,6 +40,7 @@ type totals struct {
 	acceptErrors                uint64
 	violations                  uint64
 	accessLogLost, errorLogLost uint64
+	forwardedUntrusted          uint64
 	timeouts                    [protocol.NumTimeouts]uint64
 	evicted                     [protocol.NumEvictions]uint64
 	rejects                     [protocol.MaxRejects]uint64
@@ -78,6 +79,7 @@ func (t *totals) addCounters(s *protocol.Slot) (requests uint64) {
 	t.violations += c.AppViolations.Load()
 	t.accessLogLost += c.AccessLogErrs.Load()
 	t.errorLogLost += c.ErrorLogErrs.Load()
+	t.forwardedUntrusted += c.ForwardedUntrusted.Load()
 	for i := range c.Timeouts {
 		t.timeouts[i] += c.Timeouts[i].Load()
 	}

@@ -118,6 +118,10 @@ type Counters struct {
 	HandedOut       atomic.Uint64 // connections given to other workers
 	HandedIn        atomic.Uint64 // … and taken from them
 	HandshakeErrors atomic.Uint64
+
+	// ForwardedUntrusted counts requests of which somebody who is not trusted says
+	// where they come from.
+	ForwardedUntrusted atomic.Uint64
 }
 
 // Gauges describe the worker that holds the slot now.

@@ -29,6 +29,12 @@ type Listener struct {
 	Redirect string `json:"redirect,omitempty"`
 }
 
+// What becomes of fields that speak of a client, from somebody who is not trusted.
+const (
+	ForwardedKeep = "keep" // they stay in environ, and mean nothing to us
+	ForwardedDrop = "drop"
+)
+
 // WorkerConfig is what the master tells a worker at exec, as one JSON argument.
 // Times are nanoseconds (time.Duration). The zero value of a limit means none
 // unless said otherwise.
@@ -85,8 +91,12 @@ type WorkerConfig struct {
 	ForwardedAllowIPs []string `json:"forwarded_allow_ips,omitempty"` // CIDRs; "*": everyone; "unix": unix-socket peers
 
 	ForwardedHeaders []string `json:"forwarded_headers,omitempty"` // what of theirs is believed: "for", "proto", "host", "prefix", "forwarded", "cf-connecting-ip"
-	ProxyProtocol    string   `json:"proxy_protocol,omitempty"`    // "v1", "v2", "auto"; "": off
-	ProxyAllowIPs    []string `json:"proxy_allow_ips,omitempty"`   // as ForwardedAllowIPs; their connections begin with a header of that protocol
+	// ForwardedUntrusted is what becomes of these fields from anybody else:
+	// ForwardedKeep or ForwardedDrop.
+	ForwardedUntrusted string `json:"forwarded_untrusted,omitempty"`
+
+	ProxyProtocol string   `json:"proxy_protocol,omitempty"`  // "v1", "v2", "auto"; "": off
+	ProxyAllowIPs []string `json:"proxy_allow_ips,omitempty"` // as ForwardedAllowIPs; their connections begin with a header of that protocol
 
 	AccessLog string `json:"access_log,omitempty"` // "-": stdout; "": off
 	ErrorLog  string `json:"error_log,omitempty"`  // reopened over fd 2 on KindReopen; "" or "-": leave fd 2 alone

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 
+	"hostler/protocol"
 	"hostler/worker/http1"
 )
 
@@ -36,20 +38,14 @@ func parseBelieved(list []string) (uint32, error) {
 	return b, nil
 }
 
-// forwarded applies what a trusted proxy says of the client, and keeps what
-// anybody else says of it from the application. Only requests with FlagForwarded
-// come here. It returns false if the request has been refused: what it says of the
-// client is malformed, or contradicts itself, and so somebody along the way does
-// not say what the others believe he does.
+// forwarded applies what a trusted proxy says of the client; what anybody else says
+// of it means nothing to us. Only requests with FlagForwarded come here. It returns
+// false if the request has been refused: what it says of the client is malformed,
+// or contradicts itself, and so somebody along the way does not say what the others
+// believe he does.
 func (l *Loop) forwarded(t *Thread, c *conn, buf []byte) bool {
 	if !c.trusted {
-		for i := range t.Req.NFields {
-			k := t.Req.Fields[i].Known
-			if k >= http1.KnownXForwardedFor && k <= http1.KnownXRealIP || k == http1.KnownForwarded ||
-				k == http1.KnownCFConnectingIP && l.believes&believeCloudflare != 0 {
-				t.Skip[i/64] |= 1 << (i % 64)
-			}
-		}
+		l.untrusted(t, c)
 		return true
 	}
 	h := hearing{trust: &l.trust, believes: l.believes, buf: buf}
@@ -86,6 +82,56 @@ func (l *Loop) forwarded(t *Thread, c *conn, buf []byte) bool {
 		}
 	}
 	return true
+}
+
+// untrusted deals with what somebody says of the client whose word is not taken.
+func (l *Loop) untrusted(t *Thread, c *conn) {
+	says := func(f http1.Field) bool {
+		k := f.Known
+		return k >= http1.KnownXForwardedFor && k <= http1.KnownXRealIP || k == http1.KnownForwarded ||
+			k == http1.KnownCFConnectingIP && l.believes&believeCloudflare != 0
+	}
+	fields := t.Req.Fields[:t.Req.NFields]
+	i := slices.IndexFunc(fields, says)
+	if i < 0 {
+		return // a field of Cloudflare's that nobody is believed for
+	}
+	l.sayUntrusted(c, http1.KnownFields[fields[i].Known])
+	if l.cfg.ForwardedUntrusted == protocol.ForwardedDrop {
+		t.Req.NFields = uint32(len(slices.DeleteFunc(fields, says)))
+	}
+}
+
+// sayUntrusted counts a request that somebody who is not trusted says something of.
+// The first is logged: it may be the operator's own proxy.
+func (l *Loop) sayUntrusted(c *conn, field string) {
+	first := l.slot.Counters.ForwardedUntrusted.Add(1) == 1
+	if !first || l.exchange != nil && l.exchange.untrustedElsewhere() {
+		return
+	}
+	peer, remedy := string(c.remote[:c.remoteLen]), ""
+	switch {
+	case c.anonymous: // nobody's word can be taken for his
+	case !c.peer.IsValid():
+		peer, remedy = "unix", "unix"
+	default:
+		remedy = peer
+	}
+	args := []any{"field", field, "peer", peer}
+	if remedy != "" {
+		args = append(args, "if_it_is_your_proxy", "--forwarded-allow-ips "+remedy)
+	}
+	l.log.Warn("what this peer says of its client is not believed", args...)
+}
+
+// untrustedElsewhere says whether another worker has logged what sayUntrusted logs.
+func (x *Exchange) untrustedElsewhere() bool {
+	for i := range x.Board.Used() {
+		if i != x.Slot && x.Board.Slot(i).Counters.ForwardedUntrusted.Load() > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // nameLen is the length of a valid host without its port.

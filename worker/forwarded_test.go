@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"hostler/protocol"
 	"hostler/worker/http1"
 )
 
@@ -20,7 +21,7 @@ func heard(t *testing.T, believes, fields string) string {
 		t.Fatal(err)
 	}
 	buf := []byte("GET / HTTP/1.1\r\nHost: inner\r\n" + fields + "\r\n")
-	var r http1.Request
+	r := http1.Request{Fields: make([]http1.Field, 101)}
 	limits := http1.Limits{Line: 8190, Field: 32000, Fields: 100, Head: 64 << 10}
 	if whole, reason := http1.Parse(buf, 0, &limits, &r); !whole {
 		t.Fatalf("%q: %v", fields, reason)
@@ -208,7 +209,7 @@ func FuzzForwarded(f *testing.F) {
 	names := []string{"X-Forwarded-For", "Forwarded", "X-Forwarded-Proto", "X-Forwarded-Ssl", "X-Forwarded-Host", "X-Forwarded-Prefix", "CF-Connecting-IP"}
 	f.Fuzz(func(t *testing.T, kind byte, value string) {
 		buf := []byte("GET / HTTP/1.1\r\nHost: inner\r\n" + names[int(kind)%len(names)] + ": " + value + "\r\n\r\n")
-		var r http1.Request
+		r := http1.Request{Fields: make([]http1.Field, 101)}
 		limits := http1.DefaultLimits()
 		if whole, _ := http1.Parse(buf, 0, &limits, &r); !whole {
 			return
@@ -230,54 +231,72 @@ func FuzzForwarded(f *testing.F) {
 	})
 }
 
-// What a proxy says counts only if it is trusted, and reaches nobody else.
+// What a proxy says counts only if it is trusted. Of what others say nothing counts,
+// and it reaches the application or not.
 func TestForwarded(t *testing.T) {
-	for _, trusted := range []bool{true, false} {
+	for _, how := range []string{"trusted", protocol.ForwardedKeep, protocol.ForwardedDrop} {
 		cfg := testConfig()
 		cfg.ForwardedHeaders = []string{"for", "proto", "host", "prefix", "cf-connecting-ip"}
-		if trusted {
+		cfg.ForwardedUntrusted = how
+		if how == "trusted" {
 			cfg.ForwardedAllowIPs = []string{"127.0.0.1"}
 		}
 		type seen struct {
 			remote, path string
 			forwarded    uint32
-			skip         [2]uint64
+			fields       string // but for Host
 		}
 		got := make(chan seen, 1)
 		r := serve(t, cfg, func(c *call) {
 			remote := string(c.t.Remote[:c.t.RemoteLen]) + ":" + string(c.t.Port[:c.t.PortLen])
-			got <- seen{remote, string(bytesAt(c.t.Path, int(c.t.PathLen))), c.t.Forwarded, c.t.Skip}
+			var names []string
+			for _, f := range c.t.Req.Fields[:c.t.Req.NFields] {
+				if f.Known != http1.KnownHost {
+					names = append(names, string(span(bytesAt(c.t.Buf, int(c.t.Req.HeadLen)), f.Name)))
+				}
+			}
+			got <- seen{remote, string(bytesAt(c.t.Path, int(c.t.PathLen))), c.t.Forwarded, strings.Join(names, " ")}
 			c.ok("x")
 		})
 		c := r.dial()
 		rd := responses(t, c)
+		told := uint64(0)
 		for _, k := range []struct {
 			target, fields string
 			want           seen
-			skip           uint64
+			left           string // with drop
 		}{
-			{"/", "", seen{"127.0.0.1:4711", "/", 0, [2]uint64{}}, 0},
+			{"/", "", seen{"127.0.0.1:4711", "/", 0, ""}, ""},
 			{"/", "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 203.0.113.9, 127.0.0.1\r\nX-Forwarded-Proto: HTTPS\r\n",
-				seen{"203.0.113.9:", "/", ForwardedHTTPS, [2]uint64{}}, 0b1110},
-			{"/", "", seen{"127.0.0.1:4711", "/", 0, [2]uint64{}}, 0}, // nothing is left of the request before
-			{"/", "Accept: a\r\nX-Forwarded-Ssl: on\r\nX-Forwarded-Proto: https\r\nX-Real-Ip: 1.1.1.1\r\nX-Forwarded-Port: 1\r\n",
-				seen{"127.0.0.1:4711", "/", ForwardedHTTPS, [2]uint64{}}, 0b111100},
+				seen{"203.0.113.9:", "/", ForwardedHTTPS, "X-Forwarded-For X-Forwarded-For X-Forwarded-Proto"}, ""},
+			{"/", "", seen{"127.0.0.1:4711", "/", 0, ""}, ""}, // nothing is left of the request before
+			{"/", "Accept: a\r\nX-Forwarded-Ssl: on\r\nX-Forwarded-Proto: https\r\nA: b\r\nX-Real-Ip: 1.1.1.1\r\nX-Forwarded-Port: 1\r\nB: c\r\n",
+				seen{"127.0.0.1:4711", "/", ForwardedHTTPS, "Accept X-Forwarded-Ssl X-Forwarded-Proto A X-Real-Ip X-Forwarded-Port B"}, "Accept A B"},
 			{"/%61/b", "X-Forwarded-Prefix: /a\r\nX-Forwarded-Host: b\r\nForwarded: x\r\n",
-				seen{"127.0.0.1:4711", "/b", ForwardedHost | ForwardedPrefix, [2]uint64{}}, 0b1110},
-			{"/ab", "X-Forwarded-Prefix: /a\r\n", seen{"127.0.0.1:4711", "/ab", ForwardedPrefix, [2]uint64{}}, 0b10},
-			{"/a", "X-Forwarded-Prefix: /a\r\n", seen{"127.0.0.1:4711", "", ForwardedPrefix, [2]uint64{}}, 0b10},
-			{"/", "CF-Connecting-IP: 203.0.113.9\r\n", seen{"203.0.113.9:", "/", 0, [2]uint64{}}, 0b10},
+				seen{"127.0.0.1:4711", "/b", ForwardedHost | ForwardedPrefix, "X-Forwarded-Prefix X-Forwarded-Host Forwarded"}, ""},
+			{"/ab", "X-Forwarded-Prefix: /a\r\n", seen{"127.0.0.1:4711", "/ab", ForwardedPrefix, "X-Forwarded-Prefix"}, ""},
+			{"/a", "X-Forwarded-Prefix: /a\r\n", seen{"127.0.0.1:4711", "", ForwardedPrefix, "X-Forwarded-Prefix"}, ""},
+			{"/", "CF-Connecting-IP: 203.0.113.9\r\n", seen{"203.0.113.9:", "/", 0, "CF-Connecting-IP"}, ""},
 		} {
 			send(t, c, "GET "+k.target+" HTTP/1.1\r\nHost: x\r\n"+k.fields+"\r\n")
 			rd.want(200, "x")
-			if !trusted {
-				k.want = seen{"127.0.0.1:4711", strings.Replace(k.target, "%61", "a", 1), 0, [2]uint64{k.skip}}
+			if how != "trusted" {
+				if k.want.fields != "" {
+					told++
+				}
+				k.want = seen{"127.0.0.1:4711", strings.Replace(k.target, "%61", "a", 1), 0, k.want.fields}
+				if how == protocol.ForwardedDrop {
+					k.want.fields = k.left
+				}
 			}
 			if s := <-got; s != k.want {
-				t.Errorf("trusted %v, %q: %+v, want %+v", trusted, k.fields, s, k.want)
+				t.Errorf("%s, %q: %+v, want %+v", how, k.fields, s, k.want)
 			}
 		}
-		if !trusted {
+		if n := r.slot.Counters.ForwardedUntrusted.Load(); n != told {
+			t.Errorf("%s: %d requests are counted, want %d", how, n, told)
+		}
+		if how != "trusted" {
 			continue
 		}
 		send(t, c, "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Ssl: on\r\n\r\n")

@@ -101,9 +101,8 @@ func (s *stream) attach(t *Thread) bool {
 	t.FD, t.RoomEvents = int32(t.bell), unix.POLLIN
 	t.Req.Minor = minorHTTP2
 	t.secured(s.h.tlsEnv)
-	if s.chunked { // our own field, which the client has not sent
-		last := t.Req.NFields - 1
-		t.Skip[last/64] |= 1 << (last % 64)
+	if s.chunked {
+		t.Req.NFields-- // our own field, which the client has not sent
 	}
 	return s.runOn(t.bell)
 }

@@ -30,9 +30,11 @@ type input struct {
 }
 
 // Size classes of input buffers. The last holds a head and bodyBuffer.
-var inputClasses = [...]int{4 << 10, 16 << 10, inBufferSize + 16<<10, 256 << 10, bodyBuffer + inBufferSize + 16<<10}
+var inputClasses = [...]int{4 << 10, 16 << 10, inBufferSize + 16<<10, 256 << 10, bodyBuffer + inBufferSize + 16<<10, maxHead + bodyBuffer + inBufferSize}
 
 const (
+	// maxHead is the longest head that the limits can allow.
+	maxHead = 1 << 20
 	// bodyBuffer is how much of a body is gathered before the application is
 	// called; what is beyond comes to it as it arrives.
 	bodyBuffer = 1 << 20

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
@@ -129,9 +130,8 @@ func New(c Config) (*Loop, error) {
 	}
 	l := &Loop{
 		cfg: s, slot: c.Slot, log: c.Log, exchange: c.Exchange,
-		limits: http1.Limits{Line: s.LimitRequestLine, Field: s.LimitRequestFieldSize, Fields: s.LimitRequestFields,
-			Head: inBufferSize - 1},
-		epfd: epfd, wakefd: wakefd,
+		limits: headLimits(s),
+		epfd:   epfd, wakefd: wakefd,
 		conns:      newConnTable(maxConnections(s.WorkerConnections, c.Log)),
 		drained:    make(chan struct{}),
 		deputyWake: make(chan struct{}, 1),
@@ -163,7 +163,7 @@ func New(c Config) (*Loop, error) {
 	}
 	l.tickDate(time.Now())
 	for i := range s.Threads {
-		t, err := newThread(i, epfd)
+		t, err := newThread(i, epfd, &l.limits)
 		if err != nil {
 			return nil, fmt.Errorf("cannot allocate a thread's buffers: %w", err)
 		}
@@ -175,11 +175,23 @@ func New(c Config) (*Loop, error) {
 		l.threads = append(l.threads, t)
 	}
 	for _, t := range []**Thread{&l.deputy, &l.sweeper} {
-		if *t, err = newThread(-1, epfd); err != nil {
+		if *t, err = newThread(-1, epfd, &l.limits); err != nil {
 			return nil, fmt.Errorf("cannot allocate the deputy's buffers: %w", err)
 		}
 	}
 	return l, nil
+}
+
+// headLimits are the limits of a request's head. In the settings 0 means none: then
+// the head as a whole is the limit.
+func headLimits(s *protocol.WorkerConfig) http1.Limits {
+	d := http1.DefaultLimits()
+	m := http1.Limits{Line: s.LimitRequestLine, Field: s.LimitRequestFieldSize, Fields: s.LimitRequestFields, Head: inBufferSize - 1}
+	if m.Line == 0 || m.Line > d.Line || m.Field == 0 || m.Field > d.Field || m.Fields == 0 || m.Fields > d.Fields {
+		m.Head = maxHead
+	}
+	m.Line, m.Field, m.Fields = cmp.Or(m.Line, m.Head), cmp.Or(m.Field, m.Head), cmp.Or(m.Fields, http1.MaxFields)
+	return m
 }
 
 // Thread returns the i-th thread. Each belongs to one Python thread.

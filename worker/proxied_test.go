@@ -32,11 +32,11 @@ func proxyConfig(version string) *protocol.WorkerConfig {
 	return cfg
 }
 
-// peer answers with the client's address, and which fields are kept from the
-// application.
+// peer answers with the client's address, and whether what the request says of it
+// was not believed.
 func peer(c *call) {
 	b := string(c.t.Remote[:c.t.RemoteLen]) + " " + string(c.t.Port[:c.t.PortLen])
-	if c.t.Skip[0] != 0 {
+	if c.t.Req.Flags&http1.FlagForwarded != 0 && c.t.RemoteLen > 0 && !c.t.conn.trusted {
 		b += " distrusted"
 	}
 	c.head("200 OK")

@@ -127,6 +127,10 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 			t.end = copy(t.buf, b)
 			t.pos = 0
 		}
+		if len(b) == len(t.buf) {
+			l.stash(t, c) // it goes on in a larger buffer
+			return false, c.in == nil
+		}
 		if c.hup || t.full {
 			return false, false // the rest, or the end of file, is there to be read
 		}
@@ -334,6 +338,9 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 		limit := len(in.mem)
 		switch {
 		case in.head == 0:
+			// As with a body in chunks: a thread's buffer has to hold what is read
+			// beyond the end.
+			limit = min(limit, in.n+inBufferSize/2)
 		case in.chunked:
 			ok, reason := in.decode()
 			if reason != http1.ReasonNone {
@@ -502,7 +509,6 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 	}
 	t.Listener = uint32(c.listener)
 	t.Forwarded = 0
-	t.Skip = [2]uint64{}
 	if !c.via.attach(t) {
 		l.dropInput(t)
 		l.closeConn(c)

@@ -63,11 +63,10 @@ type Task struct {
 	FD        int32  // for poll(2) while waiting for body or for room to write
 	RemoteLen uint32
 	PortLen   uint32
-	Contended uint32    // set by C after a request: another thread waits for the GIL to run one
-	Seq       uint64    // counts requests of this thread; never 0 while one runs
-	Remote    [48]byte  // REMOTE_ADDR
-	Port      [8]byte   // REMOTE_PORT
-	Skip      [2]uint64 // fields that must not reach environ, a bit each
+	Contended uint32   // set by C after a request: another thread waits for the GIL to run one
+	Seq       uint64   // counts requests of this thread; never 0 while one runs
+	Remote    [48]byte // REMOTE_ADDR
+	Port      [8]byte  // REMOTE_PORT
 	// With ForwardedHost and ForwardedPrefix, these are in Buf like Req's.
 	Host     http1.Span
 	Prefix   http1.Span // SCRIPT_NAME
@@ -193,16 +192,19 @@ func bytesAt(p uintptr, n int) []byte {
 	return unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&p))), n)
 }
 
-func newThread(index int, epfd int) (*Thread, error) {
+func newThread(index, epfd int, limits *http1.Limits) (*Thread, error) {
 	taskPages := (int(TaskSize) + 4095) &^ 4095
-	mem, err := offHeap(taskPages + 2*inBufferSize + respBufferSize)
+	pathSize := max(inBufferSize, (limits.Line+7)&^7)
+	fields := (limits.Fields + 1) * int(unsafe.Sizeof(http1.Field{}))
+	mem, err := offHeap(taskPages + inBufferSize + pathSize + respBufferSize + fields)
 	if err != nil {
 		return nil, err
 	}
 	t := &Thread{Task: (*Task)(unsafe.Pointer(&mem[0])), index: index, bell: -1}
 	t.buf = mem[taskPages : taskPages+inBufferSize]
-	t.path = mem[taskPages+inBufferSize:][:inBufferSize]
-	t.resp = mem[taskPages+2*inBufferSize:]
+	t.path = mem[taskPages+inBufferSize:][:pathSize]
+	t.resp = mem[taskPages+inBufferSize+pathSize:][:respBufferSize]
+	t.Req.Fields = unsafe.Slice((*http1.Field)(unsafe.Pointer(&mem[len(mem)-fields])), limits.Fields+1)
 	t.Resp, t.RespCap = address(t.resp), respBufferSize
 	t.Epoll = int32(epfd)
 	t.out = make([]byte, 0, 4096)

@@ -139,6 +139,7 @@ func masterSettings(c *config.Config) *master.Settings {
 			LimitBuffers:          c.LimitBuffers,
 			ForwardedAllowIPs:     c.ForwardedAllowIPs,
 			ForwardedHeaders:      c.ForwardedHeaders,
+			ForwardedUntrusted:    c.ForwardedUntrusted,
 			ProxyProtocol:         c.ProxyProtocol,
 			ProxyAllowIPs:         c.ProxyAllowIPs,
 			LogLevel:              c.LogLevel,

@@ -30,11 +30,11 @@ const chromiumHead = "GET /contact-us?from=front%20page HTTP/1.1\r\n" +
 func BenchmarkParse(b *testing.B) {
 	for _, c := range []struct{ name, head string }{{"wrk", wrkHead}, {"chromium", chromiumHead}} {
 		b.Run(c.name, func(b *testing.B) {
-			buf, lim, r := []byte(c.head), DefaultLimits(), new(Request)
+			buf, lim, r := []byte(c.head), DefaultLimits(), roomy()
 			b.SetBytes(int64(len(buf)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if ok, reason := Parse(buf, 0, &lim, r); !ok {
+				if ok, reason := Parse(buf, 0, &lim, &r); !ok {
 					b.Fatal(reason)
 				}
 			}
@@ -43,7 +43,7 @@ func BenchmarkParse(b *testing.B) {
 }
 
 func BenchmarkParseRespond(b *testing.B) {
-	buf, lim, r := []byte(chromiumHead), DefaultLimits(), new(Request)
+	buf, lim, r := []byte(chromiumHead), DefaultLimits(), roomy()
 	out := make([]byte, 0, 1024)
 	date := FormatDate(nil, time.Now())
 	status := []byte("200 OK")
@@ -51,7 +51,7 @@ func BenchmarkParseRespond(b *testing.B) {
 	var h Head
 	b.ReportAllocs()
 	for b.Loop() {
-		if ok, reason := Parse(buf, 0, &lim, r); !ok {
+		if ok, reason := Parse(buf, 0, &lim, &r); !ok {
 			b.Fatal(reason)
 		}
 		if e, _ := CheckHead(status, fields, &h); e != HeadOK {

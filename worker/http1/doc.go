@@ -2,11 +2,11 @@
 // chunked framing off request bodies, and checks and writes response heads.
 //
 // It does no input or output and never allocates: the caller owns all buffers,
-// and results are offsets into them (Span), in structs of fixed-width integers
-// that C code can read as they lie.
+// and results are offsets into them (Span), in structs that C code can read as
+// they lie.
 //
-//	var r http1.Request
 //	lim := http1.DefaultLimits()
+//	r := http1.Request{Fields: make([]http1.Field, lim.Fields+1)}
 //	whole, reason := http1.Parse(buf, 0, &lim, &r)
 //	switch {
 //	case reason != http1.ReasonNone:

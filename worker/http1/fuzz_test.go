@@ -22,7 +22,7 @@ func FuzzParse(f *testing.F) {
 	// Limits that a mutated input reaches.
 	lim := Limits{Line: 300, Field: 400, Fields: 30, Head: 3000}
 	f.Fuzz(func(t *testing.T, head []byte, cut uint16) {
-		var r, s Request
+		r, s := roomy(), roomy()
 		want := feed(head, &lim, &r)
 		if want.whole && want.reason != ReasonNone {
 			t.Fatal("whole, but refused:", want.reason)
@@ -89,7 +89,7 @@ func checkAgain(t *testing.T, buf []byte, r *Request) {
 		b.WriteString("\r\n")
 	}
 	b.WriteString("\r\n")
-	var s Request
+	s := roomy()
 	lim := DefaultLimits()
 	if got := feed(b.Bytes(), &lim, &s); !got.whole {
 		t.Fatalf("%q, written anew as %q: %v", buf, b.Bytes(), got.reason)
@@ -156,7 +156,7 @@ func checkNetHTTP(t *testing.T, buf []byte, r *Request) bool {
 // The fuzz target's comparison holds for the table, and is not empty.
 func TestNetHTTP(t *testing.T) {
 	lim := DefaultLimits()
-	var r Request
+	r := roomy()
 	compared := 0
 	for _, c := range headCases {
 		if c.reason == ReasonNone && feed([]byte(c.head), &lim, &r).whole {

@@ -96,7 +96,7 @@ func serve(p *pieces, lim Limits) (all []corpusRequest, reason Reason) {
 	var buf []byte
 	size := len(p.data)
 	for len(buf) > 0 || len(p.data) > 0 {
-		var r Request
+		r := roomy()
 		scanned := 0
 		for {
 			whole, reason := Parse(buf, scanned, &lim, &r)

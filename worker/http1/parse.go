@@ -32,7 +32,7 @@ func Parse(buf []byte, from int, lim *Limits, r *Request) (whole bool, reason Re
 		return false, overrun(len(buf), bound, head, ReasonLineTooLong)
 	}
 
-	lineLimit, maxFields := lim.field(), lim.fields()
+	lineLimit, maxFields := lim.field(), min(lim.fields(), len(r.Fields))
 	nfields := 0 // those stored; count has those left out too
 	for count := 0; ; count++ {
 		bound := i + lineLimit + 2

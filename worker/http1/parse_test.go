@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -43,16 +44,18 @@ func everyByte(n int) []int {
 // sameRequest says whether a and b are equal in all that Parse promises.
 func sameRequest(a, b *Request) bool {
 	x, y := *a, *b
-	clear(x.Fields[x.NFields:])
-	clear(y.Fields[y.NFields:])
-	return x == y
+	x.Fields, y.Fields = x.Fields[:x.NFields], y.Fields[:y.NFields]
+	return reflect.DeepEqual(x, y)
 }
+
+// roomy is a Request that the default limits fit into.
+func roomy() Request { return Request{Fields: make([]Field, DefaultLimits().Fields+1)} }
 
 func TestParse(t *testing.T) {
 	lim := DefaultLimits()
 	for _, c := range headCases {
 		t.Run(c.name, func(t *testing.T) {
-			var r, s Request
+			r, s := roomy(), roomy()
 			head := []byte(c.head)
 			want := outcome{c.reason == ReasonNone, c.reason}
 			if got := feed(head, &lim, &r); got != want {
@@ -85,7 +88,7 @@ func TestParse(t *testing.T) {
 // No proper prefix of a head is a whole head, nor refused if the head is not.
 func TestParsePrefixes(t *testing.T) {
 	lim := DefaultLimits()
-	var r Request
+	r := roomy()
 	for _, head := range []string{wrkHead, chromiumHead, "\r\nPOST http://a/b HTTP/1.1\r\nHOST: a\r\nTransfer-Encoding: chunked\r\n\r\n"} {
 		for i := range len(head) {
 			if got := feed([]byte(head[:i]), &lim, &r); got != (outcome{}) {
@@ -102,7 +105,7 @@ func checkSpans(t *testing.T, buf []byte, r *Request) {
 			t.Fatalf("%v is not within [%d, %d)", s, lo, hi)
 		}
 	}
-	if int(r.HeadLen) > len(buf) || r.NFields > MaxFields || !bytes.HasSuffix(buf[:r.HeadLen], []byte("\r\n\r\n")) {
+	if int(r.HeadLen) > len(buf) || int(r.NFields) > len(r.Fields) || !bytes.HasSuffix(buf[:r.HeadLen], []byte("\r\n\r\n")) {
 		t.Fatalf("head of %d bytes with %d fields in %q", r.HeadLen, r.NFields, buf)
 	}
 	inside(r.Method, 0, r.HeadLen)
@@ -180,7 +183,8 @@ func TestParseResult(t *testing.T) {
 		{line("PATCH /?http://b/ HTTP/1.1"), "PATCH", "/?http://b/", "/", "http://b/", MethodPatch, 1, FlagKeepAlive, none, "host=a"},
 	} {
 		buf := []byte(c.head + "rest")
-		r := Request{Flags: 1<<32 - 1, ContentLength: 99} // from an earlier request
+		r := roomy()
+		r.Flags, r.ContentLength = 1<<32-1, 99 // from an earlier request
 		if whole, reason := Parse(buf, 0, &lim, &r); !whole {
 			t.Errorf("%q: %v", c.head, reason)
 			continue
@@ -206,7 +210,7 @@ func TestParseResult(t *testing.T) {
 
 func TestHost(t *testing.T) {
 	lim := DefaultLimits()
-	var r Request
+	r := roomy()
 	for _, c := range hosts {
 		want := outcome{c.ok, ReasonNone}
 		if !c.ok {
@@ -242,7 +246,7 @@ func TestSameHost(t *testing.T) {
 
 // Limits hold at the very byte, and for input that is not whole yet.
 func TestLimits(t *testing.T) {
-	var r Request
+	r := roomy()
 	head := []byte("GET /abc HTTP/1.1\r\nHost: abc\r\nA_: 1\r\nB: 2\r\n\r\n")
 	for _, c := range []struct {
 		lim  Limits
@@ -290,18 +294,30 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%q: %v at %d, want %v at %d", c.start, got.reason, len(head), c.want, c.at)
 		}
 	}
-	// The most that a Request has room for.
-	lim = Limits{Fields: 1000}
-	for n, want := range map[int]bool{MaxFields - 1: true, MaxFields: false} {
-		if got := feed([]byte(get(strings.Repeat("X: 1\r\n", n))), &lim, &r); got.whole != want {
-			t.Errorf("%d fields: got %v %v", n+1, got.whole, got.reason)
+	// The most there may be, and the most that a Request has room for.
+	for room, most := range map[int]int{MaxFields + 1: MaxFields, 100: 100, 0: 0} {
+		lim := Limits{Fields: MaxFields + 7, Head: 1 << 20}
+		r := Request{Fields: make([]Field, room)}
+		for n, want := range map[int]bool{most: true, most + 1: false} {
+			head := "GET / HTTP/1.0\r\n" + strings.Repeat("X: 1\r\n", n) + "\r\n"
+			if got := feed([]byte(head), &lim, &r); got.whole != want || !want && got.reason != ReasonTooManyFields {
+				t.Errorf("%d fields, room for %d: got %v %v", n, room, got.whole, got.reason)
+			}
+		}
+	}
+	// The Host that an absolute target implies is one of those.
+	lim = Limits{Fields: 2}
+	for room, want := range map[int]Reason{3: ReasonNone, 2: ReasonTooManyFields} {
+		r := Request{Fields: make([]Field, room)}
+		if got := feed([]byte("GET http://a/ HTTP/1.0\r\nA: 1\r\nB: 2\r\n\r\n"), &lim, &r); got.reason != want {
+			t.Errorf("room for %d: got %v", room, got.reason)
 		}
 	}
 }
 
 // C declares the same structs by hand.
 func TestLayout(t *testing.T) {
-	var r Request
+	r := roomy()
 	var f Field
 	for name, c := range map[string][2]uintptr{
 		"Field":                 {unsafe.Sizeof(f), 20},
@@ -311,7 +327,7 @@ func TestLayout(t *testing.T) {
 		"Request.Flags":         {unsafe.Offsetof(r.Flags), 48},
 		"Request.ContentLength": {unsafe.Offsetof(r.ContentLength), 56},
 		"Request.Fields":        {unsafe.Offsetof(r.Fields), 64},
-		"Request":               {unsafe.Sizeof(r), 64 + 20*MaxFields},
+		"Request":               {unsafe.Sizeof(r), 64 + 24},
 	} {
 		if c[0] != c[1] {
 			t.Errorf("%s: %d, want %d", name, c[0], c[1])

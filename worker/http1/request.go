@@ -1,7 +1,7 @@
 package http1
 
-// MaxFields is the number of fields that a Request has room for.
-const MaxFields = 128
+// MaxFields is the largest number of fields that Limits can allow.
+const MaxFields = 1 << 15
 
 // Span is a part of the buffer that was handed to Parse.
 type Span struct{ Off, Len uint32 }
@@ -17,8 +17,8 @@ type Field struct {
 	Known       uint32 // index into KnownFields; 0: not among them
 }
 
-// Request is a parsed request head. C code reads it: it has no pointers, and the
-// order of its fields is fixed.
+// Request is a parsed request head. C code reads it: the order of its fields is
+// fixed.
 type Request struct {
 	Method, Target Span
 	Path           Span   // of Target, still percent-encoded; Len 0 where an absolute-form target has none
@@ -30,7 +30,10 @@ type Request struct {
 	Flags          uint32
 	_              uint32
 	ContentLength  int64 // -1: there is no Content-Length
-	Fields         [MaxFields]Field
+	// Fields is the caller's to make; the first NFields of them are the request's.
+	// There have to be as many as Limits allow, and one more for a Host that
+	// nobody sent. C code knows the slice as the pointer that it begins with.
+	Fields []Field
 }
 
 // Flags of a Request.
@@ -81,7 +84,7 @@ var KnownMethods = [NumMethods]string{"", "GET", "HEAD", "POST", "PUT", "DELETE"
 type Limits struct {
 	Line   int // bytes of the request line, without its CRLF
 	Field  int // bytes of one field line, without its CRLF
-	Fields int // number of fields, at most MaxFields
+	Fields int // number of fields, at most MaxFields, and what a Request has room for
 	Head   int // bytes of the whole head
 }
 

@@ -255,8 +255,6 @@ PyObject *environ_new(struct task *t, PyObject *input) {
 		goto fail;
 	uint64_t seen = 0;
 	for (uint32_t i = 0; i < r->nfields; i++) {
-		if (t->skip[i / 64] >> (i % 64) & 1)
-			continue;
 		if (add_field(d, buf, &r->fields[i], &seen))
 			goto fail;
 	}

@@ -27,8 +27,7 @@ func TestLayout(t *testing.T) {
 	}
 	values := map[string]int{
 		"FDControl": protocol.FDControl, "FDHandOut": protocol.FDHandOut, "FDHandIn": protocol.FDHandIn, "FDListeners": protocol.FDListeners,
-		"MaxFields": http1.MaxFields,
-		"Run":       worker.Run, "Lead": worker.Lead, "Follow": worker.Follow,
+		"Run": worker.Run, "Lead": worker.Lead, "Follow": worker.Follow,
 		"Exit": worker.Exit, "None": worker.None, "Garbage": worker.Garbage, "Yield": worker.Yield,
 		"ForwardedHTTPS": worker.ForwardedHTTPS, "ForwardedHost": worker.ForwardedHost, "ForwardedPrefix": worker.ForwardedPrefix, "ForwardedHTTP": worker.ForwardedHTTP,
 		"ResultFailed": worker.ResultFailed, "ResultFinal": worker.ResultFinal, "ResultTimedOut": worker.ResultTimedOut,

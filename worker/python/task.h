@@ -9,7 +9,7 @@
 /* What the master left to us; see package protocol. */
 enum { FD_CONTROL = 3, FD_HAND_OUT = 6, FD_HAND_IN = 7, FD_LISTENERS = 9 };
 
-enum { MAX_FIELDS = 128, MAX_EVENTS = 64 };
+enum { MAX_EVENTS = 64 };
 
 enum { NEXT_RUN = 1, NEXT_LEAD, NEXT_FOLLOW, NEXT_EXIT, NEXT_NONE, NEXT_GARBAGE, NEXT_YIELD };
 enum { RESULT_FAILED = 1, RESULT_FINAL = 2, RESULT_TIMED_OUT = 4 };
@@ -25,7 +25,8 @@ struct request {
 	struct span method, target, path, query;
 	uint32_t head_len, nfields, method_id, minor, flags, pad;
 	int64_t content_length;
-	struct field fields[MAX_FIELDS];
+	const struct field *fields;
+	int64_t fields_len, fields_cap; /* the rest of Go's slice */
 };
 
 struct task {
@@ -44,7 +45,6 @@ struct task {
 	uint64_t seq;
 	char remote[48];
 	char port[8];
-	uint64_t skip[2];
 	struct span host, prefix;
 	uint32_t host_name, room_events;
 	const char *tls;
