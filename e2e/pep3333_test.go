@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"syscall"
@@ -210,8 +211,7 @@ func TestResponseHeaders(t *testing.T) {
 		taken       bool
 	}{
 		{"X-Fine", "a b\tc", true}, {"X-Empty", "", true},
-		{"Connection", "close", false}, {"transfer-encoding", "chunked", false}, {"Keep-Alive", "1", false}, {"Upgrade", "h2c", false},
-		{"TE", "trailers", false}, {"Trailer", "X", false}, {"Proxy-Authenticate", "x", false},
+		{"Keep-Alive", "a\r\nX-Evil: 1", false},
 		{"X-A", "a\r\nX-Evil: 1", false}, {"X-A", "a\nb", false}, {"X-A", "a\rb", false}, {"X-A", "a\x00b", false},
 		{"X-A\r\nX-Evil", "a", false}, {"X A", "a", false}, {"", "a", false}, {"X:A", "a", false},
 		{"X-A", "\u20ac", false}, {"Content-Length", "-1", false}, {"Content-Length", "1, 2", false}, {"Content-Length", "abc", false},
@@ -221,6 +221,58 @@ func TestResponseHeaders(t *testing.T) {
 		if got := strings.HasSuffix(out, "taken"); got != c.taken || !c.taken && !strings.Contains(out, "refused ") || strings.Contains(out, "\r\nX-Evil") {
 			t.Errorf("%q: %q: %q", c.name, c.value, out)
 		}
+	}
+}
+
+// TestHopByHop: what an application sets of the connection's business is left out,
+// and said once; close is obeyed.
+func TestHopByHop(t *testing.T) {
+	s := start(t, "pep3333:app")
+	c := s.dial()
+	for range 2 {
+		for _, f := range []struct{ name, value string }{
+			{"Connection", "keep-alive"}, {"transfer-encoding", "chunked"}, {"Keep-Alive", "timeout=5"}, {"Upgrade", "h2c"}, {"TE", "trailers"},
+			{"Trailer", "X"}, {"Proxy-Authenticate", "x"}, {"Proxy-Connection", "close"},
+		} {
+			pair, _ := json.Marshal([]string{f.name, f.value})
+			c.send(fmt.Sprintf("POST /refused HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(pair), pair))
+			r, b := c.answer("POST")
+			if r.StatusCode != 200 || b != "taken" || r.Close || r.Header.Get(f.name) != "" || len(r.TransferEncoding) != 0 {
+				t.Errorf("%s: %s: %v %q", f.name, f.value, r, b)
+			}
+			s.waitLog("name=" + strings.ToLower(f.name))
+		}
+	}
+	c.send("POST /refused HTTP/1.1\r\nHost: a\r\nContent-Length: 26\r\n\r\n[\"connection\", \"a, close\"]")
+	if r, b := c.answer("POST"); r.StatusCode != 200 || b != "taken" || !r.Close {
+		t.Errorf("Connection: close: %v %q", r, b)
+	}
+	if _, err := c.r.ReadByte(); err != io.EOF {
+		t.Errorf("the connection goes on: %v", err)
+	}
+	if n := strings.Count(s.log.String(), "header that concerns the connection"); n != 8 {
+		t.Errorf("%d warnings of 8 names", n)
+	}
+}
+
+// TestOddStatuses: what other servers take passes.
+func TestOddStatuses(t *testing.T) {
+	s := start(t, "pep3333:app")
+	for status, want := range map[string]string{
+		"200": "200 ", "200+": "200 ", "201Made": "201 Made", "600+Odd": "600 Odd", "999+Request+denied": "999 Request denied", "404++Not": "404 Not",
+	} {
+		out := s.ask("GET", "/status?"+status, "", "")
+		if line, _, _ := strings.Cut(out, "\r\n"); line != "HTTP/1.1 "+want || !strings.Contains(out, "body that must not be sent") {
+			t.Errorf("%s: %q", status, out)
+		}
+	}
+	for _, status := range []string{"100+Continue", "101+Switching", "099+x", "2000+x", "abc", "20", ""} {
+		if out := s.ask("GET", "/status?"+status, "", ""); !strings.HasPrefix(out, "HTTP/1.1 500 ") {
+			t.Errorf("%s: %q", status, out)
+		}
+	}
+	if n := s.metric("hostler_requests_total", `code="5xx"`); n != 9 {
+		t.Errorf("%v were counted as 5xx", n)
 	}
 }
 

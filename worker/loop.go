@@ -81,6 +81,8 @@ type Loop struct {
 	// take, in nanoseconds.
 	average  atomic.Int64
 	outBytes atomic.Int64 // memory that responses hold for slow clients
+	// hopsNoted has the bits of http1.Head.Dropped that have been logged.
+	hopsNoted atomic.Uint32
 	// wedged is set while every Python thread has been away for a while; the
 	// accepters then leave new connections to other workers.
 	wedged   atomic.Bool

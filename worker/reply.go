@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"math/bits"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -64,10 +65,23 @@ func (l *Loop) SetHead(t *Thread) (http1.HeadError, int) {
 	if e == 0 {
 		t.reply.stage = stageHead
 		t.reply.status = t.reply.head.Status
+		if t.reply.head.Dropped != 0 {
+			l.noteHops(t)
+		}
 	} else if t.reply.stage == stageHead {
 		t.reply.stage = stageNone // the earlier head has been overwritten
 	}
 	return e, off
+}
+
+// noteHops says, once for each name, that a field of the application's is not sent.
+func (l *Loop) noteHops(t *Thread) {
+	dropped := uint32(t.reply.head.Dropped)
+	news := dropped &^ l.hopsNoted.Or(dropped)
+	for ; news != 0; news &= news - 1 {
+		l.log.Warn("the application sets a header that concerns the connection, which is the server's business: it is not sent",
+			"name", http1.HopByHop[bits.TrailingZeros32(news)], "target", string(span(bytesAt(t.Buf, int(t.Req.HeadLen)), t.Req.Target)))
+	}
 }
 
 // HeadSent says whether the head of the response is out.
@@ -79,7 +93,7 @@ func (l *Loop) openReply(t *Thread, size int64) message {
 	r, q := &t.reply, &t.Req
 	isHead := q.MethodID == 2
 	r.noBody = isHead || r.head.NoBody
-	r.close = l.mustClose(t)
+	r.close = r.head.Close || l.mustClose(t)
 	o := http1.HeadOptions{AddLength: -1}
 	switch {
 	case r.head.ContentLength >= 0:
@@ -107,7 +121,8 @@ func (l *Loop) openReply(t *Thread, size int64) message {
 // the answer shall find it counted.
 func (l *Loop) count(t *Thread) {
 	t.reply.counted = true
-	l.slot.Counters.Requests[t.Req.MethodID][t.reply.status/100].Add(1)
+	// A status beyond 599 is to a client what 5xx is (RFC 9110, 15).
+	l.slot.Counters.Requests[t.Req.MethodID][min(t.reply.status/100, 5)].Add(1)
 }
 
 // mustClose says whether the response has to be the connection's last. A stream of

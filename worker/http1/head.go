@@ -13,6 +13,10 @@ type Head struct {
 	HasDate       bool
 	HasServer     bool
 	NoBody        bool // a response with this status has no body, whatever the request
+	Close         bool // the application wants the connection to end (Connection: close)
+	// Dropped has a bit for each of HopByHop that the application gave, and
+	// AppendHead leaves out.
+	Dropped uint16
 	// noLength: the status forbids a Content-Length; AppendHead leaves it out.
 	noLength bool
 }
@@ -30,7 +34,6 @@ const (
 	HeadBadRecord
 	HeadBadName
 	HeadBadValue
-	HeadHopByHop
 	HeadBadLength
 	HeadDuplicateLength
 	numHeadErrors
@@ -38,13 +41,12 @@ const (
 
 var headErrors = [numHeadErrors]string{
 	HeadOK:              "",
-	HeadBadStatus:       "status is not three digits from 200 to 599, a blank and a reason",
+	HeadBadStatus:       "status is not three digits from 200 to 999, a blank and a reason",
 	HeadInformational:   "a status of 1xx cannot be that of a response",
 	HeadBadReason:       "control character in the reason phrase",
 	HeadBadRecord:       "malformed field record",
 	HeadBadName:         "invalid header name",
 	HeadBadValue:        "control character in a header value",
-	HeadHopByHop:        "hop-by-hop header, which is the server's to set",
 	HeadBadLength:       "invalid Content-Length",
 	HeadDuplicateLength: "more than one Content-Length",
 }
@@ -97,11 +99,15 @@ func CheckHead(status, fields []byte, h *Head) (HeadError, int) {
 			return e, off
 		}
 		switch kind {
+		case fieldHopByHop:
+			hop := hopByHop(name)
+			h.Dropped |= 1 << hop
+			h.Close = h.Close || hop == hopConnection && hasOption(value, "close")
 		case fieldLength:
 			if h.ContentLength >= 0 {
 				return HeadDuplicateLength, off
 			}
-			if h.ContentLength = ParseLength(value); h.ContentLength < 0 {
+			if h.ContentLength = ParseLength(trim(value)); h.ContentLength < 0 {
 				return HeadBadLength, off
 			}
 		case fieldDate:
@@ -138,25 +144,40 @@ func CheckHints(fields []byte) (HeadError, int) {
 	return HeadOK, 0
 }
 
+// checkStatus takes what other servers take: three digits, and as the reason
+// whatever follows them and is no digit.
 func checkStatus(s []byte, h *Head) HeadError {
-	if len(s) < 3 || len(s) > 3 && s[3] != ' ' {
+	if len(s) < 3 || len(s) > 3 && digit(s[3]) {
 		return HeadBadStatus
 	}
 	for _, c := range s[:3] {
-		if c < '0' || c > '9' {
+		if !digit(c) {
 			return HeadBadStatus
 		}
 	}
 	h.Status = int(s[0]-'0')*100 + int(s[1]-'0')*10 + int(s[2]-'0')
 	switch {
 	case h.Status >= 100 && h.Status < 200:
-		return HeadInformational
-	case h.Status < 100 || h.Status > 599:
+		return HeadInformational // its client would go on waiting
+	case h.Status < 100:
 		return HeadBadStatus
 	case control(s, 3) != len(s):
 		return HeadBadReason
 	}
 	return HeadOK
+}
+
+func digit(c byte) bool { return c >= '0' && c <= '9' }
+
+// hasOption says whether a list has a member, in any case of letters.
+func hasOption(list []byte, option string) bool {
+	for rest := list; len(rest) > 0; {
+		var member []byte
+		if member, rest = cutComma(rest); isFold(member, option) {
+			return true
+		}
+	}
+	return false
 }
 
 // fieldKind tells the response fields that mean something to the server.
@@ -167,6 +188,7 @@ const (
 	fieldLength
 	fieldDate
 	fieldServer
+	fieldHopByHop
 )
 
 func checkField(name, value []byte) (fieldKind, HeadError) {
@@ -181,8 +203,8 @@ func checkField(name, value []byte) (fieldKind, HeadError) {
 	if control(value, 0) != len(value) {
 		return fieldOther, HeadBadValue
 	}
-	if hopByHop(name) {
-		return fieldOther, HeadHopByHop
+	if hopByHop(name) != hopNone {
+		return fieldHopByHop, HeadOK
 	}
 	return kindOf(name), HeadOK
 }
@@ -199,26 +221,56 @@ func kindOf(name []byte) fieldKind {
 	return fieldOther
 }
 
-// hopByHop has the names of wsgiref.util.is_hop_by_hop, and the one of RFC 9110
-// that it misspells.
-func hopByHop(name []byte) bool {
+// HopByHop has the fields that concern one connection and are the server's to set
+// there, by their bit in Head.Dropped: those of wsgiref.util.is_hop_by_hop, the one
+// of RFC 9110 that it misspells, and one that only ever was a mistake.
+var HopByHop = [...]string{
+	hopNone: "", hopConnection: "connection", hopKeepAlive: "keep-alive", hopProxyConnection: "proxy-connection",
+	hopTransferEncoding: "transfer-encoding", hopUpgrade: "upgrade", hopTE: "te", hopTrailer: "trailer", hopTrailers: "trailers",
+	hopProxyAuthenticate: "proxy-authenticate", hopProxyAuthorization: "proxy-authorization",
+}
+
+const (
+	hopNone = iota
+	hopConnection
+	hopKeepAlive
+	hopProxyConnection
+	hopTransferEncoding
+	hopUpgrade
+	hopTE
+	hopTrailer
+	hopTrailers
+	hopProxyAuthenticate
+	hopProxyAuthorization
+)
+
+// hopByHop returns the index of name in HopByHop.
+func hopByHop(name []byte) int {
+	is := func(i int) int {
+		if equalFold(name, HopByHop[i]) {
+			return i
+		}
+		return hopNone
+	}
 	switch len(name) {
 	case 2:
-		return equalFold(name, "te")
+		return is(hopTE)
 	case 7:
-		return equalFold(name, "upgrade") || equalFold(name, "trailer")
+		return max(is(hopUpgrade), is(hopTrailer))
 	case 8:
-		return equalFold(name, "trailers")
+		return is(hopTrailers)
 	case 10:
-		return equalFold(name, "connection") || equalFold(name, "keep-alive")
+		return max(is(hopConnection), is(hopKeepAlive))
+	case 16:
+		return is(hopProxyConnection)
 	case 17:
-		return equalFold(name, "transfer-encoding")
+		return is(hopTransferEncoding)
 	case 18:
-		return equalFold(name, "proxy-authenticate")
+		return is(hopProxyAuthenticate)
 	case 19:
-		return equalFold(name, "proxy-authorization")
+		return is(hopProxyAuthorization)
 	}
-	return false
+	return hopNone
 }
 
 // HeadOptions says what AppendHead adds to the application's fields.
@@ -233,12 +285,11 @@ type HeadOptions struct {
 // the empty line. date is as FormatDate makes it.
 func AppendHead(dst []byte, status, fields []byte, h *Head, o HeadOptions, date []byte) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
-	dst = append(dst, status...)
-	if len(status) == 3 {
-		dst = append(dst, ' ')
-	}
+	dst = append(dst, status[:3]...)
+	dst = append(dst, ' ')
+	dst = append(dst, trim(status[3:])...)
 	dst = append(dst, "\r\n"...)
-	dst = appendFields(dst, fields, h.noLength)
+	dst = appendFields(dst, fields, h.noLength, h.Dropped != 0)
 	switch {
 	case h.noLength:
 	case o.Chunked:
@@ -265,14 +316,14 @@ func AppendHead(dst []byte, status, fields []byte, h *Head, o HeadOptions, date 
 	return append(dst, "\r\n"...)
 }
 
-func appendFields(dst, fields []byte, noLength bool) []byte {
+func appendFields(dst, fields []byte, noLength, noHopByHop bool) []byte {
 	for off := 0; off < len(fields); {
 		name, value, next, ok := record(fields, off)
 		if !ok {
 			break // CheckHead would have said so
 		}
 		off = next
-		if noLength && kindOf(name) == fieldLength {
+		if noLength && kindOf(name) == fieldLength || noHopByHop && hopByHop(name) != hopNone {
 			continue
 		}
 		dst = append(dst, name...)
@@ -287,7 +338,7 @@ func appendFields(dst, fields []byte, noLength bool) []byte {
 // right.
 func AppendEarlyHints(dst, fields []byte) []byte {
 	dst = append(dst, "HTTP/1.1 103 Early Hints\r\n"...)
-	dst = appendFields(dst, fields, true)
+	dst = appendFields(dst, fields, true, true)
 	return append(dst, "\r\n"...)
 }
 

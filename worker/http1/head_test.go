@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,15 +28,17 @@ func TestCheckHead(t *testing.T) {
 		{"no reason", "200 ", nil, HeadOK, 0},
 		{"no blank", "200", nil, HeadOK, 0},
 		{"Latin-1 reason", "200 D'accord \xe9", nil, HeadOK, 0},
-		{"largest status", "599 x", nil, HeadOK, 0},
+		{"largest status", "999 x", nil, HeadOK, 0},
+		{"600", "600 x", nil, HeadOK, 0},
+		{"no blank before the reason", "200OK", nil, HeadOK, 0},
+		{"tab", "200\tOK", nil, HeadOK, 0},
 		{"empty status", "", nil, HeadBadStatus, -1},
 		{"two digits", "20 OK", nil, HeadBadStatus, -1},
 		{"four digits", "2000 OK", nil, HeadBadStatus, -1},
 		{"no digits", "abc OK", nil, HeadBadStatus, -1},
 		{"blank ahead", " 200 OK", nil, HeadBadStatus, -1},
 		{"099", "099 x", nil, HeadBadStatus, -1},
-		{"600", "600 x", nil, HeadBadStatus, -1},
-		{"tab", "200\tOK", nil, HeadBadStatus, -1},
+		{"000", "000 x", nil, HeadBadStatus, -1},
 		{"100", "100 Continue", nil, HeadInformational, -1},
 		{"101", "101 Switching Protocols", nil, HeadInformational, -1},
 		{"split by the status", "200 OK\r\nA: b", nil, HeadBadReason, -1},
@@ -58,20 +61,13 @@ func TestCheckHead(t *testing.T) {
 		{"CR far into a value", "200 OK", records("X", strings.Repeat("x", 100)+"\r"), HeadBadValue, 0},
 
 		{"Content-Length", "200 OK", records("Content-Length", "12"), HeadOK, 0},
-		{"bad Content-Length", "200 OK", records("A", "b", "content-length", "12 "), HeadBadLength, second},
+		{"bad Content-Length", "200 OK", records("A", "b", "content-length", "12x"), HeadBadLength, second},
+		{"blanks around Content-Length", "200 OK", records("content-length", " 12\t"), HeadOK, 0},
 		{"signed Content-Length", "200 OK", records("content-length", "-1"), HeadBadLength, 0},
 		{"empty Content-Length", "200 OK", records("content-length", ""), HeadBadLength, 0},
 		{"two Content-Lengths", "200 OK", records("CONTENT-LENGTH", "1", "Content-Length", "1"), HeadDuplicateLength, len(records("CONTENT-LENGTH", "1"))},
 
-		{"Connection", "200 OK", records("Connection", "close"), HeadHopByHop, 0},
-		{"Keep-Alive", "200 OK", records("keep-alive", "x"), HeadHopByHop, 0},
-		{"Proxy-Authenticate", "200 OK", records("Proxy-Authenticate", "x"), HeadHopByHop, 0},
-		{"Proxy-Authorization", "200 OK", records("Proxy-Authorization", "x"), HeadHopByHop, 0},
-		{"TE", "200 OK", records("TE", "x"), HeadHopByHop, 0},
-		{"Trailers", "200 OK", records("Trailers", "x"), HeadHopByHop, 0},
-		{"Trailer", "200 OK", records("Trailer", "x"), HeadHopByHop, 0},
-		{"Transfer-Encoding", "200 OK", records("A", "b", "transfer-ENCODING", "chunked"), HeadHopByHop, second},
-		{"Upgrade", "200 OK", records("Upgrade", "x"), HeadHopByHop, 0},
+		{"hop by hop, and split", "200 OK", records("Connection", "close\r\nX: y"), HeadBadValue, 0},
 		{"none of them", "200 OK", records("Upgrades", "x", "Conn", "x", "TEX", "x", "transfer-encodings", "x", "proxy-authenticatx", "x"), HeadOK, 0},
 
 		{"lengths missing", "200 OK", []byte{1, 0, 0}, HeadBadRecord, 0},
@@ -90,6 +86,52 @@ func TestCheckHead(t *testing.T) {
 	}
 }
 
+// TestHopByHop: the fields of one connection are left out, and close is obeyed.
+func TestHopByHop(t *testing.T) {
+	dropped := func(fields ...string) (names []string, h Head) {
+		t.Helper()
+		b := records(fields...)
+		if e, _ := CheckHead([]byte("200 OK"), b, &h); e != HeadOK {
+			t.Fatalf("%q: %v", fields, e)
+		}
+		for i, name := range HopByHop {
+			if h.Dropped&(1<<i) != 0 {
+				names = append(names, name)
+			}
+		}
+		out := string(AppendHead(nil, []byte("200 OK"), b, &h, HeadOptions{AddLength: -1}, nil))
+		for i := 0; i < len(fields); i += 2 {
+			gone := slices.Contains(names, strings.ToLower(fields[i]))
+			if strings.Contains(out, "\r\n"+fields[i]+": ") == gone {
+				t.Errorf("%s, dropped %v: %q", fields[i], names, out)
+			}
+		}
+		return names, h
+	}
+	for _, name := range []string{"Connection", "Keep-Alive", "PROXY-connection", "Transfer-Encoding", "upgrade", "TE", "Trailer", "Trailers",
+		"Proxy-Authenticate", "Proxy-Authorization"} {
+		if names, h := dropped("A", "b", name, "x", "C", "d"); len(names) != 1 || names[0] != strings.ToLower(name) || h.Close {
+			t.Errorf("%s: %v, close %v", name, names, h.Close)
+		}
+	}
+	if names, _ := dropped("Upgrades", "x", "Conn", "x", "TEX", "x", "transfer-encodings", "x", "proxy-authenticatx", "x", "proxy-connectiox", "x"); names != nil {
+		t.Error(names)
+	}
+	for value, want := range map[string]bool{
+		"close": true, "Close": true, "keep-alive, CLOSE": true, "close,": true, "keep-alive": false, "": false, "closed": false, "upgrade": false,
+	} {
+		if _, h := dropped("Connection", value); h.Close != want {
+			t.Errorf("Connection: %s: close %v", value, h.Close)
+		}
+	}
+	if _, h := dropped("Connection", "close", "Connection", "keep-alive"); !h.Close {
+		t.Error("the second Connection takes back the first")
+	}
+	if _, h := dropped("X-Connection", "close"); h.Close {
+		t.Error("any field closes")
+	}
+}
+
 func TestCheckHints(t *testing.T) {
 	for _, c := range []struct {
 		fields []byte
@@ -99,7 +141,7 @@ func TestCheckHints(t *testing.T) {
 		{nil, HeadOK},
 		{records("Link", "a\r\nX: y"), HeadBadValue},
 		{records("Li nk", "a"), HeadBadName},
-		{records("Connection", "close"), HeadHopByHop},
+		{records("Connection", "close"), HeadOK},
 		{records("Content-Length", "5"), HeadBadLength},
 		{[]byte("x"), HeadBadRecord},
 	} {
@@ -107,7 +149,7 @@ func TestCheckHints(t *testing.T) {
 			t.Errorf("%q: %q, want %q", c.fields, e, c.want)
 		}
 	}
-	got := string(AppendEarlyHints([]byte("x"), records("Link", "</a>")))
+	got := string(AppendEarlyHints([]byte("x"), records("Upgrade", "x", "Link", "</a>")))
 	if got != "xHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" {
 		t.Errorf("%q", got)
 	}
@@ -131,6 +173,8 @@ func TestAppendHead(t *testing.T) {
 		{"200 OK", nil, HeadOptions{AddLength: -1, Chunked: true}, "200 OK\r\nTransfer-Encoding: chunked\r\n" + tail, false},
 		{"200 OK", records("DATE", "never", "sErver", "mine"), HeadOptions{AddLength: -1}, "200 OK\r\nDATE: never\r\nsErver: mine\r\n\r\n", false},
 		{"204 No Content", records("Content-Length", "0", "A", "b"), HeadOptions{AddLength: 0, Chunked: true}, "204 No Content\r\nA: b\r\n" + tail, true},
+		{"200OK", records("Connection", "Keep-Alive", "A", "b", "TE", "x"), HeadOptions{AddLength: -1}, "200 OK\r\nA: b\r\n" + tail, false},
+		{"999 \t Odd", nil, HeadOptions{AddLength: -1}, "999 Odd\r\n" + tail, false},
 		{"304 Not Modified", records("Content-Length", "99"), HeadOptions{AddLength: -1}, "304 Not Modified\r\nContent-Length: 99\r\n" + tail, true},
 	} {
 		var h Head
