@@ -120,6 +120,13 @@ func (s *stream) runOn(bell int) bool {
 	return !s.dead
 }
 
+// left implements transport: the client has reset the stream, or left altogether.
+func (s *stream) left(int64, *int64) bool {
+	s.h.mu.Lock()
+	defer s.h.mu.Unlock()
+	return s.dead || s.h.closed
+}
+
 // dequeued implements transport. It takes an owned stream out of those that a thread
 // has not looked at.
 func (s *stream) dequeued() {

@@ -13,7 +13,7 @@ import (
 const (
 	WriteOK   = 0
 	WriteWait = 1  // call WaitRoom until it says something else
-	WriteCut  = 2  // the response has all the bytes its Content-Length promised
+	WriteCut  = 2  // the response has all the bytes that it may have
 	WriteGone = -1 // the client has gone: stop
 
 	WriteNoHead = -2 // start_response has not been called
@@ -54,8 +54,10 @@ type reply struct {
 	cut       bool
 	short     bool // it has less than its Content-Length
 	counted   bool
-	ended     bool // the last chunk is out
-	static    bool // it is the server's own, of a file
+	ended     bool  // the last chunk is out
+	static    bool  // it is the server's own, of a file
+	looked    int64 // when it was last looked whether the client is there
+	silent    int64 // since when the client is known to send no more; 0: it may
 }
 
 // SetHead checks the head that C has put into the Task. It replaces an earlier
@@ -144,7 +146,7 @@ func (l *Loop) Write(t *Thread, data []byte, ref uintptr, final bool) int {
 		return WriteNoHead
 	}
 	if len(data) == 0 {
-		return WriteOK
+		return l.stillWanted(t)
 	}
 	m := message{head: t.out[:0]}
 	if r.stage == stageHead {
@@ -174,9 +176,18 @@ func (l *Loop) Write(t *Thread, data []byte, ref uintptr, final bool) int {
 		m.head = http1.AppendChunkHeader(m.head, len(data))
 		m.tail = crlf
 	}
+	if m.size() == 0 {
+		if l.stillWanted(t) == WriteGone {
+			return WriteGone
+		}
+		return WriteCut
+	}
 	m.end = m.end || r.remaining == 0
 	r.ended = r.ended || m.end
 	res := l.transmit(t, c, m, ref)
+	if r.noBody && res != WriteGone {
+		return WriteCut
+	}
 	if res == WriteWait && r.remaining == 0 && l.outBytes.Load() < outTotal {
 		res = WriteOK
 	}

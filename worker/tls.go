@@ -222,6 +222,8 @@ func (s *tlsConn) attach(t *Thread) bool {
 	return true
 }
 
+func (s *tlsConn) left(now int64, silent *int64) bool { return s.wire.c.sock.left(now, silent) }
+
 func (s *tlsConn) detach()   {}
 func (s *tlsConn) dequeued() {}
 

@@ -46,6 +46,9 @@ type transport interface {
 	detach()
 	// dequeued says that the connection has left the ready queue.
 	dequeued()
+	// left says whether the client has gone, as far as that shows when it is sent
+	// nothing. silent is the caller's note of when its side was first seen to end.
+	left(now int64, silent *int64) bool
 	// portable says whether there is no more to the connection than its socket, and
 	// what has been read of it.
 	portable() bool
@@ -148,6 +151,8 @@ func (s *socket) attach(t *Thread) bool {
 	t.TLSLen = 0
 	return true
 }
+
+func (s *socket) left(now int64, silent *int64) bool { return leftSocket(s.c.fd, now, silent) }
 
 func (s *socket) detach()        {}
 func (s *socket) dequeued()      {}

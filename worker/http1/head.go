@@ -323,7 +323,7 @@ func appendFields(dst, fields []byte, noLength, noHopByHop bool) []byte {
 			break // CheckHead would have said so
 		}
 		off = next
-		if noLength && kindOf(name) == fieldLength || noHopByHop && hopByHop(name) != hopNone {
+		if leftOut(name, noLength, noHopByHop) {
 			continue
 		}
 		dst = append(dst, name...)
@@ -332,6 +332,11 @@ func appendFields(dst, fields []byte, noLength, noHopByHop bool) []byte {
 		dst = append(dst, "\r\n"...)
 	}
 	return dst
+}
+
+// leftOut says whether a field of the application's is not sent.
+func leftOut(name []byte, noLength, noHopByHop bool) bool {
+	return noLength && kindOf(name) == fieldLength || noHopByHop && hopByHop(name) != hopNone
 }
 
 // AppendEarlyHints appends a 103 response with fields that CheckHints found to be

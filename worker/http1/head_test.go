@@ -100,6 +100,15 @@ func TestHopByHop(t *testing.T) {
 			}
 		}
 		out := string(AppendHead(nil, []byte("200 OK"), b, &h, HeadOptions{AddLength: -1}, nil))
+		for rest := AppendSection(nil, []byte("200 OK"), b, &h, HeadOptions{AddLength: -1}, nil)[3:]; ; {
+			name, _, more, ok := CutRecord(rest)
+			if !ok {
+				break
+			}
+			if rest = more; slices.Contains(names, strings.ToLower(string(name))) {
+				t.Errorf("%s is in the section", name)
+			}
+		}
 		for i := 0; i < len(fields); i += 2 {
 			gone := slices.Contains(names, strings.ToLower(fields[i]))
 			if strings.Contains(out, "\r\n"+fields[i]+": ") == gone {
