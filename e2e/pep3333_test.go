@@ -76,7 +76,7 @@ func TestEnvironValues(t *testing.T) {
 		{"/shows", "X_A: 1\r\nX-A_B: 2\r\n", "HTTP_X_A,HTTP_X_A_B", `[null, null]`},
 		{"/shows", "Content-Type: a/b\r\n", "CONTENT_TYPE,HTTP_CONTENT_TYPE,CONTENT_LENGTH", `["a/b", null, null]`},
 		{"/shows", "Content-Length: 0\r\n", "CONTENT_LENGTH,HTTP_CONTENT_LENGTH", `["0", null]`},
-		{"/shows", "Transfer-Encoding: chunked\r\n", "CONTENT_LENGTH,wsgi.input_terminated", `[null, true]`},
+		{"/shows", "Transfer-Encoding: chunked\r\n", "CONTENT_LENGTH,HTTP_TRANSFER_ENCODING,wsgi.input_terminated", `["0", null, true]`},
 		{"/shows", "", "wsgi.multithread,wsgi.multiprocess,wsgi.run_once,wsgi.version", `[true, true, false, [1, 0]]`},
 		{"http://a/shows/x", "", "PATH_INFO,HTTP_HOST", `["/shows/x", "a"]`},
 	} {

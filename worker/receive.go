@@ -514,6 +514,9 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 		l.closeConn(c)
 		return false
 	}
+	if r.Flags&http1.FlagChunked != 0 && t.BodyMore == 0 {
+		t.dropField(http1.KnownTransferEncoding) // C tells the length instead
+	}
 	t.Remote, t.RemoteLen = c.remote, uint32(c.remoteLen)
 	t.Port, t.PortLen = c.port, uint32(c.portLen)
 	buf := bytesAt(t.Buf, int(r.HeadLen))

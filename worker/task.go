@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"unsafe"
 
@@ -162,6 +163,12 @@ func (t *Thread) addBell() error {
 	}
 	t.bell = fd
 	return nil
+}
+
+// dropField takes a field out of the request.
+func (t *Thread) dropField(known uint32) {
+	fields := slices.DeleteFunc(t.Req.Fields[:t.Req.NFields], func(f http1.Field) bool { return f.Known == known })
+	t.Req.NFields = uint32(len(fields))
 }
 
 // minorHTTP2 is the Minor of a Request that came by HTTP/2.

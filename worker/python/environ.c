@@ -14,7 +14,7 @@ static int nbases;
 /* What of SERVER_NAME and SERVER_PORT a listener leaves to the Host field. */
 static struct { char name, port, https; } open_ends[MAX_LISTENERS];
 static PyObject *k_method, *k_path, *k_query, *k_raw, *k_protocol, *k_addr, *k_port, *k_input, *k_scheme, *k_https,
-	*k_host, *k_name, *k_server_port, *k_script;
+	*k_host, *k_name, *k_server_port, *k_script, *k_length;
 static PyObject *v_http10, *v_http2, *v_http, *v_https, *v_on, *v_off, *v_80, *v_443, *k_cookie;
 
 extern int hostlerKnownName(int, char *, int);
@@ -79,7 +79,7 @@ int environ_init(PyObject *list, PyObject *ends) {
 		{&k_protocol, "SERVER_PROTOCOL"}, {&k_addr, "REMOTE_ADDR"}, {&k_port, "REMOTE_PORT"}, {&k_input, "wsgi.input"},
 		{&k_scheme, "wsgi.url_scheme"}, {&k_https, "HTTPS"}, {&v_http10, "HTTP/1.0"}, {&v_http2, "HTTP/2"}, {&v_http, "http"}, {&v_https, "https"}, {&v_on, "on"}, {&v_off, "off"},
 		{&k_cookie, "HTTP_COOKIE"}, {&k_host, "HTTP_HOST"}, {&k_name, "SERVER_NAME"}, {&k_server_port, "SERVER_PORT"},
-		{&k_script, "SCRIPT_NAME"}, {&v_80, "80"}, {&v_443, "443"},
+		{&k_script, "SCRIPT_NAME"}, {&k_length, "CONTENT_LENGTH"}, {&v_80, "80"}, {&v_443, "443"},
 	};
 	char name[128], key[160];
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -258,6 +258,10 @@ PyObject *environ_new(struct task *t, PyObject *input) {
 		if (add_field(d, buf, &r->fields[i], &seen))
 			goto fail;
 	}
+	/* A body that is whole has a length, which frameworks ask for; how it came is of
+	 * no interest. */
+	if ((r->flags & FLAG_CHUNKED) && !t->body_more && set(d, k_length, PyUnicode_FromFormat("%lld", (long long)t->body_len)))
+		goto fail;
 	if (t->tls_len && secured(d, t->tls, t->tls_len))
 		goto fail;
 	if (t->forwarded && forwarded(d, t))
