@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"hostler/admin"
+	"hostler/internal/unixsocket"
 	"hostler/protocol"
 )
 
@@ -391,7 +392,7 @@ func TestSocketInTheWay(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := listen(file, false); !errors.Is(err, errNoSocket) {
+	if _, err := listen(file, false); !errors.Is(err, unixsocket.ErrNoSocket) {
 		t.Errorf("over a file: %v", err)
 	}
 	if _, err := listen(filepath.Join(file, "s"), false); err == nil {

@@ -26,8 +26,8 @@
 // that the master runs as, and root, can connect. It is made under a name of its
 // own and renamed over the final one: there is never a moment without an
 // answer, neither where a dead server's file is replaced nor in an upgrade,
-// where the old master answers until the new one serves. This is why it does
-// not go through tableflip: a listening socket that both masters shared would
-// give either's answers. Each server removes the file at its end if it still is
+// where the old master answers until the new one serves. This is why it is
+// not handed on: a listening socket that both masters shared would give either's
+// answers. Each server removes the file at its end if it still is
 // its own.
 package ctl

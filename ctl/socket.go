@@ -1,7 +1,6 @@
 package ctl
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"hostler/internal/unixsocket"
 )
 
 // socketMode lets the owner connect and nobody else: to connect means to write.
@@ -24,10 +25,10 @@ const dialTimeout = 2 * time.Second
 type socket struct {
 	net.Listener
 	path string // the final one
-	mine fs.FileInfo
 
 	mu        sync.Mutex
-	temporary string // until it is published
+	file      *unixsocket.File // nil: it has ended
+	temporary string           // until it is published
 }
 
 // listen makes the socket for path under a temporary name. Takeover says that
@@ -38,30 +39,23 @@ func listen(path string, takeover bool) (*socket, error) {
 	}
 	// The process id is unique among those that could have this name now.
 	temporary := fmt.Sprintf("%s.%d", path, os.Getpid())
-	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := unixsocket.Clear(temporary); err != nil {
 		return nil, err
 	}
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		// Linux gives the file the rights of the socket that is bound, so there
-		// is no moment in which others could connect.
-		var chmod error
-		err := c.Control(func(fd uintptr) { chmod = unix.Fchmod(int(fd), socketMode) })
-		return errors.Join(err, chmod)
-	}}
-	l, err := lc.Listen(context.Background(), "unix", temporary)
+	fd, file, err := unixsocket.Listen(temporary, socketMode)
 	if err != nil {
 		return nil, err
 	}
-	l.(*net.UnixListener).SetUnlinkOnClose(false)
-	s := &socket{Listener: l, path: path, temporary: temporary}
-	if s.mine, err = os.Lstat(temporary); err != nil {
+	s := &socket{path: path, file: file, temporary: temporary}
+	f := os.NewFile(uintptr(fd), temporary)
+	s.Listener, err = net.FileListener(f)
+	f.Close()
+	if err != nil {
 		s.end()
 		return nil, err
 	}
 	return s, nil
 }
-
-var errNoSocket = errors.New("there is a file that is no socket")
 
 // checkFree returns an error if path is somebody else's.
 func checkFree(path string, takeover bool) error {
@@ -72,7 +66,7 @@ func checkFree(path string, takeover bool) error {
 	case err != nil:
 		return err
 	case st.Mode()&fs.ModeSocket == 0:
-		return errNoSocket
+		return unixsocket.ErrNoSocket
 	}
 	c, err := net.DialTimeout("unix", path, dialTimeout)
 	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
@@ -112,8 +106,11 @@ func peer(c net.Conn) (int, error) {
 func (s *socket) publish() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.temporary == "" {
+	if s.temporary == "" || s.file == nil {
 		return nil
+	}
+	if !s.file.Has(s.temporary) {
+		return errors.New("the socket's file has been removed, or replaced, before it got its name")
 	}
 	if err := os.Rename(s.temporary, s.path); err != nil {
 		return err
@@ -131,7 +128,9 @@ func (s *socket) end() {
 	if s.temporary != "" {
 		path = s.temporary
 	}
-	if st, err := os.Lstat(path); err == nil && (s.mine == nil || os.SameFile(st, s.mine)) {
-		_ = os.Remove(path) // what is left is stale, and replaced by the next server
+	if s.file != nil {
+		_ = s.file.Remove(path) // what is left is stale, and replaced by the next server
+		s.file.Close()
+		s.file = nil
 	}
 }

@@ -110,9 +110,17 @@ func launch(t *testing.T, args ...string) *server {
 // launchBare runs hostler with args and an address to bind, and nothing else.
 func launchBare(t *testing.T, args ...string) *server {
 	t.Helper()
+	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	s := launchWith(t, append([]string{"-b", addr}, args...)...)
+	s.addr = addr
+	return s
+}
+
+// launchWith runs hostler with args and nothing else.
+func launchWith(t *testing.T, args ...string) *server {
+	t.Helper()
 	s := &server{t: t, log: new(logBuffer), exited: make(chan struct{})}
-	s.addr = fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	s.cmd = exec.Command(binary, append([]string{"-b", s.addr}, args...)...)
+	s.cmd = exec.Command(binary, args...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	s.cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -63,7 +63,7 @@
 //
 // # An upgrade
 //
-// SIGUSR2 starts the binary again through tableflip, which hands on the
+// SIGUSR2 starts the binary again (internal/upgrade) and hands on the
 // listening sockets. The new master boots its own first generation on them and
 // then says so; the old one drains and exits. If the new one fails, the old one
 // serves on. Sockets in the file system and the pid file belong to the new

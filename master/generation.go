@@ -56,24 +56,61 @@ func (s *supervisor) prepare(set *Settings) (*generation, error) {
 		s.certs = append(s.certs, g.certs)
 	}
 	for _, b := range slices.Concat(set.Binds, set.Redirects) {
-		if s.current != nil {
-			i := slices.IndexFunc(s.current.listeners, func(l *listener) bool { return l.Bind == b })
-			if i >= 0 {
-				g.listeners = append(g.listeners, s.current.listeners[i])
-				continue
-			}
-		}
-		l, err := s.host.Listen(b, set.Backlog)
-		if err != nil {
-			for _, l := range g.opened {
-				l.retire(s.log)
-			}
+		if err := s.listen(g, b); err != nil {
+			s.retiring = append(s.retiring, g.opened...)
 			return nil, err
 		}
-		g.listeners = append(g.listeners, l)
-		g.opened = append(g.opened, l)
+	}
+	if s.current == nil {
+		return g, nil // the admin server has been started by then
+	}
+	if g.admin, err = s.host.ListenAdmin(set); err != nil {
+		s.retiring = append(s.retiring, g.opened...)
+		return nil, err
 	}
 	return g, nil
+}
+
+// listen gives g a listener for b: the one that there is, if it is of use.
+func (s *supervisor) listen(g *generation, b Bind) error {
+	is := func(l *listener) bool { return l.Bind == b }
+	var have *listener
+	if s.current != nil {
+		if i := slices.IndexFunc(s.current.listeners, is); i >= 0 {
+			have = s.current.listeners[i]
+		}
+	}
+	// Taken out of the settings, and back again before its last worker was gone. It
+	// counts as opened, for if this comes to nothing it is out again.
+	back := slices.IndexFunc(s.retiring, func(l *listener) bool { return is(l) && l.lost() == "" })
+	if have == nil && back >= 0 {
+		l := s.retiring[back]
+		s.retiring = slices.Delete(s.retiring, back, back+1)
+		g.listeners, g.opened = append(g.listeners, l), append(g.opened, l)
+		return nil
+	}
+	why := ""
+	if have != nil {
+		if why = have.lost(); why == "" {
+			g.listeners = append(g.listeners, have)
+			return nil
+		}
+	}
+	l, err := s.host.Listen(b, g.set.Backlog)
+	switch {
+	case err != nil && have != nil:
+		// What is in the way is not ours, and would be so after a restart, too; it is
+		// no reason to go on with the old code.
+		s.log.Error("nobody finds a listening socket, and it cannot be bound anew", "address", b.String(), "reason", why, "error", err)
+		g.listeners = append(g.listeners, have)
+		return nil
+	case err != nil:
+		return err
+	case have != nil:
+		s.log.Warn("a listening socket has been bound anew", "address", b.String(), "reason", why)
+	}
+	g.listeners, g.opened = append(g.listeners, l), append(g.opened, l)
+	return nil
 }
 
 // reload begins the transaction that replaces the generation, or puts it off
@@ -148,6 +185,9 @@ func (s *supervisor) abandon(err error) {
 			}
 		}
 		s.retiring = append(s.retiring, g.opened...)
+		if g.admin != nil {
+			s.host.DropAdmin(g.admin)
+		}
 	}
 	s.notifyReloaded()
 	s.reloadEnded(err)
@@ -162,6 +202,9 @@ func (s *supervisor) commit() {
 	s.lost = nil
 	if old == nil {
 		s.phase = phaseServing
+		for _, l := range g.listeners {
+			l.inherited = false // the binary before us leaves now
+		}
 		s.stats.reloadOK = true
 		s.note(protocol.Event{Kind: "serving", Generation: g.number})
 		s.log.Info("serving", "app", s.set.title(), "workers", s.target(s.set), "threads", s.set.Threads,
@@ -200,6 +243,10 @@ func (s *supervisor) commit() {
 	s.stats.reloaded(true, s.clock.now())
 	s.note(protocol.Event{Kind: "reloaded", Generation: g.number})
 	s.log.Info("reloaded", "generation", g.number, "workers", s.target(s.set))
+	if g.admin != nil {
+		s.host.ServeAdmin(g.admin)
+		g.admin = nil
+	}
 	s.host.Serving(s.set, false)
 	s.notifyReloaded()
 	s.reloadEnded(nil)
@@ -492,14 +539,19 @@ func (s *supervisor) upgrade() error {
 		s.log.Error(err.Error())
 		return err
 	}
-	s.upgrading = true
-	s.note(protocol.Event{Kind: "upgrade_started"})
-	s.log.Info("upgrading: starting the new binary")
 	workers := 0
 	if s.scales() {
 		workers = s.target(s.set)
 	}
-	go func() { s.post(upgradeEvent{s.host.Upgrade(workers)}) }()
+	replace, err := s.host.Upgrade(workers, slices.Concat(s.retiring, s.current.listeners))
+	if err != nil {
+		s.log.Error("cannot upgrade", "error", err)
+		return err
+	}
+	s.upgrading = true
+	s.note(protocol.Event{Kind: "upgrade_started"})
+	s.log.Info("upgrading: starting the new binary")
+	go func() { s.post(upgradeEvent{replace()}) }()
 	return nil
 }
 

@@ -2,21 +2,20 @@ package master
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/cloudflare/tableflip"
 	"golang.org/x/sys/unix"
 
 	"hostler/internal/filewatch"
 	"hostler/internal/procstat"
+	"hostler/internal/upgrade"
 	"hostler/protocol"
 )
 
@@ -24,10 +23,11 @@ import (
 type systemHost struct {
 	log      *slog.Logger
 	opts     Options
-	flip     *tableflip.Upgrader
+	flip     *upgrade.Upgrader
 	ctl      CtlServer       // nil: none runs
 	down     chan<- struct{} // closed at the end of it all
-	admin    func()          // ends the admin server; nil: none runs
+	turn     *turn           // to answer on the admin address
+	admin    *adminServer    // nil: there was none yet
 	pid      string          // the pid file written
 	foreign  *atomic.Int32   // see spawner
 	exchange [2]int          // both ends, for the workers of this binary and the next
@@ -56,31 +56,26 @@ func neededWorkers() int {
 	return n
 }
 
-// upgradeMargin is what a new binary gets beyond its workers' boot timeout.
-const upgradeMargin = 30 * time.Second
+const (
+	// upgradeMargin is what a new binary gets beyond its workers' boot timeout, and
+	// noBootTimeout all that it gets where that is 0.
+	upgradeMargin = 30 * time.Second
+	noBootTimeout = 10 * time.Minute
+)
 
 func newSystemHost(opts Options, down chan<- struct{}) (*systemHost, error) {
-	timeout := 10 * time.Minute
-	if t := opts.Settings.BootTimeout; t > 0 {
-		timeout = t + upgradeMargin
-	}
-	flip, err := tableflip.New(tableflip.Options{UpgradeTimeout: timeout})
+	flip, err := upgrade.New()
 	if err != nil {
 		return nil, fmt.Errorf("cannot prepare upgrades: %w", err)
 	}
-	if flip.HasParent() {
-		// tableflip leaves its pipes to the parent open across exec.
-		unix.CloseOnExec(3)
-		unix.CloseOnExec(4)
-	}
 	h := &systemHost{log: opts.Log, opts: opts, flip: flip, owner: !flip.HasParent(), down: down}
-	if h.unit, err = unitSockets(flip.Fds, flip.HasParent()); err != nil {
+	if h.unit, err = unitSockets(flip, flip.HasParent()); err != nil {
 		h.close()
 		return nil, err
 	}
 	h.withUnit(opts.Settings)
 	h.warnUnused(opts.Log, opts.Settings)
-	if h.exchange, err = takeOrMakeExchange(flip.Fds); err != nil {
+	if h.exchange, err = takeOrMakeExchange(flip); err != nil {
 		h.close()
 		return nil, err
 	}
@@ -97,7 +92,7 @@ func newSystemHost(opts Options, down chan<- struct{}) (*systemHost, error) {
 
 // takeOrMakeExchange returns the exchange of the binary before us, so that its
 // workers' connections can move to ours, or a new one.
-func takeOrMakeExchange(fds *tableflip.Fds) (ends [2]int, err error) {
+func takeOrMakeExchange(fds fileKeeper) (ends [2]int, err error) {
 	names := [2]string{"exchange out", "exchange in"}
 	var files [2]*os.File
 	for i, name := range names {
@@ -126,37 +121,6 @@ func takeOrMakeExchange(fds *tableflip.Fds) (ends [2]int, err error) {
 	return ends, nil
 }
 
-// startAdmin runs the admin server, before any worker is there: it says that we
-// live, and are not ready. In an upgrade the old master answers until it leaves.
-func (h *systemHost) startAdmin() error {
-	set := h.opts.Settings
-	if h.opts.Admin == nil || set.Admin == (Bind{}) {
-		return nil
-	}
-	ln, err := h.openAdmin(set.Admin)
-	if err != nil {
-		err = fmt.Errorf("cannot bind the admin address %s: %w", set.Admin, bindCause(err))
-		if !set.AdminOptional {
-			return err
-		}
-		h.log.Warn("going on without metrics and health checks", "error", err)
-		return nil
-	}
-	t, err := takeTurn(h.flip.Fds)
-	if err != nil {
-		return errors.Join(err, ln.Close())
-	}
-	h.admin = t.serve(ln, h.opts.Admin)
-	return nil
-}
-
-func (h *systemHost) openAdmin(b Bind) (net.Listener, error) {
-	if u := h.findUnitAdmin(b); u != nil {
-		return net.FileListener(u.file)
-	}
-	return takeOrOpen(h.flip, b)
-}
-
 // startCtl opens the control socket. In an upgrade the old master answers until
 // this one serves, so that is when the socket gets its name.
 func (h *systemHost) startCtl() error {
@@ -182,11 +146,14 @@ func (h *systemHost) close() {
 	if h.files != nil {
 		h.files.Close()
 	}
-	if h.admin != nil {
-		h.admin()
-		h.admin = nil
+	h.endAdmin()
+	if h.admin != nil && h.admin.l != nil {
+		if h.owner {
+			h.admin.l.remove(h.log)
+		}
+		h.admin.l.close()
 	}
-	h.endSockets()
+	h.flip.Close()
 	if h.pid != "" {
 		if err := removePIDFile(h.pid, os.Getpid()); err != nil {
 			h.log.Warn("leaving the pid file", "error", err)
@@ -197,16 +164,6 @@ func (h *systemHost) close() {
 	if h.ctl != nil {
 		h.ctl.Close()
 	}
-}
-
-// endSockets closes tableflip's copies and removes the files of Unix sockets,
-// unless another binary has taken over or our parent serves on.
-func (h *systemHost) endSockets() {
-	if !h.owner {
-		return
-	}
-	h.flip.Stop()
-	<-h.flip.Exit()
 }
 
 func (h *systemHost) ReadSettings() (*Settings, error) {
@@ -229,19 +186,44 @@ func (h *systemHost) Listen(b Bind, backlog int) (*listener, error) {
 	return listen(h.flip, b, backlog)
 }
 
-func (h *systemHost) Upgrade(workers int) error {
+func (h *systemHost) Upgrade(workers int, listeners []*listener) (func() error, error) {
+	files := make(map[upgrade.Key]int)
+	if h.admin != nil && h.admin.l != nil {
+		listeners = append(slices.Clip(listeners), h.admin.l)
+	}
+	err := handOver(listeners, files)
+	closeAll := func() {
+		for _, fd := range files {
+			unix.Close(fd)
+		}
+	}
+	if err != nil {
+		closeAll()
+		return nil, err
+	}
+	timeout := noBootTimeout
+	if t := h.opts.Settings.BootTimeout; t > 0 {
+		timeout = t + upgradeMargin
+	}
+	return func() error {
+		defer closeAll()
+		return h.replace(workers, timeout, files)
+	}, nil
+}
+
+func (h *systemHost) replace(workers int, timeout time.Duration, files map[upgrade.Key]int) error {
 	if workers > 0 {
 		os.Setenv(upgradeWorkers, strconv.Itoa(workers))
 		defer os.Unsetenv(upgradeWorkers)
 	}
-	h.foreign.Add(1) // tableflip waits for the new master itself
+	h.foreign.Add(1) // the upgrade waits for the new master itself
 	defer h.foreign.Add(-1)
 	// An upgrade is refused while the binary before us is still leaving. It may
 	// have gone a moment ago, and we have not noticed yet.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = h.flip.WaitForParent(ctx) // Upgrade says why, if it still lives
-	return h.flip.Upgrade()
+	return h.flip.Upgrade(timeout, files)
 }
 
 func (h *systemHost) Serving(set *Settings, first bool) {
@@ -252,10 +234,15 @@ func (h *systemHost) Serving(set *Settings, first bool) {
 			}
 		}
 		// From here on the old master, if there is one, leaves.
-		if err := h.flip.Ready(); err != nil {
+		unused, err := h.flip.Ready()
+		if err != nil {
 			h.log.Error("cannot tell the old master that this one serves", "error", err)
 		}
+		dropUnused(h.log, unused)
 		h.owner = true
+		if h.admin != nil && h.admin.l != nil {
+			h.admin.l.inherited = false
+		}
 		time.AfterFunc(slimAfter, slim)
 	} else if err := redirectLog(set.ErrorLog); err != nil {
 		h.log.Error("the error log stays where it was", "error", err)
@@ -278,14 +265,11 @@ func (h *systemHost) Serving(set *Settings, first bool) {
 
 func (h *systemHost) Stopping(upgraded bool) {
 	if !upgraded {
-		h.endSockets()
+		h.flip.Close()
 		return
 	}
-	// The new master answers on the admin address now.
-	if h.admin != nil {
-		h.admin()
-		h.admin = nil
-	}
+	h.owner = false
+	go h.endAdmin() // the new master answers on that address now
 }
 
 // CPU implements host.

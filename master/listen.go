@@ -11,10 +11,11 @@ import (
 	"os"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"hostler/internal/unixsocket"
+	"hostler/internal/upgrade"
 	"hostler/protocol"
 )
 
@@ -38,84 +39,171 @@ func (b Bind) goNetwork() string {
 	return "tcp6"
 }
 
-// sockets is the part of tableflip that keeps listening sockets across
-// upgrades.
+// sockets is where listening sockets of the binary before us are.
 type sockets interface {
-	ListenWithCallback(network, addr string, callback func(network, addr string) (net.Listener, error)) (net.Listener, error)
+	Take(upgrade.Key) (fd int, ok bool)
 }
 
 // listener is a listening socket that workers inherit. The descriptor is the
-// master's own copy; tableflip keeps another one for the next binary.
+// master's own copy.
 type listener struct {
 	Bind
-	fd   int
-	info protocol.Listener
-	unit bool // the service manager's, see unitSocket
+	fd        int
+	info      protocol.Listener
+	unit      bool             // the service manager's, see unitSocket
+	inherited bool             // from the binary before us, which still serves
+	file      *unixsocket.File // of a Unix socket in the file system; nil: there is none, or it is not ours
+}
+
+// hasFile says whether the socket is to be found in the file system.
+func (l *listener) hasFile() bool {
+	return l.Network == "unix" && !l.unit && !strings.HasPrefix(l.Address, "@")
 }
 
 // close gives up the master's copy. Other processes' copies still listen.
-func (l *listener) close() { unix.Close(l.fd) }
+func (l *listener) close() {
+	unix.Close(l.fd)
+	if l.file != nil {
+		l.file.Close()
+	}
+}
+
+// remove removes the socket's file, if that is still ours.
+func (l *listener) remove(log *slog.Logger) {
+	if l.file == nil {
+		return
+	}
+	if err := l.file.Remove(l.Address); err != nil {
+		log.Warn("cannot remove a socket file", "error", err)
+	}
+}
 
 // retire ends listening for every process that has the socket: connections are
-// refused from here on. It is for addresses taken out of the settings;
-// tableflip cannot forget a socket, so closing would leave a queue that nobody
-// serves.
+// refused from here on. It is for addresses taken out of the settings.
 func (l *listener) retire(log *slog.Logger) {
-	if l.unit {
+	if l.unit || l.inherited {
 		l.close()
 		return
 	}
-	if err := unix.Shutdown(l.fd, unix.SHUT_RDWR); err != nil {
+	l.remove(log)                                                                       // first: the inode is given away when nobody has the socket
+	if err := unix.Shutdown(l.fd, unix.SHUT_RDWR); err != nil && err != unix.ENOTCONN { // it was shut down already
 		log.Warn("cannot stop listening", "address", l.String(), "error", err)
 	}
 	l.close()
-	if l.Network == "unix" {
-		if err := os.Remove(l.Address); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			log.Warn("cannot remove a socket file", "error", err)
-		}
+}
+
+// lost says why nobody can come to the socket any more, or "". A worker may have shut
+// it down, and somebody may have removed its file, or put another one in its place.
+func (l *listener) lost() string {
+	if l.unit {
+		return "" // the manager's business
 	}
+	if l.hasFile() && (l.file == nil || !l.file.Has(l.Address)) {
+		return "its file has been removed, or replaced"
+	}
+	p := []unix.PollFd{{Fd: int32(l.fd), Events: unix.POLLRDHUP}}
+	if n, err := unix.Poll(p, 0); err == nil && n > 0 && p[0].Revents&(unix.POLLHUP|unix.POLLRDHUP) != 0 {
+		return "somebody has shut it down"
+	}
+	return ""
 }
 
 // listen opens b, or takes over the socket that the previous binary had there.
 func listen(s sockets, b Bind, backlog int) (*listener, error) {
-	l, err := tryListen(s, b, backlog)
+	l, err := takeListener(s, b)
+	if err == nil && l == nil {
+		l, err = openListener(b)
+	}
+	if err == nil {
+		if err = l.setBacklog(backlog); err != nil {
+			l.close()
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot bind %s: %w", b, bindCause(err))
 	}
 	return l, nil
 }
 
-func tryListen(s sockets, b Bind, backlog int) (*listener, error) {
-	ln, err := takeOrOpen(s, b)
-	if err != nil {
-		return nil, err
+// takeListener returns the listener of the binary before us for b. It is nil if there
+// is none of use; then what there was is closed.
+func takeListener(s sockets, b Bind) (*listener, error) {
+	fd, ok := s.Take(upgrade.ListenerKey(b.Network, b.Address))
+	if !ok {
+		return nil, nil
 	}
-	// tableflip has a copy of its own and has switched off unlinking.
-	defer ln.Close()
-	fd, err := dupListener(ln)
+	sa, err := unix.Getsockname(fd)
 	if err != nil {
-		return nil, err
-	}
-	if on, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err == nil && on == 0 {
-		// The previous binary had retired this address and it is wanted again.
-		// tableflip hands an inherited socket out once; a second request opens
-		// a new one, and that takes the old one's place.
 		unix.Close(fd)
-		fresh, err := takeOrOpen(s, b)
-		if err != nil {
-			return nil, err
-		}
-		defer fresh.Close()
-		if fd, err = dupListener(fresh); err != nil {
-			return nil, err
-		}
-	}
-	l := &listener{Bind: b, fd: fd, info: listenerInfo(b, ln.Addr())}
-	if err := l.setBacklog(backlog); err != nil {
-		l.close()
 		return nil, err
+	}
+	l := &listener{Bind: b, fd: fd, info: listenerInfo(b, addrOf(sa)), inherited: true}
+	if file, ok := s.Take(fileOf(b)); ok {
+		l.file, err = unixsocket.New(file)
+	} else if l.hasFile() { // a binary that did not tell
+		l.file, err = unixsocket.Open(b.Address)
+	}
+	if err != nil {
+		l.file = nil
+	}
+	if l.lost() != "" {
+		l.close()
+		return nil, nil
 	}
 	return l, nil
+}
+
+// fileOf is what the file of b's socket is called on its way to another binary.
+func fileOf(b Bind) upgrade.Key { return upgrade.FileKey("socket file " + b.Address) }
+
+// handOver adds what the next binary needs of ls to files. The descriptors are
+// copies.
+func handOver(ls []*listener, files map[upgrade.Key]int) error {
+	add := func(k upgrade.Key, fd int) error {
+		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 10)
+		if err != nil {
+			return fmt.Errorf("cannot copy a socket: %w", err)
+		}
+		if old, ok := files[k]; ok {
+			unix.Close(old)
+		}
+		files[k] = dup
+		return nil
+	}
+	for _, l := range ls {
+		if l.unit {
+			continue // see unitSockets
+		}
+		if err := add(upgrade.ListenerKey(l.Network, l.Address), l.fd); err != nil {
+			return err
+		}
+		if l.file != nil {
+			if err := add(fileOf(l.Bind), l.file.FD()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// dropUnused closes what the binary before us had and this one has not taken. The
+// files of sockets go, if they are still those sockets'.
+func dropUnused(log *slog.Logger, unused map[upgrade.Key]int) {
+	for k, fd := range unused {
+		path, isFile := strings.CutPrefix(k[1], "socket file ")
+		if !isFile || k != upgrade.FileKey(k[1]) {
+			unix.Close(fd)
+			continue
+		}
+		file, err := unixsocket.New(fd)
+		if err == nil {
+			err = file.Remove(path)
+			file.Close()
+		}
+		if err != nil {
+			log.Warn("cannot remove a socket file", "path", path, "error", err)
+		}
+	}
 }
 
 // setBacklog sets the length of the listen queue. Go listens with the system's
@@ -130,19 +218,50 @@ func (l *listener) setBacklog(n int) error {
 	return nil
 }
 
-// takeOrOpen returns the inherited listener for b, or a new one.
-func takeOrOpen(s sockets, b Bind) (net.Listener, error) {
-	var cause error // tableflip flattens errors to text
-	open := func(string, string) (net.Listener, error) {
-		ln, err := openSocket(b)
-		cause = err
-		return ln, err
+// socketMode is for everybody: the proxy in front usually runs as somebody else, and
+// to connect means to write. The directory's mode is there to keep people out.
+const socketMode = 0o666
+
+func openListener(b Bind) (*listener, error) {
+	if b.Network == "unix" {
+		if !strings.HasPrefix(b.Address, "@") {
+			if err := unixsocket.Clear(b.Address); err != nil {
+				return nil, err
+			}
+		}
+		fd, file, err := unixsocket.Listen(b.Address, socketMode)
+		if err != nil {
+			return nil, err
+		}
+		return &listener{Bind: b, fd: fd, info: listenerInfo(b, nil), file: file}, nil
 	}
-	ln, err := s.ListenWithCallback(b.Network, b.Address, open)
-	if cause != nil {
-		return nil, cause
+	var lc net.ListenConfig // sets SO_REUSEADDR
+	// Accepted sockets are the workers' business, keep-alive probes too.
+	lc.KeepAlive = -1
+	// Workers accept with plain system calls; MPTCP's listeners know neither
+	// receive timeouts nor all of the options.
+	lc.SetMultipathTCP(false)
+	ln, err := lc.Listen(context.Background(), b.goNetwork(), b.Address)
+	if err != nil {
+		return nil, err
 	}
-	return ln, err
+	defer ln.Close()
+	fd, err := dupListener(ln)
+	if err != nil {
+		return nil, err
+	}
+	return &listener{Bind: b, fd: fd, info: listenerInfo(b, ln.Addr())}, nil
+}
+
+// netListener returns a copy of l for this process to accept on.
+func (l *listener) netListener() (net.Listener, error) {
+	fd, err := unix.FcntlInt(uintptr(l.fd), unix.F_DUPFD_CLOEXEC, 10)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), l.String())
+	defer f.Close()
+	return net.FileListener(f)
 }
 
 // dupListener copies ln's descriptor without touching its modes (File would
@@ -164,60 +283,15 @@ func dupListener(ln net.Listener) (int, error) {
 	return fd, nil
 }
 
-func openSocket(b Bind) (net.Listener, error) {
-	if b.Network == "unix" {
-		return openUnix(b.Address)
+// addrOf is the address of a socket as package net has it; nil for a Unix socket.
+func addrOf(sa unix.Sockaddr) net.Addr {
+	switch a := sa.(type) {
+	case *unix.SockaddrInet4:
+		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)))
+	case *unix.SockaddrInet6:
+		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port)))
 	}
-	var lc net.ListenConfig // sets SO_REUSEADDR
-	// Accepted sockets are the workers' business, keep-alive probes too.
-	lc.KeepAlive = -1
-	// Workers accept with plain system calls; MPTCP's listeners know neither
-	// receive timeouts nor all of the options.
-	lc.SetMultipathTCP(false)
-	return lc.Listen(context.Background(), b.goNetwork(), b.Address)
-}
-
-// openUnix listens on path. A socket file that nobody listens on any more (its
-// master was killed) is replaced; anything else that is in the way is not.
-func openUnix(path string) (net.Listener, error) {
-	if !strings.HasPrefix(path, "@") {
-		st, err := os.Lstat(path)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-		case err != nil:
-			return nil, err
-		case st.Mode()&fs.ModeSocket == 0:
-			return nil, errors.New("there is a file that is no socket")
-		default:
-			c, err := net.DialTimeout("unix", path, time.Second)
-			if err == nil {
-				c.Close()
-				return nil, syscall.EADDRINUSE
-			}
-			if errors.Is(err, syscall.EAGAIN) { // its queue is full
-				return nil, syscall.EADDRINUSE
-			}
-			if !errors.Is(err, syscall.ECONNREFUSED) {
-				return nil, err
-			}
-			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return nil, err
-			}
-		}
-	}
-	ln, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	if !strings.HasPrefix(path, "@") {
-		// The proxy in front usually runs as somebody else, and to connect means
-		// to write. The directory's mode is there to keep people out.
-		if err := os.Chmod(path, 0o666); err != nil {
-			ln.Close()
-			return nil, err
-		}
-	}
-	return ln, nil
+	return nil
 }
 
 // bindCause strips what Go's net package repeats: the address is in our message

@@ -318,7 +318,7 @@ func TestUpgrade(t *testing.T) {
 	if got, err := m.ask(path, "who"); err != nil || got == "" {
 		t.Errorf("unix: %q, %v", got, err)
 	}
-	// It upgrades again: the sentinel and the sockets went along.
+	// It upgrades again: the variable and the sockets went along.
 	second := m.pid()
 	m.await("the parent is known to have left", func() bool {
 		_ = syscall.Kill(second, syscall.SIGUSR2)
@@ -338,33 +338,6 @@ func TestUpgrade(t *testing.T) {
 		_, err := os.Stat(path.Address)
 		return os.IsNotExist(err)
 	})
-}
-
-// TestStaleSocketFile: the file that a killed master left is replaced, one that
-// somebody listens on is not, and neither is what is no socket.
-func TestStaleSocketFile(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "s")
-	ln, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := openUnix(path); err == nil || bindCause(err) != syscall.EADDRINUSE {
-		t.Errorf("in use: %v", err)
-	}
-	ln.(*net.UnixListener).SetUnlinkOnClose(false)
-	ln.Close()
-	again, err := openUnix(path)
-	if err != nil {
-		t.Fatalf("stale: %v", err)
-	}
-	again.Close()
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := openUnix(path); err == nil {
-		t.Error("a plain file was replaced")
-	}
 }
 
 // TestCheck: Check runs in this process; the stand-in's application is a file.

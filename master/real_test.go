@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// Real masters run in processes of their own: signals, tableflip and the
+// Real masters run in processes of their own: signals, upgrades and the
 // process title are a process's.
 const runVariable = "HOSTLER_TEST_MASTER"
 

@@ -320,7 +320,12 @@ func (h *fakeHost) Stopped(pid int) bool {
 	defer h.mu.Unlock()
 	return h.stopped[pid]
 }
-func (h *fakeHost) Upgrade(int) error { return <-h.upgrade }
+func (h *fakeHost) Upgrade(int, []*listener) (func() error, error) {
+	return func() error { return <-h.upgrade }, nil
+}
+func (h *fakeHost) ListenAdmin(*Settings) (*adminAddress, error) { return nil, nil }
+func (h *fakeHost) ServeAdmin(*adminAddress)                     {}
+func (h *fakeHost) DropAdmin(*adminAddress)                      {}
 func (h *fakeHost) Serving(*Settings, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"hostler/internal/upgrade"
 	"hostler/protocol"
 )
 
@@ -138,9 +139,9 @@ func workerEnv(inherited, configured []string) (env, internal []string) {
 		env = append(env, kv)
 	}
 	for _, kv := range inherited {
-		// tableflip's sentinel would make a hostler that the application starts
-		// believe that it is an upgrade.
-		if !strings.HasPrefix(kv, "TABLEFLIP_HAS_PARENT_7DIU3=") && !forManager(kv) {
+		// This variable would make a hostler that the application starts believe that
+		// it is an upgrade.
+		if !strings.HasPrefix(kv, upgrade.Variable+"=") && !forManager(kv) {
 			set(kv)
 		}
 	}

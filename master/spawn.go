@@ -124,8 +124,8 @@ func (s *spawner) forkExec(r spawnRequest) error {
 	return nil
 }
 
-// reapLoop collects exit states. It asks for its own children by pid: tableflip
-// waits for the new master itself.
+// reapLoop collects exit states. It asks for its own children by pid: an
+// upgrade waits for the new master itself.
 func (s *spawner) reapLoop() {
 	defer s.wg.Done()
 	for {

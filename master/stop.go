@@ -1,6 +1,7 @@
 package master
 
 import (
+	"slices"
 	"syscall"
 	"time"
 
@@ -100,6 +101,9 @@ func (s *supervisor) leave(mode protocol.DrainMode, grace time.Duration) {
 			s.answerAll(&s.waitUpgrade, errStopping)
 		}
 		s.note(protocol.Event{Kind: "stopping"})
+		if s.next != nil && s.next.admin != nil {
+			s.host.DropAdmin(s.next.admin)
+		}
 		s.next = nil
 	}
 	for _, w := range s.workers {
@@ -110,24 +114,33 @@ func (s *supervisor) leave(mode protocol.DrainMode, grace time.Duration) {
 // closeListeners gives up the master's copies, so that an address is free as
 // soon as the last worker has emptied its queue.
 func (s *supervisor) closeListeners() {
-	seen := make(map[*listener]bool)
-	shut := func(ls []*listener) {
+	var all []*listener
+	add := func(ls []*listener) {
 		for _, l := range ls {
-			if !seen[l] {
-				seen[l] = true
-				l.close()
+			if !slices.Contains(all, l) {
+				all = append(all, l)
 			}
 		}
 	}
 	if s.current != nil {
-		shut(s.current.listeners)
+		add(s.current.listeners)
 	}
 	if s.next != nil {
-		shut(s.next.listeners)
+		add(s.next.listeners)
+	}
+	if s.upgraded { // the other binary has these, too, and may need them
+		add(s.retiring)
+		s.retiring = nil
+	}
+	for _, l := range all {
+		// Another binary that serves needs the files of the sockets that we share.
+		if !s.upgraded && !l.inherited {
+			l.remove(s.log)
+		}
+		l.close()
 	}
 	for _, l := range s.retiring {
-		if !seen[l] {
-			seen[l] = true
+		if !slices.Contains(all, l) {
 			l.retire(s.log)
 		}
 	}

@@ -34,10 +34,17 @@ type host interface {
 	Environ() []string
 	// Listen opens an address, or takes it over from the previous binary.
 	Listen(b Bind, backlog int) (*listener, error)
-	// Upgrade starts the new binary and returns when it serves, or has failed.
-	// It is called from a goroutine of its own. If the number of workers goes by
-	// need, that is how many the new binary begins with; else 0.
-	Upgrade(workers int) error
+	// Upgrade prepares to start the new binary, which is handed these listeners. The
+	// function returned does so, in a goroutine of its own, and returns when the new
+	// binary serves, or has failed. If the number of workers goes by need, that is how
+	// many it begins with; else 0.
+	Upgrade(workers int, listeners []*listener) (func() error, error)
+	// ListenAdmin opens the admin address of set; nil: it is the one that is answered.
+	ListenAdmin(set *Settings) (*adminAddress, error)
+	// ServeAdmin answers on that address and on no other.
+	ServeAdmin(*adminAddress)
+	// DropAdmin gives it up.
+	DropAdmin(*adminAddress)
 	// Serving is called when set serves: at the start and after each reload.
 	Serving(set *Settings, first bool)
 	// Stopping is called once, when the master begins to stop. The listening

@@ -192,7 +192,7 @@ func TestWatchdogInterval(t *testing.T) {
 	}
 }
 
-// keeper is tableflip's part in an upgrade.
+// keeper is the upgrader's part for files.
 type keeper map[string]*os.File
 
 func (k keeper) AddFile(name string, f *os.File) error    { k[name] = f; return nil }

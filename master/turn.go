@@ -3,13 +3,8 @@ package master
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
-	"sync"
-
-	"github.com/cloudflare/tableflip"
-	"golang.org/x/sys/unix"
 )
 
 // turnFile is a pipe of which a master keeps the writing end open for as long as
@@ -23,74 +18,62 @@ const turnFile = "admin turn"
 
 // turn is a master's place in the row of those who answer on the admin address.
 type turn struct {
-	before *os.File // its end means that the master before us has left; nil: there was none
-	mine   *os.File // closed when we have
+	come chan struct{} // closed when the master before us has left
+	mine *os.File      // closed when we have
 }
 
 // takeTurn gets in line.
-func takeTurn(fds *tableflip.Fds) (*turn, error) {
+func takeTurn(fds fileKeeper) (*turn, error) {
 	before, err := fds.File(turnFile)
 	if err != nil {
 		return nil, fmt.Errorf("cannot take over the admin address: %w", err)
 	}
-	t := new(turn)
-	if before != nil {
-		defer before.Close()
-		if t.before, err = pollable(before); err != nil {
-			return nil, fmt.Errorf("cannot take over the admin address: %w", err)
-		}
-	}
 	r, w, err := os.Pipe()
+	if err == nil {
+		err = errors.Join(fds.AddFile(turnFile, r), r.Close()) // a copy is kept
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot prepare the admin address for upgrades: %w", err)
 	}
-	defer r.Close() // tableflip has a copy
-	if err := fds.AddFile(turnFile, r); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot prepare the admin address for upgrades: %w", err), w.Close())
+	t := &turn{come: make(chan struct{}), mine: w}
+	if before == nil {
+		close(t.come)
+		return t, nil
 	}
-	t.mine = w
+	go func() {
+		defer close(t.come)
+		_, _ = before.Read(make([]byte, 1)) // nobody writes: it ends when the master before us has left
+		before.Close()
+	}()
 	return t, nil
 }
 
-// pollable copies f such that closing it ends a read.
-func pollable(f *os.File) (*os.File, error) {
-	fd, err := unix.FcntlInt(uintptr(rawFD(f)), unix.F_DUPFD_CLOEXEC, 10)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.SetNonblock(fd, true); err != nil {
-		return nil, errors.Join(err, unix.Close(fd))
-	}
-	return os.NewFile(uintptr(fd), f.Name()), nil
-}
+// leave lets the next master answer.
+func (t *turn) leave() error { return t.mine.Close() }
 
-// serve has start answer on l as soon as it is our turn. The function returned
-// ends it, and lets the next one begin.
+// serve has start answer on l as soon as it is our turn. The function returned,
+// which may be called once, ends it.
 func (t *turn) serve(l net.Listener, start func(net.Listener) (stop func())) (stop func()) {
-	if t.before == nil {
-		end := start(l)
-		return func() {
-			end()
-			t.mine.Close()
-		}
+	select {
+	case <-t.come:
+		return start(l)
+	default:
 	}
 	quit, over := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(over)
-		defer t.mine.Close()
-		_, err := t.before.Read(make([]byte, 1)) // nobody writes
-		if !errors.Is(err, io.EOF) {             // we have closed it
+		select {
+		case <-t.come:
+		case <-quit:
 			l.Close()
 			return
 		}
-		t.before.Close()
 		end := start(l)
 		<-quit
 		end()
 	}()
-	return sync.OnceFunc(func() {
-		t.before.Close()
+	return func() {
 		close(quit)
 		<-over
-	})
+	}
 }

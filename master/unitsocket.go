@@ -27,7 +27,7 @@ type unitSocket struct {
 // adminSocket is the name of a unit's socket for the admin server.
 const adminSocket = "admin"
 
-// fileKeeper is the part of tableflip that keeps other files across upgrades.
+// fileKeeper is the part of the upgrader that keeps other files across upgrades.
 type fileKeeper interface {
 	AddFile(name string, file *os.File) error
 	File(name string) (*os.File, error)
@@ -40,7 +40,7 @@ func unitSockets(keep fileKeeper, hasParent bool) ([]*unitSocket, error) {
 	var files []*os.File
 	if !hasParent {
 		// The names stay in the environment, for the binary after this one. It
-		// has descriptors of tableflip's where sockets would be.
+		// has descriptors of the upgrade's where sockets would be.
 		files = activation.Files(false)
 		for i, f := range files {
 			if err := keep.AddFile(key(i), f); err != nil {

@@ -158,6 +158,7 @@ type generation struct {
 	helper    *helper // runs its hooks; nil: none does
 	listeners []*listener
 	opened    []*listener     // those that no earlier generation had
+	admin     *adminAddress   // to be answered when the generation serves; nil: that of the one before
 	page      string          // what is wrong with the code; "": nothing
 	certs     *certificates   // nil: no TLS
 	saidBig   bool            // that --max-memory is too low

@@ -1,0 +1,146 @@
+package upgrade
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const asked = "HOSTLER_UPGRADE_TEST" // what the next binary shall do
+
+func TestMain(m *testing.M) {
+	if os.Getenv(Variable) == "" {
+		os.Exit(m.Run())
+	}
+	if err := next(os.Getenv(asked)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// next is the binary that is started in the test's place.
+func next(what string) error {
+	switch what {
+	case "fails":
+		os.Exit(3)
+	case "hangs":
+		time.Sleep(time.Hour)
+	}
+	u, err := New()
+	if err != nil {
+		return err
+	}
+	report, err := u.File("report")
+	if err != nil || report == nil {
+		return fmt.Errorf("report: %v, %v", report, err)
+	}
+	fd, ok := u.Take(ListenerKey("tcp", "here"))
+	_, again := u.Take(ListenerKey("tcp", "here"))
+	var st unix.Stat_t
+	_ = unix.Fstat(fd, &st)
+	unused, err := u.Ready()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(report, "parent=%v taken=%v,%v inode=%d unused=%d", u.HasParent(), ok, again, st.Ino, len(unused))
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if err := u.WaitForParent(ctx); err == nil {
+		return fmt.Errorf("the parent has gone")
+	}
+	err = u.Upgrade(time.Minute, nil)
+	fmt.Fprintf(report, " upgrade=%q", err)
+	report.Close()
+	u.Close()
+	return nil
+}
+
+func TestUpgrade(t *testing.T) {
+	u, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u.HasParent() {
+		t.Fatal("has a parent")
+	}
+	report, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer report.Close()
+	socket, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(socket.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second takes the first one's place
+		if err := u.AddFile("report", report); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if f, err := u.File("report"); f != nil || err != nil {
+		t.Errorf("what is ours was handed over: %v, %v", f, err)
+	}
+	more := map[Key]int{ListenerKey("tcp", "here"): int(socket.Fd()), ListenerKey("tcp", "there"): int(socket.Fd())}
+	fails := func(what, want string, timeout time.Duration) {
+		t.Helper()
+		t.Setenv(asked, what)
+		if err := u.Upgrade(timeout, more); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	fails("", "not ready", time.Minute)
+	if unused, err := u.Ready(); len(unused) != 0 || err != nil {
+		t.Fatalf("ready: %v, %v", unused, err)
+	}
+	fails("fails", "exit status 3", time.Minute)
+	fails("hangs", "did not serve within", 100*time.Millisecond)
+	t.Setenv(asked, "serves")
+	if err := u.Upgrade(time.Minute, more); err != nil {
+		t.Fatal(err)
+	}
+	fails("", "taken over already", time.Minute)
+	u.Close()
+
+	want := fmt.Sprintf(`parent=true taken=true,false inode=%d unused=1 upgrade="the binary before this one has not left yet"`, st.Ino)
+	var got []byte
+	for end := time.Now().Add(30 * time.Second); string(got) != want && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		got, _ = os.ReadFile(report.Name())
+	}
+	if string(got) != want {
+		t.Errorf("the next binary saw %s, want %s", got, want)
+	}
+}
+
+// TestClose: an upgrade that hangs does not keep anybody from stopping.
+func TestClose(t *testing.T) {
+	u, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := u.Ready(); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(asked, "hangs")
+	done := make(chan error)
+	go func() { done <- u.Upgrade(time.Hour, nil) }()
+	for begun := false; !begun; time.Sleep(time.Millisecond) {
+		u.mu.Lock()
+		begun = u.state == stateUpgrading
+		u.mu.Unlock()
+	}
+	u.Close()
+	u.Close()
+	if err := <-done; err != errStopping {
+		t.Errorf("the upgrade: %v", err)
+	}
+}
