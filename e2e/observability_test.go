@@ -292,3 +292,58 @@ func TestAccessLog(t *testing.T) {
 		}
 	}
 }
+
+// TestAccessLogBytes wants the bytes of a line to be those of the body, whoever made
+// it: the application, a file, hostler itself; by HTTP/1.1 and HTTP/2.
+func TestAccessLogBytes(t *testing.T) {
+	dir := t.TempDir()
+	access := filepath.Join(dir, "access.log")
+	if err := os.WriteFile(filepath.Join(dir, "a.txt"), []byte("0123456789"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, "--access-log", access, "--static", "/static="+dir, "--http2-cleartext", "rules:app")
+	lines := 0
+	line := func(what, want string) {
+		t.Helper()
+		lines++
+		var all []string
+		s.eventually("a line for "+what, func() bool {
+			b, _ := os.ReadFile(access)
+			all = strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
+			return len(b) > 0 && len(all) >= lines
+		})
+		if last := all[len(all)-1]; len(all) != lines || !strings.Contains(last, want) {
+			t.Errorf("%s: %d lines of %d, %q, want %s", what, len(all), lines, last, want)
+		}
+	}
+	for _, c := range []struct{ request, want string }{
+		{"GET /write HTTP/1.1\r\nHost: a\r\n", `" 200 9 `}, // in chunks
+		{"HEAD /write HTTP/1.1\r\nHost: a\r\n", `" 200 0 `},
+		{"GET /long HTTP/1.1\r\nHost: a\r\n", `" 200 3 `},
+		{"GET /204 HTTP/1.1\r\nHost: a\r\n", `" 204 0 `},
+		{"GET /304 HTTP/1.1\r\nHost: a\r\n", `" 304 0 `},
+		{"GET /exception HTTP/1.1\r\nHost: a\r\n", `" 500 26 `},
+		{"HEAD /exception HTTP/1.1\r\nHost: a\r\n", `" 500 0 `},
+		{"GET /static/a.txt HTTP/1.1\r\nHost: a\r\n", `" 200 10 `},
+		{"GET /static/a.txt HTTP/1.1\r\nHost: a\r\nRange: bytes=2-4\r\n", `" 206 3 `},
+		{"HEAD /static/a.txt HTTP/1.1\r\nHost: a\r\n", `" 200 0 `},
+		{"GET /static/nowhere HTTP/1.1\r\nHost: a\r\n", `" 404 14 `},
+		{"GET / HTTP/1.1\r\n", `"-" 400 16 `},
+		{"HEAD / HTTP/1.1\r\n", `"-" 400 0 `},
+		{"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n", `"-" 405 23 `},
+	} {
+		s.raw(c.request + "Connection: close\r\n\r\n")
+		line(c.request, c.want)
+	}
+	c := s.framed()
+	for _, k := range []struct{ method, path, want string }{
+		{"GET", "/write", `HTTP/2" 200 9 `}, {"HEAD", "/write", `HTTP/2" 200 0 `}, {"GET", "/exception", `HTTP/2" 500 26 `},
+		{"GET", "/" + strings.Repeat("a", 9000), `"-" 414 25 `}, {"HEAD", "/" + strings.Repeat("a", 9000), `"-" 414 0 `},
+	} {
+		_, body := c.answerOf(c.open(true, ":method", k.method, ":scheme", "http", ":authority", "a", ":path", k.path))
+		if k.method == "HEAD" && body != "" {
+			t.Errorf("HEAD by HTTP/2 has a body: %q", body)
+		}
+		line(k.method+" by HTTP/2", k.want)
+	}
+}

@@ -10,7 +10,8 @@ import (
 )
 
 // accessLog makes a line for each request, in the common "combined" format with
-// the duration in microseconds behind it. Whatever a client can choose is escaped,
+// the duration in microseconds behind it. Its bytes are those of the body, without
+// framing, as far as they were sent or queued. Whatever a client can choose is escaped,
 // so that no line can be forged. Another goroutine writes it.
 type accessLog struct {
 	to    *logwriter.Writer      // nil: off
@@ -71,7 +72,7 @@ func (a *accessLog) request(t *Thread, now int64) {
 }
 
 // refused logs a request that never reached the application.
-func (a *accessLog) refused(c *conn, status, sent int) {
+func (a *accessLog) refused(c *conn, status int, sent int64) {
 	if !a.on() {
 		return
 	}
@@ -79,7 +80,7 @@ func (a *accessLog) refused(c *conn, status, sent int) {
 	b = append(b, `"-" `...)
 	b = strconv.AppendInt(b, int64(status), 10)
 	b = append(b, ' ')
-	b = strconv.AppendInt(b, int64(max(sent, 0)), 10)
+	b = strconv.AppendInt(b, sent, 10)
 	a.to.Append(append(b, ` "-" "-" 0`+"\n"...))
 }
 

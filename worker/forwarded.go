@@ -50,7 +50,7 @@ func (l *Loop) forwarded(t *Thread, c *conn, buf []byte) bool {
 	}
 	h := hearing{trust: &l.trust, believes: l.believes, buf: buf}
 	if reason := h.hear(&t.Req); reason != http1.ReasonNone {
-		l.reject(c, reason)
+		l.reject(c, reason, t.Req.MethodID == http1.MethodHead)
 		return false
 	}
 	s := &h.verdict

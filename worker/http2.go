@@ -255,7 +255,7 @@ func (l *Loop) serveStreams(t *Thread, touched []*stream) bool {
 		switch {
 		case !s.claim(false):
 		case s.tooLarge:
-			l.reject(&s.conn, http1.ReasonHeadTooLarge)
+			l.reject(&s.conn, http1.ReasonHeadTooLarge, s.isHead)
 		case mine == nil && t.runs():
 			mine = s
 		case t.runs():

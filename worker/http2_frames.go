@@ -350,7 +350,7 @@ func (h *http2Conn) onHeaders(f *http2.MetaHeadersFrame) error {
 	}
 	s := newStream(h, id, f.StreamEnded())
 	if f.Truncated {
-		s.tooLarge = true
+		s.tooLarge, s.isHead = true, f.PseudoValue("method") == "HEAD"
 	} else if !s.translate(f) {
 		return http2.StreamError{StreamID: id, Code: http2.ErrCodeProtocol}
 	}

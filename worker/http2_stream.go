@@ -30,6 +30,7 @@ type stream struct {
 	chunked  bool   // body is framed for the engine
 	ended    bool   // the client has sent all
 	tooLarge bool   // the head is
+	isHead   bool   // … and that of a HEAD
 	dead     bool   // nobody waits for the answer any more
 
 	headSent     bool

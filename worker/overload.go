@@ -3,6 +3,8 @@ package worker
 import (
 	"bytes"
 	"sync/atomic"
+
+	"hostler/worker/http1"
 )
 
 // overload tells a queue that only takes up a burst from one that does not go away
@@ -78,12 +80,9 @@ func (l *Loop) decline(t *Thread, c *conn) bool {
 	r.close = l.mustClose(t)
 	r.stage = stageSent
 	l.count(t)
-	const headID = 2
-	isHead := t.Req.MethodID == headID
+	isHead := t.Req.MethodID == http1.MethodHead
 	m := c.via.failure(t.out[:0], 503, "Retry-After: 1\r\n", r.close, isHead, *l.date.Load())
-	if r.remaining = 0; !isHead {
-		r.sent = int64(len("503 Service Unavailable\n"))
-	}
+	r.remaining, r.sent = 0, failureSize(503, isHead)
 	l.transmit(t, c, m, 0)
 	now := l.now()
 	if l.access.on() {

@@ -84,7 +84,7 @@ func (l *Loop) proxied(c *conn, b []byte) (n int, ok bool) {
 		reason = http1.ReasonBadProxyHeader
 	}
 	if reason != http1.ReasonNone {
-		l.reject(c, reason)
+		l.reject(c, reason, false)
 		return 0, false
 	}
 	return n, true

@@ -119,7 +119,7 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 		ok, reason = http1.Parse(b, 0, &l.limits, &t.Req)
 	}
 	if reason != http1.ReasonNone {
-		l.reject(c, reason)
+		l.reject(c, reason, asksHead(b))
 		return false, true
 	}
 	if !ok {
@@ -314,7 +314,7 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 		if in.head == 0 && in.n > in.scanned && !c.awaits && !preface {
 			ok, reason := http1.Parse(in.mem[:in.n], in.scanned, &l.limits, &t.Req)
 			if reason != http1.ReasonNone {
-				l.reject(c, reason)
+				l.reject(c, reason, c.asksHead())
 				return gotNothing
 			}
 			if ok {
@@ -344,11 +344,11 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 		case in.chunked:
 			ok, reason := in.decode()
 			if reason != http1.ReasonNone {
-				l.reject(c, reason)
+				l.reject(c, reason, c.asksHead())
 				return gotNothing
 			}
 			if l.cfg.LimitRequestBody > 0 && int64(in.body-in.head) > l.cfg.LimitRequestBody {
-				l.reject(c, http1.ReasonBodyTooLarge)
+				l.reject(c, http1.ReasonBodyTooLarge, c.asksHead())
 				return gotNothing
 			}
 			if ok {
@@ -417,14 +417,14 @@ func (l *Loop) endOfInput(c *conn) gathered {
 	if in := c.in; in.head == 0 {
 		l.endOfHead(c, in.mem[:in.n])
 	} else {
-		l.reject(c, http1.ReasonTruncatedBody)
+		l.reject(c, http1.ReasonTruncatedBody, c.asksHead())
 	}
 	return gotNothing
 }
 
 func (l *Loop) bodyTooLarge(c *conn, r *http1.Request) bool {
 	if l.cfg.LimitRequestBody > 0 && r.ContentLength > l.cfg.LimitRequestBody {
-		l.reject(c, http1.ReasonBodyTooLarge)
+		l.reject(c, http1.ReasonBodyTooLarge, r.MethodID == http1.MethodHead)
 		return true
 	}
 	return false
@@ -454,7 +454,7 @@ func (l *Loop) serveReady(t *Thread, c *conn) bool {
 	t.arrived = in.arrived
 	if ok, reason := http1.Parse(in.mem[:in.n], 0, &l.limits, &t.Req); !ok {
 		// It parsed before; only a bug could lead here.
-		l.reject(c, reason)
+		l.reject(c, reason, c.asksHead())
 		return false
 	}
 	r := &t.Req
@@ -503,7 +503,7 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 		return false
 	}
 	if r.Flags&http1.FlagAuthority != 0 { // CONNECT: we are no proxy
-		l.reject(c, http1.ReasonConnect)
+		l.reject(c, http1.ReasonConnect, false)
 		l.dropInput(t)
 		return false
 	}
@@ -587,7 +587,7 @@ func (l *Loop) inputOf(t *Thread) *input {
 // shed answers 503 to the whole request in c.in, since nobody can run it soon.
 func (l *Loop) shed(c *conn) {
 	l.slot.Counters.Shed.Add(1)
-	l.refuse(c, 503, "Retry-After: 1\r\n")
+	l.refuse(c, 503, "Retry-After: 1\r\n", c.asksHead())
 }
 
 func (l *Loop) dropInput(t *Thread) {
@@ -601,7 +601,7 @@ func (l *Loop) dropInput(t *Thread) {
 }
 
 // reject refuses a request for a reason of its own.
-func (l *Loop) reject(c *conn, reason http1.Reason) {
+func (l *Loop) reject(c *conn, reason http1.Reason, isHead bool) {
 	l.noteRefusal(c, reason)
 	extra := ""
 	switch reason {
@@ -612,17 +612,33 @@ func (l *Loop) reject(c *conn, reason http1.Reason) {
 	case http1.ReasonConnect:
 		extra = "Allow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS\r\n"
 	}
-	l.refuse(c, reason.Status(), extra)
+	l.refuse(c, reason.Status(), extra, isHead)
 }
 
+// asksHead says whether b begins with a request for a head alone, which is answered
+// with no more (RFC 9110, 9.3.2), whatever else is wrong with it.
+func asksHead(b []byte) bool {
+	return bytes.HasPrefix(bytes.TrimPrefix(b, crlf), []byte("HEAD "))
+}
+
+// asksHead is that for what has been gathered of a connection's request.
+func (c *conn) asksHead() bool { return c.in != nil && asksHead(c.in.mem[:c.in.n]) }
+
 // refuse answers without the application and closes the connection.
-func (l *Loop) refuse(c *conn, status int, extra string) {
-	head := c.in != nil && bytes.HasPrefix(c.in.mem[:c.in.n], []byte("HEAD "))
-	m := c.via.failure(make([]byte, 0, 512), status, extra, true, head, *l.date.Load())
+func (l *Loop) refuse(c *conn, status int, extra string, isHead bool) {
+	m := c.via.failure(make([]byte, 0, 512), status, extra, true, isHead, *l.date.Load())
 	l.deliver(c, m, 0)
 	l.slot.Counters.Requests[0][status/100].Add(1)
-	l.access.refused(c, status, m.size())
+	l.access.refused(c, status, failureSize(status, isHead))
 	l.endSoon(c)
+}
+
+// failureSize is the length of the body of a response of the server's own.
+func failureSize(status int, isHead bool) int64 {
+	if isHead {
+		return 0
+	}
+	return int64(http1.ErrorBodySize(status))
 }
 
 // endSoon ends an owned connection to which the last word has been said, when all that
@@ -681,7 +697,7 @@ func (l *Loop) expire(c *conn) {
 			l.closeConn(c)
 			return
 		}
-		l.refuse(c, 408, "")
+		l.refuse(c, 408, "", c.asksHead())
 	case phaseWriting:
 		if k = protocol.TimeoutWrite; c.tooSlow.Load() {
 			k = protocol.TimeoutWriteRate

@@ -14,13 +14,15 @@ func (l *Loop) redirect(t *Thread, c *conn, buf []byte, port string) {
 	host := ownName(&l.cfg.Listeners[c.listener]) // a client of HTTP/1.0 need not name one
 	for i := range r.NFields {
 		if f := &r.Fields[i]; f.Known == http1.KnownHost {
-			host = span(buf, f.Value)
+			if f.Value.Len > 0 {
+				host = span(buf, f.Value)
+			}
 			break
 		}
 	}
 	host = host[:nameLen(host)]
 	if len(host) == 0 {
-		l.reject(c, http1.ReasonMissingHost)
+		l.reject(c, http1.ReasonMissingHost, r.MethodID == http1.MethodHead)
 		return
 	}
 	b := append([]byte("Location: https://"), host...)
@@ -42,7 +44,7 @@ func (l *Loop) redirect(t *Thread, c *conn, buf []byte, port string) {
 		target = []byte("/")
 	}
 	b = append(append(b, target...), "\r\n"...)
-	l.refuse(c, 308, string(b))
+	l.refuse(c, 308, string(b), r.MethodID == http1.MethodHead)
 }
 
 // ownName is a listener's host as it stands in a URL; nil: its clients alone know.

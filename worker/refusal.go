@@ -80,9 +80,9 @@ func (l *Loop) endOfHead(c *conn, b []byte) {
 	case len(b) == 0, string(b) == "\r\n" && !c.awaits: // an empty line too many is no request
 		l.closeConn(c)
 	case c.awaits:
-		l.reject(c, http1.ReasonBadProxyHeader)
+		l.reject(c, http1.ReasonBadProxyHeader, false)
 	default:
-		l.reject(c, http1.ReasonTruncatedHead)
+		l.reject(c, http1.ReasonTruncatedHead, false)
 	}
 }
 

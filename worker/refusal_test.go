@@ -162,7 +162,7 @@ func TestEveryRefusalShows(t *testing.T) {
 			continue
 		}
 		r, want := plain, fmt.Sprintf("HTTP/1.1 %d ", reason.Status())
-		sent := -1 // as long as the answer
+		sent := -1 // the answer's body
 		switch reason {
 		case http1.ReasonTruncatedHead:
 			want = ""
@@ -192,7 +192,8 @@ func TestEveryRefusalShows(t *testing.T) {
 			t.Errorf("%v: answered %q", reason, answer)
 		}
 		if sent < 0 {
-			sent = len(answer)
+			_, body, _ := strings.Cut(answer, "\r\n\r\n")
+			sent = len(body)
 		}
 		if strings.Contains(answer, echoed) {
 			t.Errorf("%v: the answer repeats the request: %q", reason, answer)
@@ -211,6 +212,68 @@ func TestEveryRefusalShows(t *testing.T) {
 		last := all[len(all)-1]
 		if len(all) != lines || !strings.HasPrefix(last, "127.0.0.1 - - [") || !strings.Contains(last, fmt.Sprintf(`] "-" %d %d "-" "-" `, reason.Status(), sent)) {
 			t.Errorf("%v: %d lines in the access log, the last is %q", reason, len(all), last)
+		}
+	}
+}
+
+// TestRefusedHead refuses requests for a head alone for every reason, in pieces, too:
+// the answer is one.
+func TestRefusedHead(t *testing.T) {
+	cfg := testConfig()
+	cfg.LimitRequestBody = 100
+	cfg.ForwardedAllowIPs, cfg.ForwardedHeaders = []string{"127.0.0.1"}, []string{"proto"}
+	r := serve(t, cfg, echo)
+	tried := 0
+	for reason, input := range refusedFor {
+		_, rest, ok := strings.Cut(input, " ")
+		switch reason {
+		case http1.ReasonBadMethod, http1.ReasonConnect, http1.ReasonTruncatedHead, http1.ReasonBadProxyHeader, http1.ReasonMissingProxyHeader,
+			http1.ReasonHTTP2Stream, http1.ReasonHTTP2Connection:
+			continue
+		}
+		if !ok {
+			t.Fatalf("%v: %q", reason, input)
+		}
+		for _, input := range []string{"HEAD " + rest, "\r\nHEAD " + rest} {
+			for _, cut := range []int{0, len("HEAD /"), len(input) - 1} {
+				tried++
+				c := r.dialTCP()
+				before := r.slot.Counters.BytesIn.Load()
+				_, _ = io.WriteString(c, input[:cut])
+				if cut < 10 {
+					eventually(t, "the first part is read", func() bool { return r.slot.Counters.BytesIn.Load() >= before+uint64(cut) })
+				} // else it may have been refused
+				_, _ = io.WriteString(c, input[cut:])
+				if reason == http1.ReasonTruncatedBody {
+					_ = c.CloseWrite()
+				}
+				head, body, whole := strings.Cut(readAll(c), "\r\n\r\n")
+				length := fmt.Sprintf("\r\nContent-Length: %d\r\n", http1.ErrorBodySize(reason.Status()))
+				if !whole || body != "" || !strings.HasPrefix(head, fmt.Sprintf("HTTP/1.1 %d ", reason.Status())) || !strings.Contains(head, length) {
+					t.Errorf("%v, cut at %d: answered %q, %q", reason, cut, head, body)
+				}
+			}
+		}
+	}
+	if tried < 150 {
+		t.Errorf("only %d were tried", tried)
+	}
+}
+
+// TestRedirectedHead is that for what is not refused, but not the application's either.
+func TestRedirectedHead(t *testing.T) {
+	cfg := testConfig()
+	cfg.Listeners[0].Redirect = "443"
+	r := serve(t, cfg, echo)
+	for request, want := range map[string]string{
+		"HEAD /a HTTP/1.1\r\nHost: x\r\n\r\n": "https://x/a", "HEAD / HTTP/1.1\r\nHost:\r\n\r\n": "https://a/",
+		"HEAD http://y:80/b HTTP/1.1\r\nHost: x\r\n\r\n": "https://y/b",
+	} {
+		c := r.dialTCP()
+		send(t, c, request)
+		head, body, whole := strings.Cut(readAll(c), "\r\n\r\n")
+		if !whole || body != "" || !strings.HasPrefix(head, "HTTP/1.1 308 ") || !strings.Contains(head, "Location: "+want+"\r\n") {
+			t.Errorf("%q: %q, %q", request, head, body)
 		}
 	}
 }

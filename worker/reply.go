@@ -401,7 +401,9 @@ func (l *Loop) conclude(t *Thread) bool {
 			r.status = 504
 		}
 		l.count(t)
-		m = c.via.failure(m.head, r.status, "", r.close, t.Req.MethodID == 2, *l.date.Load())
+		isHead := t.Req.MethodID == http1.MethodHead
+		r.sent = failureSize(r.status, isHead)
+		m = c.via.failure(m.head, r.status, "", r.close, isHead, *l.date.Load())
 	default:
 		body := bytesAt(t.Out, int(t.OutLen))
 		m = l.openReply(t, t.OutLen)

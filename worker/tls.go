@@ -275,7 +275,7 @@ func (l *Loop) handshake(c *conn, s *tlsConn) {
 		c.via = &c.sock
 		var header tls.RecordHeaderError
 		if errors.As(err, &header) && looksLikeHTTP(header.RecordHeader) {
-			_, _ = sendFD(c.fd, []byte(httpOnTLS), 0)
+			_, _ = sendFD(c.fd, httpOnTLS(asksHead(header.RecordHeader[:])), 0)
 		}
 		c.via.linger(l)
 		return
@@ -325,9 +325,14 @@ func (l *Loop) proxiedFirst(c *conn, s *tlsConn) bool {
 	}
 }
 
-// httpOnTLS is for those who forget the s of https.
-const httpOnTLS = "HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
-	"This address speaks HTTPS only.\n"
+// httpOnTLS is the answer to those who forget the s of https.
+func httpOnTLS(isHead bool) []byte {
+	b := []byte("HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n")
+	if isHead {
+		return b
+	}
+	return append(b, "This address speaks HTTPS only.\n"...)
+}
 
 // looksLikeHTTP says whether a client began with a request instead of a handshake.
 func looksLikeHTTP(b [5]byte) bool {

@@ -371,7 +371,7 @@ func AppendError(dst []byte, status int, extra string, close, head bool, date []
 	dst = append(dst, ' ')
 	dst = append(dst, text...)
 	dst = append(dst, "\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: "...)
-	dst = strconv.AppendInt(dst, int64(len("400 \n")+len(text)), 10)
+	dst = strconv.AppendInt(dst, int64(ErrorBodySize(status)), 10)
 	dst = append(dst, "\r\n"...)
 	dst = append(dst, extra...)
 	if close {
@@ -385,6 +385,9 @@ func AppendError(dst []byte, status int, extra string, close, head bool, date []
 	}
 	return AppendErrorBody(dst, status)
 }
+
+// ErrorBodySize is the length of the body of AppendError's responses.
+func ErrorBodySize(status int) int { return len("400 \n") + len(StatusText(status)) }
 
 // AppendErrorBody appends the body of AppendError's responses.
 func AppendErrorBody(dst []byte, status int) []byte {

@@ -33,7 +33,7 @@ func AppendErrorSection(dst []byte, status int, extra string, date []byte) []byt
 	dst = strconv.AppendInt(dst, int64(status), 10)
 	dst = AppendRecord(dst, "content-type", "text/plain; charset=utf-8")
 	var digits [20]byte
-	dst = AppendRecord(dst, "content-length", strconv.AppendInt(digits[:0], int64(len("400 \n")+len(StatusText(status))), 10))
+	dst = AppendRecord(dst, "content-length", strconv.AppendInt(digits[:0], int64(ErrorBodySize(status)), 10))
 	for line := range strings.Lines(extra) {
 		if name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ": "); ok {
 			dst = AppendRecord(dst, name, value)
