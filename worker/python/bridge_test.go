@@ -362,8 +362,12 @@ func (s *server) round(rs []request) {
 	}
 }
 
-// debugPython returns an interpreter that counts references.
+// debugPython returns an interpreter that counts references: $DEBUG_PYTHON, or
+// Debian's.
 func debugPython(t *testing.T) string {
+	if path := os.Getenv("DEBUG_PYTHON"); path != "" {
+		return path
+	}
 	path, err := exec.LookPath("python3-dbg")
 	if err != nil {
 		t.Fatal("python3-dbg is missing: run make tools (Debian, Ubuntu: apt-get install python3-dbg; Fedora: dnf install python3-debug)")
@@ -404,13 +408,17 @@ func TestReferences(t *testing.T) {
 	}
 }
 
-// pythons returns the interpreters of this machine, by version.
+// pythons returns the interpreters of this machine, by version; those in $PYTHONS
+// alone, where that is set (separated as in $PATH).
 func pythons(t *testing.T) map[string]string {
 	found := map[string]string{}
-	home, _ := os.UserHomeDir()
-	candidates, _ := filepath.Glob(filepath.Join(home, ".pyenv/versions/*/bin/python3"))
-	if path, err := exec.LookPath("python3"); err == nil {
-		candidates = append(candidates, path)
+	candidates := filepath.SplitList(os.Getenv("PYTHONS"))
+	if len(candidates) == 0 {
+		home, _ := os.UserHomeDir()
+		candidates, _ = filepath.Glob(filepath.Join(home, ".pyenv/versions/*/bin/python3"))
+		if path, err := exec.LookPath("python3"); err == nil {
+			candidates = append(candidates, path)
+		}
 	}
 	for _, path := range candidates {
 		out, err := exec.Command(path, "-c", "import sys; print('%d.%d' % sys.version_info[:2])").Output()

@@ -11,7 +11,8 @@
 enum { SEND_HELD = 16 << 10 };
 
 static PyTypeObject *file_wrapper_type;
-static PyObject *s_close, *s_real;
+/* Interned: CPython's cache of attributes keeps each other name that it is asked for. */
+static PyObject *s_close, *s_real, *s_fileno, *s_tell;
 
 /* type_of returns o's real type, which o keeps alive; borrowed. */
 static PyTypeObject *type_of(PyObject *o) {
@@ -294,7 +295,9 @@ int response_init(PyObject *file_wrapper) {
 	Py_IncRef(file_wrapper);
 	s_close = PyUnicode_InternFromString("close");
 	s_real = PyUnicode_InternFromString("real");
-	return s_close && s_real ? 0 : -1;
+	s_fileno = PyUnicode_InternFromString("fileno");
+	s_tell = PyUnicode_InternFromString("tell");
+	return s_close && s_real && s_fileno && s_tell ? 0 : -1;
 }
 
 /* send_file hands a file to the kernel. 1: done; 0: read and write it instead;
@@ -304,11 +307,11 @@ static int send_file(struct thread *th, PyObject *wrapper) {
 	PyObject *file = PyObject_GetAttr(wrapper, s_real), *fd = NULL, *pos = NULL, *m;
 	if (file == NULL || file == Py_None)
 		goto out;
-	if ((m = PyObject_GetAttrString(file, "fileno")) != NULL) {
+	if ((m = PyObject_GetAttr(file, s_fileno)) != NULL) {
 		fd = PyObject_CallObject(m, NULL);
 		Py_DecRef(m);
 	}
-	if (fd != NULL && (m = PyObject_GetAttrString(file, "tell")) != NULL) {
+	if (fd != NULL && (m = PyObject_GetAttr(file, s_tell)) != NULL) {
 		pos = PyObject_CallObject(m, NULL);
 		Py_DecRef(m);
 	}
