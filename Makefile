@@ -15,7 +15,7 @@ VENV    := build/venv
 # What a fresh machine lacks is said in words, for apt and dnf.
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing. Debian, Ubuntu: apt-get install $(2); Fedora, RHEL: dnf install $(3)" >&2; exit 1; }
 
-.PHONY: help run test test-go chaos bench fuzz lint tools clean check-tools
+.PHONY: help run test test-go test-sid chaos bench fuzz lint reproducible generated tools clean check-tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ check-tools:
 # no names up, and need not have libresolv in every worker. late.ld: its runtime
 # does not start before the library is told to.
 $(PAYLOAD)/worker.so: $(GOFILES) | check-tools
-	CGO_ENABLED=1 go build -tags netgo -trimpath -buildmode=c-shared -ldflags='-s -w -extldflags=-Wl,-T,$(CURDIR)/cmd/hostler-worker/late.ld' -o build/worker.so ./cmd/hostler-worker
+	CGO_ENABLED=1 go build -buildvcs=false -tags netgo -trimpath -buildmode=c-shared -ldflags='-s -w -buildid= -extldflags=-Wl,-T,$(CURDIR)/cmd/hostler-worker/late.ld' -o build/worker.so ./cmd/hostler-worker
 	cp build/worker.so $@
 
 $(PAYLOAD)/bootstrap.py: worker/python/development.py worker/python/profile.py worker/python/bootstrap.py
@@ -40,7 +40,7 @@ $(PAYLOAD)/launch.py: worker/python/launch.py
 	cp $< $@
 
 bin/hostler: $(PAYLOAD)/worker.so $(PAYLOAD)/bootstrap.py $(PAYLOAD)/launch.py $(GOFILES) VERSION ## build bin/hostler
-	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o $@ ./cmd/hostler
+	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags='-s -w -buildid= -X main.version=$(VERSION)' -o $@ ./cmd/hostler
 
 EXAMPLE ?= auto
 run: bin/hostler ## serve examples/ on 127.0.0.1:8000 (EXAMPLE=plain, flask or django)
@@ -73,9 +73,22 @@ test: bin/hostler tools ## everything
 	go test -race -p 1 $$(go list ./... | grep -v '/e2e$$')
 	$(PYTHON) -m unittest discover -s bench
 	go test -count=1 -timeout 30m ./e2e
+	$(MAKE) test-sid
 	CHAOS_MINUTES=1 go run ./e2e/chaos
 
-test-go: check-tools ## the quick part: unit tests
+# CPythons that this machine's Debian does not have yet, in a root of their own.
+build/sid: scripts/sid-root | check-tools
+	scripts/sid-root $@
+
+SID_CORE := ^(TestFlask|TestDjango|TestPreload|TestPreloadKills|TestHooks|TestReload|TestBrokenReload|TestUpgrade|TestTimeout|TestInterrupted|TestInterruptedStream|TestTimeoutInC|TestDeadline|TestStuckWithGIL|TestValidated|TestExceptions|TestThreadsAndForks|TestWatchCode|TestCtlProfile)$$
+
+test-sid: bin/hostler build/sid ## the bridge and the core of e2e on CPython 3.14 and 3.15
+	CGO_ENABLED=1 go test -c -o build/python.test ./worker/python
+	CGO_ENABLED=0 go test -c -o build/e2e.test ./e2e
+	scripts/in-root build/sid worker/python env PYTHONS=/usr/bin/python3.14:/usr/bin/python3.15 DEBUG_PYTHON=/usr/bin/python3.15d ../../build/python.test
+	for v in 3.14 3.15; do scripts/in-root build/sid e2e env E2E_PYTHON=/usr/bin/python$$v ../build/e2e.test -test.timeout 20m -test.run '$(SID_CORE)'; done
+
+test-go: check-tools bin/hostler ## the quick part: unit tests
 	@scripts/apt-tools $(NODE)
 	go test -race -p 1 $$(go list ./... | grep -v '/e2e$$')
 
@@ -88,9 +101,13 @@ bench: bin/hostler ## measure side by side with the peers; writes docs/benchmark
 FUZZTIME ?= 30s
 fuzz: check-tools ## run each fuzz target for FUZZTIME
 	@scripts/apt-tools $(NODE)
-	@for p in $$(go list ./...); do d=$${p#hostler/}; \
-	  for f in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$d/*_test.go 2>/dev/null | sed 's/func //'); do \
-	    echo "== $$d $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) ./$$d; done; done
+	@FUZZTIME=$(FUZZTIME) scripts/fuzz
+
+reproducible: bin/hostler ## the same bytes come of a build in another folder, with nothing cached
+	scripts/reproducible
+
+generated: check-tools ## what is generated is as the code has it
+	@was=$$(git diff | sha256sum); go generate ./...; [ "$$was" = "$$(git diff | sha256sum)" ] || { echo "make: go generate has changed something: commit that, too" >&2; exit 1; }
 
 lint: check-tools $(VENV)/.done ## gofmt, go vet, staticcheck, ruff, C with warnings as errors
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }

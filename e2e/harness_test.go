@@ -38,6 +38,9 @@ func TestMain(m *testing.M) {
 	if other := os.Getenv("HOSTLER"); other != "" { // another build of it
 		binary = abs(other)
 	}
+	if other := os.Getenv("E2E_PYTHON"); other != "" { // another one with Flask and Django
+		venv = other
+	}
 	for path, target := range map[string]string{binary: "make", venv: "make tools"} {
 		if _, err := os.Stat(path); err != nil {
 			fmt.Fprintf(os.Stderr, "e2e: %s is missing: run %s\n", path, target)
