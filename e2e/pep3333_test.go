@@ -306,6 +306,37 @@ func TestFileWrapper(t *testing.T) {
 	s.waitLog("less than its Content-Length")
 }
 
+// TestWrappedSpecialFiles: where the size of a file says nothing, it is read.
+func TestWrappedSpecialFiles(t *testing.T) {
+	online, err := os.ReadFile("/sys/devices/system/cpu/online")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, "pep3333:app")
+	for kind, want := range map[string]string{"proc": "Linux\n", "sys": string(online)} {
+		if code, b := s.get("/wrapped_file?" + kind); code != 200 || b != want {
+			t.Errorf("%s: %d %q", kind, code, b)
+		}
+	}
+}
+
+// TestWrappedRange: a framework that answers ranges seeks in the file it has wrapped.
+func TestWrappedRange(t *testing.T) {
+	source, err := os.ReadFile(apps + "/pep3333.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, "pep3333:app")
+	from := len(source) - 100
+	out := s.ask("GET", "/ranged", fmt.Sprintf("Range: bytes=%d-%d\r\n", from, from+9), "")
+	if !strings.HasPrefix(out, "HTTP/1.1 206 ") || bodyOf(out) != string(source[from:from+10]) {
+		t.Errorf("%q", out)
+	}
+	if got := bodyOf(s.ask("GET", "/events", "", "")); got != "name pep3333.py\nread 100" {
+		t.Errorf("to answer 10 bytes: %s", got)
+	}
+}
+
 func TestThreadsAndForks(t *testing.T) {
 	s := start(t, "pep3333:app")
 	_, before := s.get("/background")

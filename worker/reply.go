@@ -317,6 +317,11 @@ func (l *Loop) SendFile(t *Thread, fd int, off int64) bool {
 	if r.stage == stageNone || r.gone || unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || off < 0 {
 		return false
 	}
+	// Where no block holds the bytes, the size need not be theirs: it is 0 in /proc,
+	// and 4096 in /sys.
+	if st.Size == 0 || st.Blocks == 0 {
+		return false
+	}
 	n := max(st.Size-off, 0)
 	m := message{head: t.out[:0]}
 	if r.stage == stageHead {

@@ -295,6 +295,8 @@ def wrapped_file(environ, start_response):
         f = io.BytesIO(f.read())
     elif kind == "raw":
         f = open(__file__, "rb", buffering=0)
+    elif kind in ("proc", "sys"):
+        f = open({"proc": "/proc/sys/kernel/ostype", "sys": "/sys/devices/system/cpu/online"}[kind], "rb")
     elif kind == "pipe":
         r, w = os.pipe()
         os.write(w, b"through a pipe")
@@ -315,6 +317,24 @@ def wrapped_file(environ, start_response):
         Closing.fileno = lambda self: f.fileno()
     start_response("200 OK", [("Content-Type", "text/plain"), *more])
     return wrapper(Closing() if kind in ("duck", "closing") else f, 4096)
+
+
+def ranged(environ, start_response):
+    """A framework answers a range with a file that counts what is read of it."""
+    from werkzeug.wrappers import Response
+
+    class Counted(io.FileIO):
+        def read(self, n=-1):
+            data = super().read(n)
+            EVENTS.append("read %d" % len(data))
+            return data
+
+    f = Counted(__file__)
+    size = os.path.getsize(__file__)
+    response = Response(environ["wsgi.file_wrapper"](f), direct_passthrough=True)
+    response.make_conditional(environ, accept_ranges=True, complete_length=size)
+    EVENTS.append("name %s" % os.path.basename(environ["wsgi.file_wrapper"](f).name))
+    return response(environ, start_response)
 
 
 def forks(environ, start_response):

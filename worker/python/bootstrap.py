@@ -159,14 +159,18 @@ def real_file(f):
 
 
 class FileWrapper:
-    """wsgi.file_wrapper; a real file goes out through sendfile(2)."""
+    """wsgi.file_wrapper; a real file goes out through sendfile(2). It has what the file
+    has: who looks for close(), or seeks to the begin of a range, finds the file's own."""
 
     def __init__(self, filelike, blksize=8192):
         self.filelike = filelike
         self.blksize = blksize
         self.real = real_file(filelike)
-        if hasattr(filelike, "close"):
-            self.close = filelike.close
+
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.__dict__.get("filelike"), name)
 
     def __iter__(self):
         return self
