@@ -188,6 +188,32 @@ func TestInterruptedRead(t *testing.T) {
 	s.survives(1)
 }
 
+// TestInterruptedDestructor: what is raised in a destructor goes nowhere, and so is
+// raised again.
+func TestInterruptedDestructor(t *testing.T) {
+	s := start(t, "--timeout", "1", "deadlines:app")
+	if code, b := s.get("/destructors"); code != 504 {
+		t.Errorf("%d %q", code, b)
+	}
+	s.survives(1)
+}
+
+// TestInterruptedBeforeClose: close() is called, and runs, where the time is up in an
+// iterator that runs no Python code in which the exception could be raised.
+func TestInterruptedBeforeClose(t *testing.T) {
+	s := start(t, "--threads", "2", "--timeout", "1", "deadlines:app")
+	for _, page := range []string{"piped", "held"} {
+		if _, err := client.Get("http://" + s.addr + "/" + page); err != nil {
+			t.Logf("%s: %v", page, err)
+		}
+		s.eventually("close() of "+page, func() bool {
+			_, b := s.get("/closed")
+			return strings.Contains(b, page)
+		})
+	}
+	s.survives(2)
+}
+
 // TestInterruptHitsNoOther ends requests just when they are to be interrupted, each
 // with another right behind it on the same thread, which must not notice.
 func TestInterruptHitsNoOther(t *testing.T) {

@@ -1,6 +1,7 @@
 """Requests that run into --timeout in every way they can."""
 
 import concurrent.futures
+import functools
 import os
 import threading
 import time
@@ -109,6 +110,13 @@ def app(environ, start_response):
         t.start()
         t.join()
         text = "%s; the same: %s" % (errors, kept[0] is deadline)
+    elif page == "destructors":  # nearly all of the time
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            Slow()
+    elif page in ("piped", "held"):
+        start_response("200 OK", PLAIN)
+        return InC(page)
     elif page == "closed":
         text = repr(closed)
     start_response("200 OK", PLAIN)
@@ -123,3 +131,32 @@ class Stream:
 
     def close(self):
         closed.append(threading.current_thread().name)
+
+
+class Slow:
+    def __del__(self):
+        spin(0.02)
+
+
+class InC:
+    """Its iterator runs no Python code, and the last step takes until the time is up; it
+    lets others run meanwhile, or (held) does not."""
+
+    def __init__(self, how):
+        self.r, self.w = os.pipe()
+        self.how = how
+
+    def __iter__(self):
+        if self.how == "held":
+            import ctypes
+
+            os.close(self.w)
+            usleep = ctypes.PyDLL(None).usleep
+            return filter(None, map(usleep, [2200000]))
+        threading.Timer(2.2, os.close, [self.w]).start()
+        return iter(functools.partial(os.read, self.r, 1), b"")
+
+    def close(self):
+        closed.append(self.how)
+        os.close(self.r)
+

@@ -576,6 +576,7 @@ def main():
             if development:
                 app = or_error_page(server, app)
             profiler = Profiler(server.profiled)
+            sys.unraisablehook = server.unraisablehook(sys.unraisablehook)
             open_ends = [[not part for part in server_name(listener)] for listener in settings["listeners"]]
             threads = server.init(raw, app, bases, open_ends, FileWrapper, report, RequestTimeout, no_op, stack_of, profiler.start)
         finally:

@@ -61,6 +61,8 @@ PyObject *early_hints_new(void);
 int intervene_init(PyObject *exception, PyObject *no_op, PyObject *stack_function, PyObject *profile_function);
 void withdraw(struct thread *); /* nothing is to be raised in the thread from here on */
 int raise_pending(struct thread *); /* the timeout's exception, where no Python code runs that it could hit; -1: it is set. May be NULL */
+int raise_coming(struct thread *);  /* raise_pending, which waits for one that is on its way */
+PyObject *unraisable_new(PyObject *previous);
 void intervene_forked(void);
 int hostler_intervene(int what, int thread, int64_t taken); /* without the GIL */
 int hostler_profile(const char *request, int64_t n);          /* likewise */

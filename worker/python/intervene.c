@@ -18,6 +18,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bridge.h"
 
@@ -63,6 +64,41 @@ int raise_pending(struct thread *th) {
 	Py_DecRef(r);
 	return 0;
 }
+
+/* How long raise_coming waits for the thread that raises, in steps. Microseconds. */
+enum { COMING_STEP = 200, COMING_TIME = 200000 };
+
+int raise_coming(struct thread *th) {
+	for (int waited = 0; waited < COMING_TIME && !th->raised &&
+	     __atomic_load_n(&th->raise_in, __ATOMIC_ACQUIRE) == th->task->taken; waited += COMING_STEP) {
+		PyThreadState *ts = PyEval_SaveThread();
+		usleep(COMING_STEP);
+		PyEval_RestoreThread(ts);
+	}
+	return raise_pending(th);
+}
+
+/* lost(unraisable) is sys.unraisablehook around another one. An exception that is
+ * raised in a destructor, or some other place that nothing goes through, ends here.
+ * The timeout's is raised once more, in what was interrupted: until this function
+ * returns to it no Python code runs. */
+static PyObject *lost(PyObject *previous, PyObject *unraisable) {
+	struct thread *th = current;
+	PyObject *type = PyObject_GetAttrString(unraisable, "exc_type");
+	if (type == NULL)
+		return NULL;
+	Py_DecRef(type);
+	if (type != timeout_class || th == NULL || th->active != ACTIVE_APP || forked)
+		return PyObject_CallFunctionObjArgs(previous, unraisable, NULL);
+	th->raised = 1;
+	PyThreadState_SetAsyncExc(th->ident, timeout_class);
+	Py_IncRef(Py_None);
+	return Py_None;
+}
+
+static PyMethodDef lost_def = {"unraisablehook", lost, METH_O, NULL};
+
+PyObject *unraisable_new(PyObject *previous) { return PyCFunction_NewEx(&lost_def, previous, NULL); }
 
 static int is_meant(struct thread *th, int64_t taken) {
 	return taken != 0 && th->active == ACTIVE_APP && th->task->taken == taken;

@@ -211,12 +211,19 @@ static PyObject *get_deadline(PyObject *self, PyObject *args) {
 	return deadline_new();
 }
 
+/* unraisablehook(previous): one that does not lose the timeout's exception. */
+static PyObject *unraisablehook(PyObject *self, PyObject *previous) {
+	(void)self;
+	return unraisable_new(previous);
+}
+
 static PyMethodDef module_methods[] = {
 	{"init", init, METH_VARARGS, NULL},     {"serve", serve, METH_NOARGS, NULL},
 	{"run", run_thread, METH_O, NULL},      {"drain", drain, METH_NOARGS, NULL},
 	{"leave", leave, METH_NOARGS, NULL},    {"early_hints", hints, METH_NOARGS, NULL},
 	{"page", page, METH_NOARGS, NULL},      {"slim", slim_down, METH_NOARGS, NULL},
 	{"deadline", get_deadline, METH_NOARGS, NULL}, {"profiled", profiled, METH_O, NULL},
+	{"unraisablehook", unraisablehook, METH_O, NULL},
 	{0},
 };
 

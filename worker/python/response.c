@@ -381,6 +381,8 @@ static int iterate(struct thread *th, PyObject *result) {
 			rc = deliver(th, PyBytes_AsString(chunk), PyBytes_Size(chunk), chunk, 0);
 		}
 		Py_DecRef(chunk);
+		if (rc == 0 && raise_pending(th)) /* an iterator in C runs no Python code */
+			rc = -3;
 	}
 	Py_DecRef(it);
 	return PyErr_Occurred() ? -1 : 0; /* gone and cut just end it */
@@ -415,6 +417,21 @@ static int close_result(PyObject *result) {
 	return rc;
 }
 
+/* interrupt raises what the timeout has to raise before close() is called: at its
+ * begin, it would keep all of it from running. It keeps an exception that is set.
+ * -1: one is. */
+static int interrupt(struct thread *th) {
+	PyObject *type, *value, *tb;
+	PyErr_Fetch(&type, &value, &tb);
+	int rc = raise_coming(th);
+	if (type == NULL)
+		return rc;
+	if (rc)
+		PyErr_Clear();
+	PyErr_Restore(type, value, tb);
+	return -1;
+}
+
 int response_send(struct thread *th, PyObject *result) {
 	struct task *t = th->task;
 	PyTypeObject *type = type_of(result);
@@ -439,6 +456,8 @@ int response_send(struct thread *th, PyObject *result) {
 		rc = -1;
 	}
 	if (type != &PyList_Type && type != &PyTuple_Type) {
+		if (interrupt(th))
+			rc = -1;
 		if (rc >= 0) /* the client need not wait for close() */
 			hostlerEndBody(th->index);
 		if (close_result(result))
