@@ -94,24 +94,40 @@ func (l *Loop) proxied(c *conn, b []byte) (n int, ok bool) {
 // What is said in X-Forwarded-… is the client's word from now on: a proxy that
 // speaks this protocol does not look into HTTP.
 func (l *Loop) setClient(c *conn, header []byte) bool {
+	if len(header) >= proxyV2Head && begins(header, proxyproto.SIGV2) {
+		switch kind := [2]byte(header[12:14]); {
+		case kind[0] == proxyLocal:
+			// The proxy's own connection, to see whether we live. The rest of the
+			// header is to be ignored, whatever family it names.
+			c.awaits = false
+			return true
+		case kind == proxyUnspec:
+			c.awaits, c.anonymous, c.trusted = false, true, false
+			return true
+		}
+	}
 	h, err := proxyproto.Read(bufio.NewReaderSize(bytes.NewReader(header), len(header)))
 	if err != nil {
 		return false
 	}
 	c.awaits = false
-	switch {
-	case h.Command == proxyproto.LOCAL && h.Version == 2:
-		return true // the proxy's own connection, to see whether we live
-	case h.Command == proxyproto.LOCAL:
-		// "PROXY UNKNOWN": a client's, but the proxy cannot say whose.
-		c.anonymous, c.trusted = true, false
-		return true
-	}
 	a, isTCP := h.SourceAddr.(*net.TCPAddr)
-	if !isTCP {
-		return false // no client that connects by a unix socket or UDP speaks HTTP/1 to us
+	switch {
+	case isTCP:
+		c.setPeer(a.AddrPort())
+		c.trusted = l.trust.peer(c.peer)
+	case h.Command == proxyproto.LOCAL || h.TransportProtocol == proxyproto.UnixStream:
+		// "PROXY UNKNOWN", or a client that came by a socket of the proxy's machine:
+		// the proxy cannot say whose the connection is.
+		c.anonymous, c.trusted = true, false
+	default:
+		return false // nobody who uses UDP speaks HTTP/1 to us
 	}
-	c.setPeer(a.AddrPort())
-	c.trusted = l.trust.peer(c.peer)
 	return true
 }
+
+// proxyLocal is the command LOCAL of version 2, proxyUnspec the command PROXY with the
+// family UNSPEC, which is what version 1 calls UNKNOWN (2.2 of the specification).
+const proxyLocal = 0x20
+
+var proxyUnspec = [2]byte{0x21, 0x00}

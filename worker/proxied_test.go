@@ -60,6 +60,13 @@ func TestProxyHeader(t *testing.T) {
 		{v2Long, "203.0.113.9 4711 distrusted"},
 		{v2(0, 0, ""), "8.8.8.8 "},
 		{v2(0, 0x11, "junk"), "8.8.8.8 "},
+		{v2(0, 0x13, ""), "8.8.8.8 "},
+		{v2(0, 0x77, strings.Repeat("x", 300)), "8.8.8.8 "},
+		{v2(0, 0xff, "junk"), "8.8.8.8 "},
+		{v2(0, 0x12, strings.Repeat("x", 12)), "8.8.8.8 "},
+		{v2(1, 0x00, ""), "127.0.0.1 4711 distrusted"},
+		{v2(1, 0x00, strings.Repeat("x", 40)), "127.0.0.1 4711 distrusted"},
+		{v2(1, 0x31, strings.Repeat("/run/x.sock"+strings.Repeat("\x00", 97), 2)), "127.0.0.1 4711 distrusted"},
 	} {
 		all := c.header + forwarded + "POST / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 8.8.8.8\r\nContent-Length: 3\r\n\r\nabc"
 		whole := []string{all}
@@ -106,9 +113,12 @@ func TestBadProxyHeader(t *testing.T) {
 		{"auto", "PROXY " + strings.Repeat("x", 200), bad},
 		{"auto", v2(2, 0x11, strings.Repeat("x", 12)), bad},
 		{"auto", v2(1, 0x11, "short"), bad},
-		{"auto", v2(1, 0x00, ""), bad},
+		{"auto", v2(1, 0x13, strings.Repeat("x", 12)), bad},
+		{"auto", v2(1, 0x77, strings.Repeat("x", 300)), bad},
+		{"auto", v2(0, 0x00, strings.Repeat("x", 4097)), bad},
+		{"v1", v2(0, 0x00, ""), missing},
 		{"auto", v2(1, 0x12, strings.Repeat("x", 12)), bad},
-		{"auto", v2(1, 0x31, strings.Repeat("x", 216)), bad},
+		{"auto", v2(1, 0x32, strings.Repeat("x", 216)), bad},
 		{"auto", v2(1, 0x11, strings.Repeat("x", 4097)), bad},
 		{"auto", strings.Replace(v2IPv4, "QUIT\n!", "QUIT\n1", 1), bad},
 	} {
