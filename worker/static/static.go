@@ -243,11 +243,8 @@ func serve(q *Request, f *os.File, info fs.FileInfo, kind kind, coding string) A
 	w.header["X-Content-Type-Options"] = []string{"nosniff"}
 	w.header["Etag"] = []string{`"` + tag + `"`}
 	h := q.Header
-	if r := h["Range"]; len(r) > 0 && (q.Method != http.MethodGet || len(r) > 1 || strings.Contains(r[0], ",")) {
-		// It means nothing for other methods (RFC 9110, 14.2); and several parts at
-		// once are a way to make much of little, for which the whole will do.
-		h = h.Clone()
-		delete(h, "Range")
+	if len(h["Range"]) > 0 {
+		h = withRange(q, size)
 	}
 	c := &content{size: size}
 	http.ServeContent(w, &http.Request{Method: q.Method, Header: h}, "", modified.Truncate(time.Second), c)
