@@ -30,6 +30,7 @@ type Config struct {
 	ClientCAs         string   // file; "": clients show no certificate
 	ClientCerts       string   // "optional" or "required"
 	TLSMinVersion     uint16   // as in crypto/tls
+	Ciphers           []uint16 // of TLS 1.2; as in crypto/tls
 	HTTPProtocols     []string // "h2", "http/1.1"; for ALPN
 	HTTP2Cleartext    bool
 	QueueWait         time.Duration // 0: any

@@ -264,6 +264,13 @@ func table() []*setting {
 			value: custom("`1.2` or `1.3`", func(c *Config) *uint16 { return &c.TLSMinVersion }, parseTLSVersion),
 		},
 		{
+			name: "ciphers", group: groupTLS, arg: "LIST", def: "ECDHE+AESGCM:ECDHE+CHACHA20",
+			help: "ciphers of TLS 1.2, in OpenSSL's words",
+			more: "Names with colons or commas between them (`ECDHE-RSA-AES128-GCM-SHA256`), and the usual words: `HIGH`, `ECDHE+AESGCM`, `!SHA1`. There are those of Go's `crypto/tls` that are safe; to name another is an error, to leave it out is not. " +
+				"Which of them is taken, Go decides by what both machines are quick with. CBC with SHA-1 (`ECDHE+AES+SHA`) is for clients of before 2014 and not among the default. The ciphers of TLS 1.3 cannot be chosen; all are offered.",
+			value: custom("a list as for `openssl ciphers`", func(c *Config) *[]uint16 { return &c.Ciphers }, parseCiphers),
+		},
+		{
 			name: "http-protocols", group: groupTLS, arg: "LIST", def: "h2,h1",
 			help:  "what clients with TLS are offered, the preferred first",
 			more:  "`h2` is HTTP/2, `h1` HTTP/1.1. Without TLS, see `--http2-cleartext`.",

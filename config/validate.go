@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
@@ -137,6 +138,9 @@ func (c *Config) warnings() []string {
 	}
 	if c.Given("proxy-allow-ips") && c.ProxyProtocol == "" {
 		warn("proxy-allow-ips", "does nothing without --proxy-protocol")
+	}
+	if c.Given("ciphers") && c.TLSMinVersion > tls.VersionTLS12 {
+		warn("ciphers", "does nothing without TLS 1.2 (--tls-min-version)")
 	}
 	if c.ProxyProtocol != "" && len(c.ProxyAllowIPs) == 0 {
 		warn("proxy-protocol", "does nothing with an empty --proxy-allow-ips")

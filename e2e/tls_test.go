@@ -399,3 +399,74 @@ func TestH2Load(t *testing.T) {
 		t.Errorf("%v requests counted", n)
 	}
 }
+
+// TestTLSOffers asks for what old clients, and strange ones, ask for.
+func TestTLSOffers(t *testing.T) {
+	cert := newPair(t, t.TempDir(), "localhost", 1)
+	shake := func(s *server, c *tls.Config) (string, error) {
+		c.InsecureSkipVerify = true
+		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 20 * time.Second}, "tcp", s.addr, c)
+		if err != nil {
+			return "", err
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		state := conn.ConnectionState()
+		if state.NegotiatedProtocol != "h2" {
+			if _, err := io.WriteString(conn, "GET /hello HTTP/1.0\r\n\r\n"); err != nil {
+				return "", err
+			}
+			answer, err := io.ReadAll(conn)
+			if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200 ") {
+				return "", fmt.Errorf("answered %q, %v", answer, err)
+			}
+		}
+		return state.NegotiatedProtocol, nil
+	}
+	both, h2 := start(t, append(cert.args(), "rules:app")...), start(t, append(cert.args(), "--http-protocols", "h2", "rules:app")...)
+	const refused = "no application protocol"
+	for offer, want := range map[string][2]string{ // by both, and by HTTP/2 alone
+		"":                  {"", ""},
+		"http/1.0":          {"http/1.0", refused},
+		"http/1.1":          {"http/1.1", ""}, // as Go has it: such clients are from before HTTP/2
+		"http/1.0 http/1.1": {"http/1.1", ""},
+		"spdy/3 http/1.0":   {"http/1.0", refused},
+		"h2 http/1.0":       {"h2", "h2"},
+		"spdy/3":            {refused, refused},
+		"http/0.9 acme":     {refused, refused},
+	} {
+		for i, s := range []*server{both, h2} {
+			got, err := shake(s, &tls.Config{NextProtos: strings.Fields(offer)})
+			if err != nil && strings.Contains(err.Error(), refused) {
+				got, err = refused, nil
+			}
+			if err != nil || got != want[i] {
+				t.Errorf("%q: %q %v, want %q", offer, got, err, want[i])
+			}
+		}
+	}
+
+	cbc := []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA}
+	chacha := []uint16{tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256}
+	old := start(t, append(cert.args(), "--ciphers", "ECDHE+AESGCM:ECDHE-ECDSA-AES256-SHA:ECDHE-RSA-AES256-SHA", "rules:app")...)
+	for name, c := range map[string]struct {
+		s       *server
+		offer   []uint16
+		version uint16
+		served  bool
+	}{
+		"CBC by default":         {both, cbc, tls.VersionTLS12, false},
+		"ChaCha20 by default":    {both, chacha, tls.VersionTLS12, true},
+		"all by default":         {both, nil, tls.VersionTLS12, true},
+		"TLS 1.1":                {both, nil, tls.VersionTLS11, false},
+		"CBC with --ciphers":     {old, cbc, tls.VersionTLS12, true},
+		"one left out":           {old, cbc[:2], tls.VersionTLS12, false},
+		"ChaCha20 is not named":  {old, chacha, tls.VersionTLS12, false},
+		"all with --ciphers":     {old, nil, tls.VersionTLS12, true},
+		"TLS 1.3 with --ciphers": {old, chacha, tls.VersionTLS13, true},
+	} {
+		if _, err := shake(c.s, &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: c.version, CipherSuites: c.offer}); (err == nil) != c.served {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

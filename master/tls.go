@@ -29,6 +29,7 @@ type TLS struct {
 	ClientCAs   string // file; "": none
 	ClientCerts string // as in protocol.TLSMaterial
 	MinVersion  uint16
+	Ciphers     []uint16 // of TLS 1.2
 	Protocols   []string
 }
 
@@ -80,7 +81,7 @@ func openCertificates(set *TLS, t *tickets, now time.Time) (*certificates, error
 // they cannot be used.
 func (c *certificates) refresh(t *tickets, now time.Time) (changed bool, err error) {
 	c.next = now.Add(certsEvery)
-	m := &protocol.TLSMaterial{ClientCerts: c.set.ClientCerts, MinVersion: c.set.MinVersion, Protocols: c.set.Protocols, TicketKeys: t.at(now)}
+	m := &protocol.TLSMaterial{ClientCerts: c.set.ClientCerts, MinVersion: c.set.MinVersion, Ciphers: c.set.Ciphers, Protocols: c.set.Protocols, TicketKeys: t.at(now)}
 	sum := sha256.New()
 	read := func(name string) []byte {
 		b, e := os.ReadFile(name)

@@ -27,6 +27,7 @@ type TLSMaterial struct {
 	ClientCAs   []byte     `json:"client_cas,omitempty"` // PEM
 	ClientCerts string     `json:"client_certs,omitempty"`
 	MinVersion  uint16     `json:"min_version"` // as in crypto/tls
+	Ciphers     []uint16   `json:"ciphers"`     // of TLS 1.2, likewise; none: its choice
 	Protocols   []string   `json:"protocols"`   // for ALPN, the preferred one first
 	TicketKeys  [][32]byte `json:"ticket_keys"` // of session tickets: the first encrypts, all decrypt
 }

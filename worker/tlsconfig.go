@@ -6,16 +6,22 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"hostler/protocol"
 )
 
-// tlsConfig is what crypto/tls has to know. Ciphers, curves and all that is not
-// said here are crypto/tls's choice.
+// tlsConfig is what crypto/tls has to know. Curves and all that is not said here are
+// crypto/tls's choice.
 func tlsConfig(m *protocol.TLSMaterial) (*tls.Config, error) {
-	c := &tls.Config{MinVersion: m.MinVersion, NextProtos: m.Protocols}
+	c := &tls.Config{MinVersion: m.MinVersion, CipherSuites: m.Ciphers, NextProtos: slices.Clone(m.Protocols)}
+	if slices.Contains(c.NextProtos, "http/1.1") {
+		// Some clients that are told to speak HTTP/1.0 offer nothing else. Who offers
+		// only what nobody speaks here gets an alert (RFC 7301, 3.2).
+		c.NextProtos = append(c.NextProtos, "http/1.0")
+	}
 	for _, p := range m.Pairs {
 		pair, err := tls.X509KeyPair(p.Cert, p.Key)
 		if err != nil {

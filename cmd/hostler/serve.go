@@ -163,7 +163,7 @@ func masterSettings(c *config.Config) *master.Settings {
 		s.Redirects = append(s.Redirects, master.Bind(b))
 	}
 	if len(c.Certs) > 0 {
-		s.TLS = &master.TLS{MinVersion: c.TLSMinVersion, Protocols: c.HTTPProtocols, ClientCAs: c.ClientCAs}
+		s.TLS = &master.TLS{MinVersion: c.TLSMinVersion, Ciphers: c.Ciphers, Protocols: c.HTTPProtocols, ClientCAs: c.ClientCAs}
 		if c.ClientCAs != "" {
 			s.TLS.ClientCerts = c.ClientCerts
 		}
