@@ -35,6 +35,35 @@ def check_python():
         fail("%s is built for a C library other than glibc (musl?): a Go library cannot be loaded into it (golang/go#13492)" % sys.executable)
 
 
+class Descriptors:
+    """What the master left to this process, and children that the application forks
+    are not to keep: with a listener they would hold the address when the worker has
+    long gone. Each is known by its file, for its number may be the application's by
+    now. (Once the library runs it closes them itself, and clients' connections, too.)"""
+
+    def __init__(self, fds):
+        self.spared = False  # a mold forks a worker
+        self.files = {}
+        self.take(*fds)
+        os.register_at_fork(after_in_child=self.close)
+
+    @staticmethod
+    def file(fd):
+        try:
+            st = os.fstat(fd)
+        except OSError:
+            return None
+        return st.st_dev, st.st_ino
+
+    def take(self, *fds):
+        self.files.update((fd, self.file(fd)) for fd in fds)
+
+    def close(self):
+        for fd, file in () if self.spared else self.files.items():
+            if file is not None and self.file(fd) == file:
+                os.close(fd)
+
+
 class LoadError(Exception):
     """There is no application, and the text says why well enough."""
 
@@ -446,7 +475,7 @@ def fork_worker(fork, fds):
     return b"P" + (answer + b" " if answer else b"0 the kernel refused to fork")
 
 
-def be_mold(settings, app):
+def be_mold(settings, app, own):
     """Fork a worker whenever the master asks for one. Return, in a worker, its
     settings and the library. The mold has one thread, and no Go runtime in it: the
     library is there, but what the dynamic linker has made of it is all it shares."""
@@ -470,8 +499,11 @@ def be_mold(settings, app):
             os._exit(0)  # the master has gone
         if message[:1] != b"W":
             continue
+        own.spared = True
         answer = fork_worker(fork, array.array("i", beside[0][2]).tolist())
+        own.spared = False
         if answer is None:
+            own.take(CONTROL)
             control.close()
             gc.enable()
             own_signals()
@@ -479,16 +511,19 @@ def be_mold(settings, app):
         os.write(CONTROL, answer)
 
 
-def join(thread):
-    """Wait for a thread. Signal handlers run here; what they raise is
-    logged. True: they want an end (SystemExit)."""
+def wait(server, pid):
+    """Wait until the threads have left. Signal handlers run here; what they raise is
+    logged. True: they want an end (SystemExit). In a child that one has forked it
+    raises what that child ends with."""
     while True:
         try:
-            thread.join()
+            server.wait()
             return False
-        except SystemExit:
-            return True
-        except BaseException:
+        except BaseException as e:
+            if os.getpid() != pid:
+                raise
+            if isinstance(e, SystemExit):
+                return True
             import traceback
 
             traceback.print_exc()
@@ -512,6 +547,7 @@ def main():
         listeners = 0
     for fd in range(CONTROL, LISTENERS + listeners):
         os.set_inheritable(fd, False)
+    own = Descriptors(range(CONTROL, LISTENERS + listeners))
 
     if settings.get("umask"):
         os.umask(int(settings["umask"], 8))
@@ -555,7 +591,7 @@ def main():
         os.write(CONTROL, b"R")
         return
     if settings.get("mold"):
-        raw, server = be_mold(settings, app)  # returns in each worker
+        raw, server = be_mold(settings, app, own)  # returns in each worker
         settings = json.loads(raw)
         if hooks:
             worker_args = hook_args(settings, wsgi=None)
@@ -600,9 +636,11 @@ def main():
         pool = [threading.Thread(target=server.run, args=(i,), name="hostler-%d" % i, daemon=True) for i in range(threads)]
         for t in pool:
             t.start()
+        pid = os.getpid()
+        while wait(server, pid):
+            server.drain()
         for t in pool:
-            while join(t):
-                server.drain()
+            t.join()
     if hooks:
         try_hook(hooks, "worker_exit", *worker_args)
     profiler.end()

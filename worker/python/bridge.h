@@ -72,9 +72,14 @@ PyObject *deadline_new(void);
 int start_runtime(void); /* once, before the first call into Go */
 void slim(void);
 
+/* fork.c */
+int fork_init(int listeners);
+void hostler_owns(int fd);
+
 /* loop.c */
 int loop_init(PyObject *app, PyObject *report);
-int thread_loop(struct thread *);
+int thread_loop(struct thread *); /* 0, or -1 with an exception: this is a child that the application forked */
+int threads_wait(void);           /* likewise; -1 for what a signal handler raised, too */
 /* wait_fd waits for th's client, without the GIL, for a second at most. -1: an
  * exception, a signal handler's or the timeout's. The request's clock stands still. */
 int wait_fd(struct thread *th, short events);

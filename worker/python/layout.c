@@ -70,8 +70,6 @@ OFFSET(span, len, Span, Len, 4)
 SIZE(span, Span, 8)
 
 VALUE(FD_CONTROL, FDControl, 3)
-VALUE(FD_HAND_OUT, FDHandOut, 6)
-VALUE(FD_HAND_IN, FDHandIn, 7)
 VALUE(FD_LISTENERS, FDListeners, 9)
 VALUE(NEXT_RUN, Run, 1)
 VALUE(NEXT_LEAD, Lead, 2)

@@ -20,6 +20,8 @@ enum { SLOW_GIL = 1000000, HELD_TIME = 5000000, SWITCH_INTERVAL = 5000000 };
 /* Threads that wait for the GIL to run a request; how often one of them has got
  * it, a futex word; threads in give_turn. Outside the GIL, so atomic. */
 static _Atomic uint32_t waiting, turns, yielding;
+/* Threads that have not left; a futex word. */
+static _Atomic uint32_t serving;
 
 struct thread *threads;
 int nthreads;
@@ -39,6 +41,7 @@ int loop_init(PyObject *a, PyObject *r) {
 	report = r;
 	Py_IncRef(app); /* for the life of the process */
 	Py_IncRef(report);
+	atomic_store(&serving, (uint32_t)nthreads);
 	return 0;
 }
 
@@ -52,6 +55,10 @@ int wait_fd(struct thread *th, short events) {
 	PyEval_RestoreThread(ts);
 	if (interrupted && PyErr_CheckSignals())
 		return -1;
+	if (forked) {
+		PyErr_SetString(PyExc_RuntimeError, "hostler: a forked child cannot go on with its parent's request");
+		return -1;
+	}
 	return raise_pending(current);
 }
 
@@ -88,10 +95,13 @@ void log_exception(struct thread *th) {
 		Py_DecRef(tb);
 }
 
+/* What a child leaves with that does not say it (EX_SOFTWARE). */
+enum { CHILD_STATUS = 70 };
+
 /* The application forked, and its child has come back here: it has its parent's
  * connections, and no server around it. */
 void leave_child(struct thread *th) {
-	long code = 70;
+	long code = CHILD_STATUS;
 	PyObject *type, *value, *tb;
 	if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_SystemExit)) {
 		PyErr_Fetch(&type, &value, &tb);
@@ -149,9 +159,14 @@ static void run(struct thread *th) {
 	sending_done(th); /* another thread in write() */
 }
 
-static void check_signals(PyThreadState **ts) {
+/* check_signals runs Python's signal handlers between two requests. True: one has
+ * forked, and this is the child; it has the GIL. */
+static int check_signals(PyThreadState **ts) {
 	PyEval_RestoreThread(*ts);
-	if (PyErr_CheckSignals()) {
+	int raised = PyErr_CheckSignals() != 0;
+	if (forked)
+		return 1;
+	if (raised) {
 		if (PyErr_ExceptionMatches(PyExc_SystemExit)) {
 			PyErr_Clear(); /* a handler of the application's wants an end */
 			hostlerDrain();
@@ -160,6 +175,23 @@ static void check_signals(PyThreadState **ts) {
 		}
 	}
 	*ts = PyEval_SaveThread();
+	return 0;
+}
+
+/* no_server ends a child that the application has forked outside of a request, with
+ * what it raised. Where it has just gone on, there is nothing to go on with. */
+static int no_server(void) {
+	current = NULL;
+	if (PyErr_Occurred())
+		return -1;
+	PyObject *code = PyLong_FromLong(CHILD_STATUS), *exit = code ? PyObject_CallFunctionObjArgs(PyExc_SystemExit, code, NULL) : NULL;
+	if (exit != NULL) {
+		Py_IncRef(PyExc_SystemExit);
+		PyErr_Restore(PyExc_SystemExit, exit, NULL);
+	}
+	if (code)
+		Py_DecRef(code);
+	return -1;
 }
 
 static void drop_garbage(void) {
@@ -211,6 +243,8 @@ int thread_loop(struct thread *th) {
 	/* The only thread is the main one, which runs the signal handlers. A signal
 	 * that comes just before epoll_wait does not interrupt it. */
 	const int patience = nthreads == 1 ? 1000 : -1;
+	if (forked) /* by a handler, just before */
+		return no_server();
 	PyThreadState *ts = PyEval_SaveThread();
 	for (;;) {
 		switch (hostlerNext(th->index)) {
@@ -220,17 +254,18 @@ int thread_loop(struct thread *th) {
 		case NEXT_LEAD: {
 			int n;
 			while ((n = epoll_wait(t->epoll, t->events, MAX_EVENTS, patience)) == 0)
-				check_signals(&ts);
+				if (check_signals(&ts))
+					return no_server();
 			t->polled = monotonic();
 			t->nevents = n > 0 ? n : 0;
-			if (n < 0 && errno == EINTR)
-				check_signals(&ts);
+			if (n < 0 && errno == EINTR && check_signals(&ts))
+				return no_server();
 			break;
 		}
 		case NEXT_FOLLOW:
 			while (atomic_load_explicit((_Atomic uint32_t *)&t->wake, memory_order_acquire) == 0)
-				if (syscall(SYS_futex, &t->wake, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0) < 0 && errno == EINTR)
-					check_signals(&ts);
+				if (syscall(SYS_futex, &t->wake, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0) < 0 && errno == EINTR && check_signals(&ts))
+					return no_server();
 			break;
 		case NEXT_YIELD:
 			give_turn();
@@ -238,12 +273,32 @@ int thread_loop(struct thread *th) {
 		case NEXT_GARBAGE:
 			PyEval_RestoreThread(ts);
 			drop_garbage();
+			if (forked) /* in a destructor */
+				return no_server();
 			ts = PyEval_SaveThread();
 			break;
 		default:
 			PyEval_RestoreThread(ts);
 			current = NULL;
+			if (atomic_fetch_sub(&serving, 1) == 1)
+				syscall(SYS_futex, &serving, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 			return 0;
 		}
 	}
+}
+
+int threads_wait(void) {
+	uint32_t n;
+	if (forked)
+		return no_server();
+	while ((n = atomic_load(&serving)) > 0) {
+		PyThreadState *ts = PyEval_SaveThread();
+		int interrupted = syscall(SYS_futex, &serving, FUTEX_WAIT_PRIVATE, n, NULL, NULL, 0) < 0 && errno == EINTR;
+		PyEval_RestoreThread(ts);
+		if (interrupted && PyErr_CheckSignals())
+			return -1;
+		if (forked)
+			return no_server();
+	}
+	return 0;
 }

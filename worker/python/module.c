@@ -1,14 +1,8 @@
 /* The extension module _hostler, which the bootstrap loads. */
 #define _GNU_SOURCE
-#include <dirent.h>
-#include <netinet/in.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "bridge.h"
 
@@ -22,83 +16,6 @@ extern int hostlerPage(char *dst, int cap);
 #define WAKE_SIGNAL (SIGRTMAX - 2)
 
 static void nothing(int sig) { (void)sig; }
-
-/* same_end says whether two addresses name the same local end. A connection to a
- * listener on a wildcard address has one of its own, but the listener's port. */
-static int same_end(const struct sockaddr_storage *a, socklen_t an, const struct sockaddr_storage *b, socklen_t bn) {
-	if (a->ss_family != b->ss_family)
-		return 0;
-	switch (a->ss_family) {
-	case AF_INET:
-		return ((const struct sockaddr_in *)a)->sin_port == ((const struct sockaddr_in *)b)->sin_port;
-	case AF_INET6:
-		return ((const struct sockaddr_in6 *)a)->sin6_port == ((const struct sockaddr_in6 *)b)->sin6_port;
-	case AF_UNIX:
-		return an == bn && an > sizeof(sa_family_t) && memcmp(a, b, an) == 0;
-	}
-	return 0;
-}
-
-enum { MAX_ENDS = 64 };
-
-static struct sockaddr_storage ends[MAX_ENDS]; /* the listeners' addresses */
-static socklen_t end_lens[MAX_ENDS];
-static int nends;
-static ino_t exchange[2]; /* both ends; they have no address */
-
-static void remember_ends(int listeners) {
-	struct stat st;
-	for (int i = 0; i < 2; i++)
-		exchange[i] = fstat(FD_HAND_OUT + i, &st) == 0 ? st.st_ino : 0;
-	for (nends = 0; nends < listeners && nends < MAX_ENDS; nends++) {
-		end_lens[nends] = sizeof ends[nends];
-		if (getsockname(FD_LISTENERS + nends, (struct sockaddr *)&ends[nends], &end_lens[nends]) != 0)
-			ends[nends].ss_family = AF_UNSPEC;
-	}
-}
-
-/* close_sockets closes, in a forked child, every socket whose local end is a
- * listener's: the listeners themselves, and what was accepted from them; and the
- * exchange. Numbers would not tell: a drain closes listeners, and the application
- * gets theirs. */
-static void close_sockets(void) {
-	DIR *d = opendir("/proc/self/fd");
-	if (d == NULL)
-		return;
-	struct dirent *e;
-	while ((e = readdir(d)) != NULL) {
-		int fd = atoi(e->d_name);
-		struct sockaddr_storage a;
-		socklen_t n = sizeof a;
-		struct stat st;
-		if (fd <= 2 || fd == dirfd(d) || getsockname(fd, (struct sockaddr *)&a, &n) != 0)
-			continue;
-		if (fstat(fd, &st) == 0 && (st.st_ino == exchange[0] || st.st_ino == exchange[1])) {
-			close(fd);
-			continue;
-		}
-		for (int i = 0; i < nends; i++)
-			if (same_end(&a, n, &ends[i], end_lens[i])) {
-				close(fd);
-				break;
-			}
-	}
-	closedir(d);
-}
-
-/* In a child that the application forks only this thread lives on: no Go. What
- * the child must not keep open is closed: the control socket, whose end is how
- * the master learns of our death, the listeners, and the clients' connections,
- * which a client might wait to see closed. */
-static void after_fork(void) {
-	forked = 1;
-	intervene_forked();
-	if (nthreads > 0) {
-		close_sockets();
-		close(threads[0].task->epoll);
-		close(FD_CONTROL);
-	}
-}
 
 /* init(settings, app, bases, open_ends, file_wrapper, report, timeout, no_op, stack_of, profile) */
 static PyObject *init(PyObject *self, PyObject *args) {
@@ -129,8 +46,7 @@ static PyObject *init(PyObject *self, PyObject *args) {
 		threads[i].task = hostlerTask(i);
 	}
 	nthreads = count;
-	remember_ends((int)PyList_Size(bases));
-	if (pthread_atfork(NULL, NULL, after_fork) || loop_init(app, report) || intervene_init(timeout, no_op, stack_of, profile) || response_init(wrapper) || input_init() ||
+	if (fork_init((int)PyList_Size(bases)) || loop_init(app, report) || intervene_init(timeout, no_op, stack_of, profile) || response_init(wrapper) || input_init() ||
 	    environ_init(bases, open_ends))
 		return PyErr_Occurred() ? NULL : PyErr_NoMemory();
 	return PyLong_FromLong(count);
@@ -156,6 +72,12 @@ static PyObject *run_thread(PyObject *self, PyObject *arg) {
 	if (i < 0 || i >= nthreads)
 		return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_ValueError, "no such thread");
 	return thread_loop(&threads[i]) ? NULL : none();
+}
+
+/* wait(): until the threads have left; signal handlers run here. */
+static PyObject *wait_threads(PyObject *self, PyObject *args) {
+	(void)self, (void)args;
+	return threads_wait() ? NULL : none();
 }
 
 static PyObject *drain(PyObject *self, PyObject *args) {
@@ -221,7 +143,7 @@ static PyMethodDef module_methods[] = {
 	{"init", init, METH_VARARGS, NULL},     {"serve", serve, METH_NOARGS, NULL},
 	{"run", run_thread, METH_O, NULL},      {"drain", drain, METH_NOARGS, NULL},
 	{"leave", leave, METH_NOARGS, NULL},    {"early_hints", hints, METH_NOARGS, NULL},
-	{"page", page, METH_NOARGS, NULL},      {"slim", slim_down, METH_NOARGS, NULL},
+	{"wait", wait_threads, METH_NOARGS, NULL}, {"page", page, METH_NOARGS, NULL},      {"slim", slim_down, METH_NOARGS, NULL},
 	{"deadline", get_deadline, METH_NOARGS, NULL}, {"profiled", profiled, METH_O, NULL},
 	{"unraisablehook", unraisablehook, METH_O, NULL},
 	{0},

@@ -7,7 +7,7 @@
 #include <sys/epoll.h>
 
 /* What the master left to us; see package protocol. */
-enum { FD_CONTROL = 3, FD_HAND_OUT = 6, FD_HAND_IN = 7, FD_LISTENERS = 9 };
+enum { FD_CONTROL = 3, FD_LISTENERS = 9 };
 
 enum { MAX_EVENTS = 64 };
 
