@@ -292,10 +292,12 @@ int threads_wait(void) {
 	if (forked)
 		return no_server();
 	while ((n = atomic_load(&serving)) > 0) {
+		/* A signal that comes just before does not interrupt it. */
+		struct timespec patience = {1, 0};
 		PyThreadState *ts = PyEval_SaveThread();
-		int interrupted = syscall(SYS_futex, &serving, FUTEX_WAIT_PRIVATE, n, NULL, NULL, 0) < 0 && errno == EINTR;
+		syscall(SYS_futex, &serving, FUTEX_WAIT_PRIVATE, n, &patience, NULL, 0);
 		PyEval_RestoreThread(ts);
-		if (interrupted && PyErr_CheckSignals())
+		if (PyErr_CheckSignals())
 			return -1;
 		if (forked)
 			return no_server();
