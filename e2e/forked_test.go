@@ -84,9 +84,6 @@ def app(environ, start_response):
     return [body.encode()]
 `
 
-// tracebackSignal makes a worker write its threads' tracebacks to the log.
-const tracebackSignal = syscall.Signal(35)
-
 func atoi(t *testing.T, s string) int {
 	t.Helper()
 	n, err := strconv.Atoi(s)
@@ -179,10 +176,6 @@ func TestForkInSignalHandler(t *testing.T) {
 				s := start(t, "--chdir", dir, "-e", "NOTE="+dir, "-e", "HOW="+how, "--threads", threads, "--hooks", "hooks", "forkapp:app")
 				_, b := s.get("/")
 				worker := atoi(t, strings.TrimPrefix(b, "app "))
-				s.eventually("the main thread to wait", func() bool {
-					_ = syscall.Kill(worker, tracebackSignal)
-					return strings.Contains(s.log.String(), map[string]string{"1": " in main", "3": " in wait"}[threads])
-				})
 				if err := syscall.Kill(worker, syscall.SIGWINCH); err != nil {
 					t.Fatal(err)
 				}

@@ -511,7 +511,7 @@ def be_mold(settings, app, own):
         os.write(CONTROL, answer)
 
 
-def wait(server, pid):
+def wait(server):
     """Wait until the threads have left. Signal handlers run here; what they raise is
     logged. True: they want an end (SystemExit). In a child that one has forked it
     raises what that child ends with."""
@@ -520,7 +520,7 @@ def wait(server, pid):
             server.wait()
             return False
         except BaseException as e:
-            if os.getpid() != pid:
+            if server.forked():
                 raise
             if isinstance(e, SystemExit):
                 return True
@@ -633,11 +633,18 @@ def main():
     if threads == 1:
         server.run(0)
     else:
-        pool = [threading.Thread(target=server.run, args=(i,), name="hostler-%d" % i, daemon=True) for i in range(threads)]
+        # A handler that forks must not find the main thread in the middle of this.
+        mask = block_signals()
+
+        def run(i):
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            server.run(i)
+
+        pool = [threading.Thread(target=run, args=(i,), name="hostler-%d" % i, daemon=True) for i in range(threads)]
         for t in pool:
             t.start()
-        pid = os.getpid()
-        while wait(server, pid):
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        while wait(server):
             server.drain()
         for t in pool:
             t.join()

@@ -80,6 +80,12 @@ static PyObject *wait_threads(PyObject *self, PyObject *args) {
 	return threads_wait() ? NULL : none();
 }
 
+/* forked(): is this a child that the application has forked? */
+static PyObject *is_child(PyObject *self, PyObject *args) {
+	(void)self, (void)args;
+	return PyLong_FromLong(forked);
+}
+
 static PyObject *drain(PyObject *self, PyObject *args) {
 	(void)self, (void)args;
 	if (!forked)
@@ -143,7 +149,7 @@ static PyMethodDef module_methods[] = {
 	{"init", init, METH_VARARGS, NULL},     {"serve", serve, METH_NOARGS, NULL},
 	{"run", run_thread, METH_O, NULL},      {"drain", drain, METH_NOARGS, NULL},
 	{"leave", leave, METH_NOARGS, NULL},    {"early_hints", hints, METH_NOARGS, NULL},
-	{"wait", wait_threads, METH_NOARGS, NULL}, {"page", page, METH_NOARGS, NULL},      {"slim", slim_down, METH_NOARGS, NULL},
+	{"wait", wait_threads, METH_NOARGS, NULL}, {"forked", is_child, METH_NOARGS, NULL}, {"page", page, METH_NOARGS, NULL},      {"slim", slim_down, METH_NOARGS, NULL},
 	{"deadline", get_deadline, METH_NOARGS, NULL}, {"profiled", profiled, METH_O, NULL},
 	{"unraisablehook", unraisablehook, METH_O, NULL},
 	{0},
