@@ -55,11 +55,12 @@ type conn struct {
 	wantsOut  bool  // EPOLLOUT is in its event mask
 	closing   bool  // close once out is sent
 	framed    bool  // the last reply tells where it ends
-	unread    bool  // closing: the peer may not have sent all of its request yet
+	unread    bool  // closing: the peer may not have sent all that it will
 	remoteLen uint8
 	portLen   uint8
 	remote    [48]byte
 	port      [8]byte
+	untaken   int // lingering: what the peer had to take still, when we last looked
 	peer      netip.AddrPort
 
 	in  *input
@@ -295,62 +296,4 @@ func (l *Loop) closeSocket(c *conn) {
 	if l.draining.Load() {
 		l.checkDrained()
 	}
-}
-
-// finishSocket closes a connection after its last reply. A client that knows where
-// the reply ends closes the connection itself; it is given a moment for it, for
-// whoever closes first has the port in TIME_WAIT for a minute.
-func (l *Loop) finishSocket(c *conn, framed, unread bool) {
-	c.via.sayEnd()
-	switch {
-	case unread:
-		l.lingerSocket(c)
-	case framed && !c.hup:
-		c.setPhase(phaseLinger, l.now()+farewellTime)
-		select {
-		case l.sweepSoon <- struct{}{}:
-		default:
-		}
-		l.lingering(c)
-	default:
-		l.closeConn(c)
-	}
-}
-
-// lingerSocket tells the peer that no more will come, and keeps reading for a
-// moment: closing a socket with unread input would make the kernel throw away
-// what the peer has not yet taken of our answer (RFC 9112, 9.6).
-func (l *Loop) lingerSocket(c *conn) {
-	if c.hup || unix.Shutdown(c.fd, unix.SHUT_WR) != nil {
-		l.closeConn(c)
-		return
-	}
-	if c.in != nil {
-		l.inputs.put(c.in)
-		c.in = nil
-	}
-	c.setPhase(phaseLinger, l.now()+lingerTime)
-	l.lingering(c)
-}
-
-// lingering reads and drops what the peer still sends.
-func (l *Loop) lingering(c *conn) {
-	var waste [4096]byte
-	for range 8 { // a peer that never stops must not keep the thread
-		for range 64 {
-			n, err := c.via.read(waste[:])
-			if err == unix.EAGAIN {
-				break
-			}
-			if n == 0 || err != nil {
-				l.closeConn(c)
-				return
-			}
-		}
-		if c.release() {
-			return
-		}
-	}
-	// An event is passed over. If it was the last, the time limit ends it.
-	c.state.Store(0)
 }

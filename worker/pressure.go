@@ -183,7 +183,10 @@ func (l *Loop) weighConn(c *conn, now int64) candidate {
 			since, k.bytes = in.began, int64(in.n)
 			k.rate = perSecond(int64(in.n-in.head), now-since)
 		}
-	case phaseWriting:
+	case phaseWriting, phaseLinger:
+		if k.phase == phaseLinger && !c.unread {
+			return candidate{} // it ends in a moment
+		}
 		k.kind = protocol.EvictedWrite
 		c.out.mu.Lock()
 		since, k.bytes = c.out.began, c.out.bytes
@@ -226,7 +229,7 @@ func (l *Loop) evict(k candidate) bool {
 		return true
 	case phaseIdle:
 		c.via.sayEnd()
-	case phaseWriting:
+	case phaseWriting, phaseLinger:
 		l.resetOnClose(c)
 	}
 	l.closeConn(c)

@@ -641,24 +641,6 @@ func failureSize(status int, isHead bool) int64 {
 	return int64(http1.ErrorBodySize(status))
 }
 
-// endSoon ends an owned connection to which the last word has been said, when all that
-// waits is out.
-func (l *Loop) endSoon(c *conn) {
-	if !c.out.pending.Load() {
-		c.via.finish(l, false, true)
-		return
-	}
-	if c.in != nil {
-		l.inputs.put(c.in)
-		c.in = nil
-	}
-	c.closing, c.framed, c.unread = true, false, true
-	c.setPhase(phaseWriting, l.deadline(l.cfg.WriteTimeout))
-	if !c.release() {
-		l.writeOn(c)
-	}
-}
-
 // expire ends a connection that the caller claimed because its time is up. If the
 // client has sent something that nobody has looked at, it was us who were late: the
 // process was stopped, or had no CPU. A request is not dropped for that.
@@ -705,6 +687,10 @@ func (l *Loop) expire(c *conn) {
 		l.slot.Counters.Timeouts[k].Add(1)
 		l.resetOnClose(c)
 		l.closeConn(c)
+	case phaseLinger:
+		if !l.stillTakes(c) {
+			l.closeConn(c)
+		}
 	default:
 		l.closeConn(c)
 	}

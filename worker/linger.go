@@ -1,0 +1,138 @@
+package worker
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// How a connection ends after its last word. Closing a socket with unread input, or one
+// to which the peer sends something later, makes the kernel throw away what the peer has
+// not taken yet of our answer (RFC 9112, 9.6), and a client of HTTP/2 sends frames for as
+// long as it takes. So where more may come it is read, and dropped, until the client has
+// all, or takes it too slowly.
+
+// endSoon ends an owned connection to which the last word has been said, when all that
+// waits is out.
+func (l *Loop) endSoon(c *conn) {
+	if c.out.pending.Load() {
+		l.finishLater(c, false, true)
+	} else {
+		c.via.finish(l, false, true)
+	}
+}
+
+// finishLater is finish for a connection whose output waits for room.
+func (l *Loop) finishLater(c *conn, framed, unread bool) {
+	if c.in != nil {
+		l.inputs.put(c.in)
+		c.in = nil
+	}
+	c.closing, c.framed, c.unread = true, framed, unread
+	c.setPhase(phaseWriting, l.deadline(l.cfg.WriteTimeout))
+	if !c.release() {
+		l.writeOn(c)
+	}
+}
+
+// finishSocket closes a connection after its last reply. A client that knows where
+// the reply ends closes the connection itself; it is given a moment for it, for
+// whoever closes first has the port in TIME_WAIT for a minute.
+func (l *Loop) finishSocket(c *conn, framed, unread bool) {
+	c.via.sayEnd()
+	if c.holdsBack() { // the end of TLS
+		c.out.mu.Lock()
+		c.out.open(l)
+		c.out.mu.Unlock()
+		l.finishLater(c, framed, unread)
+		return
+	}
+	switch {
+	case unread:
+		l.lingerSocket(c)
+	case framed && !c.hup:
+		c.unread = false
+		c.setPhase(phaseLinger, l.now()+farewellTime)
+		select {
+		case l.sweepSoon <- struct{}{}:
+		default:
+		}
+		l.lingering(c)
+	default:
+		l.closeConn(c)
+	}
+}
+
+// lingerSocket tells the peer that no more will come, and keeps reading.
+func (l *Loop) lingerSocket(c *conn) {
+	if unix.Shutdown(c.fd, unix.SHUT_WR) != nil {
+		l.closeConn(c)
+		return
+	}
+	if c.in != nil {
+		l.inputs.put(c.in)
+		c.in = nil
+	}
+	c.unread = true
+	now := l.now()
+	c.out.mu.Lock()
+	c.out.began, c.out.moved, c.out.sent = now, now, 0
+	c.out.mu.Unlock()
+	c.untaken = untaken(c.fd)
+	c.setPhase(phaseLinger, now+lingerTime)
+	l.lingering(c)
+}
+
+// stillTakes is asked when the time of a lingering connection is up. It gives the
+// connection up, with more time, if the client is about to take what is in the socket:
+// with the limits of a response that waits in our memory.
+func (l *Loop) stillTakes(c *conn) bool {
+	left := untaken(c.fd)
+	if !c.unread || left <= 0 {
+		return false
+	}
+	o, now := &c.out, l.now()
+	o.mu.Lock()
+	if n := c.untaken - left; n > 0 {
+		c.untaken = left
+		o.sent += int64(n)
+		o.moved = now
+	}
+	limit := o.patience(l, c)
+	o.mu.Unlock()
+	if limit != 0 && limit <= now {
+		return false
+	}
+	c.deadline.Store(now + lingerTime/4)
+	l.lingering(c)
+	return true
+}
+
+// untaken is how many bytes in a socket the peer has not acknowledged.
+func untaken(fd int) int {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// lingering reads and drops what the peer still sends.
+func (l *Loop) lingering(c *conn) {
+	var waste [4096]byte
+	for range 8 { // a peer that never stops must not keep the thread
+		for range 64 {
+			n, err := c.via.read(waste[:])
+			if err == unix.EAGAIN {
+				break
+			}
+			if n == 0 || err != nil {
+				l.closeConn(c)
+				return
+			}
+		}
+		if c.release() {
+			return
+		}
+	}
+	// An event is passed over. If it was the last, the time limit ends it.
+	c.state.Store(0)
+}
