@@ -445,7 +445,9 @@ func (h *http2Conn) fail(err error) {
 // end ends an owned connection, when what waits for the client is out.
 func (h *http2Conn) end(code http2.ErrCode) {
 	h.mu.Lock()
-	_ = h.writer.WriteGoAway(h.last, code, nil)
+	if code != http2.ErrCodeNo || !h.lastWord { // else it has been said
+		_ = h.writer.WriteGoAway(h.last, code, nil)
+	}
 	h.mu.Unlock()
 	h.endStreams()
 	h.l.endSoon(h.c)

@@ -626,7 +626,16 @@ func TestHTTP2OutOfDescriptors(t *testing.T) {
 	f.ask(1, true)
 	f.wantStatus(1, "200")
 	f.burst(3, 5, 7)
+	answered := map[uint32]string{} // in any order
+	f.want("three answers", func(fr http2.Frame) bool {
+		if h, ok := fr.(*http2.MetaHeadersFrame); ok {
+			answered[h.StreamID] = h.PseudoValue("status")
+		}
+		return len(answered) == 3
+	})
 	for _, id := range []uint32{3, 5, 7} {
-		f.wantStatus(id, "200")
+		if answered[id] != "200" {
+			t.Errorf("stream %d: %q", id, answered[id])
+		}
 	}
 }

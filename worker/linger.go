@@ -106,8 +106,12 @@ func (l *Loop) stillTakes(c *conn) bool {
 	return true
 }
 
-// untaken is how many bytes in a socket the peer has not acknowledged.
+// untaken is how many bytes in a socket the peer has not acknowledged, and so would lose
+// by a reset. There is none where the peer's socket has them at once.
 func untaken(fd int) int {
+	if family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil || family == unix.AF_UNIX {
+		return 0
+	}
 	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
 	if err != nil {
 		return 0
