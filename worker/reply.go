@@ -308,18 +308,21 @@ func (l *Loop) WaitRoom(t *Thread) int {
 	return WriteWait
 }
 
-// SendFile sends n bytes (-1: up to the end) of an open file from offset off as
-// the rest of the body, without keeping the Python thread. It takes over fd, but
-// for the result false: then the file has to be read and written instead.
+// SendFile sends an open file from offset off on as the rest of the body, without
+// keeping the Python thread. It takes over fd, but for the result false: then the file
+// has to be read and written instead.
 func (l *Loop) SendFile(t *Thread, fd int, off int64) bool {
+	var st unix.Stat_t
+	// Where no block holds the bytes, the size need not be theirs: it is 0 in /proc,
+	// and 4096 in /sys.
+	return unix.Fstat(fd, &st) == nil && st.Size > 0 && st.Blocks > 0 && l.sendStored(t, fd, off)
+}
+
+// sendStored is SendFile for a file whose size is known to be that of its bytes.
+func (l *Loop) sendStored(t *Thread, fd int, off int64) bool {
 	r, c := &t.reply, t.conn
 	var st unix.Stat_t
 	if r.stage == stageNone || r.gone || unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || off < 0 {
-		return false
-	}
-	// Where no block holds the bytes, the size need not be theirs: it is 0 in /proc,
-	// and 4096 in /sys.
-	if st.Size == 0 || st.Blocks == 0 {
 		return false
 	}
 	n := max(st.Size-off, 0)

@@ -142,7 +142,7 @@ func (l *Loop) sendStatic(t *Thread, a static.Answer) {
 		t.Out, t.OutLen = address(t.resp[len(b):]), int64(copy(t.resp[len(b):], a.Body))
 		t.Result = ResultFinal
 		return
-	} else if l.SendFile(t, a.File, a.Off) {
+	} else if l.sendStored(t, a.File, a.Off) {
 		// A file that got shorter in this moment cannot be what was announced.
 		t.reply.gone = t.reply.gone || t.reply.remaining > 0
 		return
