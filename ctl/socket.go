@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hostler/internal/inode"
 	"hostler/internal/unixsocket"
 )
 
@@ -27,8 +28,8 @@ type socket struct {
 	path string // the final one
 
 	mu        sync.Mutex
-	file      *unixsocket.File // nil: it has ended
-	temporary string           // until it is published
+	file      *inode.File // nil: it has ended
+	temporary string      // until it is published
 }
 
 // listen makes the socket for path under a temporary name. Takeover says that

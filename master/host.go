@@ -28,7 +28,7 @@ type systemHost struct {
 	down     chan<- struct{} // closed at the end of it all
 	turn     *turn           // to answer on the admin address
 	admin    *adminServer    // nil: there was none yet
-	pid      string          // the pid file written
+	pid      *pidFile        // nil: none was written
 	foreign  *atomic.Int32   // see spawner
 	exchange [2]int          // both ends, for the workers of this binary and the next
 	unit     []*unitSocket   // opened by the service manager
@@ -69,6 +69,12 @@ func newSystemHost(opts Options, down chan<- struct{}) (*systemHost, error) {
 		return nil, fmt.Errorf("cannot prepare upgrades: %w", err)
 	}
 	h := &systemHost{log: opts.Log, opts: opts, flip: flip, owner: !flip.HasParent(), down: down}
+	if path := opts.Settings.PIDFile; path != "" {
+		if err := checkPIDFile(path, append(h.parent(), os.Getpid())...); err != nil {
+			h.close()
+			return nil, err
+		}
+	}
 	if h.unit, err = unitSockets(flip, flip.HasParent()); err != nil {
 		h.close()
 		return nil, err
@@ -154,8 +160,8 @@ func (h *systemHost) close() {
 		h.admin.l.close()
 	}
 	h.flip.Close()
-	if h.pid != "" {
-		if err := removePIDFile(h.pid, os.Getpid()); err != nil {
+	if h.pid != nil {
+		if err := h.pid.remove(); err != nil {
 			h.log.Warn("leaving the pid file", "error", err)
 		}
 	}
@@ -227,6 +233,7 @@ func (h *systemHost) replace(workers int, timeout time.Duration, files map[upgra
 }
 
 func (h *systemHost) Serving(set *Settings, first bool) {
+	h.namePID(set.PIDFile) // before the old master, if there is one, looks whether its own is there
 	if first {
 		if h.ctl != nil && h.flip.HasParent() {
 			if err := h.ctl.Publish(); err != nil {
@@ -250,17 +257,38 @@ func (h *systemHost) Serving(set *Settings, first bool) {
 	if !first && set.CtlSocket != h.opts.Settings.CtlSocket {
 		h.log.Warn("the control socket stays where it is until an upgrade or a restart", "ctl_socket", h.opts.Settings.CtlSocket)
 	}
-	if h.pid != "" && h.pid != set.PIDFile {
-		if err := removePIDFile(h.pid, os.Getpid()); err != nil {
+	setTitle(h.log, set)
+}
+
+// namePID has the pid file be path, and no other.
+func (h *systemHost) namePID(path string) {
+	old := h.pid
+	if old != nil && old.path == path && old.file.Has(path) {
+		return
+	}
+	if path != "" {
+		p, err := writePIDFile(path, os.Getpid(), h.parent()...)
+		if err != nil {
+			h.log.Error("there is no new pid file", "error", err)
+			return
+		}
+		h.pid = p
+	} else {
+		h.pid = nil
+	}
+	if old != nil {
+		if err := old.remove(); err != nil {
 			h.log.Warn("leaving the old pid file", "error", err)
 		}
 	}
-	if h.pid = set.PIDFile; h.pid != "" {
-		if err := writePIDFile(h.pid, os.Getpid()); err != nil {
-			h.log.Error("there is no pid file", "error", err)
-		}
+}
+
+// parent is the process that this binary replaces, if there is one.
+func (h *systemHost) parent() []int {
+	if !h.flip.HasParent() {
+		return nil
 	}
-	setTitle(h.log, set)
+	return []int{os.Getppid()}
 }
 
 func (h *systemHost) Stopping(upgraded bool) {

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hostler/internal/inode"
 	"hostler/internal/unixsocket"
 	"hostler/internal/upgrade"
 	"hostler/protocol"
@@ -50,9 +51,9 @@ type listener struct {
 	Bind
 	fd        int
 	info      protocol.Listener
-	unit      bool             // the service manager's, see unitSocket
-	inherited bool             // from the binary before us, which still serves
-	file      *unixsocket.File // of a Unix socket in the file system; nil: there is none, or it is not ours
+	unit      bool        // the service manager's, see unitSocket
+	inherited bool        // from the binary before us, which still serves
+	file      *inode.File // of a Unix socket in the file system; nil: there is none, or it is not ours
 }
 
 // hasFile says whether the socket is to be found in the file system.

@@ -159,34 +159,6 @@ func TestWorkerEnv(t *testing.T) {
 	}
 }
 
-func TestPIDFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "pid")
-	if err := writePIDFile(path, 42); err != nil {
-		t.Fatal(err)
-	}
-	if b, _ := os.ReadFile(path); string(b) != "42\n" {
-		t.Errorf("holds %q", b)
-	}
-	if err := removePIDFile(path, 41); err != nil {
-		t.Error(err)
-	}
-	if _, err := os.Stat(path); err != nil {
-		t.Error("another process's pid file was removed")
-	}
-	if err := removePIDFile(path, 42); err != nil {
-		t.Error(err)
-	}
-	if err := removePIDFile(path, 42); err != nil {
-		t.Errorf("one that is not there: %v", err)
-	}
-	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 0 {
-		t.Errorf("left behind: %v", left)
-	}
-	if err := writePIDFile(filepath.Join(path, "x"), 1); err == nil {
-		t.Error("no error for a directory that is not there")
-	}
-}
-
 func TestAccessLog(t *testing.T) {
 	now := time.Date(2024, 3, 1, 12, 30, 0, 0, time.FixedZone("", 3600))
 	line := appendAccessLine(nil, now, lostRequest{

@@ -22,6 +22,22 @@ type Process struct {
 	Memory float64 // bytes, resident
 
 	Stopped bool // by a signal or a debugger
+	Ended   bool // and waits for its parent to hear of it
+}
+
+// BornAt is when the process began, in seconds since the Unix epoch as the clock is
+// now.
+func (p Process) BornAt(proc fs.FS) (float64, error) {
+	b, err := fs.ReadFile(proc, "stat")
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := bytes.Cut(b, []byte("\nbtime "))
+	booted, err := strconv.ParseUint(string(bytes.SplitN(rest, []byte("\n"), 2)[0]), 10, 64)
+	if err != nil {
+		return 0, errStat
+	}
+	return float64(booted) + float64(p.Born)/userHZ, nil
 }
 
 var errStat = errors.New("malformed process status")
@@ -61,5 +77,5 @@ func parseStat(b []byte) (Process, error) {
 		}
 	}
 	return Process{Born: v[2], CPU: (float64(v[0]) + float64(v[1])) / userHZ, Memory: float64(v[3]) * float64(os.Getpagesize()),
-		Stopped: state == "T" || state == "t"}, nil
+		Stopped: state == "T" || state == "t", Ended: state == "Z" || state == "X"}, nil
 }

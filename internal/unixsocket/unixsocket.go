@@ -11,11 +11,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"hostler/internal/inode"
 )
 
 var (
@@ -27,72 +28,21 @@ var (
 
 const maxPath = len(unix.RawSockaddrUnix{}.Path) - 1
 
-// File is a socket in the file system. While it is open its inode is not given to
-// another file, so that it can be told from what has its name.
-type File struct {
-	fd int // O_PATH
-	id id
-}
-
-type id struct{ dev, ino uint64 }
-
-func idOf(st *unix.Stat_t) id { return id{st.Dev, st.Ino} } //nolint:unconvert // Dev has other types elsewhere
-
 // Open returns the socket that path names; links are not followed.
-func Open(path string) (*File, error) {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	return New(fd)
-}
+func Open(path string) (*inode.File, error) { return socket(inode.Open(path)) }
 
 // New returns the socket behind an O_PATH descriptor, which it owns.
-func New(fd int) (*File, error) {
-	var st unix.Stat_t
-	err := unix.Fstat(fd, &st)
-	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFSOCK {
-		err = ErrNoSocket
-	}
+func New(fd int) (*inode.File, error) { return socket(inode.New(fd)) }
+
+func socket(f *inode.File, err error) (*inode.File, error) {
 	if err != nil {
-		unix.Close(fd)
 		return nil, err
 	}
-	return &File{fd, idOf(&st)}, nil
-}
-
-// FD returns the O_PATH descriptor, which stays the file's.
-func (f *File) FD() int { return f.fd }
-
-// Close forgets the file. It does not remove it.
-func (f *File) Close() { unix.Close(f.fd) }
-
-// Has says whether path names this file.
-func (f *File) Has(path string) bool {
-	var st unix.Stat_t
-	return unix.Lstat(path, &st) == nil && idOf(&st) == f.id
-}
-
-// Remove removes the name path if it is this file's.
-func (f *File) Remove(path string) error {
-	// The directory is looked up once: another one that is put in its place
-	// meanwhile loses nothing.
-	dir, err := unix.Open(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err == unix.ENOENT {
-		return nil
+	if !f.Is(unix.S_IFSOCK) {
+		f.Close()
+		return nil, ErrNoSocket
 	}
-	if err != nil {
-		return &fs.PathError{Op: "open", Path: filepath.Dir(path), Err: err}
-	}
-	defer unix.Close(dir)
-	var st unix.Stat_t
-	if err = unix.Fstatat(dir, filepath.Base(path), &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && idOf(&st) == f.id {
-		err = unix.Unlinkat(dir, filepath.Base(path), 0)
-	}
-	if err != nil && err != unix.ENOENT {
-		return &fs.PathError{Op: "unlink", Path: path, Err: err}
-	}
-	return nil
+	return f, nil
 }
 
 // Clear makes room for a socket at path. The file that a dead server left is removed;
@@ -130,7 +80,7 @@ func probe(path string) error {
 
 // Listen binds a socket of that name and rights, and listens. A name that begins with
 // @ is abstract: it has neither rights nor a file. The caller owns both results.
-func Listen(path string, mode os.FileMode) (fd int, file *File, err error) {
+func Listen(path string, mode os.FileMode) (fd int, file *inode.File, err error) {
 	if len(path) > maxPath {
 		return -1, nil, errTooLong
 	}
@@ -157,7 +107,7 @@ func Listen(path string, mode os.FileMode) (fd int, file *File, err error) {
 	return fd, file, nil
 }
 
-func bindFile(fd int, path string, mode os.FileMode) (*File, error) {
+func bindFile(fd int, path string, mode os.FileMode) (*inode.File, error) {
 	// Linux gives the file the rights of the socket that is bound, less the umask.
 	if err := unix.Fchmod(fd, uint32(mode.Perm())); err != nil {
 		return nil, err
@@ -169,8 +119,7 @@ func bindFile(fd int, path string, mode os.FileMode) (*File, error) {
 	if err != nil {
 		return nil, errSwapped
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(file.fd, &st); err != nil || int(st.Uid) != os.Geteuid() {
+	if file.Owner() != os.Geteuid() {
 		file.Close()
 		return nil, errSwapped
 	}

@@ -10,9 +10,11 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"hostler/internal/inode"
 )
 
-func listen(t *testing.T, path string) *File {
+func listen(t *testing.T, path string) *inode.File {
 	t.Helper()
 	fd, file, err := Listen(path, 0o666)
 	if err != nil {
