@@ -122,8 +122,15 @@ func launchBare(t *testing.T, args ...string) *server {
 // launchWith runs hostler with args and nothing else.
 func launchWith(t *testing.T, args ...string) *server {
 	t.Helper()
+	return launchIn(t, "", args...)
+}
+
+// launchIn is launchWith in a directory.
+func launchIn(t *testing.T, dir string, args ...string) *server {
+	t.Helper()
 	s := &server{t: t, log: new(logBuffer), exited: make(chan struct{})}
 	s.cmd = exec.Command(binary, args...)
+	s.cmd.Dir = dir
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	s.cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

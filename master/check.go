@@ -17,6 +17,9 @@ import (
 func Check(ctx context.Context, opts Options) error {
 	set := *opts.Settings
 	set.Worker.Check = true
+	if err := checkDirectory(&set); err != nil {
+		return err
+	}
 	python, err := findPython(&set)
 	if err != nil {
 		return err
@@ -54,7 +57,7 @@ func Check(ctx context.Context, opts Options) error {
 		}
 	})
 	if err != nil {
-		return err
+		return set.startError(err)
 	}
 	defer proc.Close()
 	return awaitCheck(ctx, &set, proc, reports)
@@ -83,10 +86,11 @@ func awaitCheck(ctx context.Context, set *Settings, proc process, reports <-chan
 				_ = proc.Send(protocol.Message{Kind: protocol.KindDrain, Mode: protocol.DrainQuick})
 				late = time.After(bootLeave)
 			case r.message.Kind == protocol.KindBootFailed:
-				if text := strings.TrimRight(r.message.Text, "\n"); strings.Contains(text, "\n") {
+				said := set.asWhom(r.message.Text)
+				if text := strings.TrimRight(said, "\n"); strings.Contains(text, "\n") {
 					fmt.Fprintln(os.Stderr, text)
 				}
-				why = bootReason(r.message.Text)
+				why = bootReason(said)
 				late = time.After(bootLeave)
 			}
 		case <-late:

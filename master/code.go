@@ -1,6 +1,7 @@
 package master
 
 import (
+	"crypto/sha256"
 	"errors"
 	"strings"
 
@@ -71,7 +72,7 @@ func (s *supervisor) standIn(err error) bool {
 	}
 	g := *failed
 	s.numbers++
-	g.number, g.page, g.said = s.numbers, pageText(err), make(map[string]bool)
+	g.number, g.page, g.said = s.numbers, pageText(err), make(map[[sha256.Size]byte]bool)
 	s.next = &g
 	s.host.CodeBroken(g.set, true)
 	return true

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"strings"
 	"syscall"
@@ -23,7 +24,10 @@ const (
 	proven = time.Second
 	// fewDeaths within fewDeathsIn of workers younger than youth are bad luck; more
 	// are a crash loop, too.
-	fewDeaths   = 2
+	fewDeaths = 2
+	// mostSaid bounds the tracebacks that are known to have been said. Those of some
+	// failures are never the same.
+	mostSaid    = 100
 	fewDeathsIn = 30 * time.Second
 )
 
@@ -77,7 +81,10 @@ func (s *supervisor) bootFailed(w *worker, why string) {
 // to be said.
 func (s *supervisor) sayOnce(g *generation, text string) {
 	if text = strings.TrimRight(text, "\n"); strings.Contains(text, "\n") {
-		if key := withoutDigits(text); !g.said[key] {
+		if key := sha256.Sum256([]byte(withoutDigits(text))); !g.said[key] {
+			if len(g.said) == mostSaid {
+				clear(g.said)
+			}
 			g.said[key] = true
 			fmt.Fprintln(s.stderr, text)
 		}

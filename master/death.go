@@ -103,7 +103,11 @@ func bootExitReason(w *worker, why cause, ws syscall.WaitStatus) string {
 	if why == causeOOM {
 		return fmt.Sprintf("worker %d was killed for want of memory before it was ready", w.number())
 	}
-	return fmt.Sprintf("worker %d ended (%s) before it was ready", w.number(), statusText(ws))
+	reason := fmt.Sprintf("worker %d ended (%s) before it was ready", w.number(), statusText(ws))
+	if w.gen.identity != nil { // it may not have been able to read what Python needs
+		reason += ", as " + w.gen.set.workersUser()
+	}
+	return reason
 }
 
 // reportLost names the requests that died with w, in the error log and in the

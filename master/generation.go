@@ -1,6 +1,7 @@
 package master
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -39,6 +40,9 @@ func (s *supervisor) begin(set *Settings) {
 
 // prepare does all that can fail before a process is started.
 func (s *supervisor) prepare(set *Settings) (*generation, error) {
+	if err := checkDirectory(set); err != nil {
+		return nil, err
+	}
 	python, err := s.host.FindPython(set)
 	if err != nil {
 		return nil, err
@@ -47,7 +51,7 @@ func (s *supervisor) prepare(set *Settings) (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &generation{set: set, python: python, identity: identity, said: make(map[string]bool)}
+	g := &generation{set: set, python: python, identity: identity, said: make(map[[sha256.Size]byte]bool)}
 	g.env, g.internal = workerEnv(s.host.Environ(), set.Env)
 	if g.certs, err = openCertificates(set.TLS, &s.tickets, s.clock.now()); err != nil {
 		return nil, err
@@ -431,7 +435,7 @@ func (s *supervisor) start(g *generation, why string) error {
 	proc, err := s.starter.Start(spec, func(r report) { s.post(workerEvent{w.id, r}) })
 	if err != nil {
 		w.board.Free()
-		return err
+		return g.set.startError(err)
 	}
 	w.proc = proc
 	if g.certs != nil {
@@ -470,12 +474,12 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 	case protocol.KindModules:
 		s.reported(w, m.Text)
 	case protocol.KindBootFailed:
-		w.bootError = m.Text
+		w.bootError = w.gen.set.asWhom(m.Text)
 		if w.state == stateBooting {
 			w.leaving = causeBootFailed
 			s.become(w, stateDraining)
 			w.deadline = s.clock.now().Add(bootLeave)
-			s.bootFailed(w, bootReason(m.Text))
+			s.bootFailed(w, bootReason(w.bootError))
 		}
 	case protocol.KindSlow:
 		s.slowReported(w, m.Text)

@@ -61,7 +61,7 @@ func (s *supervisor) startHelper(g *generation, first string) error {
 	spec := processSpec{python: g.python, config: cfg, env: g.env, identity: g.identity, secrets: -1}
 	proc, err := s.starter.Start(spec, func(r report) { s.post(hookEvent{h.id, r}) })
 	if err != nil {
-		return fmt.Errorf("cannot run the hooks in %s: %w", g.set.Hooks, err)
+		return fmt.Errorf("cannot run the hooks in %s: %w", g.set.Hooks, g.set.startError(err))
 	}
 	h.proc = proc
 	g.helper = h
@@ -87,7 +87,7 @@ func (s *supervisor) helperSaid(h *helper, r report) {
 	case r.exited:
 		s.helperExited(h, r.status)
 	case r.message.Kind == protocol.KindBootFailed:
-		h.error = r.message.Text
+		h.error = h.gen.set.asWhom(r.message.Text)
 	case r.message.Kind == protocol.KindHooks:
 		h.names = make(map[string]bool)
 		for _, name := range strings.Fields(r.message.Text) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/user"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -48,6 +49,34 @@ func findIdentity(userName, groupName string) (*syscall.Credential, error) {
 		return nil, errors.New("cannot run workers as another user or group: the master is not root")
 	}
 	return who, nil
+}
+
+// asWhom adds to a reason of the workers' as whom they were not permitted something:
+// to whoever reads it, root above all, the file may look as if it could be read.
+func (s *Settings) asWhom(reason string) string {
+	if s.User == "" && s.Group == "" || !strings.Contains(strings.ToLower(reason), "permission denied") {
+		return reason
+	}
+	return strings.TrimRight(reason, "\n") + " (as " + s.workersUser() + ")"
+}
+
+// workersUser is as whom workers run, for people.
+func (s *Settings) workersUser() string {
+	switch {
+	case s.User == "":
+		return "group " + s.Group
+	case s.Group == "":
+		return "user " + s.User
+	}
+	return "user " + s.User + ", group " + s.Group
+}
+
+// startError is asWhom for an error.
+func (s *Settings) startError(err error) error {
+	if err == nil || s.asWhom(err.Error()) == err.Error() {
+		return err
+	}
+	return fmt.Errorf("%w (as %s)", err, s.workersUser())
 }
 
 func findUser(name string) (*user.User, error) {

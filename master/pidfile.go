@@ -1,7 +1,6 @@
 package master
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -113,12 +112,12 @@ func reused(pid int, at time.Time) bool {
 	return err == nil && born > float64(at.Unix())+slack && !strings.Contains(commandOf(pid), "hostler")
 }
 
-// commandOf is the command line of a process, for people.
+// commandOf is the name of a process's program, for people. The whole command line is
+// in the memory of that process, which could make us wait for it.
 func commandOf(pid int) string {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	b = bytes.TrimRight(b, "\x00")
-	if err != nil || len(b) == 0 {
-		return "its command is not known"
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil {
+		return "unknown"
 	}
-	return strings.ReplaceAll(string(b[:min(len(b), 100)]), "\x00", " ")
+	return strings.TrimSpace(string(b))
 }

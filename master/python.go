@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // ErrNoPython reports that there is no interpreter to run the application with.
@@ -57,6 +59,19 @@ func (p pythonSearch) find() (string, error) {
 	}
 	looked = append(looked, "python3 on PATH")
 	return "", fmt.Errorf("%w; looked for %s; name one with --python", ErrNoPython, strings.Join(looked, ", "))
+}
+
+// checkDirectory returns an error if workers would have no directory to run in.
+func checkDirectory(set *Settings) error {
+	if set.Chdir != "" {
+		return nil // a worker says what is wrong with that
+	}
+	if _, err := unix.Getcwd(make([]byte, unix.PathMax)); err != nil {
+		dir, _ := os.Readlink("/proc/self/cwd")
+		return fmt.Errorf("the directory where hostler was started, %s, has been removed: start it in one that is there, or name one with --chdir",
+			strings.TrimSuffix(dir, " (deleted)"))
+	}
+	return nil
 }
 
 // lookup finds name: on the path if it is bare, else relative to the current

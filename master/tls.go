@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"hostler/internal/inode"
 	"hostler/protocol"
 )
 
@@ -21,6 +22,8 @@ const (
 	// ticketLife is for how long a key encrypts session tickets, and again for how
 	// long it still opens them.
 	ticketLife = 24 * time.Hour
+	// maxCertificate bounds a file; that of all authorities there are is a fifth of it.
+	maxCertificate = 1 << 20
 )
 
 // TLS says where the TLS material of a generation comes from.
@@ -84,7 +87,7 @@ func (c *certificates) refresh(t *tickets, now time.Time) (changed bool, err err
 	m := &protocol.TLSMaterial{ClientCerts: c.set.ClientCerts, MinVersion: c.set.MinVersion, Ciphers: c.set.Ciphers, Protocols: c.set.Protocols, TicketKeys: t.at(now)}
 	sum := sha256.New()
 	read := func(name string) []byte {
-		b, e := os.ReadFile(name)
+		b, e := inode.ReadRegular(name, maxCertificate)
 		if e != nil && err == nil {
 			err = fmt.Errorf("cannot read a certificate: %w", e)
 		}

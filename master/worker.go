@@ -1,6 +1,7 @@
 package master
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"syscall"
 	"time"
@@ -157,13 +158,13 @@ type generation struct {
 	internal  []string
 	helper    *helper // runs its hooks; nil: none does
 	listeners []*listener
-	opened    []*listener     // those that no earlier generation had
-	admin     *adminAddress   // to be answered when the generation serves; nil: that of the one before
-	page      string          // what is wrong with the code; "": nothing
-	certs     *certificates   // nil: no TLS
-	saidBig   bool            // that --max-memory is too low
-	saidGrown bool            // that it may be
-	said      map[string]bool // boot failures that the log has already
+	opened    []*listener                // those that no earlier generation had
+	admin     *adminAddress              // to be answered when the generation serves; nil: that of the one before
+	page      string                     // what is wrong with the code; "": nothing
+	certs     *certificates              // nil: no TLS
+	saidBig   bool                       // that --max-memory is too low
+	saidGrown bool                       // that it may be
+	said      map[[sha256.Size]byte]bool // boot failures that the log has already, less their digits
 }
 
 func (g *generation) fds() []int {

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"hostler/config"
+	"hostler/internal/inode"
 )
 
 // Exit statuses.
@@ -66,7 +67,7 @@ func start(ctx context.Context, cfg *config.Config, args, env []string, stderr i
 		log:     log,
 		level:   level,
 		reload: func() (*config.Config, error) {
-			c, err := config.Load(args, env, config.Options{})
+			c, err := config.Load(args, env, config.Options{ReadFile: readAgain})
 			if err == nil {
 				level.Set(c.Level())
 			}
@@ -78,6 +79,13 @@ func start(ctx context.Context, cfg *config.Config, args, env []string, stderr i
 	}
 	return serve(ctx, o)
 }
+
+// maxSettings is more than people write into a settings file.
+const maxSettings = 1 << 20
+
+// readAgain reads the settings file for a reload. The first time it may be a pipe of
+// the shell's; the master of a server waits for none.
+func readAgain(path string) ([]byte, error) { return inode.ReadRegular(path, maxSettings) }
 
 // printed writes what was asked for: if that fails, as on a full disk, the
 // exit status must say so.

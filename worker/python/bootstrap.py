@@ -96,6 +96,20 @@ def load_app(spec):
     return obj
 
 
+def unreadable():
+    """Say which of the directories that modules are looked for in may not be read: to
+    an import they are empty."""
+    closed = []
+    for path in sys.path:
+        try:
+            os.listdir(path)
+        except PermissionError:
+            closed.append(path)
+        except OSError:
+            pass  # it is not there, or an archive
+    return "; permission denied: " + ", ".join(closed) if closed else ""
+
+
 HOOKS = ("on_starting", "on_reload", "child_exit", "on_exit", "post_fork", "post_worker_init", "worker_exit")
 
 
@@ -582,6 +596,8 @@ def main():
             import traceback
 
             text = "cannot load %s:\n%s" % (settings["app"], traceback.format_exc())
+            if isinstance(e, ImportError):
+                text = text.rstrip() + unreadable()
         if development:
             modules.tell(source_files() | files_of(e))
         fail(text)
