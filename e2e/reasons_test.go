@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestPIDFileTaken: a second server with the pid file of one that lives does not start,
@@ -16,7 +17,11 @@ func TestPIDFileTaken(t *testing.T) {
 	pidfile := filepath.Join(t.TempDir(), "pid")
 	first := start(t, "-p", pidfile, "faults:app")
 	second := launch(t, "-p", pidfile, "faults:app")
-	<-second.exited
+	select {
+	case <-second.exited:
+	case <-time.After(20 * time.Second):
+		t.Fatal("it starts")
+	}
 	if code := second.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(second.log.String(), fmt.Sprintf("process %d, which it names, lives", first.cmd.Process.Pid)) {
 		t.Errorf("status %d", code)
 	}

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import stat
 import sys
 
 CONTROL, LIBRARY, SECRETS, LISTENERS = 3, 5, 8, 9  # 4: the scoreboard, 6 and 7: the exchange
@@ -53,6 +54,8 @@ class Descriptors:
             st = os.fstat(fd)
         except OSError:
             return None
+        if stat.S_ISCHR(st.st_mode):
+            return None  # /dev/null stands for what there is not, and is everybody's
         return st.st_dev, st.st_ino
 
     def take(self, *fds):

@@ -49,7 +49,7 @@ void hostler_owns(int fd) {
 	int i = 0;
 	while (i < nown && own[i].fd != fd)
 		i++;
-	if (i == MAX_OWN || fstat(fd, &st) != 0)
+	if (i == MAX_OWN || fstat(fd, &st) != 0 || S_ISCHR(st.st_mode)) /* /dev/null stands for what there is not, and is everybody's */
 		return;
 	own[i] = (struct own){fd, st.st_dev, st.st_ino};
 	if (i == nown)
