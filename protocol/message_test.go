@@ -3,7 +3,11 @@ package protocol
 import (
 	"bytes"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +47,53 @@ func TestMessageRoundTrip(t *testing.T) {
 			t.Errorf("%+v became %+v, %v", m, got, err)
 		}
 	}
+}
+
+// TestEveryKind holds the encoder and the decoder against what is written beside
+// each kind: the fields of Message that are named there travel.
+func TestEveryKind(t *testing.T) {
+	for kind, comment := range kinds(t) {
+		m := Message{Kind: kind, Mode: DrainStop, Grace: time.Second, Text: "text", PID: 7, Thread: 3, Start: 5}
+		got, err := ParseMessage(m.Append(nil))
+		if err != nil {
+			t.Errorf("kind %c: %v", kind, err)
+			continue
+		}
+		for _, field := range reflect.VisibleFields(reflect.TypeOf(m)) {
+			travels := !reflect.ValueOf(got).FieldByIndex(field.Index).IsZero()
+			if field.Name != "Kind" && travels != strings.Contains(comment, field.Name) {
+				t.Errorf("kind %c: %s travels: %t, and its comment says %q", kind, field.Name, travels, comment)
+			}
+		}
+	}
+}
+
+// kinds returns the comments of the constants in message.go.
+func kinds(t *testing.T) map[Kind]string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "message.go", nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := make(map[Kind]string)
+	ast.Inspect(file, func(n ast.Node) bool {
+		v, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		if id, ok := v.Type.(*ast.Ident); ok && id.Name == "Kind" {
+			c, _, _, err := strconv.UnquoteChar(strings.Trim(v.Values[0].(*ast.BasicLit).Value, "'"), '\'')
+			if err != nil {
+				t.Fatal(err)
+			}
+			found[Kind(c)] = v.Comment.Text()
+		}
+		return true
+	})
+	if len(found) < 20 {
+		t.Fatalf("only %d kinds of message were found in the source", len(found))
+	}
+	return found
 }
 
 // Python's bootstrap writes these bytes without any Go code.
