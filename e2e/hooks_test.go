@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -75,9 +76,9 @@ func TestHooks(t *testing.T) {
 	for _, preload := range []bool{false, true} {
 		dir, lines := hooksDir(t, hooksModule)
 		args := []string{"-w", "2", "--chdir", dir, "--hooks", "myhooks", "hookapp:app"}
-		imported := "False"
+		imported, molds := "False", 0
 		if preload {
-			args, imported = append(args, "--preload"), "True"
+			args, imported, molds = append(args, "--preload"), "True", 1
 		}
 		s := start(t, args...)
 		if code, body := s.get("/"); code != 200 || body != "initialised" {
@@ -100,7 +101,7 @@ func TestHooks(t *testing.T) {
 			t.Errorf("%q", l)
 		}
 		s.signal(syscall.SIGHUP)
-		s.eventually("the old workers' end", func() bool { return len(matching(lines(), "child_exit")) == 2 })
+		s.eventually("the old workers' end", func() bool { return len(matching(lines(), "child_exit")) == 2+molds })
 		got = lines()
 		if len(matching(got, "on_reload")) != 1 || len(matching(got, "worker_exit "+pid+" "+pid)) != 1 ||
 			len(matching(got, "child_exit "+pid+" reload exit:0")) != 1 || len(matching(got, "post_fork")) != 4 {
@@ -108,11 +109,11 @@ func TestHooks(t *testing.T) {
 		}
 		s.stop()
 		got = lines()
-		if n := len(matching(got, "child_exit")); n != 4 {
-			t.Errorf("%d workers have exited", n)
+		if n := len(matching(got, "child_exit")); n != 4+2*molds {
+			t.Errorf("%d workers and molds have exited", n)
 		}
-		// on_reload and the end of four workers: all in the process of the reload.
-		if last := got[len(got)-1]; last != "on_exit after 5 calls in this process" {
+		// on_reload and the end of four workers, and of two molds: all in the process of the reload.
+		if last := got[len(got)-1]; last != fmt.Sprintf("on_exit after %d calls in this process", 5+2*molds) {
 			t.Errorf("the last is %q", last)
 		}
 		if len(matching(got, "unheard_of"))+len(matching(got, "on_starting")) != 1 {

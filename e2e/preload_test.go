@@ -128,7 +128,7 @@ def app(environ, start_response):
 		"bad.py": "raise RuntimeError('bad on purpose')\n",
 	})
 	s := start(t, "--preload", "-w", "2", "--warmup", "/warm%20up?x=1", "--warmup", "/fails", "--chdir", dir, "careless:app")
-	for _, want := range []string{"ticker", "careless.open_socket <socket.socket", "in the warm-up"} {
+	for _, want := range []string{"ticker", "careless.open_socket (descriptor", "in the warm-up"} {
 		s.waitLog(want)
 	}
 	random := map[string]bool{}

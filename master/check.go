@@ -74,6 +74,8 @@ func awaitCheck(ctx context.Context, set *Settings, proc process, reports <-chan
 		select {
 		case r := <-reports:
 			switch {
+			case r.err != nil:
+				return r.err
 			case r.exited && ready:
 				return nil
 			case r.exited && why == "":

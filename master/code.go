@@ -28,8 +28,13 @@ func (s *supervisor) codeChanged(files []string) {
 // started is news to it.
 func (s *supervisor) reported(w *worker, text string) {
 	if files := strings.FieldsFunc(text, func(r rune) bool { return r == 0 }); len(files) > 0 && w.gen.set.WatchCode {
-		s.host.WatchCode(w.gen.set, files, w.started)
+		set, since := w.gen.set, w.started
+		s.files.do("watching the code", func() { s.host.WatchCode(set, files, since) })
 	}
+}
+
+func (s *supervisor) codeBroken(set *Settings, yes bool) {
+	s.files.do("watching the code", func() { s.host.CodeBroken(set, yes) })
 }
 
 // broken makes the workers of the current generation show err instead of what they
@@ -38,7 +43,7 @@ func (s *supervisor) broken(err error) {
 	if !s.current.set.WatchCode {
 		return
 	}
-	s.host.CodeBroken(s.current.set, true)
+	s.codeBroken(s.current.set, true)
 	s.current.page = pageText(err)
 	for _, w := range s.workers {
 		if w.gen == s.current && w.state == stateServing {
@@ -74,7 +79,7 @@ func (s *supervisor) standIn(err error) bool {
 	s.numbers++
 	g.number, g.page, g.said = s.numbers, pageText(err), make(map[[sha256.Size]byte]bool)
 	s.next = &g
-	s.host.CodeBroken(g.set, true)
+	s.codeBroken(g.set, true)
 	return true
 }
 

@@ -19,15 +19,7 @@ func (s *supervisor) workerExited(w *worker, ws syscall.WaitStatus) {
 	s.stats.exits[why]++
 	s.reportLost(w, why, ws, now)
 	s.childExit(w, why, ws)
-	s.profileLost(w)
-	s.become(w, stateGone)
-	w.proc.Close()
-	for i, o := range s.workers {
-		if o == w {
-			s.workers = append(s.workers[:i], s.workers[i+1:]...)
-			break
-		}
-	}
+	s.remove(w)
 	ended := protocol.Event{Cause: string(why), Text: statusText(ws)}
 	attrs := []any{"worker", w.number(), "pid", w.proc.PID(), "generation", w.gen.number, "cause", string(why), "status", statusText(ws)}
 	switch {
@@ -127,9 +119,15 @@ func (s *supervisor) reportLost(w *worker, why cause, ws syscall.WaitStatus, now
 			slog.String("cause", lost.cause), slog.String("method", a.Method), slog.String("target", a.Target),
 			slog.String("client", a.Client), slog.Duration("age", lost.age.Round(time.Millisecond)))
 	}
-	if err := writeAccess(w.gen.set.AccessLog, s.stdout, lines); err != nil {
-		s.log.Error("requests that were lost are missing in the access log", "error", err)
+	if len(lines) == 0 {
+		return
 	}
+	path := w.gen.set.AccessLog
+	s.lines.do("writing to the access log", func() {
+		if err := writeAccess(path, s.stdout, lines); err != nil {
+			s.log.Error("requests that were lost are missing in the access log", "error", err)
+		}
+	})
 }
 
 // lostCause is the cause as the access log has it. A cause of our own says more

@@ -1,7 +1,6 @@
 package master
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -15,18 +14,15 @@ import (
 	"hostler/protocol"
 )
 
-// begin prepares the next generation and makes it the one that boots; reconcile
-// starts its workers.
-func (s *supervisor) begin(set *Settings) {
-	g, err := s.prepare(set)
-	if err != nil {
-		s.abandon(err)
-		return
-	}
+// boot makes g the next generation; reconcile starts its workers.
+func (s *supervisor) boot(g *generation) {
 	s.numbers++
 	g.number = s.numbers
 	s.next = g
-	if set.Hooks == "" {
+	if g.certs != nil {
+		s.certs = append(s.certs, g.certs)
+	}
+	if g.set.Hooks == "" {
 		return
 	}
 	first := hookStarting
@@ -38,85 +34,6 @@ func (s *supervisor) begin(set *Settings) {
 	}
 }
 
-// prepare does all that can fail before a process is started.
-func (s *supervisor) prepare(set *Settings) (*generation, error) {
-	if err := checkDirectory(set); err != nil {
-		return nil, err
-	}
-	python, err := s.host.FindPython(set)
-	if err != nil {
-		return nil, err
-	}
-	identity, err := findIdentity(set.User, set.Group)
-	if err != nil {
-		return nil, err
-	}
-	g := &generation{set: set, python: python, identity: identity, said: make(map[[sha256.Size]byte]bool)}
-	g.env, g.internal = workerEnv(s.host.Environ(), set.Env)
-	if g.certs, err = openCertificates(set.TLS, &s.tickets, s.clock.now()); err != nil {
-		return nil, err
-	}
-	if g.certs != nil {
-		s.certs = append(s.certs, g.certs)
-	}
-	for _, b := range slices.Concat(set.Binds, set.Redirects) {
-		if err := s.listen(g, b); err != nil {
-			s.retiring = append(s.retiring, g.opened...)
-			return nil, err
-		}
-	}
-	if s.current == nil {
-		return g, nil // the admin server has been started by then
-	}
-	if g.admin, err = s.host.ListenAdmin(set); err != nil {
-		s.retiring = append(s.retiring, g.opened...)
-		return nil, err
-	}
-	return g, nil
-}
-
-// listen gives g a listener for b: the one that there is, if it is of use.
-func (s *supervisor) listen(g *generation, b Bind) error {
-	is := func(l *listener) bool { return l.Bind == b }
-	var have *listener
-	if s.current != nil {
-		if i := slices.IndexFunc(s.current.listeners, is); i >= 0 {
-			have = s.current.listeners[i]
-		}
-	}
-	// Taken out of the settings, and back again before its last worker was gone. It
-	// counts as opened, for if this comes to nothing it is out again.
-	back := slices.IndexFunc(s.retiring, func(l *listener) bool { return is(l) && l.lost() == "" })
-	if have == nil && back >= 0 {
-		l := s.retiring[back]
-		s.retiring = slices.Delete(s.retiring, back, back+1)
-		g.listeners, g.opened = append(g.listeners, l), append(g.opened, l)
-		return nil
-	}
-	why := ""
-	if have != nil {
-		if why = have.lost(); why == "" {
-			g.listeners = append(g.listeners, have)
-			return nil
-		}
-	}
-	l, err := s.host.Listen(b, g.set.Backlog)
-	switch {
-	case err != nil && have != nil:
-		// What is in the way is not ours, and would be so after a restart, too; it is
-		// no reason to go on with the old code.
-		s.log.Error("nobody finds a listening socket, and it cannot be bound anew", "address", b.String(), "reason", why, "error", err)
-		g.listeners = append(g.listeners, have)
-		return nil
-	case err != nil:
-		return err
-	case have != nil:
-		s.log.Warn("a listening socket has been bound anew", "address", b.String(), "reason", why)
-	}
-	g.listeners, g.opened = append(g.listeners, l), append(g.opened, l)
-	return nil
-}
-
 // reload begins the transaction that replaces the generation, or puts it off
 // until the one under way has ended. done, if not nil, gets the result.
 func (s *supervisor) reload(done chan<- error) {
@@ -126,7 +43,7 @@ func (s *supervisor) reload(done chan<- error) {
 			s.answer(done, errStopping)
 		}
 		return
-	case s.next != nil || s.upgrading:
+	case s.reloading() || s.upgrading:
 		s.notifyReloading()
 		s.log.Info("a reload will follow what is under way")
 		s.again = true
@@ -148,13 +65,7 @@ func (s *supervisor) reload(done chan<- error) {
 		asked, s.touched = "a change of "+s.touched, ""
 	}
 	s.note(protocol.Event{Kind: "reload_started", Generation: s.numbers + 1, Text: "by " + asked})
-	set, err := s.host.ReadSettings()
-	if err != nil {
-		s.abandon(fmt.Errorf("cannot read the settings: %w", err))
-		return
-	}
-	s.level = "" // the master's own follows the settings by now, too
-	s.begin(set)
+	s.prepareNext(nil)
 }
 
 // abandon ends a reload, or the start, that has failed.
@@ -189,9 +100,7 @@ func (s *supervisor) abandon(err error) {
 			}
 		}
 		s.retiring = append(s.retiring, g.opened...)
-		if g.admin != nil {
-			s.host.DropAdmin(g.admin)
-		}
+		s.dropAdmin(g)
 	}
 	s.notifyReloaded()
 	s.reloadEnded(err)
@@ -216,14 +125,15 @@ func (s *supervisor) commit() {
 		// The binary before us ends as soon as it hears that we serve: the manager
 		// has to know first whom to look after.
 		s.host.Notify(fmt.Sprintf("MAINPID=%d", os.Getpid()))
-		s.host.Serving(s.set, true)
-		s.host.Notify(daemon.SdNotifyReady)
-		s.feed(s.clock.now(), s.clock.mono())
+		s.files.do("writing the pid file and the like", func() {
+			s.host.Serving(g.set, true)
+			s.post(thenEvent{s.served})
+		})
 		s.reloadEnded(nil)
 		return
 	}
 	if g.set.WatchCode && g.page == "" {
-		s.host.CodeBroken(g.set, false)
+		s.codeBroken(g.set, false)
 	}
 	s.starter.Retire(old.number)
 	s.endHelper(old.helper)
@@ -251,9 +161,17 @@ func (s *supervisor) commit() {
 		s.host.ServeAdmin(g.admin)
 		g.admin = nil
 	}
-	s.host.Serving(s.set, false)
+	s.files.do("writing the pid file and the like", func() { s.host.Serving(g.set, false) })
 	s.notifyReloaded()
 	s.reloadEnded(nil)
+}
+
+// served is called when the world has been told that the first generation serves.
+func (s *supervisor) served() {
+	if s.phase == phaseServing {
+		s.host.Notify(daemon.SdNotifyReady)
+		s.feed(s.clock.now(), s.clock.mono())
+	}
 }
 
 // reloadEnded answers those who wait and begins the reload that was put off.
@@ -263,7 +181,7 @@ func (s *supervisor) reloadEnded(err error) {
 }
 
 func (s *supervisor) reloadAgain() {
-	if !s.again || s.next != nil || s.upgrading || s.phase != phaseServing {
+	if !s.again || s.reloading() || s.upgrading || s.phase != phaseServing {
 		return
 	}
 	s.again = false
@@ -300,7 +218,8 @@ func (s *supervisor) reconcile() {
 
 // end ends it all when nobody is left.
 func (s *supervisor) end() {
-	if len(s.workers) == 0 && s.endHelpers() {
+	// The hooks hear of the molds' end, too.
+	if len(s.workers) == 0 && (len(s.molds) == 0 || s.stopping.last.IsZero()) && s.endHelpers() {
 		s.phase = phaseDone
 	}
 }
@@ -387,13 +306,16 @@ func (s *supervisor) shrink(g *generation, n int) {
 // retire closes listeners that no settings name any more, once the workers that
 // had them are gone.
 func (s *supervisor) retire() {
+	if s.preparing != nil {
+		return // it may want one back
+	}
 	s.retiring = slices.DeleteFunc(s.retiring, func(l *listener) bool {
 		for _, w := range s.workers {
 			if slices.Contains(w.gen.listeners, l) {
 				return false
 			}
 		}
-		l.retire(s.log)
+		s.files.do("closing an address", func() { l.retire(s.log) })
 		return true
 	})
 }
@@ -441,17 +363,46 @@ func (s *supervisor) start(g *generation, why string) error {
 	if g.certs != nil {
 		w.certs = g.certs.version
 	}
-	w.board.PID.Store(int64(proc.PID()))
 	if g.set.BootTimeout > 0 {
 		w.deadline = w.started.Add(g.set.BootTimeout)
 	}
 	s.taken[slot] = true
 	s.workers = append(s.workers, w)
-	s.log.Debug("worker started", "worker", w.number(), "pid", proc.PID(), "generation", g.number)
-	if !w.quiet {
-		s.noteWorker(w, protocol.Event{Kind: "worker_started", Text: why})
+	if proc.PID() != 0 {
+		s.began(w)
 	}
 	return nil
+}
+
+// began is called when w's process is there.
+func (s *supervisor) began(w *worker) {
+	w.board.PID.Store(int64(w.proc.PID()))
+	s.log.Debug("worker started", "worker", w.number(), "pid", w.proc.PID(), "generation", w.gen.number)
+	if !w.quiet {
+		s.noteWorker(w, protocol.Event{Kind: "worker_started", Text: w.why})
+	}
+}
+
+// startRefused is called when w could not be started: there never was a process.
+func (s *supervisor) startRefused(w *worker, err error) {
+	wanted := w.leaving == ""
+	s.remove(w)
+	switch {
+	case !wanted || s.phase == phaseStopping:
+	case w.gen == s.next:
+		s.abandon(err)
+	case w.gen == s.current:
+		s.startFailed(err.Error(), err.Error())
+		s.endRestart(err)
+	}
+}
+
+// remove forgets w, whose process is gone.
+func (s *supervisor) remove(w *worker) {
+	s.profileLost(w)
+	s.become(w, stateGone)
+	w.proc.Close()
+	s.workers = slices.DeleteFunc(s.workers, func(o *worker) bool { return o == w })
 }
 
 func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
@@ -500,6 +451,10 @@ func (s *supervisor) readyTooLate(w *worker) {
 	}
 	grace := w.gen.set.GracefulTimeout
 	w.ready, w.deadline = s.clock.now(), w.drained.Add(grace+graceMargin)
+	if kill := s.stopping.kill; !kill.IsZero() {
+		w.deadline = minTime(w.deadline, kill)
+		grace = min(grace, kill.Sub(w.ready))
+	}
 	s.send(w, protocol.Message{Kind: protocol.KindDrain, Mode: protocol.DrainReplaced, Grace: grace})
 }
 
@@ -531,7 +486,7 @@ func (s *supervisor) upgrade() error {
 	switch {
 	case s.phase != phaseServing:
 		why = "the server is starting or stopping"
-	case s.next != nil:
+	case s.reloading():
 		why = "a reload is under way"
 	case s.upgrading:
 		why = "an upgrade is under way"
@@ -575,5 +530,8 @@ func (s *supervisor) upgradeEnded(err error) {
 	s.upgraded = true
 	s.note(protocol.Event{Kind: "upgraded", Text: "another binary serves"})
 	s.log.Info("the new binary serves; leaving")
+	// With time for Python's end and for a hook, since nobody waits for it.
+	kill := s.clock.now().Add(s.set.GracefulTimeout + graceMargin)
+	s.within(kill, kill.Add(hookLeave))
 	s.leave(protocol.DrainReplaced, s.set.GracefulTimeout)
 }

@@ -25,8 +25,12 @@ const (
 
 var masterHooks = [...]string{hookStarting, hookReload, hookChildExit, hookExit}
 
-// hookLeave is how long the last hook may take.
-const hookLeave = 5 * time.Second
+const (
+	// hookLeave is how long the last hook may take, and hookLeast what it gets where
+	// a stop has used up its time.
+	hookLeave = 5 * time.Second
+	hookLeast = time.Second
+)
 
 // helper is a process that runs hooks.
 type helper struct {
@@ -84,8 +88,12 @@ func (s *supervisor) helper(id int) *helper {
 // helperSaid takes what the process of the hooks says, and its end.
 func (s *supervisor) helperSaid(h *helper, r report) {
 	switch {
+	case r.err != nil:
+		h.error = r.err.Error()
+		s.helperExited(h, r.status)
 	case r.exited:
 		s.helperExited(h, r.status)
+	case r.begun, r.deaf:
 	case r.message.Kind == protocol.KindBootFailed:
 		h.error = h.gen.set.asWhom(r.message.Text)
 	case r.message.Kind == protocol.KindHooks:
@@ -197,12 +205,46 @@ func (s *supervisor) childExit(w *worker, why cause, ws syscall.WaitStatus) {
 		PID: w.proc.PID(), Number: w.number(), Generation: w.gen.number, Cause: string(why), Status: statusText(ws)}})
 }
 
+// moldChanged is called when a mold has begun or ended. It has run the
+// application's code as a worker does, so the hook is run for it, too.
+func (s *supervisor) moldChanged(ev moldEvent) {
+	if !ev.gone {
+		if s.molds == nil {
+			s.molds = make(map[int]int)
+		}
+		s.molds[ev.pid] = ev.generation
+		return
+	}
+	delete(s.molds, ev.pid)
+	why := causeExit
+	switch {
+	case ev.retired && s.phase == phaseStopping:
+		why = causeStopped
+	case ev.retired:
+		why = causeReload
+	case ev.status.Signaled():
+		why = causeSignal
+	}
+	g := s.current
+	if g == nil {
+		g = s.next
+	}
+	if g != nil {
+		s.callHook(g.helper, protocol.HookCall{Hook: hookChildExit, Worker: &protocol.HookWorker{
+			PID: ev.pid, Generation: ev.generation, Cause: string(why), Status: statusText(ev.status)}})
+	}
+}
+
 // endHelper has h leave when it has run what it was told to.
 func (s *supervisor) endHelper(h *helper) {
 	if h == nil || h.leaving {
 		return
 	}
-	h.leaving, h.deadline = true, s.clock.now().Add(hookLeave)
+	now := s.clock.now()
+	h.leaving, h.deadline = true, now.Add(hookLeave)
+	if over := s.stopping.over; !over.IsZero() {
+		h.deadline = minTime(h.deadline, maxTime(over, now.Add(hookLeast)))
+	}
 	if !h.passed { // it may be busy importing
 		_ = h.proc.Signal(syscall.SIGKILL)
 		return
@@ -220,11 +262,18 @@ func (s *supervisor) endHelpers() bool {
 			s.callHook(h, protocol.HookCall{Hook: hookExit})
 		}
 		s.endHelper(h)
-		if s.stops > 1 {
+		if s.stopping.quick && h.leaving && !h.deadline.IsZero() {
 			h.deadline = minTime(h.deadline, s.clock.now().Add(quickLeave))
 		}
 	}
 	return len(s.helpers) == 0
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 func minTime(a, b time.Time) time.Time {

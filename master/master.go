@@ -10,11 +10,15 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"hostler/protocol"
 )
+
+// endTime is how long files may take at the end.
+const endTime = 2 * time.Second
 
 // Payload is what the master carries for its workers.
 type Payload struct {
@@ -73,7 +77,8 @@ func New(opts Options) (*Master, error) {
 	now := c.now()
 	sup := &supervisor{
 		log: opts.Log, board: board, clock: c, set: opts.Settings,
-		oom:    newOOMWatch(os.DirFS("/"), now),
+		oom:   newOOMWatch(os.DirFS("/"), now),
+		files: &clerk{log: opts.Log}, lines: &clerk{log: opts.Log},
 		stdout: os.Stdout, stderr: os.Stderr,
 		events: make(chan any, 64), gone: make(chan struct{}),
 		stats: newStats(opts.Version, now), journal: new(journal),
@@ -162,9 +167,9 @@ func (m *Master) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer h.close()
 	sp.exchange, h.foreign = h.exchange, &sp.foreign
 	h.codeChanged = func(files []string) { m.sup.post(codeEvent{files}) }
+	sp.molded = func(ev moldEvent) { m.sup.post(ev) }
 	m.sup.scaling.workers = neededWorkers()
 	m.sup.first = os.Getpid() == firstProcess
 	m.sup.host, m.sup.starter, m.sup.watchdog = h, sp, watchdogInterval(m.opts.Log)
@@ -183,6 +188,10 @@ func (m *Master) Run(ctx context.Context) error {
 	})
 	err = m.sup.loop(ctx, m.opts.Settings)
 	sp.endOrphans()
+	m.sup.files.do("removing the pid file and the like", h.close)
+	if !m.sup.files.finish(endTime) || !m.sup.lines.finish(endTime) {
+		m.opts.Log.Warn("leaving without having seen to all files")
+	}
 	if errors.Is(err, errStoppedEarly) {
 		err = nil
 	}

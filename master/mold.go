@@ -13,8 +13,18 @@ import (
 	"hostler/protocol"
 )
 
-// moldRest is the least time between two molds of a generation.
-const moldRest = time.Second
+const (
+	// moldRest is the least time between two molds of a generation. It doubles, up
+	// to moldRestMost, while they die before they are moldProven old.
+	moldRest     = time.Second
+	moldRestMost = 30 * time.Second
+	moldProven   = time.Minute
+	// forkTime is what a mold has to fork a worker in. Handlers that it has to run
+	// before may wait for threads; the fork of a large process takes a while, too.
+	forkTime = 10 * time.Second
+	// moldLeave is what a mold gets to leave.
+	moldLeave = time.Second
+)
 
 // mold is a process that has imported the application and forks workers. It
 // belongs to one generation. Workers are forked one after the other; those asked
@@ -22,19 +32,43 @@ const moldRest = time.Second
 //
 // A forked worker is nobody's child until the kernel, for its real parent leaves
 // at once, makes it ours: we are the nearest subreaper.
+//
+// The mold runs the application, so nothing that it says is believed: which process
+// a worker is is known from the kernel (child.awaitName), and a mold that does not
+// do its part in time is given up.
 type mold struct {
 	s          *spawner
 	spec       processSpec
 	generation int
 
-	mu      sync.Mutex
-	proc    *child
-	ready   bool
-	retired bool
-	asked   *forkling   // has been sent to the mold, no answer yet
-	queue   []*forkling // wait for their turn
-	reason  string      // why it did not boot
-	started time.Time
+	mu       sync.Mutex
+	proc     *child // nil: there is none
+	phase    moldPhase
+	retired  bool        // no worker is wanted of it any more
+	asked    *forkling   // has been sent to the mold, no answer yet
+	patience *time.Timer // ends it
+	queue    []*forkling // wait for their turn
+	reason   string      // why it did not boot
+	begun    time.Time
+	deaths   int  // in a row, of molds that were not old
+	said     bool // that it says what it should not
+	aborted  bool // it has been sent SIGABRT
+}
+
+type moldPhase int
+
+const (
+	moldBoots moldPhase = iota
+	moldReady
+	moldGivenUp // it is being killed
+)
+
+// moldEvent is that a mold has begun, or has ended.
+type moldEvent struct {
+	generation, pid int
+	gone            bool
+	retired         bool // it was told to leave
+	status          syscall.WaitStatus
 }
 
 // forkling is a worker that is not forked yet.
@@ -43,13 +77,6 @@ type forkling struct {
 	config string
 	theirs []int // what travels with its settings: its end of the control socket, its FDSecrets
 	to     func(report)
-}
-
-// closeTheirs gives up the master's copies.
-func (f *forkling) closeTheirs() {
-	for _, fd := range f.theirs {
-		unix.Close(fd)
-	}
 }
 
 // startForked asks the mold of the worker's generation for it, and starts the
@@ -78,6 +105,9 @@ func (s *spawner) startForked(spec processSpec, to func(report)) (process, error
 	}
 	f := &forkling{c, arg, []int{theirs, secrets}, to}
 	c.told = func() { m.unwanted(f) }
+	c.named = func(pid int) error { return s.adopt(c, pid) }
+	c.reading = true
+	go c.listen(s.log, to)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.queue = append(m.queue, f)
@@ -85,20 +115,57 @@ func (s *spawner) startForked(spec processSpec, to func(report)) (process, error
 	return c, nil
 }
 
+// adopt makes pid the process of c, a forked worker which has said that it is there.
+// The kernel says that it is the one that has; it may still be any process of the
+// mold's making. It has to be our child, or we could signal what took its number
+// later, and it must not be known as somebody else.
+func (s *spawner) adopt(c *child, pid int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ws, gone := s.stranger(pid); gone {
+		if c.begin(pid) {
+			c.end(ending{status: ws})
+		}
+		return nil
+	}
+	if s.kids[pid] != nil {
+		return fmt.Errorf("process %d is there already, as another one", pid)
+	}
+	if !isOurs(pid) {
+		return fmt.Errorf("process %d is not our child", pid)
+	}
+	s.add(c, pid)
+	return nil
+}
+
 // unwanted is called when a worker that is not forked yet has been sent a signal.
 // One that waits for its turn ends here and now. SIGABRT says that it takes too
-// long: where the mold still imports, its traceback is what people need.
+// long: then the mold's tracebacks are what people need.
 func (m *mold) unwanted(f *forkling) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.ready && m.proc != nil && f.child.signalled() == syscall.SIGABRT {
-		_ = m.proc.Signal(syscall.SIGABRT)
-		return
+	if f.child.signalled() == syscall.SIGABRT && m.proc != nil {
+		switch {
+		case m.asked == f:
+			m.giveUp("it does not fork a worker in time")
+			return
+		case m.phase == moldBoots:
+			m.abort()
+			return
+		}
 	}
 	if i := slices.Index(m.queue, f); i >= 0 {
 		m.queue = slices.Delete(m.queue, i, i+1)
-		f.closeTheirs()
-		f.ends(m.s, syscall.WaitStatus(f.child.signalled()))
+		f.ends(ending{status: syscall.WaitStatus(f.child.signalled())})
+	}
+}
+
+// abort has the mold write its threads' tracebacks, and end. A second signal would
+// cut them short.
+func (m *mold) abort() {
+	if !m.aborted {
+		m.aborted = true
+		_ = m.proc.Signal(syscall.SIGABRT) // faulthandler's
 	}
 }
 
@@ -121,7 +188,7 @@ func (s *spawner) moldFor(spec processSpec) (*mold, error) {
 	spec.secrets = -1 // each worker gets those of its time
 	m := &mold{s: s, spec: spec, generation: generation}
 	s.molds[generation] = m
-	// Not here: whoever starts a process needs the lock.
+	// Not here, with the lock.
 	go m.start()
 	return m, nil
 }
@@ -133,143 +200,238 @@ func (m *mold) start() {
 	if m.retired {
 		return
 	}
-	m.ready, m.reason, m.started = false, "", time.Now()
-	proc, err := m.s.startFresh(m.spec, m.said)
+	m.phase, m.reason, m.said, m.aborted, m.begun = moldBoots, "", false, false, time.Now()
+	proc, err := m.s.startFresh(m.spec, m.heard)
 	if err != nil {
 		m.fail(err.Error())
 		m.s.forget(m)
 		return
 	}
 	m.proc = proc
-	m.s.log.Debug("mold started", "pid", proc.PID(), "generation", m.generation)
 }
 
-// said takes the mold's messages.
-func (m *mold) said(r report) {
+// heard takes what is reported of the mold. What that means for others is told
+// to them by goroutines of theirs, without our lock.
+func (m *mold) heard(r report) {
+	switch {
+	case r.begun:
+		m.s.log.Debug("mold started", "pid", m.pid(), "generation", m.generation)
+		m.tell(moldEvent{generation: m.generation, pid: m.pid()})
+	case r.exited:
+		m.tell(m.exited(r))
+	case r.deaf:
+		m.mu.Lock()
+		proc := m.proc
+		m.mu.Unlock()
+		time.AfterFunc(moldLeave, func() { m.isDeaf(proc) }) // it is about to end, as a rule
+	case r.message.Kind == protocol.KindModules:
+		if to := m.spokenFor(); to != nil {
+			to(r)
+		}
+	default:
+		m.hear(r)
+	}
+}
+
+// spokenFor returns where to report the modules that it has imported: it speaks
+// for those that it will be forked for.
+func (m *mold) spokenFor() func(report) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if len(m.queue) == 0 {
+		return nil
+	}
+	return m.queue[0].to
+}
+
+func (m *mold) pid() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.proc == nil {
+		return 0
+	}
+	return m.proc.PID()
+}
+
+func (m *mold) tell(ev moldEvent) {
+	if m.s.molded != nil && ev.pid != 0 {
+		m.s.molded(ev)
+	}
+}
+
+// isDeaf is called when proc has closed its control socket, and should have ended.
+func (m *mold) isDeaf(proc *child) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.proc == proc && proc != nil && !proc.hasEnded() {
+		m.giveUp("it has closed its control socket")
+	}
+}
+
+// hear takes the mold's messages.
+func (m *mold) hear(r report) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	kind := r.message.Kind
 	switch {
-	case r.exited:
-		m.exited(r.status)
-	case r.message.Kind == protocol.KindReady:
-		m.ready = true
-		m.s.log.Info("mold ready", "pid", m.proc.PID(), "generation", m.generation, "after", time.Since(m.started).Round(time.Millisecond))
+	case m.phase == moldGivenUp:
+	case kind == protocol.KindReady && m.phase == moldBoots:
+		m.phase = moldReady
+		m.s.log.Info("mold ready", "pid", m.proc.PID(), "generation", m.generation, "after", time.Since(m.begun).Round(time.Millisecond))
 		m.next()
-	case r.message.Kind == protocol.KindBootFailed:
+	case kind == protocol.KindBootFailed && m.phase == moldBoots:
 		m.reason = r.message.Text
-	case r.message.Kind == protocol.KindModules:
-		if len(m.queue) > 0 { // it speaks for those that it will be forked for
-			m.queue[0].to(r)
-		}
-	case r.message.Kind == protocol.KindForked:
-		f := m.asked
-		m.asked = nil
-		if f == nil {
-			return
-		}
-		f.closeTheirs()
-		if r.message.PID == 0 {
-			f.fail(m.s, r.message.Text)
-		} else {
-			m.s.forked(f, r.message.PID)
-		}
-		m.next()
+	case kind == protocol.KindForked && m.asked != nil:
+		m.answered(r.message.Text)
+	case !m.said:
+		m.said = true
+		m.s.log.Error("ignoring what a mold says without being asked, and more of that kind", "pid", m.proc.PID(), "kind", string(rune(kind)))
+	}
+}
+
+// answered takes the mold's answer to a request: the worker has been forked, or
+// there is a reason why not. The worker itself says which process it is.
+func (m *mold) answered(why string) {
+	f := m.asked
+	m.asked = nil
+	m.patience.Stop()
+	if why != "" {
+		f.fail("the process to fork it from says: " + why)
+	} else if f.child.PID() == 0 && !f.child.hasEnded() {
+		m.patience = time.AfterFunc(forkTime, func() { m.missed(f) })
+	}
+	m.next()
+}
+
+// missed is called when it is about time that f were there.
+func (m *mold) missed(f *forkling) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f.child.PID() == 0 && !f.child.hasEnded() {
+		f.fail("the process to fork it from says that it has, but there is nobody")
+		m.giveUp("it does not fork what it says it forks")
 	}
 }
 
 // next sends the next worker's settings to the mold, if it is ready for them.
 func (m *mold) next() {
-	for m.ready && m.asked == nil && len(m.queue) > 0 {
+	for m.phase == moldReady && m.asked == nil && len(m.queue) > 0 {
 		f := m.queue[0]
 		m.queue = m.queue[1:]
 		if err := m.proc.sendWith(protocol.Message{Kind: protocol.KindFork, Text: f.config}, f.theirs...); err != nil {
-			f.closeTheirs()
-			f.fail(m.s, err.Error())
+			f.fail(err.Error())
 			continue
 		}
+		f.closeTheirs()
 		m.asked = f
+		m.patience = time.AfterFunc(forkTime, func() {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			if m.asked == f {
+				m.giveUp(fmt.Sprintf("it did not fork a worker within %v", forkTime))
+			}
+		})
 	}
+}
+
+// giveUp kills a mold that does not do its part, with all that it has forked and
+// that is not known as a worker. Those that wait for it fail; who starts others gets
+// another mold.
+func (m *mold) giveUp(why string) {
+	if m.phase == moldGivenUp || m.proc == nil {
+		return
+	}
+	m.phase = moldGivenUp
+	m.s.log.Error("giving up the process that workers are forked from, and killing what it has forked; the tracebacks of its threads follow",
+		"pid", m.proc.PID(), "generation", m.generation, "reason", why)
+	m.s.forget(m)
+	m.fail("the process to fork it from was given up: " + why)
+	proc := m.proc
+	proc.takeGroup()
+	m.abort()
+	time.AfterFunc(abortGrace, proc.killGroup)
 }
 
 // exited is called when the mold is gone. Workers that wait for it fail to boot
 // as it did. If it had been ready, it is replaced at once, so that the next worker
 // need not wait for the import.
-func (m *mold) exited(ws syscall.WaitStatus) {
+func (m *mold) exited(r report) moldEvent {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ev := moldEvent{generation: m.generation, pid: m.proc.PID(), gone: true, retired: m.retired, status: r.status}
 	m.proc.Close()
 	m.proc = nil
-	why := m.reason
-	if why == "" {
-		why = "the process to fork it from ended (" + statusText(ws) + ")"
+	if m.phase == moldGivenUp {
+		return ev
 	}
-	rebuild := m.ready && !m.retired
+	why := m.reason
+	switch {
+	case r.err != nil:
+		why = r.err.Error()
+	case why == "":
+		why = "the process to fork it from ended (" + statusText(r.status) + ")"
+	}
+	rebuild := m.phase == moldReady && !m.retired
+	m.phase = moldBoots
 	m.fail(why)
 	if m.retired {
-		return
+		return ev
 	}
 	if !rebuild {
 		m.s.forget(m)
-		return
+		return ev
 	}
-	m.s.log.Error("the mold died; building another while its workers serve on", "generation", m.generation, "status", statusText(ws))
-	time.AfterFunc(moldRest-min(moldRest, time.Since(m.started)), m.start)
+	m.s.log.Error("the mold died; building another while its workers serve on", "generation", m.generation, "status", statusText(r.status))
+	time.AfterFunc(m.rest(), m.start)
+	return ev
+}
+
+// rest is how long to wait with another mold.
+func (m *mold) rest() time.Duration {
+	age := time.Since(m.begun)
+	if age >= moldProven {
+		m.deaths = 0
+	}
+	pause := min(moldRest<<min(m.deaths, 5), moldRestMost)
+	m.deaths++
+	return pause - min(pause, age)
 }
 
 // fail fails all workers that wait.
 func (m *mold) fail(why string) {
-	m.ready = false
 	all := m.queue
 	if m.asked != nil {
+		m.patience.Stop()
 		all = append([]*forkling{m.asked}, all...)
 	}
 	m.asked, m.queue = nil, nil
 	for _, f := range all {
-		f.closeTheirs()
-		f.fail(m.s, why)
+		f.fail(why)
 	}
 }
 
 // fail reports that the worker did not boot.
-func (f *forkling) fail(s *spawner, why string) {
+func (f *forkling) fail(why string) {
 	if sig := f.child.signalled(); sig != 0 { // not wanted any more
-		f.ends(s, syscall.WaitStatus(sig))
+		f.ends(ending{status: syscall.WaitStatus(sig)})
 		return
 	}
-	f.to(report{message: protocol.Message{Kind: protocol.KindBootFailed, Text: why}})
-	f.ends(s, 1<<8) // as if it had left with exit status 1
+	f.ends(ending{why: why, status: 1 << 8}) // as if it had left with exit status 1
 }
 
-// ends reports the end of a worker that was never forked.
-func (f *forkling) ends(s *spawner, ws syscall.WaitStatus) {
-	f.child.ended(ws)
-	go f.child.listen(s.log, f.to)
+// ends is the end of a worker that was never forked. If it has been all the same,
+// it lives.
+func (f *forkling) ends(e ending) {
+	f.closeTheirs()
+	f.child.never(e)
 }
 
-// signalled returns the signal that a worker not forked yet has been sent.
-func (c *child) signalled() syscall.Signal {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.early
-}
-
-// forked makes pid the worker's process. Only now is the worker listened to: what
-// it says comes after its pid is known.
-func (s *spawner) forked(f *forkling, pid int) {
-	c := f.child
-	go c.listen(s.log, f.to)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c.mu.Lock()
-	c.pid = pid
-	early := c.early
-	c.mu.Unlock()
-	if ws, gone := s.stranger(pid); gone {
-		c.ended(ws)
-		return
+// closeTheirs gives up the master's copies.
+func (f *forkling) closeTheirs() {
+	for _, fd := range f.theirs {
+		unix.Close(fd)
 	}
-	s.kids[pid] = c
-	if early != 0 {
-		_ = syscall.Kill(pid, early) // ours, and not reaped
-	}
+	f.theirs = nil
 }
 
 // forget drops a mold that will not be used again.
@@ -293,9 +455,15 @@ func (s *spawner) Retire(generation int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.retired = true
-	if m.proc != nil {
-		_ = m.proc.Signal(syscall.SIGTERM)
-	} else {
+	if m.proc == nil {
 		m.fail("its generation has been given up")
+		return
 	}
+	late := func(f *forkling) bool { return f.child.signalled() == syscall.SIGABRT }
+	if m.phase == moldBoots && slices.ContainsFunc(m.queue, late) {
+		m.abort() // as unwanted is about to
+	} else {
+		_ = m.proc.Signal(syscall.SIGTERM)
+	}
+	time.AfterFunc(moldLeave, m.proc.killGroup) // hits nobody who has left
 }

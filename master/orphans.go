@@ -39,7 +39,7 @@ type stranger struct {
 // reapStrangers reaps what nobody else will: orphans that the kernel made our
 // children, and forked workers that ended before their mold could name them.
 func (s *spawner) reapStrangers() {
-	for {
+	for range manyStrangers { // and then others have their turn
 		pid, ok := nextZombie()
 		if _, ours := s.kids[pid]; !ok || ours {
 			return // one of ours will be seen next time; its signal is on the way
@@ -53,7 +53,11 @@ func (s *spawner) reapStrangers() {
 		if len(s.strangers) > manyStrangers {
 			maps.DeleteFunc(s.strangers, func(_ int, st stranger) bool { return time.Since(st.at) > strangerFor })
 		}
+		if len(s.strangers) > manyStrangers { // somebody makes a great many: there is nobody to tell apart
+			clear(s.strangers)
+		}
 	}
+	s.reapLater()
 }
 
 // stranger returns how a forked worker has ended that ended before it was known.
@@ -87,11 +91,24 @@ func (s *spawner) endOrphans() {
 }
 
 // nextZombie returns a child that has ended, without reaping it.
-func nextZombie() (pid int, ok bool) {
+func nextZombie() (pid int, ok bool) { return zombie(unix.P_ALL, 0) }
+
+// isZombie says whether pid is a child that has ended and was not reaped.
+func isZombie(pid int) bool {
+	_, ok := zombie(unix.P_PID, pid)
+	return ok
+}
+
+func zombie(kind, id int) (pid int, ok bool) {
 	var info unix.Siginfo
-	err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	err := unix.Waitid(kind, id, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
 	// si_pid; x/sys does not name the fields of the union, which begins here on
 	// all 64-bit machines.
 	pid = int(*(*int32)(unsafe.Add(unsafe.Pointer(&info), 16)))
 	return pid, err == nil && pid != 0
+}
+
+// isOurs says whether pid is a child of ours that was not reaped.
+func isOurs(pid int) bool {
+	return pid > firstProcess && unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) == nil
 }

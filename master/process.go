@@ -10,8 +10,7 @@ import (
 // process is a worker process as the state goroutine sees it. All methods
 // return at once.
 type process interface {
-	// PID is 0 for a worker that a mold has not forked yet; it is known when the
-	// worker says that it is ready.
+	// PID is 0 for a process that is not there yet; when it is, that is reported.
 	PID() int
 	// Send writes a message to the worker's control socket. A worker that does
 	// not read has room for many; one that is gone gives an error.
@@ -35,18 +34,22 @@ type processSpec struct {
 }
 
 // starter starts worker processes. What the process says and its end go to
-// report, from other goroutines, the end last.
+// report, from other goroutines, the end last. No method waits for anything: whether
+// a process could be started is reported, too.
 type starter interface {
 	Start(spec processSpec, report func(report)) (process, error)
 	// Retire says that no worker of this generation will be started any more.
 	Retire(generation int)
 }
 
-// report is a message of a worker or, if exited is set, its end.
+// report is a message of a process, or what has become of it.
 type report struct {
 	message protocol.Message
-	exited  bool
+	begun   bool // it is there, and has a pid, if it had none when it was started
+	deaf    bool // it has closed its control socket
+	exited  bool // this is its end
 	status  syscall.WaitStatus
+	err     error // the end of one that could not be started
 }
 
 // clock is the time as the state goroutine sees it.

@@ -26,7 +26,7 @@ func (s *supervisor) beginRestart(number int, done chan<- error) {
 	switch {
 	case s.phase != phaseServing:
 		s.answer(done, errors.New("cannot restart workers now: the server is starting or stopping"))
-	case s.next != nil || s.upgrading:
+	case s.reloading() || s.upgrading:
 		s.answer(done, errors.New("cannot restart workers now: a reload or an upgrade is under way"))
 	case s.restart != nil:
 		s.answer(done, errors.New("cannot restart workers now: another restart is under way"))
@@ -47,7 +47,7 @@ func (s *supervisor) beginRestart(number int, done chan<- error) {
 // a time, and returns true if it has.
 func (s *supervisor) roll() bool {
 	r := s.restart
-	if r == nil || s.next != nil { // its end replaces them all, or lets us go on
+	if r == nil || s.reloading() { // its end replaces them all, or lets us go on
 		return false
 	}
 	missing, condemned := s.missing(), false

@@ -31,6 +31,7 @@ type rig struct {
 	cgroup fstest.MapFS
 	result chan error
 	ended  bool
+	stuck  bool // processes are left behind
 }
 
 // lockedBuffer is written by the state goroutine and read by the test's.
@@ -65,8 +66,11 @@ type manner struct {
 	hangs  bool   // never becomes ready
 	wedged bool   // ignores the control socket
 	deaf   bool   // ignores SIGABRT and SIGTERM
+	stuck  bool   // in the kernel: not even SIGKILL ends it
 	full   bool   // has no room for a message with a file
 	slow   time.Duration
+	// refused is why it cannot be started.
+	refused error
 
 	hooks     string // of the module, where the process runs hooks
 	hookFails string // what running one says
@@ -161,6 +165,9 @@ func (p *fakeProcess) Signal(sig syscall.Signal) error {
 		return syscall.ESRCH
 	}
 	p.signals = append(p.signals, sig)
+	if p.manner.stuck {
+		return nil
+	}
 	if sig == syscall.SIGKILL || !p.manner.deaf && !p.ready {
 		go p.exit(killed(sig))
 	}
@@ -179,6 +186,13 @@ func (p *fakeProcess) exit(ws syscall.WaitStatus) {
 }
 
 func (p *fakeProcess) boot() {
+	if p.manner.refused != nil {
+		p.mu.Lock()
+		p.dead = true
+		p.mu.Unlock()
+		p.report(report{exited: true, err: p.manner.refused})
+		return
+	}
 	time.Sleep(bootTakes + p.manner.slow)
 	p.mu.Lock()
 	dead := p.dead
@@ -218,6 +232,9 @@ func (p *fakeProcess) signalled(sig syscall.Signal) bool {
 
 func exited(code int) syscall.WaitStatus           { return syscall.WaitStatus(code << 8) }
 func killed(sig syscall.Signal) syscall.WaitStatus { return syscall.WaitStatus(sig) }
+
+// hookDone is what a process says that has run a hook.
+var hookDone = report{message: protocol.Message{Kind: protocol.KindHookDone}}
 
 // procs is the fake starter.
 type procs struct {
@@ -289,17 +306,44 @@ type fakeHost struct {
 	cpu      map[int]float64 // by pid
 	machine  machine
 	pending  bool
+	hang     chan struct{} // until it is closed nothing that may block returns; nil: all does
+}
+
+// wait blocks as a file system that is away.
+func (h *fakeHost) wait() {
+	h.mu.Lock()
+	hang := h.hang
+	h.mu.Unlock()
+	if hang != nil {
+		<-hang
+	}
+}
+
+// setHang makes it one, until the function returned is called.
+func (h *fakeHost) setHang() (end func()) {
+	hang := make(chan struct{})
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.hang = hang
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.hang = nil
+		close(hang)
+	}
 }
 
 var _ host = (*fakeHost)(nil)
 
 func (h *fakeHost) ReadSettings() (*Settings, error) {
+	h.wait()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	set := *h.next
 	return &set, h.readErr
 }
 func (h *fakeHost) FindPython(set *Settings) (string, error) {
+	h.wait()
 	if set.Python == "missing" {
 		return "", ErrNoPython
 	}
@@ -307,6 +351,7 @@ func (h *fakeHost) FindPython(set *Settings) (string, error) {
 }
 func (h *fakeHost) Environ() []string { return nil }
 func (h *fakeHost) Listen(b Bind, _ int) (*listener, error) {
+	h.wait()
 	if b.Address == "taken" {
 		return nil, errors.New("cannot bind taken: address already in use")
 	}
@@ -327,11 +372,13 @@ func (h *fakeHost) ListenAdmin(*Settings) (*adminAddress, error) { return nil, n
 func (h *fakeHost) ServeAdmin(*adminAddress)                     {}
 func (h *fakeHost) DropAdmin(*adminAddress)                      {}
 func (h *fakeHost) Serving(*Settings, bool) {
+	h.wait()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.serving++
 }
 func (h *fakeHost) Stopping(upgraded bool) {
+	h.wait()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.stopping = append(h.stopping, upgraded)
@@ -380,18 +427,21 @@ func (h *fakeHost) setMemory(pid int, n int64) {
 	h.memory[pid] = n
 }
 func (h *fakeHost) WatchCode(_ *Settings, files []string, _ time.Time) {
+	h.wait()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.watched = append(h.watched, files...)
 }
 
 func (h *fakeHost) CodeBroken(_ *Settings, yes bool) {
+	h.wait()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.broken = yes
 }
 
 func (h *fakeHost) ReopenLogs(*Settings) {
+	h.wait()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.reopened++
@@ -424,7 +474,7 @@ func withRig(t *testing.T, set *Settings, how func(n int) manner, f func(r *rig)
 			host: r.host, starter: &r.procs, board: board,
 			clock:  clock{now: time.Now, mono: func() int64 { return time.Now().UnixNano() }},
 			oom:    newOOMWatch(r.cgroup, time.Now()),
-			stdout: &r.stdout, stderr: &r.stderr,
+			stdout: &r.stdout, stderr: &r.stderr, files: &clerk{log: slog.Default()}, lines: &clerk{log: slog.Default()},
 			events: make(chan any, 64), gone: make(chan struct{}),
 			stats: newStats("test", time.Now()), journal: new(journal),
 		}
@@ -446,6 +496,9 @@ func withRig(t *testing.T, set *Settings, how func(n int) manner, f func(r *rig)
 		if !r.ended {
 			r.s.post(signalEvent{syscall.SIGQUIT})
 			r.awaitEnd()
+		}
+		if r.stuck {
+			return
 		}
 		if n := r.alive(); n != 0 {
 			t.Errorf("%d processes outlive the master", n)

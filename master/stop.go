@@ -17,7 +17,23 @@ const (
 	bootLeave = 2 * time.Second
 	// quickLeave is how long a worker may take to leave at once.
 	quickLeave = time.Second
+	// killTime is how long a process may take to end that has been killed. Longer
+	// takes only what the kernel cannot interrupt.
+	killTime = 2 * time.Second
+	// repeatTime is how long a second SIGINT is the first one's echo: supervisors
+	// and shells send it to the process and to its group.
+	repeatTime = time.Second
 )
+
+// stopping is what a stop has to keep to. A whole stop is over within
+// --graceful-timeout; whoever waits for it has no more patience than that.
+type stopping struct {
+	asked time.Time // when the first signal came; zero: none has
+	quick bool      // at once
+	kill  time.Time // when workers are killed that are still there
+	over  time.Time // when all should be over
+	last  time.Time // when it is over, whoever is still there
+}
 
 // drain tells w to leave because of why.
 func (s *supervisor) drain(w *worker, mode protocol.DrainMode, grace time.Duration, why cause) {
@@ -49,16 +65,22 @@ func (s *supervisor) drain(w *worker, mode protocol.DrainMode, grace time.Durati
 	}
 }
 
-// stop is what a signal to stop does: the first ends gracefully unless quick,
-// the second now.
-func (s *supervisor) stop(quick bool) {
-	s.stops++
-	if quick || s.stops > 1 {
-		s.log.Info("stopping at once")
-		s.quickly()
+// stop is what SIGTERM and SIGINT do: it ends gracefully. A second one is no order
+// to drop what runs, for it is nobody's deliberate word: supervisors signal a process
+// and its group, and repeat themselves. The exception is who presses Ctrl-C again.
+func (s *supervisor) stop(sig syscall.Signal) {
+	now := s.clock.now()
+	if !s.stopping.asked.IsZero() {
+		if sig == syscall.SIGINT && now.Sub(s.stopping.asked) >= repeatTime {
+			s.stopNow()
+		} else {
+			s.log.Debug("stopping already", "signal", sig.String())
+		}
 		return
 	}
-	s.log.Info("stopping", "graceful_timeout", s.set.GracefulTimeout)
+	s.stopping.asked = now
+	grace := s.set.GracefulTimeout
+	s.log.Info("stopping", "graceful_timeout", grace)
 	if s.phase == phaseStarting && s.fatal == nil {
 		s.fatal = errStoppedEarly
 	}
@@ -66,7 +88,27 @@ func (s *supervisor) stop(quick bool) {
 	if s.upgraded {
 		mode = protocol.DrainReplaced
 	}
-	s.leave(mode, s.set.GracefulTimeout)
+	// What follows the requests needs some of the time: Python's end, ours.
+	margin := min(graceMargin, grace/4)
+	s.within(now.Add(grace-margin/4), now.Add(grace))
+	s.leave(mode, grace-margin)
+}
+
+// stopNow is what SIGQUIT does.
+func (s *supervisor) stopNow() {
+	if s.stopping.asked.IsZero() {
+		s.stopping.asked = s.clock.now()
+	}
+	s.log.Info("stopping at once")
+	s.quickly()
+}
+
+// within makes a stop keep to these times, unless it has to be quicker.
+func (s *supervisor) within(kill, over time.Time) {
+	st := &s.stopping
+	if st.over.IsZero() || over.Before(st.over) {
+		st.kill, st.over, st.last = kill, over, over.Add(2*killTime)
+	}
 }
 
 // quickly ends all workers now. The kernel's answer to those that do not go is
@@ -75,13 +117,29 @@ func (s *supervisor) quickly() {
 	if s.phase == phaseStarting && s.fatal == nil {
 		s.fatal = errStoppedEarly
 	}
-	s.leave(protocol.DrainQuick, 0)
+	s.stopping.quick = true
 	latest := s.clock.now().Add(quickLeave)
-	for _, w := range s.workers {
-		if w.state == stateDraining && latest.Before(w.deadline) {
-			w.deadline = latest
-		}
+	s.within(latest, latest)
+	s.leave(protocol.DrainQuick, 0)
+}
+
+// checkStop ends a stop that something holds up which not even SIGKILL can end.
+func (s *supervisor) checkStop(now time.Time) {
+	if s.phase != phaseStopping || s.stopping.last.IsZero() || now.Before(s.stopping.last) {
+		return
 	}
+	var pids []int
+	for _, w := range s.workers {
+		pids = append(pids, w.proc.PID())
+	}
+	for _, h := range s.helpers {
+		pids = append(pids, h.proc.PID())
+	}
+	for pid := range s.molds {
+		pids = append(pids, pid)
+	}
+	s.log.Error("leaving processes behind that do not end though they have been killed", "pids", pids)
+	s.phase = phaseDone
 }
 
 // leave begins to stop, or goes on with it in another mode.
@@ -91,8 +149,7 @@ func (s *supervisor) leave(mode protocol.DrainMode, grace time.Duration) {
 		if s.managed() { // else the binary before us goes on, or the one after us
 			s.host.Notify(daemon.SdNotifyStopping)
 		}
-		s.closeListeners()
-		s.host.Stopping(s.upgraded)
+		s.endAddresses()
 		s.answerAll(&s.waiting, errStopping)
 		s.answerAll(&s.waitAgain, errStopping)
 		s.again = false
@@ -101,20 +158,36 @@ func (s *supervisor) leave(mode protocol.DrainMode, grace time.Duration) {
 			s.answerAll(&s.waitUpgrade, errStopping)
 		}
 		s.note(protocol.Event{Kind: "stopping"})
-		if s.next != nil && s.next.admin != nil {
-			s.host.DropAdmin(s.next.admin)
-		}
-		s.next = nil
 	}
 	for _, w := range s.workers {
 		s.drain(w, mode, grace, causeStopped)
+		if kill := s.stopping.kill; !kill.IsZero() && w.state == stateDraining {
+			w.deadline = minTime(w.deadline, kill)
+		}
+	}
+	for _, g := range []*generation{s.current, s.next} {
+		if g != nil {
+			s.starter.Retire(g.number) // no worker will be started
+		}
+	}
+	if s.next != nil {
+		s.dropAdmin(s.next)
+	}
+	s.next, s.preparing = nil, nil
+}
+
+// dropAdmin gives up the admin address that g would have.
+func (s *supervisor) dropAdmin(g *generation) {
+	if a := g.admin; a != nil {
+		g.admin = nil
+		s.files.do("closing an address", func() { s.host.DropAdmin(a) })
 	}
 }
 
-// closeListeners gives up the master's copies, so that an address is free as
-// soon as the last worker has emptied its queue.
-func (s *supervisor) closeListeners() {
-	var all []*listener
+// endAddresses gives up the master's copies of the listening sockets, so that an
+// address is free as soon as the last worker has emptied its queue.
+func (s *supervisor) endAddresses() {
+	var all, gone []*listener
 	add := func(ls []*listener) {
 		for _, l := range ls {
 			if !slices.Contains(all, l) {
@@ -132,17 +205,24 @@ func (s *supervisor) closeListeners() {
 		add(s.retiring)
 		s.retiring = nil
 	}
-	for _, l := range all {
-		// Another binary that serves needs the files of the sockets that we share.
-		if !s.upgraded && !l.inherited {
-			l.remove(s.log)
-		}
-		l.close()
-	}
 	for _, l := range s.retiring {
 		if !slices.Contains(all, l) {
-			l.retire(s.log)
+			gone = append(gone, l)
 		}
 	}
 	s.retiring = nil
+	upgraded := s.upgraded
+	s.files.do("closing all addresses", func() {
+		for _, l := range all {
+			// Another binary that serves needs the files of the sockets that we share.
+			if !upgraded && !l.inherited {
+				l.remove(s.log)
+			}
+			l.close()
+		}
+		for _, l := range gone {
+			l.retire(s.log)
+		}
+		s.host.Stopping(upgraded)
+	})
 }

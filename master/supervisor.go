@@ -23,9 +23,12 @@ const (
 	phaseDone // no worker is left
 )
 
-// host is the rest of the master's world, as the state goroutine needs it. Its
-// methods are called from that goroutine only.
+// host is the rest of the master's world, as the state goroutine needs it. What may
+// wait for anything is never called from that goroutine.
 type host interface {
+	// For preparations, from a goroutine of each; one that has been given up may
+	// run on beside the next.
+
 	// ReadSettings reads the settings again.
 	ReadSettings() (*Settings, error)
 	// FindPython returns the interpreter for set.
@@ -34,22 +37,37 @@ type host interface {
 	Environ() []string
 	// Listen opens an address, or takes it over from the previous binary.
 	Listen(b Bind, backlog int) (*listener, error)
-	// Upgrade prepares to start the new binary, which is handed these listeners. The
-	// function returned does so, in a goroutine of its own, and returns when the new
-	// binary serves, or has failed. If the number of workers goes by need, that is how
-	// many it begins with; else 0.
-	Upgrade(workers int, listeners []*listener) (func() error, error)
 	// ListenAdmin opens the admin address of set; nil: it is the one that is answered.
 	ListenAdmin(set *Settings) (*adminAddress, error)
-	// ServeAdmin answers on that address and on no other.
-	ServeAdmin(*adminAddress)
-	// DropAdmin gives it up.
+
+	// For the clerk of files, one after the other.
+
+	// DropAdmin gives an admin address up that has not been answered.
 	DropAdmin(*adminAddress)
 	// Serving is called when set serves: at the start and after each reload.
 	Serving(set *Settings, first bool)
 	// Stopping is called once, when the master begins to stop. The listening
 	// sockets are not needed any more.
 	Stopping(upgraded bool)
+	// WatchCode begins to watch files that workers have imported. What was changed
+	// after since counts as a change now. Changes become codeEvents.
+	WatchCode(set *Settings, files []string, since time.Time)
+	// CodeBroken says whether the application cannot be loaded: then files that
+	// nobody could import count, too.
+	CodeBroken(set *Settings, yes bool)
+	// ReopenLogs reopens the master's own log files.
+	ReopenLogs(set *Settings)
+
+	// For the state goroutine: these wait for nothing. What they read in /proc and
+	// /sys the kernel makes up as it is read.
+
+	// Upgrade prepares to start the new binary, which is handed these listeners. The
+	// function returned does so, in a goroutine of its own, and returns when the new
+	// binary serves, or has failed. If the number of workers goes by need, that is how
+	// many it begins with; else 0.
+	Upgrade(workers int, listeners []*listener) (func() error, error)
+	// ServeAdmin answers on that address and on no other.
+	ServeAdmin(*adminAddress)
 	// Notify tells the service manager something, see sd_notify(3).
 	Notify(state string)
 	// CPU returns how many seconds of CPU time a process has used.
@@ -62,14 +80,6 @@ type host interface {
 	Pending([]*listener) bool
 	// Memory returns how much anonymous memory a process has resident, in bytes.
 	Memory(pid int) (int64, error)
-	// WatchCode begins to watch files that workers have imported. What was changed
-	// after since counts as a change now. Changes become codeEvents.
-	WatchCode(set *Settings, files []string, since time.Time)
-	// CodeBroken says whether the application cannot be loaded: then files that
-	// nobody could import count, too.
-	CodeBroken(set *Settings, yes bool)
-	// ReopenLogs reopens the master's own log files.
-	ReopenLogs(set *Settings)
 }
 
 // Events, besides what comes from the timer.
@@ -103,6 +113,8 @@ type supervisor struct {
 	board   *protocol.Scoreboard
 	clock   clock
 	oom     *oomWatch
+	files   *clerk    // sees to files
+	lines   *clerk    // writes lines to the access log
 	stdout  io.Writer // for access-log lines
 	stderr  io.Writer // for tracebacks, which are lines of their own
 
@@ -114,22 +126,24 @@ type supervisor struct {
 	fed      time.Time     // when it last did
 	said     string        // its status line
 
-	phase    phase
-	set      *Settings // those of current; at the start of next
-	level    string    // for workers, until the settings are read again; "": theirs
-	adjust   int       // by SIGTTIN and SIGTTOU, kept across reloads
-	scaling  scaler
-	current  *generation
-	next     *generation // boots; nil unless starting or reloading
-	numbers  int         // generations so far
-	ids      int         // workers so far
-	workers  []*worker   // all that are not gone, oldest first
-	taken    [protocol.MaxSlots]bool
-	backoff  backoff
-	crashes  crashLoop
-	helpers  []*helper       // all that are not gone
-	certs    []*certificates // all that are open
-	retiring []*listener     // not of the settings any more, closed when their last worker is gone
+	phase     phase
+	set       *Settings // those of current; at the start of next
+	level     string    // for workers, until the settings are read again; "": theirs
+	adjust    int       // by SIGTTIN and SIGTTOU, kept across reloads
+	scaling   scaler
+	current   *generation
+	next      *generation  // boots; nil unless starting or reloading
+	preparing *preparation // of the next; nil: none is
+	numbers   int          // generations so far
+	ids       int          // workers so far
+	workers   []*worker    // all that are not gone, oldest first
+	taken     [protocol.MaxSlots]bool
+	backoff   backoff
+	crashes   crashLoop
+	helpers   []*helper       // all that are not gone
+	molds     map[int]int     // generations of the molds that are there, by pid
+	certs     []*certificates // all that are open
+	retiring  []*listener     // not of the settings any more, closed when their last worker is gone
 
 	waiting     []chan<- error // for the reload under way
 	again       bool           // reload once more when this one has ended
@@ -141,7 +155,7 @@ type supervisor struct {
 	first       bool     // this is process 1
 	answers     []func() // to those who wait, for when what they wait for can be seen
 	upgraded    bool     // another binary has taken over
-	stops       int      // signals to stop, so far
+	stopping    stopping // what a stop has to keep to
 	fatal       error
 
 	lost     []string // why the workers that are to be started next are wanted
@@ -155,11 +169,14 @@ type supervisor struct {
 	view  atomic.Pointer[protocol.Snapshot]
 }
 
-// post hands an event to the state goroutine, from any other.
-func (s *supervisor) post(ev any) {
+// post hands an event to the state goroutine, from any other. It returns false if
+// that has ended.
+func (s *supervisor) post(ev any) bool {
 	select {
 	case s.events <- ev:
+		return true
 	case <-s.gone:
+		return false
 	}
 }
 
@@ -168,7 +185,7 @@ func (s *supervisor) post(ev any) {
 func (s *supervisor) loop(ctx context.Context, first *Settings) error {
 	defer close(s.gone)
 	s.set = first
-	s.begin(first)
+	s.prepareNext(first)
 	stop := ctx.Done()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -228,8 +245,13 @@ func (s *supervisor) handle(ev any) {
 		w := s.worker(ev.id)
 		switch {
 		case w == nil: // reported after its end
+		case ev.err != nil:
+			s.startRefused(w, ev.err)
 		case ev.exited:
 			s.workerExited(w, ev.status)
+		case ev.begun:
+			s.began(w)
+		case ev.deaf: // it is about to end, or its deadlines see to that
 		default:
 			s.workerSaid(w, ev.message)
 		}
@@ -237,6 +259,8 @@ func (s *supervisor) handle(ev any) {
 		if h := s.helper(ev.id); h != nil {
 			s.helperSaid(h, ev.report)
 		}
+	case moldEvent:
+		s.moldChanged(ev)
 	case signalEvent:
 		s.signal(ev.sig)
 	case reloadEvent:
@@ -247,6 +271,10 @@ func (s *supervisor) handle(ev any) {
 		close(ev.done)
 	case codeEvent:
 		s.codeChanged(ev.files)
+	case preparedEvent:
+		s.prepared(ev)
+	case thenEvent:
+		ev.do()
 	case askEvent:
 		ev.do(s)
 		s.answers = append(s.answers, func() { close(ev.done) })
@@ -256,9 +284,9 @@ func (s *supervisor) handle(ev any) {
 func (s *supervisor) signal(sig syscall.Signal) {
 	switch sig {
 	case syscall.SIGTERM, syscall.SIGINT:
-		s.stop(false)
+		s.stop(sig)
 	case syscall.SIGQUIT:
-		s.stop(true)
+		s.stopNow()
 	case syscall.SIGHUP:
 		s.reload(nil)
 	case syscall.SIGTTIN:
@@ -267,14 +295,21 @@ func (s *supervisor) signal(sig syscall.Signal) {
 		s.scale(-1)
 	case syscall.SIGUSR1:
 		s.log.Info("reopening log files")
-		s.host.ReopenLogs(s.set)
-		for _, w := range s.workers {
-			if w.state != stateKilled {
-				s.send(w, protocol.Message{Kind: protocol.KindReopen})
-			}
-		}
+		set := s.set
+		s.files.doOnce("reopening log files", func() {
+			s.host.ReopenLogs(set)
+			s.post(thenEvent{s.reopenWorkers}) // who may not be allowed to make a file that we can
+		})
 	case syscall.SIGUSR2:
 		_ = s.upgrade() // has been logged
+	}
+}
+
+func (s *supervisor) reopenWorkers() {
+	for _, w := range s.workers {
+		if w.state != stateKilled {
+			s.send(w, protocol.Message{Kind: protocol.KindReopen})
+		}
 	}
 }
 
@@ -353,4 +388,5 @@ func (s *supervisor) tell(w *worker, sig syscall.Signal) {
 func (s *supervisor) kill(w *worker) {
 	s.tell(w, syscall.SIGKILL)
 	s.become(w, stateKilled)
+	w.deadline = s.clock.now().Add(killTime)
 }

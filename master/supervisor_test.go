@@ -30,7 +30,7 @@ func TestStartAndStop(t *testing.T) {
 			if v := r.view(); v.Ready || !v.Stopping {
 				t.Errorf("while stopping: %+v", v)
 			}
-			if _, m := r.all()[0].got(protocol.KindDrain); m.Mode != protocol.DrainStop || m.Grace != 10*time.Second {
+			if _, m := r.all()[0].got(protocol.KindDrain); m.Mode != protocol.DrainStop || m.Grace != 10*time.Second-graceMargin {
 				t.Errorf("told %+v", m)
 			}
 			if err := r.awaitEnd(); err != nil {
@@ -48,19 +48,26 @@ func TestStartAndStop(t *testing.T) {
 
 func TestQuickStops(t *testing.T) {
 	for _, c := range []struct {
-		name string
-		sigs []syscall.Signal
+		name  string
+		first syscall.Signal
+		pause time.Duration
+		next  syscall.Signal
 	}{
-		{"quit", []syscall.Signal{syscall.SIGQUIT}},
-		{"twice", []syscall.Signal{term, term}},
-		{"int then term", []syscall.Signal{syscall.SIGINT, term}},
+		{"quit", syscall.SIGQUIT, 0, 0},
+		{"term, then quit", term, 0, syscall.SIGQUIT},
+		{"int, and again", syscall.SIGINT, repeatTime, syscall.SIGINT},
 	} {
 		for _, wedged := range []bool{false, true} {
+			if !wedged && c.pause > leaveTakes {
+				continue // they have gone by then
+			}
 			withRig(t, testSettings(), func(int) manner { return manner{wedged: wedged} }, func(r *rig) {
 				r.awaitServing()
+				r.signal(c.first)
+				r.pass(c.pause)
 				start := time.Now()
-				for _, sig := range c.sigs {
-					r.signal(sig)
+				if c.next != 0 {
+					r.signal(c.next)
 				}
 				if err := r.awaitEnd(); err != nil {
 					t.Error(err)
@@ -81,22 +88,61 @@ func TestQuickStops(t *testing.T) {
 	}
 }
 
-// TestGracefulTimeout: what does not leave in time is killed, and no sooner.
+// TestRepeatedSignals: whoever repeats himself does not mean that requests shall be
+// dropped.
+func TestRepeatedSignals(t *testing.T) {
+	for _, c := range []struct {
+		first, next syscall.Signal
+		pause       time.Duration
+	}{
+		{term, term, 0},
+		{term, term, 5 * time.Second},
+		{syscall.SIGINT, term, 5 * time.Second},
+		{syscall.SIGINT, syscall.SIGINT, repeatTime / 2},
+		{term, syscall.SIGINT, repeatTime / 2},
+	} {
+		withRig(t, testSettings(), func(int) manner { return manner{wedged: true} }, func(r *rig) {
+			r.awaitServing()
+			r.signal(c.first)
+			r.pass(c.pause)
+			r.signal(c.next)
+			r.pass(8*time.Second - c.pause)
+			r.expect("1:draining/1 2:draining/1")
+			for _, p := range r.all() {
+				if n, m := p.got(protocol.KindDrain); n != 1 || m.Mode != protocol.DrainStop {
+					t.Errorf("%v, %v: told %d times, the last %+v", c.first, c.next, n, m)
+				}
+			}
+		})
+	}
+}
+
+// TestGracefulTimeout: what does not leave in time is killed, no sooner, and such
+// that all is over in that time.
 func TestGracefulTimeout(t *testing.T) {
-	withRig(t, testSettings(), func(int) manner { return manner{wedged: true} }, func(r *rig) {
-		r.awaitServing()
-		r.begin(r.all()[0], 0, "/slow", 0)
-		r.signal(term)
-		r.pass(10 * time.Second)
-		r.expect("1:draining/1 2:draining/1")
-		r.pass(graceMargin)
-		if err := r.awaitEnd(); err != nil {
-			t.Error(err)
-		}
-		if !strings.Contains(r.stdout.String(), `"GET /slow HTTP/1.1" 000`) {
-			t.Errorf("access log: %q", r.stdout.String())
-		}
-	})
+	for _, grace := range []time.Duration{10 * time.Second, 30 * time.Second, time.Second, 0} {
+		set := testSettings()
+		set.GracefulTimeout = grace
+		withRig(t, set, func(int) manner { return manner{wedged: true} }, func(r *rig) {
+			r.awaitServing()
+			r.begin(r.all()[0], 0, "/slow", 0)
+			begun := time.Now()
+			r.signal(term)
+			r.pass(grace - min(graceMargin, grace/4))
+			if grace > 0 {
+				r.expect("1:draining/1 2:draining/1")
+			}
+			if err := r.awaitEnd(); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(begun); took > grace+10*time.Millisecond {
+				t.Errorf("the stop took %v of %v", took, grace)
+			}
+			if !strings.Contains(r.stdout.String(), `"GET /slow HTTP/1.1" 000`) {
+				t.Errorf("access log: %q", r.stdout.String())
+			}
+		})
+	}
 }
 
 // TestTermInEachState stops a master while workers are in each of their states.

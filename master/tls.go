@@ -48,6 +48,7 @@ type certificates struct {
 	list    []protocol.CertificateStatus
 	failed  string    // why the files of today are not in use; "": they are
 	next    time.Time // when to look at the files again
+	looking bool      // somebody does
 }
 
 // tickets are the keys of session tickets, the same in all generations so that
@@ -59,33 +60,43 @@ type tickets struct {
 
 func (t *tickets) at(now time.Time) [][32]byte {
 	if now.Before(t.next) {
-		return t.keys
+		return slices.Clone(t.keys) // who reads them is not always alone
 	}
 	var key [32]byte
 	_, _ = rand.Read(key[:]) // never fails
 	t.keys = slices.Insert(t.keys, 0, key)[:min(len(t.keys)+1, 2)]
 	t.next = now.Add(ticketLife)
-	return t.keys
+	return slices.Clone(t.keys)
 }
 
 // openCertificates reads what set names.
-func openCertificates(set *TLS, t *tickets, now time.Time) (*certificates, error) {
+func openCertificates(set *TLS, tickets [][32]byte, now time.Time) (*certificates, error) {
 	if set == nil {
 		return nil, nil
 	}
-	c := &certificates{set: set}
-	if _, err := c.refresh(t, now); err != nil {
+	read, err := readCertificates(set, tickets)
+	if err != nil {
+		return nil, err
+	}
+	c := &certificates{set: set, next: now.Add(certsEvery)}
+	if _, err := c.take(read); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// refresh takes over what has changed in the files. It leaves everything as it is if
-// they cannot be used.
-func (c *certificates) refresh(t *tickets, now time.Time) (changed bool, err error) {
-	c.next = now.Add(certsEvery)
-	m := &protocol.TLSMaterial{ClientCerts: c.set.ClientCerts, MinVersion: c.set.MinVersion, Ciphers: c.set.Ciphers, Protocols: c.set.Protocols, TicketKeys: t.at(now)}
+// certificateFiles is what is in a generation's files.
+type certificateFiles struct {
+	material *protocol.TLSMaterial
+	sum      [sha256.Size]byte
+	list     []protocol.CertificateStatus
+}
+
+// readCertificates reads and checks what set names.
+func readCertificates(set *TLS, tickets [][32]byte) (*certificateFiles, error) {
+	m := &protocol.TLSMaterial{ClientCerts: set.ClientCerts, MinVersion: set.MinVersion, Ciphers: set.Ciphers, Protocols: set.Protocols, TicketKeys: tickets}
 	sum := sha256.New()
+	var err error
 	read := func(name string) []byte {
 		b, e := inode.ReadRegular(name, maxCertificate)
 		if e != nil && err == nil {
@@ -94,42 +105,48 @@ func (c *certificates) refresh(t *tickets, now time.Time) (changed bool, err err
 		addSum(sum, b)
 		return b
 	}
-	var list []protocol.CertificateStatus
-	for _, f := range c.set.Pairs {
+	files := &certificateFiles{material: m}
+	for _, f := range set.Pairs {
 		p := protocol.KeyPair{Name: f.Cert, Cert: read(f.Cert)}
 		if p.Key = p.Cert; f.Key != f.Cert {
 			p.Key = read(f.Key)
 		}
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		pair, err := p.Parse()
 		if err != nil {
-			return false, fmt.Errorf("cannot use the certificate %s with the key %s: %w", f.Cert, f.Key, err)
+			return nil, fmt.Errorf("cannot use the certificate %s with the key %s: %w", f.Cert, f.Key, err)
 		}
 		m.Pairs = append(m.Pairs, p)
-		list = append(list, protocol.CertificateStatus{Name: nameOf(pair.Leaf, f.Cert), NotAfter: pair.Leaf.NotAfter})
+		files.list = append(files.list, protocol.CertificateStatus{Name: nameOf(pair.Leaf, f.Cert), NotAfter: pair.Leaf.NotAfter})
 	}
-	if c.set.ClientCAs != "" {
-		if m.ClientCAs = read(c.set.ClientCAs); err != nil {
-			return false, err
+	if set.ClientCAs != "" {
+		if m.ClientCAs = read(set.ClientCAs); err != nil {
+			return nil, err
 		}
 		if !x509.NewCertPool().AppendCertsFromPEM(m.ClientCAs) {
-			return false, fmt.Errorf("cannot verify clients with %s: no certificate is in it", c.set.ClientCAs)
+			return nil, fmt.Errorf("cannot verify clients with %s: no certificate is in it", set.ClientCAs)
 		}
 	}
 	for _, k := range m.TicketKeys {
 		addSum(sum, k[:])
 	}
-	if c.memory != nil && [sha256.Size]byte(sum.Sum(nil)) == c.sum {
+	files.sum = [sha256.Size]byte(sum.Sum(nil))
+	return files, nil
+}
+
+// take takes over what has changed in the files.
+func (c *certificates) take(files *certificateFiles) (changed bool, err error) {
+	if c.memory != nil && files.sum == c.sum {
 		return false, nil
 	}
-	memory, err := protocol.NewTLSMemory(m)
+	memory, err := protocol.NewTLSMemory(files.material)
 	if err != nil {
 		return false, err
 	}
 	c.close()
-	c.memory, c.list, c.sum = memory, list, [sha256.Size]byte(sum.Sum(nil))
+	c.memory, c.list, c.sum = memory, files.list, files.sum
 	c.version++
 	return true, nil
 }
@@ -179,11 +196,27 @@ func (s *supervisor) closeCertificates() {
 
 // checkCertificates looks whether the certificates in use have been replaced.
 func (s *supervisor) checkCertificates(now time.Time) {
-	if s.current == nil || s.current.certs == nil || now.Before(s.current.certs.next) {
+	if s.current == nil || s.current.certs == nil || s.current.certs.looking || now.Before(s.current.certs.next) {
 		return
 	}
-	c := s.current.certs
-	changed, err := c.refresh(&s.tickets, now)
+	c, keys := s.current.certs, s.tickets.at(now)
+	c.looking = true
+	s.apart(func() func() {
+		files, err := readCertificates(c.set, keys)
+		return func() { s.certificatesRead(c, files, err) }
+	})
+}
+
+// certificatesRead takes over what was read, if c is still in use.
+func (s *supervisor) certificatesRead(c *certificates, files *certificateFiles, err error) {
+	c.looking, c.next = false, s.clock.now().Add(certsEvery)
+	if s.current == nil || s.current.certs != c {
+		return
+	}
+	changed := false
+	if err == nil {
+		changed, err = c.take(files)
+	}
 	s.handCertificates(c) // those, too, that had no room for an earlier message
 	if err != nil {
 		if c.failed != err.Error() {

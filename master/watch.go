@@ -36,7 +36,7 @@ func (s *supervisor) untilNext() time.Duration {
 			next = t
 		}
 	}
-	if s.current != nil && s.current.certs != nil {
+	if s.current != nil && s.current.certs != nil && !s.current.certs.looking {
 		sooner(s.current.certs.next)
 	}
 	if s.oom.file != "" {
@@ -51,6 +51,12 @@ func (s *supervisor) untilNext() time.Duration {
 	}
 	if s.watchdog > 0 && s.phase == phaseServing {
 		sooner(s.feedAt())
+	}
+	if s.preparing != nil {
+		sooner(s.preparing.deadline)
+	}
+	if !s.stopping.last.IsZero() {
+		sooner(s.stopping.last)
 	}
 	for _, h := range s.helpers {
 		if !h.deadline.IsZero() {
@@ -112,6 +118,8 @@ func (s *supervisor) tick() {
 		s.checkMemory(w, now)
 	}
 	s.checkHelpers(now)
+	s.checkPreparation(now)
+	s.checkStop(now)
 	s.recycle()
 	s.forgive(now)
 	s.checkCertificates(now)
@@ -141,6 +149,9 @@ func (s *supervisor) checkDeadline(w *worker, now time.Time) {
 				"cause", string(w.leaving))
 		}
 		s.kill(w)
+	case stateKilled:
+		w.deadline = time.Time{}
+		s.log.Error("a worker does not end though it has been killed: it waits for something in the kernel", "worker", w.number(), "pid", w.proc.PID())
 	}
 }
 
@@ -222,7 +233,7 @@ func (s *supervisor) checkMemory(w *worker, now time.Time) {
 // recycle condemns workers that have served their --max-requests, or are too old
 // or too large, as many at a time as --max-unavailable allows.
 func (s *supervisor) recycle() {
-	if s.phase != phaseServing || s.next != nil {
+	if s.phase != phaseServing || s.reloading() {
 		return
 	}
 	room := s.set.mostUnavailable() - s.missing()

@@ -2,6 +2,7 @@ package master
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"time"
@@ -48,7 +49,7 @@ const (
 // control socket.
 type hearing struct {
 	log   *slog.Logger
-	pid   func() int
+	pid   int // 0: it has not said yet who it is
 	words string
 
 	quiet time.Time // up to when, at talkEvery, messages have used up their time
@@ -67,19 +68,21 @@ func (h *hearing) pause() {
 	}
 }
 
-// parse returns the message in a packet, or false. The first packet that is none is
-// logged, and at the end how many there were.
-func (h *hearing) parse(packet []byte) (protocol.Message, bool) {
+// parse returns the message in a packet from the process of that pid, or false. The
+// first packet that is none is logged, and at the end how many there were.
+func (h *hearing) parse(packet []byte, from int) (protocol.Message, bool) {
 	m, err := protocol.ParseMessage(packet)
 	switch {
 	case err != nil:
+	case from != h.pid: // a child of its, or whoever else got hold of its socket
+		err = fmt.Errorf("process %d speaks in its name", from)
 	case strings.IndexByte(h.words, byte(m.Kind)) < 0:
 		err = errNotItsWord
 	default:
 		return m, true
 	}
 	if h.odd++; h.odd == 1 {
-		h.log.Error("a process of this server sent what is no message of its; it and the like are ignored", "pid", h.pid(), "kind", oddKind(packet), "error", err)
+		h.log.Error("a process of this server sent what is no message of its; it and the like are ignored", "pid", h.pid, "kind", oddKind(packet), "error", err)
 	}
 	return m, false
 }
@@ -87,7 +90,7 @@ func (h *hearing) parse(packet []byte) (protocol.Message, bool) {
 // end says what came after the first odd packet.
 func (h *hearing) end() {
 	if h.odd > 1 {
-		h.log.Error("a process of this server sent packets that are no messages of its", "pid", h.pid(), "packets", h.odd)
+		h.log.Error("a process of this server sent packets that are no messages of its", "pid", h.pid, "packets", h.odd)
 	}
 }
 

@@ -26,15 +26,15 @@ func TestWords(t *testing.T) {
 		{"hooks", protocol.WorkerConfig{HooksOnly: true}, "FNK"},
 	} {
 		var log bytes.Buffer
-		h := hearing{log: slog.New(slog.NewTextHandler(&log, nil)), pid: func() int { return 7 }, words: wordsOf(&c.config)}
+		h := hearing{log: slog.New(slog.NewTextHandler(&log, nil)), pid: 4711, words: wordsOf(&c.config)}
 		heard, odd := "", 1
-		h.parse(nil)
+		h.parse(nil, 4711)
 		for kind := range 256 {
 			packet := []byte{byte(kind)}
 			if protocol.Kind(kind) == protocol.KindForked {
-				packet = []byte("P1 ")
+				packet = []byte("P")
 			}
-			if m, ok := h.parse(packet); ok {
+			if m, ok := h.parse(packet, 4711); ok {
 				heard += string(rune(m.Kind))
 			} else {
 				odd++

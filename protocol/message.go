@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -34,7 +32,8 @@ const (
 	KindHooks      Kind = 'N' // hooks' process: Text names the hooks that there are; it is ready
 	KindHook       Kind = 'H' // master to it: run one; Text is a HookCall
 	KindHookDone   Kind = 'K' // hooks' process: it has been run; Text is what went wrong, in one line
-	KindForked     Kind = 'P' // mold: PID is the new worker's process, or 0 and Text says why there is none
+	KindForked     Kind = 'P' // mold: it has forked the worker, or Text says why not
+	KindBorn       Kind = 'J' // worker: it has been forked; which process it is is the kernel's word, not its own
 )
 
 // DrainMode says what a draining worker still does.
@@ -57,7 +56,6 @@ type Message struct {
 	Mode  DrainMode     // KindDrain
 	Grace time.Duration // KindDrain: after this the worker gives up on what is left
 	Text  string        // KindBootFailed, KindLevel, KindModules, KindPage, KindFork, KindForked, KindHooks, KindHook, KindHookDone, KindSlow, KindProfile, KindProfiled
-	PID   int           // KindForked
 
 	Thread int   // KindInterrupt, KindStack
 	Start  int64 // KindInterrupt, KindStack: as in the thread's record
@@ -88,10 +86,8 @@ func (m Message) Append(dst []byte) []byte {
 	case KindInterrupt, KindStack:
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(m.Thread))
 		dst = binary.LittleEndian.AppendUint64(dst, uint64(m.Start))
-	case KindLevel, KindModules, KindPage, KindFork, KindSlow, KindHooks, KindHook, KindHookDone, KindProfile, KindProfiled:
+	case KindLevel, KindModules, KindPage, KindFork, KindForked, KindSlow, KindHooks, KindHook, KindHookDone, KindProfile, KindProfiled:
 		dst = append(dst, m.Text...)
-	case KindForked:
-		dst = fmt.Appendf(dst, "%d %s", m.PID, m.Text)
 	}
 	return dst
 }
@@ -103,11 +99,11 @@ func ParseMessage(p []byte) (Message, error) {
 	}
 	m, body := Message{Kind: Kind(p[0])}, p[1:]
 	switch m.Kind {
-	case KindReady, KindDrained, KindDump, KindReopen, KindTLS:
+	case KindReady, KindDrained, KindDump, KindReopen, KindTLS, KindBorn:
 		if len(body) != 0 {
 			return Message{}, fmt.Errorf("%q with a payload: %w", p[0], ErrMessage)
 		}
-	case KindBootFailed, KindLevel, KindModules, KindPage, KindFork, KindHooks, KindHook, KindHookDone, KindSlow, KindProfile, KindProfiled:
+	case KindBootFailed, KindLevel, KindModules, KindPage, KindFork, KindForked, KindHooks, KindHook, KindHookDone, KindSlow, KindProfile, KindProfiled:
 		m.Text = string(body)
 	case KindInterrupt, KindStack:
 		if len(body) != 12 {
@@ -119,13 +115,6 @@ func ParseMessage(p []byte) (Message, error) {
 			return Message{}, fmt.Errorf("%q for thread %d, start %d: %w", p[0], n, m.Start, ErrMessage)
 		}
 		m.Thread = int(n)
-	case KindForked:
-		pid, text, _ := strings.Cut(string(body), " ")
-		n, err := strconv.ParseUint(pid, 10, 31)
-		if err != nil || fmt.Sprintf("%d %s", n, text) != string(body) {
-			return Message{}, fmt.Errorf("process %q: %w", pid, ErrMessage)
-		}
-		m.PID, m.Text = int(n), text
 	case KindDrain:
 		if len(body) != 9 {
 			return Message{}, fmt.Errorf("drain of %d bytes: %w", len(body), ErrMessage)

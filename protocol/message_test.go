@@ -27,7 +27,7 @@ var messages = []Message{
 	{Kind: KindHookDone, Text: "the hook on_exit failed: KeyError"},
 	{Kind: KindHookDone},
 	{Kind: KindFork, Text: `{"slot":1}`},
-	{Kind: KindForked, PID: 4711},
+	{Kind: KindForked}, {Kind: KindBorn},
 	{Kind: KindForked, Text: "no memory left"},
 	{Kind: KindBootFailed},
 	{Kind: KindBootFailed, Text: "Traceback …\nModuleNotFoundError: No module named 'app'\n"},
@@ -53,7 +53,7 @@ func TestMessageRoundTrip(t *testing.T) {
 // each kind: the fields of Message that are named there travel.
 func TestEveryKind(t *testing.T) {
 	for kind, comment := range kinds(t) {
-		m := Message{Kind: kind, Mode: DrainStop, Grace: time.Second, Text: "text", PID: 7, Thread: 3, Start: 5}
+		m := Message{Kind: kind, Mode: DrainStop, Grace: time.Second, Text: "text", Thread: 3, Start: 5}
 		got, err := ParseMessage(m.Append(nil))
 		if err != nil {
 			t.Errorf("kind %c: %v", kind, err)

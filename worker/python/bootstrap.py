@@ -175,10 +175,9 @@ def hook_args(settings, **worker):
 
 def be_hooks(settings, hooks):
     """Run the master's hooks when it asks for them, until it is gone."""
-    import socket
-
     signal.signal(signal.SIGTERM, lambda *_: None)  # it is the master that says when; not SIG_IGN, which exec would pass on
-    control = socket.socket(fileno=os.dup(CONTROL))
+    control = control_socket()
+    set_title(title(settings, "hooks"))
     for fd in range(CONTROL + 1, LISTENERS):
         os.close(fd)
     os.write(CONTROL, b"N" + " ".join(hooks).encode())
@@ -406,125 +405,278 @@ def warm_up(settings, app, target):
             result.close()
 
 
-def audit(listeners):
-    """Say what will not survive the fork: other threads, open sockets, Go."""
+def describe(fd):
+    """What is at a socket's other end, as far as the kernel knows."""
+    import _socket
+
+    copy = _socket.socket(fileno=os.dup(fd))
+    try:
+        for word, ask in (("connected to", copy.getpeername), ("bound to", copy.getsockname)):
+            try:
+                name = ask()
+            except OSError:
+                continue
+            if type(name) is tuple and len(name) > 1:
+                return "descriptor %d, %s %s:%s" % (fd, word, name[0], name[1])
+            if type(name) in (str, bytes) and name:
+                return "descriptor %d, %s %s" % (fd, word, os.fsdecode(name))
+    finally:
+        copy.close()
+    return "descriptor %d" % fd
+
+
+def open_sockets(first):
+    """The sockets among the descriptors from first on, by what the kernel calls them."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            link = os.readlink("/proc/self/fd/" + name)
+        except OSError:
+            continue  # the directory itself
+        if int(name) >= first and link.startswith("socket:"):
+            found[link] = int(name)
+    return found
+
+
+# What the audit looks at is the application's. An object may run code as soon as it
+# is asked for its class, an attribute, its truth or its text (lazy ones do, and then
+# do what they have put off); so nothing is asked but type(), which answers for the
+# interpreter, and the slots of Python's own types.
+
+is_kind = type.__subclasscheck__  # (a type of Python's, any type)
+
+
+def slot(owner, name, o):
+    """What a type of Python's has noted down about o, which is of that kind."""
+    return owner.__dict__[name].__get__(o)
+
+
+def only_str(o):
+    return o if type(o) is str else "?"
+
+
+def type_name(cls):
+    return "%s.%s" % (only_str(slot(type, "__module__", cls)), only_str(slot(type, "__qualname__", cls)))
+
+
+def code_name(o):
+    """The name of what a thread runs."""
+    from types import FunctionType, MethodType
+
+    while type(o) is MethodType:
+        o = o.__func__
+    if type(o) is FunctionType:
+        return "%s.%s" % (only_str(o.__module__), only_str(o.__qualname__))
+    return type_name(type(o))
+
+
+def thread_names(threads):
+    """The names of threads, and of what they run."""
     import threading
 
-    def warn(text):
-        sys.stderr.write("hostler: preload: %s\n" % text)
+    names = []
+    for t in threads:
+        noted = slot(threading.Thread, "__dict__", t) if is_kind(threading.Thread, type(t)) else {}
+        target = noted.get("_target")
+        names.append("%r (%s)" % (only_str(noted.get("_name")), type_name(type(t)) if target is None else code_name(target)))
+    return names
 
-    named = [t for t in threading.enumerate() if t is not threading.main_thread()]
-    for t in named:
-        target = getattr(t, "_target", None) or type(t)
-        warn("the thread %r (%s.%s) will not be in the workers" % (t.name, getattr(target, "__module__", "?"), getattr(target, "__qualname__", "?")))
+
+def socket_owners():
+    """Where in modules the sockets are that Python knows, by their descriptors."""
+    import gc
+    import _socket
+    from types import ModuleType
+
+    sockets = {}
+    for o in gc.get_objects():
+        if is_kind(_socket.socket, type(o)):
+            sockets[id(o)] = (_socket.socket.fileno(o), [], o)
+    if not sockets:
+        return {}
+    for name, module in list(dict.items(sys.modules)):
+        if type(name) is str and is_kind(ModuleType, type(module)):
+            for key, value in list(slot(ModuleType, "__dict__", module).items()):
+                if type(key) is str and id(value) in sockets:
+                    sockets[id(value)][1].append(name + "." + key)
+    return {fd: ", ".join(names) for fd, names, _ in sockets.values()}
+
+
+def warn(text):
+    sys.stderr.write("hostler: preload: %s\n" % text)
+
+
+def audit_threads():
+    import threading
+
+    named = thread_names(t for t in threading.enumerate() if t is not threading.main_thread())
+    for name in named:
+        warn("the thread %s will not be in the workers" % name)
     others = len(os.listdir("/proc/self/task")) - 1 - len(named)
     if others > 0:
         warn("%d threads that Python does not know will not be in the workers" % others)
-    owners = {}
-    if "socket" in sys.modules:
-        import gc
 
-        socket_type = sys.modules["socket"].socket
-        for o in gc.get_objects():
-            if isinstance(o, socket_type) and o.fileno() >= 0:
-                names = [m + "." + k for m, module in list(sys.modules.items()) for k, v in list(vars(module).items()) if v is o]
-                owners[o.fileno()] = "%s %r" % (", ".join(names) or "held by no module itself:", o)
-    for name in os.listdir("/proc/self/fd"):
-        fd = int(name)
-        try:
-            if fd >= LISTENERS + listeners and os.readlink("/proc/self/fd/" + name).startswith("socket:"):
-                warn("a socket will be shared by all workers: %s" % owners.get(fd, "descriptor %d" % fd))
-        except OSError:
-            pass  # the directory itself
+
+def audit_sockets(first, before):
+    sockets = open_sockets(first)
+    owners = socket_owners() if sockets else {}
+    for link, fd in sockets.items():
+        name = "%s (%s)" % (owners.get(fd) or "held by no module itself", describe(fd))
+        if link in before:
+            warn("a socket will be shared by all workers: %s" % name)
+        else:
+            warn("warming up has opened a connection, and all workers would share it: %s" % name)
+    if any(link not in before for link in sockets):
+        warn(
+            "what workers say on one connection gets mixed up: close it before the fork, in a function for"
+            " os.register_at_fork(before=...) (SQLAlchemy: engine.dispose, psycopg_pool: pool.close), and open it in the worker"
+        )
+
+
+def audit_libraries():
     with open("/proc/self/maps") as maps:
         files = {line.split(None, 5)[5].strip() for line in maps if " r" in line and ".so" in line}
+    own = os.fstat(LIBRARY)
     for path in files:
         try:
             with open(path, "rb") as f:
-                if b"Go\x00\x00" in f.read(4096):  # the note with its build id
+                # Its first page has the note with its build id.
+                if b"Go\x00\x00" in f.read(4096) and not os.path.samestat(os.fstat(f.fileno()), own):
                     warn("%s is written in Go, whose runtime does not survive a fork: import it in the workers only" % path)
         except OSError:
             pass
+
+
+def audit(first, before):
+    """Say what will not survive the fork: other threads, open sockets, of which
+    those in before are not from the warm-up, Go. It is for people: it does not
+    matter if it fails."""
+    for look in (audit_threads, lambda: audit_sockets(first, before), audit_libraries):
+        try:
+            look()
+        except Exception as e:
+            warn("cannot look for all that does not survive a fork: %s" % type_name(type(e)))
     sys.stderr.flush()
 
 
-def plain_fork():
-    """fork(2) without the fork handlers, which shall run once, in the worker."""
+def close_databases():
+    """Close Django's connections, of which a copy in each worker is of no use."""
+    if "django.db" not in sys.modules:
+        return
     try:
-        import ctypes
+        if sys.modules["django.conf"].settings.configured:
+            sys.modules["django.db"].connections.close_all()
+    except Exception:
+        import traceback
 
-        return ctypes.PyDLL(None).fork
-    except (ImportError, AttributeError, OSError):
-        return os.fork
+        sys.stderr.write("hostler: preload: cannot close Django's connections:\n%s" % traceback.format_exc())
 
 
-def fork_worker(fork, fds):
-    """Return what to tell the master; in the worker None. The worker's parent
-    leaves at once, so that the master becomes it."""
-    back, front = os.pipe()
+def flush():
+    """Or each worker writes what the application has not written yet."""
+    for f in (sys.stdout, sys.stderr):
+        try:
+            f.flush()
+        except Exception:
+            pass  # None, closed, or something of the application's
+
+
+def set_title(text):
+    """Make text what ps shows, in place of a command line with all of this in it."""
     try:
-        pid = fork()
+        with open("/proc/self/stat", "rb") as f:
+            fields = f.read().rpartition(b")")[2].split()  # from the third on
+        start, end = int(fields[48 - 3]), int(fields[49 - 3])
+        title = text.encode("utf-8", "backslashreplace")[: end - start - 1]
+        with open("/proc/self/mem", "r+b", buffering=0) as memory:
+            memory.seek(start)
+            memory.write(title.ljust(end - start, b"\0"))
+    except Exception:
+        pass  # where /proc is not what it is elsewhere
+
+
+def title(settings, what):
+    return "hostler: %s gen %d [%s]" % (what, settings["generation"], settings["name"] or settings["app"])
+
+
+def control_socket():
+    """The control socket, whatever the application has made of Python's."""
+    import _socket
+
+    control = _socket.socket(fileno=os.dup(CONTROL))
+    control.settimeout(None)  # socket.setdefaulttimeout() is not meant for us
+    return control
+
+
+def begin_mold(settings):
+    """Load the library, before the application can have registered fork handlers."""
+    import gc
+
+    gc.disable()
+    server = load_library()
+    server.mold(settings["master_pid"])
+    os.register_at_fork(before=server.arm)  # the first to be registered runs last
+    return server
+
+
+def fork_worker(server, fds):
+    """Fork a worker, which gets these descriptors as its CONTROL and SECRETS. Return
+    True in it, in the mold what to tell the master."""
+    import warnings
+
+    flush()
+    server.order(*fds)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # that there are threads; the audit has said which
+            pid = os.fork()
     except OSError:
         pid = -1
     if pid == 0:
-        try:
-            pid = os.fork()
-        except OSError:
-            os._exit(1)
-        if pid:
-            os.write(front, b"%d" % pid)
-            os._exit(0)
-        os.close(back)
-        os.close(front)
-        os.setpgid(0, 0)
-        for fd, name in zip(fds, (CONTROL, SECRETS)):
-            if fd != name:
-                os.dup2(fd, name, inheritable=False)
-                os.close(fd)
-        return None
-    os.close(front)
-    answer = os.read(back, 32)
-    os.close(back)
-    for fd in fds:
-        os.close(fd)
-    if pid > 0:
-        os.waitpid(pid, 0)
-    return b"P" + (answer + b" " if answer else b"0 the kernel refused to fork")
+        return True
+    return b"P" if server.forked(pid) else b"Pthe kernel refused to fork"
 
 
-def be_mold(settings, app, own):
+def be_mold(settings, app, server, own):
     """Fork a worker whenever the master asks for one. Return, in a worker, its
-    settings and the library. The mold has one thread, and no Go runtime in it: the
-    library is there, but what the dynamic linker has made of it is all it shares."""
-    import array
+    settings. The mold has one thread, and no Go runtime in it: the library is there,
+    but what the dynamic linker has made of it is all it shares."""
+    import _signal
+    import _socket
     import gc
-    import socket
 
+    first = LISTENERS + len(settings["listeners"])
+    before = open_sockets(first)
     for target in settings.get("warmup") or ():
         warm_up(settings, app, target)
-    audit(len(settings["listeners"]))
-    server = load_library()
-    fork = plain_fork()
-    control = socket.socket(fileno=os.dup(CONTROL))
-    size = array.array("i").itemsize
+    close_databases()
+    audit(first, before)
+    control = control_socket()
+    set_title(title(settings, "mold"))
+    # A handler of the application's would hear of processes that are none of its.
+    on_child = _signal.getsignal(_signal.SIGCHLD)
+    if on_child is not None:  # not Python's
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     gc.freeze()  # the collector would write to every object, and so unshare it
     server.slim()
     os.write(CONTROL, b"R")
     while True:
-        message, beside, _, _ = control.recvmsg(1 << 16, socket.CMSG_SPACE(2 * size), socket.MSG_CMSG_CLOEXEC)
+        message, beside, _, _ = control.recvmsg(1 << 16, _socket.CMSG_SPACE(2 * 4), _socket.MSG_CMSG_CLOEXEC)
         if not message:
             os._exit(0)  # the master has gone
         if message[:1] != b"W":
             continue
         own.spared = True
-        answer = fork_worker(fork, array.array("i", beside[0][2]).tolist())
+        answer = fork_worker(server, [int.from_bytes(beside[0][2][i : i + 4], sys.byteorder) for i in (0, 4)])
         own.spared = False
-        if answer is None:
-            own.take(CONTROL)
+        if answer is True:
+            own.take(CONTROL, SECRETS)
             control.close()
+            if on_child is not None:
+                _signal.signal(_signal.SIGCHLD, on_child)
             gc.enable()
             own_signals()
-            return message[1:].decode(), server
+            return message[1:].decode()
         os.write(CONTROL, answer)
 
 
@@ -586,11 +738,8 @@ def main():
     if hooks and not settings.get("mold") and not settings.get("check"):
         worker_args = hook_args(settings, wsgi=None)
         try_hook(hooks, "post_fork", *worker_args)
+    server = begin_mold(settings) if settings.get("mold") else None
     try:
-        if settings.get("mold"):
-            import gc
-
-            gc.disable()
         app = None if settings.get("page") else load_app(settings["app"])
     except BaseException as e:
         if isinstance(e, LoadError):
@@ -610,7 +759,7 @@ def main():
         os.write(CONTROL, b"R")
         return
     if settings.get("mold"):
-        raw, server = be_mold(settings, app, own)  # returns in each worker
+        raw = be_mold(settings, app, server, own)  # returns in each worker
         settings = json.loads(raw)
         if hooks:
             worker_args = hook_args(settings, wsgi=None)

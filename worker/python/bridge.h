@@ -29,6 +29,11 @@ extern int nthreads;
 extern __thread struct thread *current; /* NULL: not one of ours */
 extern int forked; /* this is a child that the application forked: Go must not be entered */
 
+static inline PyObject *none(void) {
+	Py_IncRef(Py_None);
+	return Py_None;
+}
+
 /* sending_done waits for a thread that sends for th without the GIL. Nobody may
  * touch the response, or end the request, while one does. */
 void sending_wait(struct thread *th);
@@ -75,6 +80,12 @@ void slim(void);
 /* fork.c */
 int fork_init(int listeners);
 void hostler_owns(int fd);
+
+/* mold.c: methods of the module, for molds */
+PyObject *fork_mold(PyObject *, PyObject *);
+PyObject *fork_order(PyObject *, PyObject *);
+PyObject *fork_arm(PyObject *, PyObject *);
+PyObject *fork_done(PyObject *, PyObject *);
 
 /* loop.c */
 int loop_init(PyObject *app, PyObject *report);

@@ -70,6 +70,7 @@ OFFSET(span, len, Span, Len, 4)
 SIZE(span, Span, 8)
 
 VALUE(FD_CONTROL, FDControl, 3)
+VALUE(FD_SECRETS, FDSecrets, 8)
 VALUE(FD_LISTENERS, FDListeners, 9)
 VALUE(NEXT_RUN, Run, 1)
 VALUE(NEXT_LEAD, Lead, 2)

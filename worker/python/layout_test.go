@@ -26,7 +26,7 @@ func TestLayout(t *testing.T) {
 		"Span":    reflect.TypeFor[http1.Span](),
 	}
 	values := map[string]int{
-		"FDControl": protocol.FDControl, "FDListeners": protocol.FDListeners,
+		"FDControl": protocol.FDControl, "FDSecrets": protocol.FDSecrets, "FDListeners": protocol.FDListeners,
 		"Run": worker.Run, "Lead": worker.Lead, "Follow": worker.Follow,
 		"Exit": worker.Exit, "None": worker.None, "Garbage": worker.Garbage, "Yield": worker.Yield,
 		"ForwardedHTTPS": worker.ForwardedHTTPS, "ForwardedHost": worker.ForwardedHost, "ForwardedPrefix": worker.ForwardedPrefix, "ForwardedHTTP": worker.ForwardedHTTP,

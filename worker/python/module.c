@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "bridge.h"
 
@@ -52,14 +53,13 @@ static PyObject *init(PyObject *self, PyObject *args) {
 	return PyLong_FromLong(count);
 }
 
-static PyObject *none(void) {
-	Py_IncRef(Py_None);
-	return Py_None;
-}
-
 static PyObject *serve(PyObject *self, PyObject *args) {
 	(void)self, (void)args;
 	char why[512];
+	int at_end = 0;
+	/* Until now a worker that outlives its master has been of no use to anyone. */
+	if (prctl(PR_GET_PDEATHSIG, &at_end, 0, 0, 0) == 0 && at_end)
+		prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
 	if (hostlerServe(why, sizeof why))
 		return PyErr_Format(PyExc_RuntimeError, "%s", why);
 	return none();
@@ -152,6 +152,8 @@ static PyMethodDef module_methods[] = {
 	{"wait", wait_threads, METH_NOARGS, NULL}, {"forked", is_child, METH_NOARGS, NULL}, {"page", page, METH_NOARGS, NULL},      {"slim", slim_down, METH_NOARGS, NULL},
 	{"deadline", get_deadline, METH_NOARGS, NULL}, {"profiled", profiled, METH_O, NULL},
 	{"unraisablehook", unraisablehook, METH_O, NULL},
+	{"mold", fork_mold, METH_VARARGS, NULL},       {"order", fork_order, METH_VARARGS, NULL},
+	{"arm", fork_arm, METH_NOARGS, NULL},          {"forked", fork_done, METH_VARARGS, NULL},
 	{0},
 };
 
