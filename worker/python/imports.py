@@ -1,0 +1,43 @@
+# What the bootstrap imports is the standard library's, whatever files of the same
+# names lie where the application is: a json.py there must not prevent the start, nor
+# a traceback.py lose tracebacks. The build puts this file before all others. It must be
+# valid for any Python.
+import os
+import sys
+
+# All that the bootstrap imports, now or when it needs it, and what these import, by
+# the union of CPython's versions. (The application finds those, too: other servers have
+# imported most of them before it comes.)
+OWN = frozenset(
+    """
+    _bisect _collections_abc _colorize _contextvars _ctypes _heapq _json _opcode _opcode_metadata _random _sha2 _sha512 _socket _struct
+    _weakrefset abc annotationlib array ast base64 binascii bisect codecs codeop collections contextlib contextvars copy copyreg ctypes
+    dataclasses dis enum functools genericpath hashlib heapq html importlib inspect io ipaddress json keyword linecache logging math opcode
+    operator os posixpath random re reprlib select selectors signal socket sre_compile sre_constants sre_parse stat string struct textwrap
+    threading token tokenize traceback types unicodedata urllib warnings weakref
+    """.split()
+)
+
+
+class StandardLibrary:
+    """A finder that goes before those of sys.path."""
+
+    def __init__(self, finder, path):
+        self.finder = finder
+        self.path = path
+
+    def find_spec(self, name, path=None, target=None):
+        if path is None and name in OWN:
+            return self.finder.find_spec(name, self.path, target)
+        return None
+
+
+def prefer_standard_library():
+    home = os.path.dirname(os.__file__)
+    path = [p for p in sys.path if p == home or os.path.dirname(p) == home and not p.endswith("-packages")]
+    finders = [f for f in sys.meta_path if getattr(f, "__name__", "") == "PathFinder"]
+    if path and finders:  # else it is a Python that is built in some other way
+        sys.meta_path.insert(sys.meta_path.index(finders[0]), StandardLibrary(finders[0], path))
+
+
+prefer_standard_library()
