@@ -113,8 +113,14 @@ func launch(t *testing.T, args ...string) *server {
 // launchBare runs hostler with args and an address to bind, and nothing else.
 func launchBare(t *testing.T, args ...string) *server {
 	t.Helper()
+	return launchBareIn(t, "", args...)
+}
+
+// launchBareIn is launchBare in a directory.
+func launchBareIn(t *testing.T, dir string, args ...string) *server {
+	t.Helper()
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	s := launchWith(t, append([]string{"-b", addr}, args...)...)
+	s := launchIn(t, dir, append([]string{"-b", addr}, args...)...)
 	s.addr = addr
 	return s
 }
@@ -125,14 +131,17 @@ func launchWith(t *testing.T, args ...string) *server {
 	return launchIn(t, "", args...)
 }
 
-// launchIn is launchWith in a directory.
+// launchIn is launchWith in a directory, as a shell that has gone there would do it;
+// "": here.
 func launchIn(t *testing.T, dir string, args ...string) *server {
 	t.Helper()
 	s := &server{t: t, log: new(logBuffer), exited: make(chan struct{})}
 	s.cmd = exec.Command(binary, args...)
-	s.cmd.Dir = dir
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	s.cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
+	if dir != "" {
+		s.cmd.Dir, s.cmd.Env = dir, append(s.cmd.Env, "PWD="+dir)
+	}
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	s.cmd.WaitDelay = 5 * time.Second
 	if err := s.cmd.Start(); err != nil {

@@ -22,11 +22,32 @@ func (h *systemHost) CodeBroken(set *Settings, yes bool) {
 	}
 }
 
-// watchFiles begins to watch, the first time. If that cannot be, it has been said.
+// watchFiles begins to watch, the first time and where the directory has become another.
+// If that cannot be, it has been said.
 func (h *systemHost) watchFiles(set *Settings) bool {
-	if h.files != nil || h.noFiles {
-		return h.files != nil
+	if h.noFiles {
+		return false
 	}
+	dir := absolute(set.dir, set.Chdir)
+	if h.files != nil && h.watched == dir {
+		return true
+	}
+	if h.files == nil && !h.beginWatch() {
+		return false
+	}
+	h.watched = dir
+	for _, path := range set.WatchExtra {
+		h.files.AddTree(absolute("", path))
+	}
+	// Where modules that cannot be found yet will probably be.
+	h.files.AddDir(dir)
+	for _, path := range set.Worker.PythonPath {
+		h.files.AddDir(absolute(dir, path))
+	}
+	return true
+}
+
+func (h *systemHost) beginWatch() bool {
 	w, err := filewatch.New(h.log, h.codeChanged)
 	if err != nil {
 		h.noFiles = true
@@ -34,15 +55,6 @@ func (h *systemHost) watchFiles(set *Settings) bool {
 		return false
 	}
 	h.files = w
-	for _, path := range set.WatchExtra {
-		w.AddTree(absolute("", path))
-	}
-	// Where modules that cannot be found yet will probably be.
-	dir := absolute("", set.Chdir)
-	w.AddDir(dir)
-	for _, path := range set.Worker.PythonPath {
-		w.AddDir(absolute(dir, path))
-	}
 	return true
 }
 

@@ -353,7 +353,7 @@ func (s *supervisor) start(g *generation, why string) error {
 	w.maxMemory = jittered(g.set, g.set.MaxMemory)
 	// The worker may write to its slot before Start returns.
 	w.board.Assign(uint32(g.number), g.set.Threads)
-	spec := processSpec{python: g.python, config: cfg, env: g.env, identity: g.identity, listeners: g.fds(), secrets: g.certs.fd()}
+	spec := processSpec{python: g.python, dir: g.set.dir, config: cfg, env: g.env, identity: g.identity, listeners: g.fds(), secrets: g.certs.fd()}
 	proc, err := s.starter.Start(spec, func(r report) { s.post(workerEvent{w.id, r}) })
 	if err != nil {
 		w.board.Free()

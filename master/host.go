@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,8 +34,10 @@ type systemHost struct {
 	exchange [2]int          // both ends, for the workers of this binary and the next
 	unit     []*unitSocket   // opened by the service manager
 	owner    bool            // the sockets are ours to end: there is no parent that serves on
+	dir      string          // see startDirectory
 
 	files       *filewatch.Watcher // nil: no code is watched
+	watched     string             // the directory of that code
 	noFiles     bool               // it cannot be
 	codeChanged func(files []string)
 }
@@ -68,7 +71,8 @@ func newSystemHost(opts Options, down chan<- struct{}) (*systemHost, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot prepare upgrades: %w", err)
 	}
-	h := &systemHost{log: opts.Log, opts: opts, flip: flip, owner: !flip.HasParent(), down: down}
+	h := &systemHost{log: opts.Log, opts: opts, flip: flip, owner: !flip.HasParent(), down: down, dir: startDirectory()}
+	pin(opts.Settings, h.dir)
 	if path := opts.Settings.PIDFile; path != "" {
 		if err := checkPIDFile(path, append(h.parent(), os.Getpid())...); err != nil {
 			h.close()
@@ -173,12 +177,18 @@ func (h *systemHost) close() {
 }
 
 func (h *systemHost) ReadSettings() (*Settings, error) {
+	missing := enter(h.dir)
 	set, err := h.opts.Reload()
-	if err == nil {
-		h.withUnit(set)
-		h.warnUnused(h.log, set)
+	if err != nil {
+		return nil, err
 	}
-	return set, err
+	if missing != nil && !filepath.IsAbs(set.Chdir) {
+		return nil, missing
+	}
+	pin(set, h.dir)
+	h.withUnit(set)
+	h.warnUnused(h.log, set)
+	return set, nil
 }
 
 func (h *systemHost) FindPython(set *Settings) (string, error) { return findPython(set) }

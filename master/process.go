@@ -26,6 +26,7 @@ type process interface {
 // processSpec is what a worker process is started from.
 type processSpec struct {
 	python    string
+	dir       string // where it is started; "": where the master is
 	config    *protocol.WorkerConfig
 	env       []string
 	identity  *syscall.Credential // nil: the master's own

@@ -68,8 +68,7 @@ func checkDirectory(set *Settings) error {
 	}
 	if _, err := unix.Getcwd(make([]byte, unix.PathMax)); err != nil {
 		dir, _ := os.Readlink("/proc/self/cwd")
-		return fmt.Errorf("the directory where hostler was started, %s, has been removed: start it in one that is there, or name one with --chdir",
-			strings.TrimSuffix(dir, " (deleted)"))
+		return noDirectory(strings.TrimSuffix(dir, " (deleted)"))
 	}
 	return nil
 }

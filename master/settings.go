@@ -15,7 +15,8 @@ type Settings struct {
 	Name string // for people; "" means App
 
 	Python  string // interpreter; "" searches
-	Chdir   string // where workers run; the master itself never changes directory
+	Chdir   string // where workers run; "": where they are started
+	dir     string // where they are started, as it was when the settings were read; see pin
 	Env     []string
 	Workers int // the least, where MaxWorkers is not 0
 	// MaxWorkers lets the number go by need; 0: it is Workers.

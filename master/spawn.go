@@ -62,6 +62,7 @@ type spawnRequest struct {
 	child  *child
 	python string
 	argv   []string
+	dir    string // where it is started; "": where the master is
 	attr   *syscall.ProcAttr
 	owned  []int
 }
@@ -153,11 +154,16 @@ func (s *spawner) forkExec(r spawnRequest) {
 	s.mu.Lock()
 	s.starting = true
 	s.mu.Unlock()
+	r.attr.Dir = elsewhere(r.dir)
 	pid, err := syscall.ForkExec(r.python, r.argv, r.attr)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.starting = false
 	if err != nil {
+		if _, gone := os.Stat(r.attr.Dir); r.attr.Dir != "" && gone != nil {
+			r.child.end(ending{err: fmt.Errorf("cannot start a worker where its generation was started: %w", gone)})
+			return
+		}
 		if errors.Is(err, unix.EBADF) { // of dup3(2) in the child
 			err = fmt.Errorf("%w: the limit of open files is below what it needs", err)
 		}
@@ -246,6 +252,9 @@ func (s *spawner) startFresh(spec processSpec, to func(report)) (*child, error) 
 		return nil, err
 	}
 	r := spawnRequest{child: c, python: spec.python, argv: []string{spec.python, "-c", s.bootstrap, arg}, owned: []int{theirs}}
+	if spec.config.Chdir == "" {
+		r.dir = spec.dir
+	}
 	// Those of a generation may be closed before it is the process's turn. Raw
 	// numbers all through: os.File.Fd would switch the shared description of a
 	// listener to blocking, for every process that has it (golang/go#29277).

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"cmp"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -13,7 +14,7 @@ func findPython(set *Settings) (string, error) {
 	p := pythonSearch{
 		configured: set.Python,
 		virtualEnv: os.Getenv("VIRTUAL_ENV"),
-		dir:        set.Chdir,
+		dir:        cmp.Or(set.Chdir, set.dir),
 		path:       os.Getenv("PATH"),
 	}
 	if exe, err := os.Executable(); err == nil {

@@ -725,9 +725,13 @@ def main():
             os.chdir(settings["chdir"])
         except OSError as e:
             fail("cannot change to the directory %s: %s" % (settings["chdir"], e.strerror))
+    try:
+        here = os.getcwd()
+    except OSError as e:
+        fail("there is no working directory, it has been removed or moved: %s" % e.strerror)
     sys.path[:] = [p for p in sys.path if p != ""]
     sys.path[:0] = settings.get("pythonpath") or []
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, here)
     sys.argv[:] = ["hostler", settings["app"]]
     development = settings.get("development")
     modules = Modules(CONTROL) if development else None

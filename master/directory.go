@@ -1,0 +1,95 @@
+package master
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// startDirectory returns the directory that the server was started in by the name it
+// was given there: $PWD, where that is it. It may lead through a symbolic link, as to
+// the current one of several releases, which leads elsewhere by the next reload. ""
+// if it has no name.
+func startDirectory() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		return ""
+	}
+	return dir
+}
+
+// enter makes dir the master's directory, so that what settings name by relative paths
+// is found where it leads now.
+func enter(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	err := os.Chdir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return noDirectory(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot use the directory where hostler was started: %w", err)
+	}
+	return nil
+}
+
+func noDirectory(dir string) error {
+	return fmt.Errorf("the directory where hostler was started, %s, has been removed: start it in one that is there, or name one with --chdir", dir)
+}
+
+// pin names the directories and files of a generation's own by where they are now: it
+// keeps them, whatever links lead to later. start is startDirectory's.
+func pin(set *Settings, start string) {
+	wd, err := unix.Getwd()
+	if err != nil || !filepath.IsAbs(wd) {
+		return // it is gone; whoever needs it will say so
+	}
+	set.dir = wd
+	paths := []*string{&set.PIDFile}
+	if strings.ContainsRune(set.Python, filepath.Separator) {
+		paths = append(paths, &set.Python)
+	}
+	for i := range set.WatchExtra {
+		paths = append(paths, &set.WatchExtra[i])
+	}
+	if t := set.TLS; t != nil {
+		paths = append(paths, &t.ClientCAs)
+		for i := range t.Pairs {
+			paths = append(paths, &t.Pairs[i].Cert, &t.Pairs[i].Key)
+		}
+	}
+	for i := range set.Worker.Static {
+		paths = append(paths, &set.Worker.Static[i].Dir)
+	}
+	for _, p := range paths {
+		if *p == "" {
+			continue
+		}
+		*p = absolute(wd, *p)
+		if below, ok := strings.CutPrefix(*p, start+string(filepath.Separator)); ok && start != "" {
+			*p = filepath.Join(wd, below)
+		}
+	}
+	if set.Chdir == "" {
+		return
+	}
+	// Where that cannot be, the workers say why.
+	if dir, err := filepath.EvalSymlinks(absolute(wd, set.Chdir)); err == nil {
+		set.Chdir = dir
+	}
+}
+
+// elsewhere returns the directory that a process of a generation has to change to; "":
+// the master is there, and it inherits that (it may have no right to go there itself).
+func elsewhere(dir string) string {
+	if wd, err := unix.Getwd(); err == nil && wd == dir {
+		return ""
+	}
+	return dir
+}
