@@ -65,6 +65,12 @@ type Queue struct {
 	OldestAge float64 `json:"oldest_age_seconds"` // 0: none waits
 }
 
+// Spool is the request bodies that are in files.
+type Spool struct {
+	Files int64 `json:"files"`
+	Bytes int64 `json:"bytes"`
+}
+
 // ThreadCount counts Python threads.
 type ThreadCount struct {
 	Total int `json:"total"`
@@ -84,6 +90,7 @@ type WorkerStatus struct {
 	Requests    uint64         `json:"requests"`    // begun by this process
 	Connections Connections    `json:"connections"`
 	Queue       Queue          `json:"queue"`
+	Spool       Spool          `json:"spool"`
 	Threads     []ThreadStatus `json:"threads"`
 }
 
@@ -166,6 +173,7 @@ func workerStatus(w *protocol.WorkerStatus, slot *protocol.Slot, now time.Time, 
 		Connections: Connections{Idle: max(g.ConnsIdle.Load(), 0), Reading: max(g.ConnsReading.Load(), 0),
 			Running: max(g.ConnsRunning.Load(), 0), Writing: max(g.ConnsWriting.Load(), 0)},
 		Queue:   Queue{Depth: max(g.QueueDepth.Load(), 0)},
+		Spool:   Spool{Files: max(g.SpoolFiles.Load(), 0), Bytes: max(g.SpoolBytes.Load(), 0)},
 		Threads: []ThreadStatus{},
 	}
 	if oldest := g.QueueOldest.Load(); oldest != 0 {

@@ -86,6 +86,10 @@ type Config struct {
 	LimitRequestBody      int64 // 0: no limit
 	LimitBuffers          int64 // 0: no limit
 
+	SpoolDir      string   // "": one that suits
+	SpoolLimit    int64    // bytes; 0: none is spooled
+	StreamUploads []string // patterns of paths
+
 	LogLevel  string // debug, info, warning or error
 	AccessLog string // "": none, "-": standard output
 	ErrorLog  string // "-": standard error

@@ -22,11 +22,25 @@ func parsePool(s string) (Pool, error) {
 	switch {
 	case !poolName.MatchString(p.Name):
 		return Pool{}, fmt.Errorf("%q cannot be the name of a pool: letters, digits, - and _, 32 at most", p.Name)
-	case !strings.HasPrefix(p.Pattern, "/") && !strings.HasPrefix(p.Pattern, "*"):
-		return Pool{}, fmt.Errorf("the pattern %q matches no path: it has to begin with / or *", p.Pattern)
+	case !isPattern(p.Pattern):
+		return Pool{}, noPattern(p.Pattern)
 	case err != nil || n < 1 || n > maxThreads:
 		return Pool{}, fmt.Errorf("%q is not a number of threads: a whole number from 1 to %d", rest[i+1:], maxThreads)
 	}
 	p.Threads = n
 	return p, nil
+}
+
+// isPattern says whether there are paths that match s.
+func isPattern(s string) bool { return strings.HasPrefix(s, "/") || strings.HasPrefix(s, "*") }
+
+func noPattern(s string) error {
+	return fmt.Errorf("the pattern %q matches no path: it has to begin with / or *", s)
+}
+
+func parsePattern(s string) (string, error) {
+	if !isPattern(s) {
+		return "", noPattern(s)
+	}
+	return s, nil
 }

@@ -456,6 +456,24 @@ func table() []*setting {
 			value: size(0, 1<<62, func(c *Config) *int64 { return &c.LimitBuffers }),
 		},
 		{
+			name: "spool-limit", group: groupLimits, arg: "BYTES", def: "1g",
+			help:  "longest body that goes to a file first; 0: none does",
+			more:  "A body of more than 1 MiB is received whole, in a file, before the application is called: it has a length, can be rewound, and a slow upload holds no Python thread. A longer one is read by the application as it arrives. [Uploads](uploads.md) says more.",
+			value: size(0, 1<<62, func(c *Config) *int64 { return &c.SpoolLimit }),
+		},
+		{
+			name: "spool-dir", group: groupLimits, arg: "DIR",
+			help:  "directory for these files; on a disk, with room",
+			more:  "If not given, `$TMPDIR` or `/tmp`, or `/var/tmp` where that is a file system in memory. The workers' user must be able to write there. The files have no names, and are gone when their request is answered or its client has left, whatever becomes of hostler.",
+			value: custom("a directory", func(c *Config) *string { return &c.SpoolDir }, parseDir),
+		},
+		{
+			name: "stream-uploads", group: groupLimits, arg: "PATTERN",
+			help:  "paths that read bodies as they arrive; may be repeated",
+			more:  "As for `--pool`, `*` stands for anything. For these paths the application is called as soon as the head is there, and decides itself what becomes of the body; a client that asks (Expect: 100-continue) is told to send it when the application reads.",
+			value: list("a pattern that begins with / or *", ",", func(c *Config) *[]string { return &c.StreamUploads }, parsePattern),
+		},
+		{
 			name: "header-timeout", group: groupLimits, arg: "SECS", def: "10",
 			help:  "time for a client to send a whole request head; 0: any",
 			value: duration(func(c *Config) timePtr { return &c.HeaderTimeout }),

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -90,6 +91,18 @@ func parseText(s string) (string, error) {
 		return "", fmt.Errorf("%q has a control character in it", s)
 	}
 	return s, nil
+}
+
+// parseDir reads a directory that workers use, who may run elsewhere (--chdir).
+func parseDir(s string) (string, error) {
+	dir, err := parseOptional(s)
+	if err != nil || dir == "" {
+		return "", err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return "", fmt.Errorf("cannot find %s: %w", s, err)
+	}
+	return dir, nil
 }
 
 func parseLog(s string) (string, error) {

@@ -122,8 +122,8 @@ func TestInterruptedStream(t *testing.T) {
 // application does by itself.
 func TestTimeoutMeasuresTheApplication(t *testing.T) {
 	p := newPair(t, t.TempDir(), "localhost", 1)
-	plain := start(t, "--threads", "4", "--timeout", "1", "--http2-cleartext", "deadlines:app")
-	secure := start(t, append(p.args(), "--threads", "4", "--timeout", "1", "deadlines:app")...)
+	plain := start(t, "--threads", "4", "--timeout", "1", "--http2-cleartext", "--stream-uploads", "/takes", "deadlines:app")
+	secure := start(t, append(p.args(), "--threads", "4", "--timeout", "1", "--stream-uploads", "/takes", "deadlines:app")...)
 	var wg sync.WaitGroup
 	for name, way := range map[string]struct {
 		c   *http.Client
@@ -178,7 +178,7 @@ func (p pauseReader) Read([]byte) (int, error) {
 
 // TestInterruptedRead interrupts a thread that waits for its client's body.
 func TestInterruptedRead(t *testing.T) {
-	s := start(t, "--timeout", "0", "--total-timeout", "1", "deadlines:app")
+	s := start(t, "--timeout", "0", "--total-timeout", "1", "--stream-uploads", "/read", "deadlines:app")
 	c := s.dial()
 	c.send("POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n" + strings.Repeat("x", 2000000))
 	r, err := http.ReadResponse(c.r, nil)

@@ -108,7 +108,7 @@ func TestFrameworkUploads(t *testing.T) {
 	for _, app := range []string{"uploads_django:application", "uploads_flask:app"} {
 		s := start(t, "--threads", "2", "--http2-cleartext", app)
 		for _, c := range []*http.Client{client, h2client()} {
-			for _, size := range []int{10, 400_000} {
+			for _, size := range []int{10, 400_000, 4_000_000} {
 				body := filler(size)
 				kind, form := multipartOf(t, body)
 				s.upload(c, "http", "/raw", "application/octet-stream", strings.NewReader(body), body)

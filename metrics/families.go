@@ -13,6 +13,8 @@ type families struct {
 	bytesIn, bytesOut                      *prometheus.Desc
 	exceptions, violations, rejected       *prometheus.Desc
 	unavailable, held, requestTimeouts     *prometheus.Desc
+	spooledBodies, spooledBytes            *prometheus.Desc
+	spoolFailures, spoolFiles, spoolBytes  *prometheus.Desc
 	accessLogErrors, errorLogErrors        *prometheus.Desc
 	forwardedUntrusted                     *prometheus.Desc
 
@@ -54,6 +56,11 @@ func newFamilies() *families {
 		"Breaches of PEP 3333 by the application, such as a body longer than its Content-Length.")
 	f.rejected = desc("rejected_requests_total", "Requests refused before the application saw them, by reason.", "reason")
 	f.held = desc("requests_held_total", "Requests to slow routes that waited for a second free thread.")
+	f.spooledBodies = desc("spooled_bodies_total", "Request bodies that were too large for memory and went to a file.")
+	f.spooledBytes = desc("spooled_bytes_total", "Bytes written to these files.")
+	f.spoolFailures = desc("spool_failures_total", "Request bodies that could not be spooled, or not to their end: the disk is full, too slow, or not to be written to.")
+	f.spoolFiles = desc("spool_files", "Request bodies that are in a file now.")
+	f.spoolBytes = desc("spool_bytes", "How much of the disk they take.")
 	f.unavailable = desc("unavailable_total", "Requests answered with 503 because the queue of their worker was full.")
 	f.requestTimeouts = desc("request_timeouts_total", "Requests that held a Python thread for longer than --timeout.")
 	f.accessLogErrors = desc("access_log_errors_total", "Lines of the access log that are lost: they could not be written, or not fast enough.")

@@ -38,6 +38,8 @@ type totals struct {
 	handshakes, handshakeErrors uint64
 	shed, held, exceptions      uint64
 	acceptErrors                uint64
+	spooledBodies, spooledBytes uint64
+	spoolFailures               uint64
 	violations                  uint64
 	accessLogLost, errorLogLost uint64
 	forwardedUntrusted          uint64
@@ -48,6 +50,7 @@ type totals struct {
 	idle, reading, running, writing int64
 	queueDepth                      int64
 	threads, busy                   int64
+	spoolFiles, spoolBytes          int64
 	pools                           map[string]poolTotals
 	oldest                          int64 // when the oldest request began; 0: there is none
 }
@@ -74,6 +77,9 @@ func (t *totals) addCounters(s *protocol.Slot) (requests uint64) {
 	t.handedOut += c.HandedOut.Load()
 	t.handedIn += c.HandedIn.Load()
 	t.shed += c.Shed.Load()
+	t.spooledBodies += c.SpooledBodies.Load()
+	t.spooledBytes += c.SpooledBytes.Load()
+	t.spoolFailures += c.SpoolFailures.Load()
 	t.held += c.Held.Load()
 	t.exceptions += c.AppExceptions.Load()
 	t.violations += c.AppViolations.Load()
@@ -106,6 +112,8 @@ func (t *totals) addGauges(s *protocol.Slot) {
 	t.running += max(g.ConnsRunning.Load(), 0)
 	t.writing += max(g.ConnsWriting.Load(), 0)
 	t.queueDepth += max(g.QueueDepth.Load(), 0)
+	t.spoolFiles += max(g.SpoolFiles.Load(), 0)
+	t.spoolBytes += max(g.SpoolBytes.Load(), 0)
 	t.began(g.QueueOldest.Load())
 	if state == protocol.SlotBooting {
 		return // it has no threads that could serve

@@ -113,7 +113,10 @@ type Counters struct {
 	Timeouts        [NumTimeouts]atomic.Uint64
 	Evicted         [NumEvictions]atomic.Uint64
 	Rejects         [MaxRejects]atomic.Uint64 // by http1.Reason
-	AccessLogErrs   atomic.Uint64             // lines that are lost
+	SpooledBodies   atomic.Uint64             // bodies that went to a file, or were to
+	SpooledBytes    atomic.Uint64
+	SpoolFailures   atomic.Uint64
+	AccessLogErrs   atomic.Uint64 // lines that are lost
 	ErrorLogErrs    atomic.Uint64
 	HandedOut       atomic.Uint64 // connections given to other workers
 	HandedIn        atomic.Uint64 // … and taken from them
@@ -135,6 +138,8 @@ type Gauges struct {
 	Threads      atomic.Int64  // Python threads that serve
 	Served       atomic.Uint64 // requests begun by this worker
 	Heartbeat    atomic.Int64  // last sign of life of the worker's Go side
+	SpoolFiles   atomic.Int64  // bodies in files now
+	SpoolBytes   atomic.Int64  // … and how much of the disk they take
 	GILWanted    atomic.Int64  // since when a thread that was sent to find out has waited for the GIL; 0: none does
 }
 

@@ -82,11 +82,14 @@ type WorkerConfig struct {
 	WriteTimeout    int64 `json:"write_timeout"`
 	GracefulTimeout int64 `json:"graceful_timeout"`
 
-	LimitRequestLine      int   `json:"limit_request_line"`
-	LimitRequestFields    int   `json:"limit_request_fields"`
-	LimitRequestFieldSize int   `json:"limit_request_field_size"`
-	LimitRequestBody      int64 `json:"limit_request_body"`
-	LimitBuffers          int64 `json:"limit_buffers"` // bytes that clients have not taken or not sent to the end; 0: any
+	LimitRequestLine      int      `json:"limit_request_line"`
+	LimitRequestFields    int      `json:"limit_request_fields"`
+	LimitRequestFieldSize int      `json:"limit_request_field_size"`
+	LimitRequestBody      int64    `json:"limit_request_body"`
+	SpoolDir              string   `json:"spool_dir,omitempty"`      // for bodies beyond what is held in memory; "": one that suits
+	SpoolLimit            int64    `json:"spool_limit"`              // of a body; 0: none is spooled
+	StreamUploads         []string `json:"stream_uploads,omitempty"` // patterns of paths whose bodies are not gathered
+	LimitBuffers          int64    `json:"limit_buffers"`            // bytes that clients have not taken or not sent to the end; 0: any
 
 	ForwardedAllowIPs []string `json:"forwarded_allow_ips,omitempty"` // CIDRs; "*": everyone; "unix": unix-socket peers
 

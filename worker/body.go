@@ -17,11 +17,16 @@ const (
 	ReadBroken   = -2 // the client went away, or stopped sending, before the end
 	ReadBad      = -3 // the chunk framing is malformed
 	ReadTooLarge = -4 // beyond --limit-request-body
+	ReadDisk     = -5 // the file that it was spooled to cannot be read
 )
 
-// bodyReader is the state of a body that was too large to be gathered before
-// the application was called.
+// bodyReader is the state of a body that was too large to be held in memory: first
+// comes what is in the file, then what is held, then what is still to arrive.
 type bodyReader struct {
+	file      *spool // nil: none
+	at        int64  // … how much of it has been read
+	held      []byte
+	expects   bool // the client waits for a 100 (Continue)
 	open      bool // not at its end
 	chunked   bool
 	remaining int64 // not chunked: bytes still to come
@@ -32,14 +37,72 @@ type bodyReader struct {
 	failed    int
 }
 
-// Read fetches more of the body into dst. It is a leaf and never waits.
+// readSpool prepares t to read a body of which the begin is in a file.
+func (t *Thread) readSpool(in *input) {
+	s := in.spool
+	t.BodyFile = 1
+	b := &t.body
+	b.file = s
+	if s.whole {
+		t.BodyLen = s.size
+		return
+	}
+	t.BodyMore = 1
+	b.held = in.mem[in.head:in.body]
+	b.chunked = in.chunked
+	b.total = s.size + int64(len(b.held))
+	b.remaining = in.length - b.total
+	b.open = in.chunked && !in.done || !in.chunked && b.remaining > 0
+}
+
+// ReadAt reads from a body that is whole, and in a file, into dst. It may wait for
+// the disk.
+func (l *Loop) ReadAt(t *Thread, dst []byte, off int64) int {
+	s := t.body.file
+	if s == nil || off >= s.size || len(dst) == 0 {
+		return ReadEnd
+	}
+	n, err := s.file.ReadAt(dst[:min(int64(len(dst)), s.size-off)], off)
+	if n == 0 {
+		l.log.Error("cannot read a request body that was spooled", "error", err)
+		return ReadDisk
+	}
+	l.progress(t)
+	return n
+}
+
+// stored reads what is in the file or in memory; 0: that is over.
+func (l *Loop) stored(t *Thread, dst []byte) int {
+	b := &t.body
+	if b.file != nil && b.at < b.file.size {
+		n := l.ReadAt(t, dst, b.at)
+		b.at += int64(max(n, 0))
+		return n
+	}
+	n := copy(dst, b.held)
+	if b.held = b.held[n:]; n > 0 && len(b.held) == 0 {
+		t.in.body = t.in.head // there is room for what is to come
+	}
+	return n
+}
+
+// Read fetches more of the body into dst. It is a leaf and never waits, but for the
+// disk where part of the body is in a file.
 func (l *Loop) Read(t *Thread, dst []byte) int {
 	b := &t.body
 	if b.failed != 0 {
 		return b.failed
 	}
-	if !b.open || len(dst) == 0 {
+	if len(dst) == 0 {
 		return ReadEnd
+	}
+	if n := l.stored(t, dst); n != 0 || !b.open {
+		return n
+	}
+	if b.expects {
+		if b.expects = false; t.reply.stage != stageSent {
+			l.sayContinue(t.conn)
+		}
 	}
 	n := 0
 	if b.waited != 0 {

@@ -194,6 +194,7 @@ func (l *Loop) runHousekeeping() {
 			l.relieve()
 			l.sayRefusals(l.now())
 			l.slot.Gauges.Heartbeat.Store(l.now())
+			l.sweepSpools(l.now())
 			l.watchGIL()
 			l.weigh()
 			l.sendSlow()

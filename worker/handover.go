@@ -183,7 +183,7 @@ func (c *conn) plain() bool { return c.via.portable() && !c.out.pending.Load() }
 // portable says whether a connection in the ready queue can move with what has
 // been read of it. (Chunked bodies are decoded in place.)
 func (c *conn) portable() bool {
-	return c.plain() && c.hops < maxHops && (c.in == nil || !c.in.chunked && c.in.pass == nil && c.in.n <= protocol.MaxHandoverData)
+	return c.plain() && c.hops < maxHops && (c.in == nil || !c.in.chunked && c.in.spool == nil && c.in.pass == nil && c.in.n <= protocol.MaxHandoverData)
 }
 
 // offload gives waiting requests to other workers that have threads for them,

@@ -157,7 +157,7 @@ func (r *rig) run(t *Thread) {
 	t.Started = protocol.Monotonic()
 	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
 	c := &call{r: r, t: t, method: string(span(buf, t.Req.Method)), target: string(span(buf, t.Req.Target)),
-		body: bytesAt(t.Body, int(t.BodyLen))}
+		body: bytesAt(t.Body, int(t.BodyLen)*int(1-t.BodyFile))}
 	r.app(c)
 }
 
@@ -225,10 +225,17 @@ func (c *call) write(data []byte, final bool) int {
 // all reads the rest of the body behind what is there already.
 func (c *call) all() ([]byte, int) {
 	b := bytes.Clone(c.body)
+	dst := make([]byte, 50000)
 	if c.t.BodyMore == 0 {
+		for c.t.BodyFile != 0 && len(b) < int(c.t.BodyLen) {
+			n := c.r.ReadAt(c.t, dst, int64(len(b)))
+			if n <= 0 {
+				return b, n
+			}
+			b = append(b, dst[:n]...)
+		}
 		return b, 0
 	}
-	dst := make([]byte, 50000)
 	for {
 		switch n := c.r.Read(c.t, dst); {
 		case n == ReadWait:

@@ -256,6 +256,8 @@ func (l *Loop) serveStreams(t *Thread, touched []*stream) bool {
 		case !s.claim(false):
 		case s.tooLarge:
 			l.reject(&s.conn, http1.ReasonHeadTooLarge, s.isHead)
+		case s.in != nil && s.in.spool != nil:
+			go l.spoolOn(&s.conn)
 		case mine == nil && t.runs():
 			mine = s
 		case t.runs():

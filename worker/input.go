@@ -19,11 +19,15 @@ type input struct {
 	raw     int    // chunked: from here to n the body is not decoded yet
 	body    int    // chunked: end of the decoded body
 	chunked bool
-	done    bool  // chunked: the last chunk has been seen
-	queued  bool  // whole, waiting for a Python thread
-	pass    *pool // that it has a permit of; nil: none
-	held    bool  // it has waited for a second free thread
-	until   int64 // … for no longer than this
+	length  int64 // of the body; chunked: -1
+	plan    bodyPlan
+	expects bool   // the client waits for a 100 that it has not got
+	spool   *spool // where the body's begin is, or all of it; nil: in mem
+	done    bool   // chunked: the last chunk has been seen
+	queued  bool   // whole, waiting for a Python thread
+	pass    *pool  // that it has a permit of; nil: none
+	held    bool   // it has waited for a second free thread
+	until   int64  // … for no longer than this
 	dec     http1.Chunked
 	arrived int64
 	began   int64 // when the body was first waited for; 0: it was not
@@ -145,11 +149,47 @@ func (p *inputPool) size() int64 {
 	return p.held
 }
 
+// shrink gives in the smallest buffer that has room for size bytes, and for what it
+// holds.
+func (p *inputPool) shrink(in *input, size int) {
+	size = max(size, in.n)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if k := class(size); k < 0 || inputClasses[k] >= len(in.mem) {
+		return
+	}
+	if m := p.mem(size); m != nil {
+		copy(m, in.mem[:in.n])
+		p.release(in.mem)
+		in.mem = m
+	}
+}
+
 // put takes an input back; nobody may hold a pointer into it any more.
 func (p *inputPool) put(in *input) {
+	if in.spool != nil {
+		in.spool.free()
+		in.spool = nil
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.release(in.mem)
 	in.mem = nil
 	p.objs = append(p.objs, in)
+}
+
+// drop forgets the first n bytes of the body, which are elsewhere by now.
+func (in *input) drop(n int) {
+	in.n = in.head + copy(in.mem[in.head:], in.mem[in.head+n:in.n])
+	in.body -= n
+	in.raw -= n
+}
+
+// received is how much of the body has come.
+func (in *input) received() int64 {
+	n := int64(in.n - in.head)
+	if in.spool != nil {
+		n += in.spool.size
+	}
+	return n
 }

@@ -61,6 +61,7 @@ type Loop struct {
 	tls      atomic.Pointer[tls.Config] // for connections to come
 	conns    *connTable
 	inputs   inputPool
+	spools   *spools
 	access   accessLog
 	refusals refusals
 
@@ -160,6 +161,7 @@ func New(c Config) (*Loop, error) {
 	l.overload.target = s.QueueWait
 	l.spare.off = !s.SpareThread
 	l.pools = newPools(s.Pools)
+	l.spools = newSpools(s, c.Slot)
 	if l.static, err = openStatic(s.Static); err != nil {
 		return nil, err
 	}

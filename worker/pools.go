@@ -1,11 +1,6 @@
 package worker
 
-import (
-	"bytes"
-	"strings"
-
-	"hostler/protocol"
-)
+import "hostler/protocol"
 
 // pool is a lane: requests for certain paths, which run on so many threads at once
 // and no more. What exceeds that waits in a queue of the pool's, as an input of its
@@ -15,8 +10,8 @@ import (
 // the one that has waited longest, which then waits for a thread like any other. So
 // nobody can slip in before those that wait.
 type pool struct {
-	index   int
-	parts   [][]byte // of the pattern, between its stars
+	index int
+	pathPattern
 	threads int
 
 	// Under Loop.mu:
@@ -34,34 +29,9 @@ type line struct {
 func newPools(configured []protocol.Pool) []*pool {
 	var all []*pool
 	for i, c := range configured {
-		p := &pool{index: i, threads: c.Threads}
-		for _, part := range strings.Split(c.Pattern, "*") {
-			p.parts = append(p.parts, []byte(part))
-		}
-		all = append(all, p)
+		all = append(all, &pool{index: i, threads: c.Threads, pathPattern: newPathPattern(c.Pattern)})
 	}
 	return all
-}
-
-// match says whether a path is of the pool. Going from left to right, each part may
-// take the first place it finds, save for the last, which has to be at the end.
-func (p *pool) match(path []byte) bool {
-	first, last := p.parts[0], p.parts[len(p.parts)-1]
-	if len(p.parts) == 1 {
-		return bytes.Equal(path, first)
-	}
-	if !bytes.HasPrefix(path, first) {
-		return false
-	}
-	path = path[len(first):]
-	for _, part := range p.parts[1 : len(p.parts)-1] {
-		i := bytes.Index(path, part)
-		if i < 0 {
-			return false
-		}
-		path = path[i+len(part):]
-	}
-	return bytes.HasSuffix(path, last)
 }
 
 func (w *line) depth() int { return len(w.waiting) - w.first }

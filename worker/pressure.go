@@ -181,7 +181,7 @@ func (l *Loop) weighConn(c *conn, now int64) candidate {
 		k.kind = protocol.EvictedBody
 		if in := c.in; in != nil {
 			since, k.bytes = in.began, int64(in.n)
-			k.rate = perSecond(int64(in.n-in.head), now-since)
+			k.rate = perSecond(in.received(), now-since)
 		}
 	case phaseWriting, phaseLinger:
 		if k.phase == phaseLinger && !c.unread {

@@ -145,7 +145,7 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 	head := int(r.HeadLen)
 	if r.Flags&http1.FlagChunked == 0 && r.ContentLength <= int64(len(b)-head) {
 		t.Buf = address(b)
-		t.Body, t.BodyLen, t.BodyMore = 0, 0, 0
+		t.Body, t.BodyLen, t.BodyMore, t.BodyFile = 0, 0, 0, 0
 		t.body.open = false // the last request's may have been left unread
 		next := head
 		if n := int(r.ContentLength); n > 0 {
@@ -157,10 +157,9 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 	}
 	// The body is still to come: gather it in a buffer of its own.
 	size := len(b) + bodyBuffer
-	need := 0
+	plan := l.planBody(t, c, b)
 	if r.Flags&http1.FlagChunked == 0 {
-		need = head + int(min(r.ContentLength, bodyBuffer))
-		size = max(need, len(b))
+		size = max(head+plan.first(r.ContentLength, len(b)-head), len(b))
 	} else {
 		size = min(size, len(b)+16<<10)
 	}
@@ -170,10 +169,12 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 		return false, true
 	}
 	in.n = copy(in.mem, b)
-	in.head, in.need = head, need
-	l.expectBody(c, in, r)
 	c.in = in
 	t.pos, t.end = 0, 0
+	if !l.expectBody(c, in, r, plan) {
+		l.closeConn(c)
+		return false, true
+	}
 	return false, false
 }
 
@@ -196,15 +197,28 @@ func (l *Loop) greetHTTP2(t *Thread, c *conn, b []byte) (whole, handled bool) {
 	return l.receiveFrames(t, c), true
 }
 
-// expectBody prepares in, whose head is whole, for its body.
-func (l *Loop) expectBody(c *conn, in *input, r *http1.Request) {
+// expectBody prepares in, whose head is whole, for its body. It returns false if there
+// is no memory.
+func (l *Loop) expectBody(c *conn, in *input, r *http1.Request, plan bodyPlan) bool {
+	in.head, in.plan = int(r.HeadLen), plan
 	in.chunked = r.Flags&http1.FlagChunked != 0
 	in.raw, in.body = in.head, in.head
 	if r.Flags&http1.FlagExpect != 0 && in.n == in.head {
-		// The client waits for this (RFC 9110, 10.1.1).
-		l.deliver(c, c.via.interim(nil, 100, nil), 0)
+		if in.expects = plan == planStream; !in.expects {
+			l.sayContinue(c)
+		}
 	}
+	if in.chunked {
+		in.length = -1
+		return plan != planStream || l.inputs.grow(in, in.n+inBufferSize) // for Read
+	}
+	in.length = max(r.ContentLength, 0)
+	in.need = in.head + plan.first(in.length, in.n-in.head)
+	return l.inputs.grow(in, in.need)
 }
+
+// sayContinue tells a client that waits for it to send its body (RFC 9110, 10.1.1).
+func (l *Loop) sayContinue(c *conn) { l.deliver(c, c.via.interim(nil, 100, nil), 0) }
 
 // stash moves what t has read of a request into an input of the connection's.
 // If there is no memory for it, the connection is closed.
@@ -229,7 +243,7 @@ func (l *Loop) settle(c *conn, p phase) bool {
 			if in.began == 0 {
 				in.began = l.now()
 			}
-			limit = l.slowest(c, in.began, int64(in.n-in.head), l.cfg.BodyTimeout)
+			limit = l.slowest(c, in.began, in.received(), l.cfg.BodyTimeout)
 		}
 		c.setPhase(p, limit)
 	}
@@ -283,6 +297,10 @@ const (
 // gather reads more into c.in.
 func (l *Loop) gather(t *Thread, c *conn) gathered {
 	in := c.in
+	if in.spool != nil {
+		go l.spoolOn(c)
+		return gotNothing
+	}
 	for {
 		if c.awaits {
 			n, ok := l.proxied(c, in.mem[:in.n])
@@ -322,14 +340,9 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 				if l.bodyTooLarge(c, r) {
 					return gotNothing
 				}
-				in.head = int(r.HeadLen)
-				l.expectBody(c, in, r)
-				if !in.chunked {
-					in.need = in.head + int(min(max(r.ContentLength, 0), bodyBuffer))
-					if !l.inputs.grow(in, in.need) {
-						l.closeConn(c)
-						return gotNothing
-					}
+				if !l.expectBody(c, in, r, l.planBody(t, c, in.mem[:in.n])) {
+					l.closeConn(c)
+					return gotNothing
 				}
 			} else {
 				in.scanned = in.n
@@ -342,7 +355,7 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 			// beyond the end.
 			limit = min(limit, in.n+inBufferSize/2)
 		case in.chunked:
-			ok, reason := in.decode()
+			reason := in.decode()
 			if reason != http1.ReasonNone {
 				l.reject(c, reason, c.asksHead())
 				return gotNothing
@@ -351,17 +364,15 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 				l.reject(c, http1.ReasonBodyTooLarge, c.asksHead())
 				return gotNothing
 			}
-			if ok {
-				in.arrived = cmp.Or(in.arrived, l.now())
-				return gotRequest
+			if in.done || in.plan == planStream || in.body-in.head >= bodyBuffer {
+				return l.gathered(c)
 			}
 			// What is read beyond the body's end has to fit into a thread's
 			// buffer, and behind a full body there has to be room for Read.
 			limit = min(limit, in.n+inBufferSize, in.head+bodyBuffer)
 		default:
 			if in.n >= in.need {
-				in.arrived = cmp.Or(in.arrived, l.now()) // or it came from another worker
-				return gotRequest
+				return l.gathered(c)
 			}
 			limit = in.need // what is beyond stays in the socket
 		}
@@ -393,12 +404,21 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 	}
 }
 
-// decode takes the chunk framing off what has arrived, in place. It returns true
-// when the application can be called: the body is whole, or fills the buffer.
-func (in *input) decode() (bool, http1.Reason) {
+// gathered is called when there is of a body what shall be in memory.
+func (l *Loop) gathered(c *conn) gathered {
+	in := c.in
+	if !in.done && (in.chunked || in.received() < in.length) && l.beginSpool(c) {
+		return gotNothing
+	}
+	in.arrived = cmp.Or(in.arrived, l.now()) // or it came from another worker
+	return gotRequest
+}
+
+// decode takes the chunk framing off what has arrived, in place.
+func (in *input) decode() http1.Reason {
 	n, m, done, reason := in.dec.Decode(in.mem[in.body:in.n], in.mem[in.raw:in.n])
 	if reason != http1.ReasonNone {
-		return false, reason
+		return reason
 	}
 	in.body += n
 	in.raw += m
@@ -408,7 +428,7 @@ func (in *input) decode() (bool, http1.Reason) {
 		rest := copy(in.mem[in.body:], in.mem[in.raw:in.n])
 		in.raw, in.n = in.body, in.body+rest
 	}
-	return done || in.body-in.head >= bodyBuffer, http1.ReasonNone
+	return http1.ReasonNone
 }
 
 // endOfInput handles the peer's end of file in the middle of a request.
@@ -460,7 +480,7 @@ func (l *Loop) serveReady(t *Thread, c *conn) bool {
 	r := &t.Req
 	b := in.mem[:in.n]
 	t.Buf = address(b)
-	t.Body, t.BodyLen, t.BodyMore = 0, 0, 0
+	t.Body, t.BodyLen, t.BodyMore, t.BodyFile = 0, 0, 0, 0
 	t.in, c.in = in, nil
 	t.pos, t.end = 0, 0
 	t.full = true // we read no further than needed: there may be more
@@ -476,17 +496,23 @@ func (l *Loop) serveReady(t *Thread, c *conn) bool {
 	if in.chunked {
 		end = in.raw
 	}
-	if n := in.body - in.head; n > 0 {
-		t.Body, t.BodyLen = address(b[in.head:]), int64(n)
-	}
 	t.body = bodyReader{}
-	switch {
-	case in.chunked && !in.done:
-		t.BodyMore = 1
-		t.body = bodyReader{open: true, chunked: true, total: t.BodyLen}
-	case !in.chunked && r.ContentLength > t.BodyLen:
-		t.BodyMore = 1
-		t.body = bodyReader{open: true, remaining: r.ContentLength - t.BodyLen}
+	if in.spool != nil {
+		t.readSpool(in)
+	} else {
+		if n := in.body - in.head; n > 0 {
+			t.Body, t.BodyLen = address(b[in.head:]), int64(n)
+		}
+		switch {
+		case in.chunked && !in.done:
+			t.body = bodyReader{open: true, chunked: true, total: t.BodyLen}
+		case !in.chunked && r.ContentLength > t.BodyLen:
+			t.body = bodyReader{open: true, remaining: r.ContentLength - t.BodyLen}
+		}
+		if t.body.open {
+			t.BodyMore = 1
+			t.body.expects = in.expects && t.BodyLen == 0
+		}
 	}
 	if !t.body.open && end < in.n { // the begin of the next, pipelined request
 		t.end = copy(t.buf, b[end:])

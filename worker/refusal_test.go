@@ -123,6 +123,7 @@ var refusedFor = map[http1.Reason]string{
 	http1.ReasonConnect:                     "CONNECT " + echoed + ":80 HTTP/1.1\r\nHost: " + echoed + ":80\r\n\r\n",
 	http1.ReasonHTTP2Stream:                 http2Begin + "\x00\x00\x02\x01\x05\x00\x00\x00\x01\x82\x86", // no :path
 	http1.ReasonHTTP2Connection:             http2Begin + "\x00\x00\x00\x01\x05\x00\x00\x00\x02",         // an even number
+	http1.ReasonSpoolStalled:                postHead + "Content-Length: 2000000\r\n\r\n" + strings.Repeat(echoed, 40_000),
 }
 
 // http2Begin is a client's preface, and SETTINGS.
@@ -138,7 +139,7 @@ func TestEveryRefusalShows(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { access.Close() })
-	rigOf := func(version string, frames bool) *rig {
+	rigOf := func(version string, frames bool, changes ...func(*rig)) *rig {
 		cfg := testConfig()
 		cfg.HTTP2Cleartext = frames
 		cfg.LimitRequestBody = 100
@@ -150,10 +151,19 @@ func TestEveryRefusalShows(t *testing.T) {
 		})
 		r.log = slog.New(slog.NewTextHandler(log, nil))
 		r.accessTo(access)
+		for _, change := range changes {
+			change(r)
+		}
 		r.start()
 		return r
 	}
 	plain, proxied, framed := rigOf("", false), rigOf("v1", false), rigOf("", true)
+	disk := &fakeDisk{free: 1 << 40, stands: make(chan struct{})}
+	defer close(disk.stands)
+	stalled := rigOf("", false, func(r *rig) {
+		r.spools.limit, r.spools.disk = 1<<30, disk
+		r.cfg.LimitRequestBody, r.cfg.BodyTimeout = 0, int64(100*time.Millisecond)
+	})
 	lines := 0
 	for reason := http1.ReasonNone + 1; int(reason) < http1.NumReasons; reason++ {
 		input, ok := refusedFor[reason]
@@ -172,6 +182,8 @@ func TestEveryRefusalShows(t *testing.T) {
 			r, want, sent = framed, "\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x01", 0 // RST_STREAM, protocol error
 		case http1.ReasonHTTP2Connection:
 			r, want, sent = framed, "\x00\x00\x08\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01", 0 // GOAWAY
+		case http1.ReasonSpoolStalled:
+			r = stalled
 		}
 		c := r.dialTCP()
 		_, _ = io.WriteString(c, input)
@@ -228,7 +240,8 @@ func TestRefusedHead(t *testing.T) {
 		_, rest, ok := strings.Cut(input, " ")
 		switch reason {
 		case http1.ReasonBadMethod, http1.ReasonConnect, http1.ReasonTruncatedHead, http1.ReasonBadProxyHeader, http1.ReasonMissingProxyHeader,
-			http1.ReasonHTTP2Stream, http1.ReasonHTTP2Connection:
+			http1.ReasonHTTP2Stream, http1.ReasonHTTP2Connection,
+			http1.ReasonSpoolStalled: // see TestSpoolStalls
 			continue
 		}
 		if !ok {

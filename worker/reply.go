@@ -434,6 +434,7 @@ func (l *Loop) conclude(t *Thread) bool {
 		l.account(t, now)
 	}
 	if t.in != nil {
+		t.body.file = nil
 		l.inputs.put(t.in)
 		t.in = nil
 	}

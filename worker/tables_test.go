@@ -149,6 +149,7 @@ func TestTaskLayout(t *testing.T) {
 		{"RoomEvents", unsafe.Offsetof(k.RoomEvents), 148},
 		{"TLS", unsafe.Offsetof(k.TLS), 152},
 		{"TLSLen", unsafe.Offsetof(k.TLSLen), 160},
+		{"BodyFile", unsafe.Offsetof(k.BodyFile), 164},
 		{"Req", req, 168},
 		{"Resp", unsafe.Offsetof(k.Resp), after},
 		{"RespCap", unsafe.Offsetof(k.RespCap), after + 8},

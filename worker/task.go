@@ -77,7 +77,7 @@ type Task struct {
 	RoomEvents uint32
 	TLS        uintptr // names and values for environ, each ended by a zero byte
 	TLSLen     uint32
-	_          uint32
+	BodyFile   uint32 // the body, or its begin, is in a file: Loop.Read and ReadAt may wait for the disk
 	Req        http1.Request
 
 	// The response; written by C.

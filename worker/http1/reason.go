@@ -50,6 +50,7 @@ const (
 	ReasonConnect      // … for it is no proxy
 	ReasonHTTP2Stream  // … which speaks HTTP/2, too: a stream that is malformed
 	ReasonHTTP2Connection
+	ReasonSpoolStalled // … whose disk does not take the body
 	numReasons
 )
 
@@ -104,6 +105,7 @@ var reasons = [NumReasons]struct {
 	ReasonConnect:                     {"connect", 405},
 	ReasonHTTP2Stream:                 {"http2_stream", 400},
 	ReasonHTTP2Connection:             {"http2_connection", 400},
+	ReasonSpoolStalled:                {"spool_stalled", 503},
 }
 
 // String returns the reason as a label for a metric.

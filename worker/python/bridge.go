@@ -114,6 +114,14 @@ func hostlerRead(i C.int, p unsafe.Pointer, n C.int64_t) C.int64_t {
 	return C.int64_t(w.Loop.Read(w.Loop.Thread(int(i)), unsafe.Slice((*byte)(p), n)))
 }
 
+// hostlerReadAt may wait for the disk, and is called without the GIL; and so is
+// hostlerRead where part of the body is in a file.
+//
+//export hostlerReadAt
+func hostlerReadAt(i C.int, p unsafe.Pointer, n, off C.int64_t) C.int64_t {
+	return C.int64_t(w.Loop.ReadAt(w.Loop.Thread(int(i)), unsafe.Slice((*byte)(p), n), int64(off)))
+}
+
 //export hostlerWait
 func hostlerWait(i C.int) C.int64_t { return C.int64_t(w.Loop.Wait(w.Loop.Thread(int(i)))) }
 

@@ -93,7 +93,7 @@ static PyObject *read_some(PyObject *self, long long n, int once) {
 		return bytes("", 0);
 	const char *at;
 	size_t want = n < 0 ? SIZE_MAX : (size_t)n, have = body_held(in, th->task, &at);
-	if (have >= want || !th->task->body_more || (once && have > 0)) {
+	if (have >= want || !body_rest(in, th->task) || (once && have > 0)) {
 		if (have > want)
 			have = want;
 		PyObject *b = bytes(at, have);

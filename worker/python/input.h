@@ -24,6 +24,9 @@ struct thread *body_owner(struct input *);
 size_t body_held(struct input *, struct task *, const char **at);
 void body_consume(struct input *, struct task *, size_t n);
 
+/* body_rest says whether there may be more than is held. */
+int body_rest(struct input *, struct task *);
+
 /* body_more gets more of them there; 1: there are, 0: the end, -1: exception. */
 int body_more(struct input *, struct thread *);
 

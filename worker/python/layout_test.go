@@ -35,7 +35,7 @@ func TestLayout(t *testing.T) {
 		"WriteOK": worker.WriteOK, "WriteWait": worker.WriteWait, "WriteCut": worker.WriteCut,
 		"WriteGone": worker.WriteGone, "WriteNoHead": worker.WriteNoHead,
 		"ReadEnd": worker.ReadEnd, "ReadWait": worker.ReadWait, "ReadBroken": worker.ReadBroken,
-		"ReadBad": worker.ReadBad, "ReadTooLarge": worker.ReadTooLarge,
+		"ReadBad": worker.ReadBad, "ReadTooLarge": worker.ReadTooLarge, "ReadDisk": worker.ReadDisk,
 	}
 	seen := map[string]bool{}
 	row := func(pattern string, check func(m []string) (got int, ok bool)) {

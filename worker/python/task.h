@@ -14,7 +14,7 @@ enum { MAX_EVENTS = 64 };
 enum { NEXT_RUN = 1, NEXT_LEAD, NEXT_FOLLOW, NEXT_EXIT, NEXT_NONE, NEXT_GARBAGE, NEXT_YIELD };
 enum { RESULT_FAILED = 1, RESULT_FINAL = 2, RESULT_TIMED_OUT = 4 };
 enum { WRITE_OK = 0, WRITE_WAIT = 1, WRITE_CUT = 2, WRITE_GONE = -1, WRITE_NO_HEAD = -2 };
-enum { READ_END = 0, READ_WAIT = -1, READ_BROKEN = -2, READ_BAD = -3, READ_TOO_LARGE = -4 };
+enum { READ_END = 0, READ_WAIT = -1, READ_BROKEN = -2, READ_BAD = -3, READ_TOO_LARGE = -4, READ_DISK = -5 };
 enum { FLAG_CHUNKED = 1 };
 enum { INTERVENE_PROBE = 0, INTERVENE_RAISE = 1, INTERVENE_STACK = 2 };
 enum { FORWARDED_HTTPS = 1, FORWARDED_HOST = 2, FORWARDED_PREFIX = 4, FORWARDED_HTTP = 8 };
@@ -48,7 +48,7 @@ struct task {
 	struct span host, prefix;
 	uint32_t host_name, room_events;
 	const char *tls;
-	uint32_t tls_len, pad;
+	uint32_t tls_len, body_file;
 	struct request req;
 
 	char *resp;
