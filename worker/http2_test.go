@@ -615,6 +615,7 @@ func TestHTTP2OutOfDescriptors(t *testing.T) {
 	cfg.Threads = 2
 	r := serve(t, cfg, func(c *call) { c.ok("hello") })
 	f := r.framer()
+	eventually(t, "the connection", func() bool { return r.slot.Counters.Accepted.Load() == 1 })
 	var old unix.Rlimit
 	f.must(unix.Getrlimit(unix.RLIMIT_NOFILE, &old))
 	f.must(unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: old.Max}))

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -268,32 +269,42 @@ func TestSpareThreadOfOthers(t *testing.T) {
 	}
 	fam := family(t, cfg, app("a"), app("b"))
 	t.Cleanup(open)
+	a, b := fam[0], fam[1]
 	for _, r := range fam {
 		k := r.remember(protocol.RouteHash([]byte("GET"), []byte("/slow")))
 		k.recent.Store(surely)
 		k.took.Store(int64(time.Minute))
 		c := r.dial()
 		rd := responses(t, c)
-		for range 20 {
+		eventually(t, "most requests are quick", func() bool { // on a busy machine some are not
 			send(t, c, get)
 			if got, err := rd.read(false); err != nil || got.status != 200 {
 				t.Fatal(got.status, err)
 			}
-		}
+			return r.spare.worth.Load() && r.slot.Gauges.Served.Load() >= 20
+		})
 	}
-	a, b := fam[0], fam[1]
-	eventually(t, "most requests are quick", func() bool { return a.spare.worth.Load() && b.spare.worth.Load() })
-	first, second, quick := a.dial(), b.dial(), b.dial()
+	// Whichever of them takes the first: connections move where there is room.
+	first := a.dial()
 	send(t, first, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-	a.waitStuck()
+	stuck := func(r *rig) bool { return r.wedged.Load() && r.phases()[phaseRunning] == 1 }
+	eventually(t, "one of them is stuck", func() bool { return stuck(a) || stuck(b) })
+	free, name := b, "b"
+	if stuck(b) {
+		free, name = a, "a"
+	}
+	second, quick := free.dial(), free.dial()
 	send(t, second, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-	eventually(t, "it is held", func() bool { return b.spare.waiting.Load() == 1 })
+	eventually(t, "it is held", func() bool { return free.spare.waiting.Load() == 1 })
 	rd := responses(t, quick)
 	for range 10 {
 		send(t, quick, get)
-		rd.want(200, "b: GET /a ")
+		rd.want(200, name+": GET /a ")
 	}
 	open()
-	responses(t, first).want(200, "a: GET /slow ")
-	responses(t, second).want(200, "b: GET /slow ")
+	for _, c := range []net.Conn{first, second} { // by whoever is free then
+		if got, err := responses(t, c).read(false); err != nil || got.status != 200 || !strings.HasSuffix(got.body, ": GET /slow ") {
+			t.Errorf("%d %q, %v", got.status, got.body, err)
+		}
+	}
 }
