@@ -15,7 +15,7 @@ VENV    := build/venv
 # What a fresh machine lacks is said in words, for apt and dnf.
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing. Debian, Ubuntu: apt-get install $(2); Fedora, RHEL: dnf install $(3)" >&2; exit 1; }
 
-.PHONY: help run test test-go test-sid chaos bench fuzz lint reproducible generated tools clean check-tools
+.PHONY: help run test test-go test-pythons chaos bench fuzz lint reproducible generated tools clean check-tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,16 +73,22 @@ test: bin/hostler tools ## everything
 	go test -race -p 1 $$(go list ./... | grep -v '/e2e$$')
 	$(PYTHON) -m unittest discover -s bench
 	go test -count=1 -timeout 30m ./e2e
-	$(MAKE) test-sid
+	$(MAKE) test-pythons
 	CHAOS_MINUTES=1 go run ./e2e/chaos
 
 # CPythons that this machine's Debian does not have yet, in a root of their own.
 build/sid: scripts/sid-root | check-tools
 	scripts/sid-root $@
 
+# No Debian has a package of this one.
+build/python3.13t: scripts/free-threaded | check-tools
+	scripts/free-threaded $@
+
 SID_CORE := ^(TestFlask|TestDjango|TestPreload|TestPreloadKills|TestHooks|TestReload|TestBrokenReload|TestUpgrade|TestTimeout|TestInterrupted|TestInterruptedStream|TestTimeoutInC|TestDeadline|TestStuckWithGIL|TestValidated|TestExceptions|TestThreadsAndForks|TestWatchCode|TestCtlProfile)$$
 
-test-sid: bin/hostler build/sid ## the bridge and the core of e2e on CPython 3.14 and 3.15
+test-pythons: bin/hostler build/sid build/python3.13t ## the bridge on a free-threaded CPython, and on 3.14 and 3.15, there with the core of e2e
+	PYTHONS=$(CURDIR)/build/python3.13t/bin/python3.13t go test -count=1 -run TestEveryPython ./worker/python
+	go test -count=1 -tags freethreaded -run TestFreeThreaded ./e2e
 	CGO_ENABLED=1 go test -c -o build/python.test ./worker/python
 	CGO_ENABLED=0 go test -c -o build/e2e.test ./e2e
 	scripts/in-root build/sid worker/python env PYTHONS=/usr/bin/python3.14:/usr/bin/python3.15 DEBUG_PYTHON=/usr/bin/python3.15d ../../build/python.test

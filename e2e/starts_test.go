@@ -105,6 +105,19 @@ func TestFailedStarts(t *testing.T) {
 	}
 }
 
+// TestNewerPython: one that nobody could test is tried, with a warning.
+func TestNewerPython(t *testing.T) {
+	dir := write(t, t.TempDir(), map[string]string{"fine.py": fmt.Sprintf(minimal, "fine")})
+	newer := write(t, t.TempDir(), map[string]string{"sitecustomize.py": "import sys\nsys.version_info = (3, 16, 0, 'final', 0)\n"})
+	s := start(t, "--chdir", dir, "-e", "PYTHONPATH="+newer, "-w", "2", "fine:app")
+	if code, body := s.get("/"); code != 200 || body != "fine" {
+		t.Errorf("%d %q", code, body)
+	}
+	if n := strings.Count(s.log.String(), "Python 3.16 is newer than this hostler"); n != 1 {
+		t.Errorf("the warning is in the log %d times", n)
+	}
+}
+
 func TestCheckAndVersion(t *testing.T) {
 	dir := write(t, t.TempDir(), map[string]string{"fine.py": fmt.Sprintf(minimal, "fine"), "bad.py": "raise RuntimeError('bad on purpose')\n"})
 	if code, out := run(t, dir, nil, "--python", venv, "--check", "fine:app"); code != 0 {

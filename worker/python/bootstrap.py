@@ -26,8 +26,6 @@ def check_python():
         fail("Python %d.%d is too old: hostler needs 3.8 or newer (%s)" % (sys.version_info[0], sys.version_info[1], sys.executable))
     if sys.implementation.name != "cpython":
         fail("hostler needs CPython, and %s is %s" % (sys.executable, sys.implementation.name))
-    if "t" in getattr(sys, "abiflags", ""):
-        fail("the free-threaded build of Python is not supported yet (%s)" % sys.executable)
     try:
         libc = os.confstr("CS_GNU_LIBC_VERSION")
     except (ValueError, OSError):
@@ -320,18 +318,36 @@ def cannot_start():
     fail("cannot start the server in %s:\n%s" % (sys.executable, traceback.format_exc()))
 
 
+NEWEST = (3, 15)  # that hostler has been tested with
+
+
+def mention_build():
+    """Say what people should know about this build of Python."""
+    version = "%d.%d" % sys.version_info[:2]
+    if sys.version_info[:2] > NEWEST:
+        sys.stderr.write("hostler: Python %s is newer than this hostler, which has been tested up to %d.%d (%s)\n" % ((version,) + NEWEST + (sys.executable,)))
+    if hasattr(sys, "_is_gil_enabled") and "t" in sys.abiflags:
+        sys.stderr.write("hostler: the free-threaded Python %s runs with the GIL here (%s)\n" % (version, sys.executable))
+    sys.stderr.flush()
+
+
 def load_library():
     """Load the server, whose Go runtime does not start before server.init."""
+    import warnings
     from importlib.machinery import ExtensionFileLoader, ModuleSpec
 
     path = "/proc/self/fd/%d" % LIBRARY
     try:
         loader = ExtensionFileLoader("_hostler", path)
-        module = loader.create_module(ModuleSpec("_hostler", loader, origin=path))
+        with warnings.catch_warnings():  # we say it ourselves
+            warnings.filterwarnings("ignore", "The global interpreter lock", RuntimeWarning)
+            module = loader.create_module(ModuleSpec("_hostler", loader, origin=path))
         loader.exec_module(module)
-        return module
     except BaseException:
         cannot_start()
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        fail("the free-threaded %s can be used with the GIL only: take PYTHON_GIL=0 or -X gil=0 away" % sys.executable)
+    return module
 
 
 def block_signals():
@@ -739,6 +755,8 @@ def main():
     if settings.get("hooks_only"):
         be_hooks(settings, hooks)
         return
+    if settings["worker"] <= 1:
+        mention_build()
     if hooks and not settings.get("mold") and not settings.get("check"):
         worker_args = hook_args(settings, wsgi=None)
         try_hook(hooks, "post_fork", *worker_args)

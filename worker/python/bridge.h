@@ -52,6 +52,9 @@ int environ_init(PyObject *bases, PyObject *open_ends); /* lists, an item per li
 PyObject *environ_new(struct task *, PyObject *input); /* new reference or NULL */
 PyObject *decode(const char *, size_t);                /* latin-1, as PEP 3333 wants it */
 
+/* module.c */
+size_t object_head(void); /* how large an object's head is in this build of Python; 0: an exception */
+
 /* input.c */
 int input_init(void);
 PyObject *input_new(struct thread *); /* new reference */

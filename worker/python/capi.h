@@ -2,8 +2,8 @@
  * library fits every CPython from 3.8 on and building it needs no Python
  * headers. All of it is in the stable ABI or has had the same signature and
  * layout in all these versions. The symbols are left undefined and are found in
- * the process that loads the library. GIL builds only: the static PyModuleDef
- * has the 16-byte object head in it. */
+ * the process that loads the library. How large an object's head is depends on
+ * the build (object_head). */
 #ifndef HOSTLER_CAPI_H
 #define HOSTLER_CAPI_H
 
@@ -27,7 +27,7 @@ typedef struct {
 enum { METH_VARARGS = 1, METH_KEYWORDS = 2, METH_NOARGS = 4, METH_O = 8, METH_FASTCALL = 0x80 };
 
 typedef struct {
-	struct { intptr_t refcnt; void *type; } ob; /* PyObject_HEAD */
+	struct { intptr_t refcnt; void *type; } ob; /* PyObject_HEAD of a build with the GIL */
 	PyObject *(*init)(void);
 	Py_ssize_t index;
 	PyObject *copy;

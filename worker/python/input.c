@@ -376,12 +376,9 @@ int input_init(void) {
 		{Py_tp_methods, input_methods}, {Py_tp_getset, input_getset}, {0},
 	};
 	static PyType_Spec spec = {"hostler.Input", 0, 0, Py_TPFLAGS_DEFAULT, slots};
-	/* object.__basicsize__ tells how large an object's head is in this build. */
-	PyObject *n = PyObject_GetAttrString((PyObject *)&PyBaseObject_Type, "__basicsize__");
-	if (n == NULL)
+	head_size = object_head();
+	if (head_size == 0)
 		return -1;
-	head_size = (size_t)PyLong_AsLong(n);
-	Py_DecRef(n);
 	spec.basicsize = (int)(head_size + sizeof(struct input));
 	input_type = (PyTypeObject *)PyType_FromSpec(&spec);
 	return input_type ? join_io() : -1;

@@ -159,4 +159,33 @@ static PyMethodDef module_methods[] = {
 
 static PyModuleDef module = {.ob = {1, NULL}, .name = "_hostler", .size = -1, .methods = module_methods};
 
-__attribute__((visibility("default"))) PyObject *PyInit__hostler(void) { return PyModule_Create2(&module, 3); }
+size_t object_head(void) {
+	PyObject *n = PyObject_GetAttrString((PyObject *)&PyBaseObject_Type, "__basicsize__");
+	if (n == NULL)
+		return 0;
+	long size = PyLong_AsLong(n);
+	Py_DecRef(n);
+	if (size >= (long)sizeof module.ob && size <= 64)
+		return (size_t)size;
+	if (!PyErr_Occurred())
+		PyErr_Format(PyExc_RuntimeError, "hostler does not know objects with a head of %ld bytes", size);
+	return 0;
+}
+
+/* A free-threaded build's head: the thread's id, flags and the like (4 bytes), the
+ * owner's references, those of others, the type. */
+enum { FREE_HEAD = 32, FREE_HEAD_REFS = 12 };
+
+__attribute__((visibility("default"))) PyObject *PyInit__hostler(void) {
+	static struct { uint64_t head[8]; PyModuleDef def; } room;
+	size_t head = object_head();
+	if (head == 0)
+		return NULL;
+	if (head == sizeof module.ob)
+		return PyModule_Create2(&module, 3);
+	char *at = (char *)&room;
+	if (head == FREE_HEAD)
+		memset(at + FREE_HEAD_REFS, 0xff, 4); /* immortal */
+	memcpy(at + head, (char *)&module + sizeof module.ob, sizeof module - sizeof module.ob);
+	return PyModule_Create2((PyModuleDef *)(void *)at, 3);
+}
