@@ -1,0 +1,191 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Where workers are another user's, so is the mold: it runs the application. These
+// tests play one that means ill towards a master that is root.
+
+// evilMold is a server whose mold does as it is told by the file play.
+type evilMold struct {
+	*server
+	play   string
+	victim *exec.Cmd // a process of root's that nobody may touch
+}
+
+func startEvilMold(t *testing.T, more ...string) *evilMold {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root has workers of another user")
+	}
+	dir, err := os.MkdirTemp("", "hostler-malice") // not t.TempDir, which nobody else may enter
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	code, err := os.ReadFile(filepath.Join(apps, "evilmold.py"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{os.Chmod(dir, 0o755), os.WriteFile(dir+"/evilmold.py", code, 0o644)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := &evilMold{play: filepath.Join(dir, "play"), victim: exec.Command("sleep", "1000")}
+	if err := e.victim.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = e.victim.Process.Kill()
+		_ = e.victim.Wait()
+	})
+	addr, admin := fmt.Sprintf("127.0.0.1:%d", freePort(t)), fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	e.server = launchWith(t, append([]string{"-b", addr, "--admin-bind", admin, "--python", "/usr/bin/python3", "--chdir", dir, "--user", "nobody", "--preload",
+		"-w", "2", "--boot-timeout", "4", "-e", "PLAY=" + e.play, "-e", fmt.Sprint("VICTIM=", e.victim.Process.Pid), "evilmold:app"}, more...)...)
+	e.addr, e.admin = addr, admin
+	e.waitLog("msg=serving")
+	return e
+}
+
+// turn makes the mold do so from its next fork on; "" makes it behave again.
+func (e *evilMold) turn(how string) {
+	e.t.Helper()
+	if err := os.WriteFile(e.play+"-", []byte(how), 0o644); err != nil {
+		e.t.Fatal(err)
+	}
+	if err := os.Rename(e.play+"-", e.play); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// pair returns two workers that serve: the one that answers, and another.
+func (e *evilMold) pair() (one, other int) {
+	e.t.Helper()
+	e.eventually("two workers", func() bool {
+		_, body := e.get("/")
+		pid, err := strconv.Atoi(body)
+		if err != nil {
+			e.t.Fatal(body)
+		}
+		if one == 0 || !alive(one) {
+			one, other = pid, 0
+		}
+		if pid != one {
+			other = pid
+		}
+		return other != 0
+	})
+	return one, other
+}
+
+// unharmed wants everybody alive who is none of the mold's.
+func (e *evilMold) unharmed(worker int) {
+	e.t.Helper()
+	for who, pid := range map[string]int{"the master": e.cmd.Process.Pid, "the bystander": e.victim.Process.Pid, "another worker": worker, "this test": os.Getpid()} {
+		if !alive(pid) {
+			e.t.Errorf("%s was killed", who)
+		}
+	}
+	if code, _ := e.get("/"); code != 200 {
+		e.t.Errorf("it answers %d", code)
+	}
+	if strings.Contains(e.log.String(), "FORGED") {
+		e.t.Error("credentials can be forged here")
+	}
+}
+
+// all returns the server's processes.
+func (e *evilMold) all() []int { return append(e.server.workers(), e.cmd.Process.Pid) }
+
+// TestMaliciousMold has the mold do its worst when it is asked for a worker.
+func TestMaliciousMold(t *testing.T) {
+	for _, c := range []struct {
+		how, says string // what the log says of it, once
+		recovers  bool   // as soon as it behaves, without another mold
+	}{
+		{"forge", "a process of this server sent what is no message of its", true},
+		{"child", "who says that it is a worker is none", true},
+		{"lie", "ignoring what a mold says without being asked", true},
+		{"silent", "giving up the process that workers are forked from", false},
+		{"handler", "giving up the process that workers are forked from", false},
+		{"stopped", "giving up the process that workers are forked from", false},
+		{"deaf", "giving up the process that workers are forked from", false},
+		{"orphans", "", true},
+	} {
+		t.Run(c.how, func(t *testing.T) {
+			t.Parallel()
+			e := startEvilMold(t)
+			mold := e.mold()
+			one, other := e.pair()
+			e.turn(c.how)
+			_ = syscall.Kill(one, syscall.SIGKILL)
+			if c.says != "" {
+				e.waitLog(c.says)
+			}
+			e.unharmed(other)
+			e.turn("")
+			e.eventually("two workers", func() bool { return e.metric("hostler_workers", `state="serving"`) == 2 })
+			e.unharmed(other)
+			if !c.recovers {
+				e.eventually("the end of the mold", func() bool { return !alive(mold) })
+			} else if !alive(mold) {
+				t.Error("the mold has been killed")
+			}
+			if n := strings.Count(e.log.String(), c.says); c.says != "" && n != 1 {
+				t.Errorf("said %d times: %q", n, c.says)
+			}
+		})
+	}
+}
+
+// TestMaliciousMoldStop: whatever the mold does, the server ends when it is told to,
+// and nothing of it is left.
+func TestMaliciousMoldStop(t *testing.T) {
+	for _, how := range []string{"silent", "handler", "stopped", "deaf", "lie"} {
+		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGQUIT} {
+			t.Run(fmt.Sprint(how, " ", sig), func(t *testing.T) {
+				t.Parallel()
+				e := startEvilMold(t)
+				mold := e.mold()
+				one, other := e.pair()
+				e.turn(how)
+				_ = syscall.Kill(one, syscall.SIGKILL)
+				e.waitLog("worker died")
+				time.Sleep(300 * time.Millisecond) // the more it does of it the better
+				all := append(e.all(), mold, other)
+				e.signal(sig)
+				select {
+				case <-e.exited:
+				case <-time.After(10 * time.Second):
+					t.Fatal("it does not end")
+				}
+				slices.Sort(all)
+				for _, pid := range slices.Compact(all) {
+					if alive(pid) {
+						t.Errorf("process %d is left", pid)
+					}
+				}
+				l, err := net.Listen("tcp", e.addr)
+				if err != nil {
+					t.Fatalf("the address is not free: %v", err)
+				}
+				l.Close()
+				if !alive(e.victim.Process.Pid) {
+					t.Error("the bystander was killed")
+				}
+			})
+		}
+	}
+}
