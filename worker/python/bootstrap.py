@@ -650,7 +650,7 @@ def fork_worker(server, fds):
         pid = -1
     if pid == 0:
         return True
-    return b"P" if server.forked(pid) else b"Pthe kernel refused to fork"
+    return b"P" if server.ordered(pid) else b"Pthe kernel refused to fork"
 
 
 def be_mold(settings, app, server, own):

@@ -153,7 +153,7 @@ static PyMethodDef module_methods[] = {
 	{"deadline", get_deadline, METH_NOARGS, NULL}, {"profiled", profiled, METH_O, NULL},
 	{"unraisablehook", unraisablehook, METH_O, NULL},
 	{"mold", fork_mold, METH_VARARGS, NULL},       {"order", fork_order, METH_VARARGS, NULL},
-	{"arm", fork_arm, METH_NOARGS, NULL},          {"forked", fork_done, METH_VARARGS, NULL},
+	{"arm", fork_arm, METH_NOARGS, NULL},          {"ordered", fork_done, METH_VARARGS, NULL},
 	{0},
 };
 

@@ -130,7 +130,7 @@ PyObject *fork_arm(PyObject *self, PyObject *args) {
 	return none();
 }
 
-/* forked(pid): what came of it in the mold; -1: there was no fork. It returns
+/* ordered(pid): what came of it in the mold; -1: there was no fork. It returns
  * whether there is a worker. */
 PyObject *fork_done(PyObject *self, PyObject *args) {
 	(void)self;
