@@ -77,7 +77,7 @@ func (s *supervisor) glance(want int, seconds float64, mono int64, first bool) g
 			continue
 		}
 		serving++
-		threads := activeThreads(w.board)
+		threads := w.threads()
 		capacity += threads
 		for i := range threads {
 			if w.board.ThreadRecs[i].Started() != 0 {

@@ -107,7 +107,7 @@ func bootExitReason(w *worker, why cause, ws syscall.WaitStatus) string {
 func (s *supervisor) reportLost(w *worker, why cause, ws syscall.WaitStatus, now time.Time) {
 	mono := s.clock.mono()
 	var lines []byte
-	for i := range activeThreads(w.board) {
+	for i := range w.threads() {
 		a, busy := w.board.ThreadRecs[i].Snapshot()
 		if !busy {
 			continue
@@ -139,7 +139,6 @@ func lostCause(why cause, ws syscall.WaitStatus) string {
 	return string(why)
 }
 
-// activeThreads is how many thread records of the slot may be in use.
-func activeThreads(s *protocol.Slot) int {
-	return int(min(max(s.Gauges.Threads.Load(), 0), protocol.MaxThreads))
-}
+// threads is how many thread records of the worker are in use. What the scoreboard says
+// of that is the worker's to write.
+func (w *worker) threads() int { return min(w.gen.set.Threads, protocol.MaxThreads) }

@@ -279,7 +279,10 @@ func (s *spawner) startFresh(spec processSpec, to func(report)) (*child, error) 
 		Env:   spec.env,
 		Files: append(files, listeners...),
 		Sys: &syscall.SysProcAttr{
-			Setpgid:    true, // Ctrl-C in the terminal is for the master only
+			Setpgid: spec.identity == nil, // Ctrl-C in the terminal is for the master only
+			// Another user is not to type into the master's terminal (TIOCSTI), nor to
+			// send it SIGCONT, as processes of a session may.
+			Setsid:     spec.identity != nil,
 			Pdeathsig:  atOurEnd,
 			Credential: spec.identity,
 		},

@@ -55,6 +55,9 @@ func (s *supervisor) drain(w *worker, mode protocol.DrainMode, grace time.Durati
 		s.become(w, stateDraining)
 		w.drained, w.deadline = now, now.Add(grace+graceMargin)
 		s.send(w, protocol.Message{Kind: protocol.KindDrain, Mode: mode, Grace: grace})
+		if w.deaf {
+			s.tell(w, syscall.SIGTERM) // to one that serves this is the same
+		}
 		s.log.Debug("worker draining", "worker", w.number(), "pid", w.proc.PID(), "cause", string(why))
 	case stateDraining:
 		// It leaves already; only a shorter time is news.

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"syscall"
 	"time"
 
 	"hostler/protocol"
@@ -37,7 +38,7 @@ func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
 		return
 	}
 	busy, found, stuck := 0, false, false
-	for i := range activeThreads(w.board) {
+	for i := range w.threads() {
 		rec := &w.board.ThreadRecs[i]
 		a, ok := rec.Snapshot()
 		if ok {
@@ -141,7 +142,7 @@ func (s *supervisor) endStuck(w *worker, now time.Time, mono int64, busy int) {
 		queued += w.board.Pools[i].Depth.Load()
 	}
 	others := busy > len(w.stuck) || queued > 0 || g.ConnsWriting.Load() > 0
-	if len(w.stuck) < activeThreads(w.board) && others {
+	if len(w.stuck) < w.threads() && others {
 		w.onlyStuck = false
 		return
 	}
@@ -152,4 +153,25 @@ func (s *supervisor) endStuck(w *worker, now time.Time, mono int64, busy int) {
 	}
 	w.leaving = s.stuckCause(w, mono)
 	s.kill(w)
+}
+
+// deafAfter is how long a worker may live without its control socket, which is closed
+// when it ends, until that is strange.
+const deafAfter = 2 * time.Second
+
+// checkDeaf finds out that a worker which has closed its control socket does not end: it
+// does not hear us any more, nor we it. It serves until there is another one.
+func (s *supervisor) checkDeaf(w *worker, now time.Time) {
+	if w.deaf || w.deafSince.IsZero() || now.Sub(w.deafSince) < deafAfter {
+		return
+	}
+	w.deaf = true
+	s.log.Error("a worker has closed its control socket, and lives; it will be replaced", "worker", w.number(), "pid", w.proc.PID())
+	switch {
+	case w.state == stateServing && w.condemned == "":
+		w.condemned = causeDeaf
+		s.want(w, string(causeDeaf))
+	case w.state == stateDraining:
+		s.tell(w, syscall.SIGTERM)
+	}
 }

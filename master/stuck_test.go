@@ -262,3 +262,30 @@ func TestGILBusy(t *testing.T) {
 		}
 	})
 }
+
+// TestDeafWorker: one that has closed its control socket serves until there is
+// another, and is then told to go by a signal.
+func TestDeafWorker(t *testing.T) {
+	withRig(t, testSettings(), nil, func(r *rig) {
+		r.awaitServing()
+		p := r.all()[0]
+		p.mu.Lock()
+		p.manner.wedged = true
+		p.mu.Unlock()
+		p.report(report{deaf: true})
+		r.pass(deafAfter - time.Millisecond)
+		r.expect("1:serving/1 2:serving/1")
+		r.pass(bootTakes / 2)
+		r.expect("1:serving/1 2:serving/1 3:booting/1")
+		r.pass(bootTakes)
+		if !p.signalled(syscall.SIGTERM) {
+			t.Error("no signal")
+		}
+		p.exit(exited(0))
+		r.pass(time.Second)
+		r.expect("2:serving/1 3:serving/1")
+		if n := r.exits(causeDeaf); n != 1 {
+			t.Errorf("%d workers were deaf", n)
+		}
+	})
+}

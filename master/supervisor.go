@@ -251,7 +251,8 @@ func (s *supervisor) handle(ev any) {
 			s.workerExited(w, ev.status)
 		case ev.begun:
 			s.began(w)
-		case ev.deaf: // it is about to end, or its deadlines see to that
+		case ev.deaf:
+			w.deafSince = s.clock.now() // as a rule it is about to end
 		default:
 			s.workerSaid(w, ev.message)
 		}

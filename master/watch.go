@@ -70,6 +70,9 @@ func (s *supervisor) untilNext() time.Duration {
 		if !w.deadline.IsZero() {
 			sooner(w.deadline)
 		}
+		if !w.deaf && !w.deafSince.IsZero() {
+			sooner(w.deafSince.Add(deafAfter))
+		}
 		if w.state != stateServing && w.state != stateDraining {
 			continue
 		}
@@ -116,6 +119,7 @@ func (s *supervisor) tick() {
 		s.checkGIL(w, mono)
 		s.checkSlow(w, now, mono)
 		s.checkMemory(w, now)
+		s.checkDeaf(w, now)
 	}
 	s.checkHelpers(now)
 	s.checkPreparation(now)
@@ -163,7 +167,7 @@ func (s *supervisor) checkSlow(w *worker, now time.Time, mono int64) {
 		return
 	}
 	found := false
-	for i := range activeThreads(w.board) {
+	for i := range w.threads() {
 		a, ok := w.board.ThreadRecs[i].Snapshot()
 		if seen, known := w.slow[i]; known && (!ok || seen.start != a.Start) {
 			delete(w.slow, i)

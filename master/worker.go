@@ -73,6 +73,7 @@ const (
 	causeOOM         cause = "oom"          // the kernel's out-of-memory killer
 	causeTimeout     cause = "timeout"      // a request ran into --timeout and could not be interrupted
 	causeGIL         cause = "gil_deadlock" // … since a thread never gave the GIL back
+	causeDeaf        cause = "deaf"         // it had given up its control socket
 	causeBootFailed  cause = "boot_failed"  // it never became ready
 	causeBootTimeout cause = "boot_timeout" // it was not ready within --boot-timeout
 	causeRecycled    cause = "recycled"     // --max-requests
@@ -85,7 +86,7 @@ const (
 )
 
 // causes are all of them, so that metrics show zeros from the start.
-var causes = [...]cause{causeExit, causeSignal, causeOOM, causeTimeout, causeGIL, causeBootFailed, causeBootTimeout,
+var causes = [...]cause{causeExit, causeSignal, causeOOM, causeTimeout, causeGIL, causeDeaf, causeBootFailed, causeBootTimeout,
 	causeRecycled, causeAge, causeMemory, causeReload, causeScaleDown, causeRestart, causeStopped}
 
 // worker is a worker process. The state goroutine owns it.
@@ -111,6 +112,11 @@ type worker struct {
 	drained  time.Time // when it was told to leave
 	finished bool      // it has said that nothing is left to do
 	termed   bool      // SIGTERM was sent, because it was booting
+
+	// deafSince is since when its control socket has been closed, and deaf that this is
+	// not its end: it can be told nothing but by signals.
+	deafSince time.Time
+	deaf      bool
 
 	why   string // it was started
 	quiet bool   // one in a row of failures: the journal and the log hear of it when it is ready

@@ -1,0 +1,167 @@
+"""An application whose worker has been taken over: it runs what it is sent."""
+
+import array
+import errno
+import fcntl
+import mmap
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+
+CONTROL, SCOREBOARD, LIBRARY, OUT, IN, SECRETS, LISTENERS = 3, 4, 5, 6, 7, 8, 9
+SHARED = (SCOREBOARD, LIBRARY, SECRETS)
+
+# The server closes some of these before the first request; whoever means ill keeps them.
+held = {}
+for fd in range(CONTROL, 20):
+    try:
+        held[fd] = os.dup(fd)
+    except OSError:
+        pass
+
+
+def tried(name, *calls):
+    """Return the calls that were not refused."""
+    done = []
+    for call in calls:
+        try:
+            call()
+            done.append(name)
+        except (OSError, ValueError):
+            pass
+    return done
+
+
+def shared_memory():
+    """Whatever can be done to shared memory that would harm others."""
+    done = []
+    for name in SHARED:
+        fd = held[name]
+        if "memfd" not in os.readlink("/proc/self/fd/%d" % fd):
+            continue
+        again = "/proc/self/fd/%d" % fd
+        done += tried("cut %d" % name, lambda: os.ftruncate(fd, 0), lambda: os.truncate(again, 0))
+        done += tried("grown %d" % name, lambda: os.ftruncate(fd, 1 << 40))
+        done += tried("sealed %d" % name, lambda: fcntl.fcntl(fd, 1033, 8))  # F_ADD_SEALS, F_SEAL_WRITE
+        if name != SCOREBOARD:
+            done += tried("written to %d" % name, lambda: os.pwrite(fd, b"x", 0), lambda: os.write(fd, b"x"))
+            done += tried("mapped %d" % name, lambda: mmap.mmap(fd, 10, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE))
+    return done
+
+
+def scribble(seconds, fill=None):
+    """Write all over the scoreboard: what is random, or one byte."""
+    board = mmap.mmap(held[SCOREBOARD], 0)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        at = random.randrange(64, len(board) - 5000)
+        if random.random() < 0.7:  # where there are workers
+            at = random.randrange(64, 300000)
+        board[at : at + 4096] = bytes([fill]) * 4096 if fill is not None else os.urandom(4096)
+
+
+def controls():
+    """Return our control socket, and that of our mold if there is one."""
+    return [socket.socket(fileno=os.dup(fd)) for fd in (CONTROL, held[CONTROL])]
+
+
+def deafen():
+    """Let the master hear that we are gone."""
+    controls()[0].shutdown(socket.SHUT_WR)
+
+
+def forge(bystander):
+    """Every kind of message, and what is none. (Many would only be slow: who talks too
+    much waits.)"""
+    pids = [b"%d " % bystander, b"-1 ", b"1 ", b"99999999999999999999 "]
+    bodies = [b"", b"\x00" * 12, b"\xff" * 9, b"s" + b"\xff" * 8, b"{}", b"[{}]", b"[" * 30000, b"/etc/shadow\x00", os.urandom(60000), b"\x1b]0;title\x07"] + pids
+    mine, mold = controls()
+    for kind in range(256):
+        for body in bodies if chr(kind) in "RETDIBQYZULMGSWNHKPC" else bodies[:1]:  # not F, after which a worker is to go
+            send(mine, bytes([kind]) + body)
+    for kind in b"RPMF":
+        for body in bodies:
+            send(mold, bytes([kind]) + body)
+    for size in (65535, 65536, 65537, 200000):
+        send(mine, b"Z" + b"z" * size)
+    send(mine, b"R", [os.open(os.devnull, os.O_RDONLY)] * 200)
+
+
+def send(control, packet, fds=()):
+    beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    while True:
+        try:
+            control.sendmsg([packet], beside, socket.MSG_DONTWAIT)
+            return
+        except BlockingIOError:
+            time.sleep(0.01)
+        except OSError as e:
+            if e.errno in (errno.EMSGSIZE, errno.ETOOMANYREFS, errno.EINVAL, errno.ENOBUFS):
+                return
+            raise
+
+
+def talk():
+    """Send what is allowed, without end."""
+
+    def without_end():
+        control = controls()[0]
+        while True:
+            control.send(b"R")
+
+    threading.Thread(target=without_end, daemon=True).start()
+
+
+def exchange():
+    """Fill the exchange with what are no connections, and end it."""
+    for fd in (OUT, IN):
+        s = socket.socket(fileno=os.dup(held[fd]))
+        s.setblocking(False)
+        try:
+            for i in range(300):
+                s.sendmsg([b"D" + os.urandom(i)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [held[OUT]]))])
+        except OSError:
+            pass
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        s.shutdown(socket.SHUT_RDWR)
+
+
+def listeners():
+    """Spoil all that listens."""
+    for fd in range(LISTENERS, 20):
+        try:
+            s = socket.socket(fileno=os.dup(held[fd]))
+        except (KeyError, OSError):
+            continue
+        if s.type == socket.SOCK_STREAM and s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            s.setblocking(False)
+            s.listen(0)
+            s.shutdown(socket.SHUT_RDWR)
+
+
+def others(master, bystander):
+    """Whatever a process can do to another one."""
+    done = []
+    for pid in (master, bystander, 1):
+        done += tried("signalled %d" % pid, lambda: os.kill(pid, signal.SIGCONT), lambda: os.kill(pid, 0))
+        for name in ("mem", "fd/2", "environ", "root/etc/shadow", "cwd", "clear_refs", "oom_score_adj"):
+            path = "/proc/%d/%s" % (pid, name)
+            done += tried("opened " + path, lambda: os.open(path, os.O_RDWR))
+        done += tried("traced %d" % pid, lambda: os.listdir("/proc/%d/fd" % pid))
+    done += tried("became root", lambda: os.setuid(0), lambda: os.setresuid(0, 0, 0), lambda: os.setgroups([0]), lambda: os.setgid(0))
+    return done
+
+
+def app(environ, start_response):
+    code = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)).decode()
+    try:
+        out = repr(eval(code or "os.getpid()")).encode()
+    except BaseException:
+        out = traceback.format_exc().encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(out)))])
+    return [out]
