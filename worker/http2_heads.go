@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"strings"
 
 	"golang.org/x/net/http2"
@@ -33,7 +34,9 @@ func (sections) failure(b []byte, status int, extra string, _, bodiless bool, da
 
 // writeHead compresses a section into HEADERS. h.mu is held.
 func (h *http2Conn) writeHead(s *stream, kind itemKind, section []byte, end bool) {
-	h.block.Reset()
+	if h.block.Reset(); h.block.Cap() > largeHead {
+		h.block = bytes.Buffer{} // the last one's
+	}
 	h.field(":status", statusText(section[:3]))
 	for rest := section[3:]; ; {
 		name, value, next, ok := http1.CutRecord(rest)

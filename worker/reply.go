@@ -426,6 +426,9 @@ func (l *Loop) conclude(t *Thread) bool {
 	if !r.gone {
 		l.transmit(t, c, m, 0)
 	}
+	if t.StatusLen+t.FieldsLen > largeHead {
+		t.forgetHead()
+	}
 	now := l.now()
 	t.seen = now
 	if r.static {

@@ -41,8 +41,10 @@ const (
 const (
 	maxEvents    = 64
 	inBufferSize = 64 << 10
-	// respBufferSize bounds an application's response head.
-	respBufferSize = 64 << 10
+	// respBufferSize bounds an application's response head: more than any client takes.
+	// What is beyond largeHead is given back when the response is out.
+	respBufferSize = 1 << 20
+	largeHead      = 64 << 10
 )
 
 // Task is what a Python thread and this package hand to each other. It lies
@@ -216,6 +218,12 @@ func newThread(index, epfd int, limits *http1.Limits) (*Thread, error) {
 	t.Epoll = int32(epfd)
 	t.out = make([]byte, 0, 4096)
 	return t, nil
+}
+
+// forgetHead gives back the memory of a large response head.
+func (t *Thread) forgetHead() {
+	_ = unix.Madvise(t.resp[largeHead:], unix.MADV_DONTNEED)
+	t.out = make([]byte, 0, 4096)
 }
 
 // wake lets a parked thread go on.

@@ -33,6 +33,12 @@ def which(environ, start_response):
     return plain(start_response, ("%(REQUEST_METHOD)s %(RAW_URI)s" % environ).encode())
 
 
+def head(environ, start_response):
+    """A head as large as the query says."""
+    start_response("200 OK", [("X-Large", "x" * int(environ["QUERY_STRING"])), ("Content-Length", "4")])
+    return [b"body"]
+
+
 def digest(environ, start_response):
     """The body's length and hash, read in pieces."""
     h, n = hashlib.sha256(), 0
@@ -81,6 +87,7 @@ def sleep(environ, start_response):
 
 
 PAGES = {
+    "/head": head,
     "/digest": digest,
     "/ignore": ignore,
     "/part": part,

@@ -59,6 +59,25 @@ size_t object_head(void); /* how large an object's head is in this build of Pyth
 int input_init(void);
 PyObject *input_new(struct thread *); /* new reference */
 
+/* type_of returns o's real type, which o keeps alive; borrowed. */
+static inline PyTypeObject *type_of(PyObject *o) {
+	PyObject *type = PyObject_Type(o);
+	Py_DecRef(type);
+	return (PyTypeObject *)type;
+}
+
+static inline int is_a(PyObject *o, PyTypeObject *type) { return PyType_IsSubtype(type_of(o), type); }
+
+/* head.c. as_list returns headers as a list or a tuple, a new reference: other iterables
+ * are taken, too; what has pieces that only look like headers is not. put_fields
+ * writes the records of what as_list has returned behind *at in the response buffer.
+ * broken_head puts a plain 500 where a head that was fine has been replaced by one
+ * that is not: the application may catch the error and go on. */
+PyObject *as_list(PyObject *headers);
+int put_fields(struct task *, PyObject *headers, uint32_t *at);
+int set_head(struct thread *, PyObject *status, PyObject *headers);
+void broken_head(struct thread *);
+
 /* response.c */
 int response_init(PyObject *file_wrapper);
 PyObject *start_response_new(PyObject *handle);

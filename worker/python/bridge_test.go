@@ -275,9 +275,10 @@ func branches() []request {
 	fails("file_closed")
 	rs = append(rs, request{path: "/file", method: "HEAD", status: 200, size: 0})
 
-	ok(small, "header_latin1", "header_subclass", "header_many", "header_hop")
+	ok(small, "header_latin1", "header_subclass", "header_many", "header_hop", "header_list_pair",
+		"header_large", "taken_items", "taken_generator", "taken_lists", "taken_tuple_of_lists", "taken_set", "taken_named", "taken_named_as_pep")
 	fails("header_name_int", "header_value_int", "header_value_none", "header_value_bytes", "header_not_latin1", "header_surrogate",
-		"header_newline", "header_bad_name", "header_list_pair", "header_three", "header_large")
+		"header_newline", "header_bad_name", "header_three", "header_too_large")
 	fails("status_none", "status_bytes", "status_bad", "status_not_latin1")
 	rs = append(rs, request{path: "/status_subclass", status: 201, size: small},
 		request{path: "/status_304", status: 304, size: 0}, request{path: "/status_204", status: 204, size: 0})
@@ -287,7 +288,7 @@ func branches() []request {
 	}
 	ok(2*small+medium+large, "write")
 	rs = append(rs, request{path: "/replaced", status: 500, size: small}, request{path: "/replaced_badly", status: 500, size: small})
-	says("arguments", "9")
+	says("arguments", "20")
 	says("hints_bad", "6")
 	says("use_kept", "2") // the empty input stays good
 	ok(medium+small, "other_thread")

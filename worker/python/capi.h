@@ -73,7 +73,7 @@ typedef struct {
 enum { Py_tp_dealloc = 52, Py_tp_iter = 62, Py_tp_iternext = 63, Py_tp_methods = 64, Py_tp_getset = 73 };
 #define Py_TPFLAGS_DEFAULT (1u << 18)
 
-extern PyTypeObject PyBaseObject_Type, PyBytes_Type, PyList_Type, PyTuple_Type, PyUnicode_Type;
+extern PyTypeObject PyBaseObject_Type, PyBytes_Type, PyDict_Type, PyList_Type, PyTuple_Type, PyUnicode_Type;
 extern struct _object _Py_NoneStruct;
 #define Py_None (&_Py_NoneStruct)
 extern PyObject *PyExc_AssertionError, *PyExc_BrokenPipeError, *PyExc_MemoryError, *PyExc_OSError, *PyExc_RuntimeError,
@@ -121,6 +121,7 @@ PyObject *PyBool_FromLong(long);
 double PyFloat_AsDouble(PyObject *);
 PyObject *PyFloat_FromDouble(double);
 
+PyObject *PySequence_List(PyObject *);
 PyObject *PyList_New(Py_ssize_t);
 int PyList_Append(PyObject *, PyObject *);
 Py_ssize_t PyList_Size(PyObject *);

@@ -14,112 +14,6 @@ static PyTypeObject *file_wrapper_type;
 /* Interned: CPython's cache of attributes keeps each other name that it is asked for. */
 static PyObject *s_close, *s_real, *s_fileno, *s_tell;
 
-/* type_of returns o's real type, which o keeps alive; borrowed. */
-static PyTypeObject *type_of(PyObject *o) {
-	PyObject *type = PyObject_Type(o);
-	Py_DecRef(type);
-	return (PyTypeObject *)type;
-}
-
-/* not_latin1 puts a plainer error in the place of the codec's. */
-static int not_latin1(const char *what) {
-	PyObject *type, *value, *tb;
-	PyErr_Fetch(&type, &value, &tb);
-	PyErr_Format(PyExc_ValueError, "%s must be latin-1 text: %S", what, value ? value : type);
-	Py_DecRef(type);
-	if (value)
-		Py_DecRef(value);
-	if (tb)
-		Py_DecRef(tb);
-	return -1;
-}
-
-/* text_bytes appends a str, which must be latin-1, to the response buffer at
- * *len. As long as all is well neither it nor put_fields runs code of the
- * application, so borrowed references stay good. */
-static int text_bytes(struct task *t, PyObject *o, uint32_t *len, const char *what) {
-	PyTypeObject *type = type_of(o);
-	Py_ssize_t n;
-	const char *s;
-	PyObject *latin = NULL;
-	if (!PyType_IsSubtype(type, &PyUnicode_Type)) {
-		PyErr_Format(PyExc_TypeError, "%s must be str, not %R", what, type);
-		return -1;
-	}
-	s = PyUnicode_AsUTF8AndSize(o, &n);
-	if (s == NULL || n != PyUnicode_GetLength(o)) { /* not ASCII */
-		if (s == NULL || (latin = PyUnicode_AsLatin1String(o)) == NULL)
-			return not_latin1(what);
-		s = PyBytes_AsString(latin);
-		n = PyBytes_Size(latin);
-	}
-	int rc = 0;
-	if ((size_t)n > t->resp_cap - *len) {
-		PyErr_SetString(PyExc_ValueError, "response head too large");
-		rc = -1;
-	} else {
-		memcpy(t->resp + *len, s, (size_t)n);
-		*len += (uint32_t)n;
-	}
-	if (latin)
-		Py_DecRef(latin);
-	return rc;
-}
-
-/* put_fields writes the records that http1.CheckHead reads. */
-static int put_fields(struct task *t, PyObject *headers, uint32_t *at) {
-	PyTypeObject *type = type_of(headers);
-	int list = PyType_IsSubtype(type, &PyList_Type);
-	if (!list && !PyType_IsSubtype(type, &PyTuple_Type)) {
-		PyErr_SetString(PyExc_TypeError, "response headers must be a list of (name, value) tuples");
-		return -1;
-	}
-	for (Py_ssize_t i = 0; i < (list ? PyList_Size(headers) : PyTuple_Size(headers)); i++) {
-		PyObject *pair = list ? PyList_GetItem(headers, i) : PyTuple_GetItem(headers, i);
-		if (pair == NULL)
-			return -1;
-		if (!PyType_IsSubtype(type_of(pair), &PyTuple_Type) || PyTuple_Size(pair) != 2) {
-			PyErr_SetString(PyExc_TypeError, "response headers must be a list of (name, value) tuples");
-			return -1;
-		}
-		uint32_t start = *at, lens[2];
-		if (t->resp_cap - start < sizeof lens) {
-			PyErr_SetString(PyExc_ValueError, "response head too large");
-			return -1;
-		}
-		*at += sizeof lens;
-		for (int k = 0; k < 2; k++) {
-			uint32_t before = *at;
-			if (text_bytes(t, PyTuple_GetItem(pair, k), at, k ? "header value" : "header name"))
-				return -1;
-			lens[k] = *at - before;
-		}
-		memcpy(t->resp + start, lens, sizeof lens);
-	}
-	return 0;
-}
-
-static void head_error(struct task *t, int code, uint32_t off) {
-	char why[160], name[80] = "";
-	hostlerHeadError(code, why, sizeof why);
-	/* Past the end, where it is about the status. */
-	if (off < t->fields_len && t->fields_len - off >= 8) {
-		uint32_t n;
-		memcpy(&n, t->resp + t->status_len + off, sizeof n);
-		if (n > sizeof name - 1)
-			n = sizeof name - 1;
-		if (n <= t->fields_len - off - 8)
-			for (uint32_t i = 0; i < n; i++) {
-				char c = t->resp[t->status_len + off + 8 + i];
-				name[i] = c >= 0x20 && c < 0x7f ? c : '?';
-			}
-	}
-	if (name[0])
-		PyErr_Format(PyExc_ValueError, "%s: %s", why, name);
-	else
-		PyErr_SetString(PyExc_ValueError, why);
-}
-
 /* deliver sends one piece of the body. ref owns data. It returns a WRITE_ code,
  * or -3 with an exception (raised by a signal handler while waiting). */
 static int deliver(struct thread *th, const char *data, Py_ssize_t n, PyObject *ref, int final) {
@@ -182,51 +76,50 @@ static PyObject *write_call(PyObject *self, PyObject *arg) {
 
 static PyMethodDef write_def = {"write", write_call, METH_O, "write(data): send bytes of the body (PEP 3333)"};
 
-static int set_head(struct thread *th, PyObject *status, PyObject *headers) {
-	struct task *t = th->task;
-	uint32_t at = 0, off = 0;
-	t->status_len = t->fields_len = 0;
-	if (text_bytes(t, status, &at, "status"))
+/* arguments sorts those of start_response, whose names are PEP 3333's, or how others
+ * call them. */
+static int arguments(PyObject *const *args, Py_ssize_t nargs, PyObject *names, PyObject *out[3]) {
+	static const struct { const char *name; int at; } known[] = {
+		{"status", 0}, {"response_headers", 1}, {"headers", 1}, {"exc_info", 2},
+	};
+	Py_ssize_t named = names ? PyTuple_Size(names) : 0;
+	int rc = nargs <= 3 ? 0 : -1;
+	for (Py_ssize_t i = 0; rc == 0 && i < nargs; i++)
+		out[i] = args[i];
+	for (Py_ssize_t i = 0; rc == 0 && i < named; i++) {
+		const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(names, i), NULL);
+		if (name == NULL)
+			return -1;
+		rc = -1;
+		for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+			if (strcmp(name, known[k].name) == 0 && out[known[k].at] == NULL) {
+				out[known[k].at] = args[nargs + i];
+				rc = 0;
+			}
+	}
+	if (rc || out[0] == NULL || out[1] == NULL) {
+		PyErr_SetString(PyExc_TypeError, "start_response(status, response_headers, exc_info=None)");
 		return -1;
-	uint32_t status_len = at;
-	if (put_fields(t, headers, &at))
-		return -1;
-	t->status_len = status_len;
-	t->fields_len = at - status_len;
-	int code = hostlerHead(th->index, &off);
-	if (code == 0)
-		return 0;
-	head_error(t, code, off);
-	t->status_len = t->fields_len = 0;
-	return -1;
+	}
+	return 0;
 }
 
-/* broken_head puts a plain 500 where a head that was fine has been replaced by
- * one that is not: the application may catch the error and go on. */
-static void broken_head(struct thread *th) {
-	static const char status[] = "500 Internal Server Error";
-	uint32_t off;
-	memcpy(th->task->resp, status, sizeof status - 1);
-	th->task->status_len = sizeof status - 1;
-	hostlerHead(th->index, &off);
-}
+static PyObject *begin_response(PyObject *self, struct thread *th, PyObject *status, PyObject *headers, PyObject *exc);
 
 static PyObject *start_response(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
-	struct thread *th = handle_lookup(self);
-	if (th == NULL)
+	PyObject *given[3] = {NULL, NULL, NULL};
+	if (handle_lookup(self) == NULL || arguments(args, nargs, kwnames, given))
 		return NULL;
+	PyObject *headers = as_list(given[1]);
+	struct thread *th = headers ? handle_lookup(self) : NULL; /* as_list may have run the application's code */
+	PyObject *write = th ? begin_response(self, th, given[0], headers, given[2]) : NULL;
+	if (headers)
+		Py_DecRef(headers);
+	return write;
+}
+
+static PyObject *begin_response(PyObject *self, struct thread *th, PyObject *status, PyObject *headers, PyObject *exc) {
 	struct task *t = th->task;
-	Py_ssize_t nkw = kwnames ? PyTuple_Size(kwnames) : 0;
-	PyObject *exc = nargs > 2 ? args[2] : NULL;
-	if (nkw == 1 && nargs == 2 && PyUnicode_GetLength(PyTuple_GetItem(kwnames, 0)) == 8) {
-		const char *k = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(kwnames, 0), NULL);
-		if (k != NULL && strcmp(k, "exc_info") == 0) {
-			exc = args[2];
-			nkw = 0;
-		}
-	}
-	if (nargs < 2 || nargs > 3 || nkw != 0)
-		return PyErr_Format(PyExc_TypeError, "start_response(status, headers, exc_info=None)");
 	PyObject *value = NULL; /* the exception, where exc_info has one */
 	if (exc != NULL && exc != Py_None) {
 		if (!PyType_IsSubtype(type_of(exc), &PyTuple_Type) || PyTuple_Size(exc) != 3)
@@ -251,7 +144,7 @@ static PyObject *start_response(PyObject *self, PyObject *const *args, Py_ssize_
 	if (value == NULL && t->status_len != 0)
 		return PyErr_Format(PyExc_AssertionError, "start_response called a second time without exc_info");
 	int again = t->status_len != 0;
-	if (set_head(th, args[0], args[1])) {
+	if (set_head(th, status, headers)) {
 		if (again)
 			broken_head(th);
 		return NULL;
@@ -272,9 +165,14 @@ static PyObject *early_hints(PyObject *self, PyObject *headers) {
 		return PyErr_Format(PyExc_RuntimeError, "wsgi.early_hints outside of a request's thread");
 	sending_done(th);
 	struct task *t = th->task;
+	PyObject *list = as_list(headers);
+	if (list == NULL)
+		return NULL;
 	/* Behind a head that is waiting to be sent there is room. */
 	uint32_t start = t->status_len + t->fields_len, at = start;
-	if (put_fields(t, headers, &at))
+	int rc = put_fields(t, list, &at);
+	Py_DecRef(list);
+	if (rc)
 		return NULL;
 	int code = hostlerHints(th->index, t->resp + start, at - start);
 	if (code != 0) {

@@ -136,6 +136,27 @@ header("subclass", (Text("X"), Text("y")), Tuple(("Z", "z")))
 header("list_pair", ["X", "y"])
 header("three", ("X", "y", "z"))
 header("large", ("X", "y" * 70000))
+header("too_large", ("X", "y" * (1 << 20)))
+
+
+def taken(name, make, **named):
+    def f(environ, start_response):
+        if named:
+            start_response(**named)
+        else:
+            start_response(OK, make())
+        return [SMALL]
+
+    paths["/taken_" + name] = f
+
+
+taken("items", lambda: dict(PLAIN).items())
+taken("generator", lambda: (pair for pair in PLAIN))
+taken("lists", lambda: [list(pair) for pair in PLAIN])
+taken("tuple_of_lists", lambda: tuple(map(list, PLAIN)))
+taken("set", lambda: set(PLAIN))
+taken("named", None, status=OK, headers=PLAIN)
+taken("named_as_pep", None, response_headers=PLAIN, status=Text(OK), exc_info=None)
 header("many", *[("X-%d" % i, "y" * 100) for i in range(100)])
 
 
@@ -268,13 +289,24 @@ def exc_info_odd(environ, start_response):
     return [b"%d" % n]
 
 
+class Grim:
+    def __repr__(self):
+        gc.collect()
+        return "grim"
+
+
+def fails_midway():
+    yield ("A", "b")
+    yield ("A", 1 / 0)
+
+
 @path
 def arguments(environ, start_response):
     n = 0
-    for args, kw in (((), {}), ((OK,), {}), ((OK, PLAIN, None, None), {}), ((OK, PLAIN), {"x": 1}), ((OK,), {"headers": PLAIN}), ((OK, PLAIN, None), {"exc_info": None}), ((OK, None), {}), ((OK, {}), {}), ((OK, [None]), {})):
+    for args, kw in (((), {}), ((OK,), {}), ((OK, PLAIN, None, None), {}), ((OK, PLAIN), {"x": 1}), ((OK,), {"header": PLAIN}), ((OK, PLAIN, None), {"exc_info": None}), ((OK, PLAIN), {"status": OK}), ((), {"headers": PLAIN, "response_headers": PLAIN, "status": OK}), ((OK, None), {}), ((OK, {}), {}), ((OK, [None]), {}), ((OK, "ab"), {}), ((OK, b"ab"), {}), ((OK, ["ab"]), {}), ((OK, [("a",)]), {}), ((OK, {"a": "b"}.keys()), {}), ((OK, 5), {}), ((OK, [("a", Grim())]), {}), ((OK, [Grim()]), {}), ((OK, fails_midway()), {})):
         try:
             start_response(*args, **kw)
-        except TypeError:
+        except (TypeError, ZeroDivisionError):
             n += 1
     start_response(OK, tuple(PLAIN), exc_info=None)
     return [b"%d" % n]
@@ -292,8 +324,8 @@ def hints(environ, start_response):
 @path
 def hints_bad(environ, start_response):
     n = 0
-    start_response(OK, [("X", "y" * 60000)])
-    for bad in (None, [("X", 1)], [("X", "a\nb")], [("X", "y" * 5600)], [("X", "\u20ac")]):
+    start_response(OK, [("X", "y" * 1000000)])
+    for bad in (None, [("X", 1)], [("X", "a\nb")], [("X", "y" * 56000)], [("X", "\u20ac")]):
         try:
             environ["wsgi.early_hints"](bad)
         except (TypeError, ValueError):
