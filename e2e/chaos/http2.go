@@ -17,6 +17,9 @@ func (c *client) useHTTP2() {
 	p := new(http.Protocols)
 	p.SetHTTP2(true)
 	c.h2 = &http.Transport{TLSClientConfig: c.l.shape.encryption("h2"), Protocols: p}
+	if c.slow { // else the client's own buffers take everything at once
+		c.h2.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10, MaxReceiveBufferPerConnection: 64 << 10}
+	}
 }
 
 // exchangeHTTP2 sends a request and returns the answer. If there is none, phase
@@ -41,7 +44,7 @@ func (c *client) exchangeHTTP2(r *request, id uint64) (status int, body []byte, 
 		return 0, nil, "head", err
 	}
 	defer resp.Body.Close()
-	if body, err = io.ReadAll(resp.Body); err != nil {
+	if body, err = c.readAll(resp.Body); err != nil {
 		return 0, nil, "body", err
 	}
 	return resp.StatusCode, body, "", nil

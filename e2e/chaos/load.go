@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +21,9 @@ import (
 // patience is how long a client waits for an answer. A request may wait behind
 // one that is stuck until --timeout and the worker's end.
 const patience = 25 * time.Second
+
+// errBadGateway is how nginx says that the connection behind it has ended.
+var errBadGateway = errors.New("502 from nginx")
 
 // failure is a request that did not get its answer.
 type failure struct {
@@ -61,7 +65,7 @@ type load struct {
 func startLoad(addr string, s *shape, clients int, seed uint64) *load {
 	l := &load{addr: addr, shape: s, versions: make(map[string]time.Time), stop: make(chan struct{})}
 	for i := range clients {
-		c := &client{l: l, number: i, rand: rand.New(rand.NewPCG(seed, uint64(i)+1))}
+		c := &client{l: l, number: i, slow: i >= clients-2, rand: rand.New(rand.NewPCG(seed, uint64(i)+1))}
 		if s.tls && i%2 == 1 {
 			c.useHTTP2()
 		}
@@ -89,6 +93,7 @@ type request struct {
 	method, path string
 	n            float64
 	body         []byte
+	chunked      bool   // so the body goes, over HTTP/1.1
 	extra        int    // bytes after the answer's first line
 	whole        []byte // of a file: the answer
 }
@@ -96,6 +101,14 @@ type request struct {
 func (r *request) write(id uint64) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s %s?id=%d&n=%g HTTP/1.1\r\nHost: chaos\r\n", r.method, r.path, id, r.n)
+	if r.chunked {
+		b.WriteString("Transfer-Encoding: chunked\r\n\r\n")
+		for part := range slices.Chunk(r.body, 9000) {
+			fmt.Fprintf(&b, "%x\r\n%s\r\n", len(part), part)
+		}
+		b.WriteString("0\r\n\r\n")
+		return b.Bytes()
+	}
 	if r.body != nil {
 		fmt.Fprintf(&b, "Content-Length: %d\r\n", len(r.body))
 	}
@@ -109,6 +122,7 @@ type client struct {
 	l      *load
 	number int
 	rand   *rand.Rand
+	slow   bool            // it takes what is large a little at a time
 	h2     *http.Transport // nil: HTTP/1.1 over conn
 	conn   net.Conn
 	r      *bufio.Reader
@@ -145,7 +159,31 @@ func (c *client) choose() request {
 		return request{method: "GET", path: "/big", n: float64(n), extra: n}
 	}
 	body := bytes.Repeat([]byte{'a' + byte(c.rand.IntN(26))}, 1+c.rand.IntN(100<<10))
-	return request{method: "POST", path: "/echo", body: body, extra: len(body)}
+	return request{method: "POST", path: "/echo", body: body, extra: len(body), chunked: c.rand.IntN(2) == 0}
+}
+
+// slowPace is how long a slow client takes for a kilobyte: less than two seconds for
+// the largest answers, and a worker that leaves has longer.
+const slowPace = 6 * time.Millisecond
+
+// readAll reads a body at the client's pace.
+func (c *client) readAll(r io.Reader) ([]byte, error) {
+	if !c.slow {
+		return io.ReadAll(r)
+	}
+	var all []byte
+	piece := make([]byte, 16<<10)
+	for {
+		n, err := r.Read(piece)
+		all = append(all, piece[:n]...)
+		if err == io.EOF {
+			return all, nil
+		}
+		if err != nil {
+			return all, err
+		}
+		time.Sleep(time.Duration(n) * slowPace >> 10)
+	}
 }
 
 func (c *client) one(r request) {
@@ -173,6 +211,7 @@ func (c *client) one(r request) {
 	if c.alive.IsZero() {
 		c.alive = time.Now()
 	}
+	begin := time.Now()
 	status, body, phase, err := exchange(&r, id)
 	if err != nil {
 		fail(phase, err)
@@ -183,11 +222,13 @@ func (c *client) one(r request) {
 		fail("answer", err)
 		return
 	}
-	c.alive = time.Now()
+	if c.alive = time.Now(); c.slow {
+		c.alive = begin // the rest may have been in the sockets, and its process gone
+	}
 	c.l.ok.Add(1)
 	if version != "" {
 		c.l.mu.Lock()
-		c.l.versions[version] = c.alive
+		c.l.versions[version] = time.Now()
 		c.l.mu.Unlock()
 	}
 	if c.ends || c.rand.IntN(50) == 0 {
@@ -206,10 +247,13 @@ func (c *client) exchange(r *request, id uint64) (status int, body []byte, phase
 	if err != nil {
 		return 0, nil, "head", err
 	}
-	if body, err = io.ReadAll(resp.Body); err != nil {
+	if body, err = c.readAll(resp.Body); err != nil {
 		return 0, nil, "body", err
 	}
 	c.ends = resp.Close
+	if c.l.shape.front && resp.StatusCode == http.StatusBadGateway {
+		return 0, nil, "head", errBadGateway
+	}
 	return resp.StatusCode, body, "", nil
 }
 

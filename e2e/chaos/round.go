@@ -303,6 +303,11 @@ func (r *round) atRest() {
 // leave stops the server and looks at what it leaves behind.
 func (r *round) leave() {
 	pid := r.server.master()
+	if r.server.front != nil {
+		if err := r.server.front.stop(); err != nil {
+			r.wrong("%v", err)
+		}
+	}
 	r.signal(syscall.SIGTERM)
 	for end := time.Now().Add(2*graceful + 5*time.Second); len(processAt(pid)) > 0; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -318,7 +323,7 @@ func (r *round) leave() {
 		r.wrong("process %d is left behind: %s", pid, commandLine(pid))
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
-	for _, name := range []string{"pid", "ctl*"} {
+	for _, name := range []string{"pid", "ctl*", "socket*"} {
 		if left, _ := filepath.Glob(filepath.Join(r.server.dir, name)); len(left) > 0 {
 			r.wrong("files are left behind: %v", left)
 		}

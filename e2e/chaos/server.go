@@ -36,7 +36,8 @@ type server struct {
 	dir         string // what it leaves here at its end, it has left behind
 	logs        string // a small file system of its own, where that can be had
 	binary      string // a copy, which upgrades replace
-	addr, admin string
+	addr, admin string // addr is where clients go
+	front       *front // nil: there they are with the server
 	shape       *shape
 	version     int // of the code that should serve
 	ctl         *ctl.Client
@@ -60,7 +61,11 @@ func start(kids *children, o options, dir, logs string, shape *shape) (*server, 
 	if err := s.writeApp(fmt.Sprintf("VERSION = %q", s.code())); err != nil {
 		return nil, err
 	}
-	s.args = []string{s.binary, "-b", s.addr, "--admin-bind", s.admin, "--python", o.python, "--chdir", dir,
+	bind := s.addr
+	if shape.front {
+		bind = "unix:" + s.socket()
+	}
+	s.args = []string{s.binary, "-b", bind, "--admin-bind", s.admin, "--python", o.python, "--chdir", dir,
 		"--threads", "2", "-p", filepath.Join(dir, "pid"), "--ctl-socket", filepath.Join(dir, "ctl"),
 		"--timeout", fmt.Sprint(timeout.Seconds()), "--graceful-timeout", fmt.Sprint(graceful.Seconds()), "--boot-timeout", "20",
 		"--max-memory", "120M", "--access-log", filepath.Join(logs, "access"), "--error-log", filepath.Join(logs, "error")}
@@ -71,6 +76,13 @@ func start(kids *children, o options, dir, logs string, shape *shape) (*server, 
 
 // run starts the process. The caller has freed the addresses by now.
 func (s *server) run() error {
+	if s.shape.front {
+		front, err := startFront(s.kids, s.dir, s.socket(), s.addr)
+		if err != nil {
+			return err
+		}
+		s.front = front
+	}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -96,6 +108,8 @@ func (s *server) run() error {
 		}
 	}
 }
+
+func (s *server) socket() string { return filepath.Join(s.dir, "socket") }
 
 func (s *server) errorLog() string {
 	b, _ := os.ReadFile(filepath.Join(s.logs, "error"))
@@ -166,7 +180,7 @@ func (s *server) code() string { return "v" + strconv.Itoa(s.version) }
 // writeApp puts the application there as it is with a last line of its own, all at
 // once.
 func (s *server) writeApp(last string) error {
-	return replace(filepath.Join(s.dir, "app.py"), []byte(application+"\n"+last+"\n"), 0o644)
+	return replace(filepath.Join(s.dir, "app.py"), []byte(application+s.shape.adapter+"\n"+last+"\n"), 0o644)
 }
 
 // install makes a file the binary that the next upgrade starts.

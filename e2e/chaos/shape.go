@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/tls"
+	_ "embed"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,9 +17,11 @@ import (
 type shape struct {
 	name    string
 	preload bool
-	tls     bool // half of the clients speak HTTP/2 then
-	files   bool // some requests are for --static
-	byNeed  bool // --workers MIN:MAX
+	tls     bool   // half of the clients speak HTTP/2 then
+	files   bool   // some requests are for --static
+	byNeed  bool   // --workers MIN:MAX
+	front   bool   // nginx has the address, and the server a unix socket
+	adapter string // what makes another application of app.py
 	args    []string
 }
 
@@ -27,9 +30,17 @@ func shapes() []shape {
 		{name: "plain"},
 		{name: "preload", preload: true, args: []string{"--pool", "slow=/sleep:1"}},
 		{name: "tls", tls: true, args: []string{"--max-requests", "3000", "--max-requests-jitter", "1000", "--pool", "busy=/burn:1"}},
+		{name: "Flask behind nginx", front: true, adapter: flaskApp, args: []string{"--behind", "nginx"}},
+		{name: "Django, preloaded", preload: true, adapter: djangoApp},
 		{name: "by need", byNeed: true, preload: true, files: true, args: []string{"--max-memory-hard", "190M"}},
 	}
 }
+
+//go:embed flaskapp.py
+var flaskApp string
+
+//go:embed djangoapp.py
+var djangoApp string
 
 const (
 	// mostWorkers is MAX in --workers MIN:MAX; MIN is workers.
