@@ -76,6 +76,8 @@ type http2Conn struct {
 
 	// toCome counts the requests of the last reads that no thread has looked at yet.
 	toCome atomic.Int32
+	// stalled counts the threads that wait for the client to take something.
+	stalled atomic.Int32
 
 	mu       sync.Mutex
 	out      frameBuffer   // not sent yet

@@ -111,6 +111,9 @@ func (s *stream) attach(t *Thread) bool {
 // detach implements transport.
 func (s *stream) detach() { s.runOn(-1) }
 
+// waiting implements transport.
+func (s *stream) waiting(n int) int { return int(s.h.stalled.Add(int32(n))) }
+
 // runOn says which thread's bell to ring from now on; -1: none. It returns false
 // if nobody waits for an answer.
 func (s *stream) runOn(bell int) bool {

@@ -93,6 +93,7 @@ type Loop struct {
 	slow     slowLog
 	spare    spareThread
 	pressure pressure
+	rooms    roomWaits
 
 	mu       sync.Mutex // everything below; held for a few instructions at a time
 	ready    ring

@@ -136,6 +136,13 @@ func (o *output) patience(l *Loop, c *conn) int64 {
 	return l.slowestAfter(c, o.moved, o.began, o.sent, l.cfg.WriteTimeout)
 }
 
+// taken is how much the client has taken since something was first left over.
+func (o *output) taken() int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.sent
+}
+
 func (o *output) left() int64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()

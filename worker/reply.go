@@ -277,37 +277,6 @@ func (l *Loop) EndBody(t *Thread) {
 	l.transmit(t, t.conn, m, 0)
 }
 
-// WaitRoom tries to send what is queued. It returns WriteOK when little enough
-// is left, WriteWait when the thread should wait for room on Task.FD (without
-// the GIL, for a second at most) and call again.
-func (l *Loop) WaitRoom(t *Thread) int {
-	c := t.conn
-	before := c.out.left()
-	switch c.out.flush(l, c) {
-	case flushGone:
-		t.reply.gone = true
-		return WriteGone
-	case flushDone:
-		t.blocked = 0
-		return WriteOK
-	}
-	left := c.out.left()
-	if left <= outLimit/2 {
-		t.blocked = 0
-		return WriteOK
-	}
-	now := l.now()
-	if left < before || t.blocked == 0 {
-		t.blocked = now
-	}
-	if limit := l.cfg.WriteTimeout; limit > 0 && (now-t.blocked > limit || c.out.tooSlow(l, now)) {
-		t.reply.gone = true
-		t.blocked = 0
-		return WriteGone
-	}
-	return WriteWait
-}
-
 // SendFile sends an open file from offset off on as the rest of the body, without
 // keeping the Python thread. It takes over fd, but for the result false: then the file
 // has to be read and written instead.
@@ -386,6 +355,7 @@ func (l *Loop) finish(t *Thread) bool {
 // the caller's, to receive the next.
 func (l *Loop) conclude(t *Thread) bool {
 	r, c := &t.reply, t.conn
+	l.hasRoom(t) // it may have left in the middle of a wait
 	failed := t.Result&ResultFailed != 0
 	m := message{head: t.out[:0], end: true}
 	switch {

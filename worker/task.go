@@ -126,12 +126,12 @@ type Thread struct {
 	reply  reply
 
 	forClient atomic.Int64 // ns that the request has waited for its client
-	blocked   int64        // since when the thread waits for room to write
-	seen      int64        // when t last looked at the clock
-	yielded   int64        // see Loop.yield
-	leading   bool         // Next said Lead
-	full      bool         // the last read may have left something in the socket
-	arrived   int64        // when the event was taken that t works on
+	room      roomWait
+	seen      int64 // when t last looked at the clock
+	yielded   int64 // see Loop.yield
+	leading   bool  // Next said Lead
+	full      bool  // the last read may have left something in the socket
+	arrived   int64 // when the event was taken that t works on
 
 	parked bool // on Loop.idle
 	onward bool // a request has been answered without a Python thread: see goesOn

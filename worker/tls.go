@@ -224,8 +224,9 @@ func (s *tlsConn) attach(t *Thread) bool {
 
 func (s *tlsConn) left(now int64, silent *int64) bool { return s.wire.c.sock.left(now, silent) }
 
-func (s *tlsConn) detach()   {}
-func (s *tlsConn) dequeued() {}
+func (s *tlsConn) detach()         {}
+func (s *tlsConn) waiting(int) int { return 1 }
+func (s *tlsConn) dequeued()       {}
 
 func (s *tlsConn) sayEnd() {
 	if !s.wire.shaking {

@@ -44,6 +44,9 @@ type transport interface {
 	attach(t *Thread) bool
 	// detach says that no thread runs a request of the connection's.
 	detach()
+	// waiting adds n to the threads that wait for the client to take something, and
+	// says how many do. (Of a socket there is one at most.)
+	waiting(n int) int
 	// dequeued says that the connection has left the ready queue.
 	dequeued()
 	// left says whether the client has gone, as far as that shows when it is sent
@@ -154,9 +157,10 @@ func (s *socket) attach(t *Thread) bool {
 
 func (s *socket) left(now int64, silent *int64) bool { return leftSocket(s.c.fd, now, silent) }
 
-func (s *socket) detach()        {}
-func (s *socket) dequeued()      {}
-func (s *socket) portable() bool { return true }
+func (s *socket) detach()         {}
+func (s *socket) waiting(int) int { return 1 }
+func (s *socket) dequeued()       {}
+func (s *socket) portable() bool  { return true }
 
 func (s *socket) finish(l *Loop, framed, unread bool) { l.finishSocket(s.c, framed, unread) }
 func (s *socket) linger(l *Loop)                      { l.lingerSocket(s.c) }

@@ -1,0 +1,150 @@
+package worker
+
+import (
+	"sync/atomic"
+	"time"
+
+	"hostler/protocol"
+)
+
+// A Python thread in the middle of a response of which enough waits for the client has
+// to wait, too. That is as it should be while nobody else wants the thread. When
+// requests wait and no thread is free, who waits for a client is asked to go on:
+//
+//   - what the application makes is buffered beyond outLimit, up to outMost, for as long
+//     as all that is buffered is less than half of --limit-buffers. A response of no
+//     more than that gets its thread free at once;
+//   - beyond it, a client that takes next to nothing loses its response, and the thread
+//     is free: after crawlEnough, or after restEnough if streams of its connection hold
+//     more than their share of the threads. One goes at a time.
+//
+// So a few clients that do not read, whatever they speak, keep others from the threads
+// for seconds at most; who takes crawl times the minimum rate is never cut.
+const (
+	// outMost is how much of a response may wait where its thread is needed.
+	outMost = 16 << 20
+	// threadShare is which part of the threads the streams of a connection may let
+	// wait for their client, and one in any case.
+	threadShare = 4
+	// givePause is for how long after a response has been given up no other is: its
+	// thread has to have got to the requests that wait.
+	givePause = int64(100 * time.Millisecond)
+)
+
+// roomWait is a thread's wait for its client to take something.
+type roomWait struct {
+	moved int64 // when the client last took something; 0: the thread does not wait
+	since int64 // from when on its rate is reckoned
+	sent  int64 // how much it had taken by then
+}
+
+// roomWaits is what a Loop knows of all such waits.
+type roomWaits struct {
+	gave atomic.Int64 // when a response was last given up
+	said atomic.Int64 // when that was last logged
+}
+
+// WaitRoom tries to send what is queued. It returns WriteOK when little enough
+// is left, WriteWait when the thread should wait for room on Task.FD (without
+// the GIL, for a second at most) and call again.
+func (l *Loop) WaitRoom(t *Thread) int {
+	c := t.conn
+	before := c.out.left()
+	switch c.out.flush(l, c) {
+	case flushGone:
+		return l.giveUp(t)
+	case flushDone:
+		l.hasRoom(t)
+		return WriteOK
+	}
+	left := c.out.left()
+	if left <= outLimit/2 {
+		l.hasRoom(t)
+		return WriteOK
+	}
+	now, w := l.now(), &t.room
+	if w.moved == 0 {
+		c.via.waiting(1)
+		w.since, w.sent = now, c.out.taken()
+	}
+	if left < before || w.moved == 0 {
+		w.moved = now
+	}
+	if limit := l.cfg.WriteTimeout; limit > 0 && (now-w.moved > limit || c.out.tooSlow(l, now)) {
+		return l.giveUp(t)
+	}
+	if !l.starved() {
+		return WriteWait
+	}
+	if left <= outMost && l.outBytes.Load() < l.roomForAll() {
+		return WriteOK
+	}
+	if l.crawls(t, now) && l.giveOne(now) {
+		return l.giveUp(t)
+	}
+	return WriteWait
+}
+
+// hasRoom ends a thread's wait, if it waits.
+func (l *Loop) hasRoom(t *Thread) {
+	if t.room.moved != 0 {
+		t.room = roomWait{}
+		t.conn.via.waiting(-1)
+	}
+}
+
+func (l *Loop) giveUp(t *Thread) int {
+	l.hasRoom(t)
+	t.reply.gone = true
+	return WriteGone
+}
+
+// roomForAll is up to where responses may be buffered beyond their limits.
+func (l *Loop) roomForAll() int64 {
+	if limit := l.cfg.LimitBuffers; limit > 0 {
+		return limit / 2
+	}
+	return outTotal / 2
+}
+
+// starved says that requests, or connections that may bring some, wait while no thread
+// is free.
+func (l *Loop) starved() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.leader == nil && len(l.idle) == 0 && (l.ready.n > 0 || l.batchPos < l.batchEnd)
+}
+
+// crawls says whether t's client has taken next to nothing for long enough to lose its
+// thread.
+func (l *Loop) crawls(t *Thread, now int64) bool {
+	w, c := &t.room, t.conn
+	patience := crawlEnough
+	if c.via.waiting(0) > max(1, len(l.threads)/threadShare) {
+		patience = restEnough
+	}
+	if now-w.since < patience {
+		return false
+	}
+	taken := c.out.taken()
+	rate := perSecond(taken-w.sent, now-w.since)
+	if rate > 0 && rate >= crawl*l.cfg.MinRate {
+		w.since, w.sent = now, taken
+		return false
+	}
+	return true
+}
+
+// giveOne says whether it is time for a response to be given up, for those that wait
+// for a thread, and says so.
+func (l *Loop) giveOne(now int64) bool {
+	v := &l.rooms
+	if last := v.gave.Load(); now-last < givePause || !v.gave.CompareAndSwap(last, now) {
+		return false
+	}
+	l.slot.Counters.Evicted[protocol.EvictedWrite].Add(1)
+	if said := v.said.Load(); (said == 0 || now-said >= pressurePause) && v.said.CompareAndSwap(said, now) {
+		l.log.Warn("requests wait for threads that wait for clients: those that take next to nothing are closed", "threads", len(l.threads))
+	}
+	return true
+}
