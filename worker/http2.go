@@ -145,6 +145,16 @@ func (h *http2Conn) state() http2State {
 	return http2Idle
 }
 
+// stateNow is state for those who have nothing locked.
+func (h *http2Conn) stateNow() http2State {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.state()
+}
+
+// holds implements transport.
+func (h *http2Conn) holds() int64 { return int64(len(h.partial)) }
+
 // keepTime sets the time limit of a connection, whoever owns it, when its state may
 // have changed. h.mu is held.
 func (h *http2Conn) keepTime() {
@@ -491,6 +501,7 @@ func (h *http2Conn) expire() {
 
 // endStreams ends all streams; nothing more is said on the connection.
 func (h *http2Conn) endStreams() {
+	h.keep(nil)
 	h.mu.Lock()
 	h.sendFrames()
 	h.closed = true

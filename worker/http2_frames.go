@@ -12,11 +12,17 @@ import (
 
 // The frames of RFC 9113, section 6, as a server receives them.
 
-const frameHeader = 9
+const (
+	frameHeader = 9
+	// http2Continuations is how many frames a head may go on in: each time that more of
+	// them comes, they are counted from the first.
+	http2Continuations = 128
+)
 
 // feed takes what has been read of an owned connection. An error ends it.
 func (h *http2Conn) feed(b []byte) error {
 	if len(h.partial) > 0 {
+		h.l.streamBytes.Add(int64(len(b)))
 		h.partial = append(h.partial, b...)
 		b = h.partial
 	}
@@ -34,7 +40,9 @@ func (h *http2Conn) feed(b []byte) error {
 	}
 	for {
 		n := unit(b)
-		if n == 0 {
+		if n < 0 {
+			return fmt.Errorf("a head in too many frames: %w", http2.ConnectionError(http2.ErrCodeEnhanceYourCalm))
+		} else if n == 0 {
 			break
 		}
 		h.turn -= n + http2FrameCost
@@ -53,6 +61,7 @@ func (h *http2Conn) feed(b []byte) error {
 
 // keep remembers b, the begin of a frame, which may lie in h.partial itself.
 func (h *http2Conn) keep(b []byte) {
+	h.l.streamBytes.Add(int64(len(b) - len(h.partial)))
 	if len(b) == 0 {
 		h.partial = nil // few connections need it, and seldom
 		return
@@ -64,10 +73,13 @@ func (h *http2Conn) keep(b []byte) {
 }
 
 // unit measures the frame that b begins with, together with the CONTINUATION
-// frames that it needs. 0: it is not whole. What is not right about it, the Framer
-// says.
+// frames that it needs. 0: it is not whole; below 0: it has too many. What else is not
+// right about it, the Framer says.
 func unit(b []byte) int {
-	for n := 0; ; {
+	for n, frames := 0, 0; ; frames++ {
+		if frames > http2Continuations {
+			return -1
+		}
 		if len(b)-n < frameHeader {
 			return 0
 		}
@@ -345,7 +357,7 @@ func (h *http2Conn) onHeaders(f *http2.MetaHeadersFrame) error {
 		return h.charge(1)
 	}
 	h.last = id
-	if len(h.streams) >= http2Streams {
+	if len(h.streams) >= http2Streams || !f.StreamEnded() && h.l.fullOfStreams() {
 		return http2.StreamError{StreamID: id, Code: http2.ErrCodeRefusedStream}
 	}
 	s := newStream(h, id, f.StreamEnded())

@@ -65,6 +65,7 @@ func (s *stream) deliver(data []byte, end bool) bool {
 			return false
 		}
 	}
+	before := len(s.body)
 	if s.chunked && len(data) > 0 {
 		s.body = http1.AppendChunkHeader(s.body, len(data))
 		s.body = append(append(s.body, data...), "\r\n"...)
@@ -75,7 +76,15 @@ func (s *stream) deliver(data []byte, end bool) bool {
 	if end && s.chunked {
 		s.body = append(s.body, http1.LastChunk...)
 	}
+	s.h.l.streamBytes.Add(int64(len(s.body) - before))
 	return true
+}
+
+// holds implements transport.
+func (s *stream) holds() int64 {
+	s.h.mu.Lock()
+	defer s.h.mu.Unlock()
+	return int64(len(s.body))
 }
 
 // signal wakes the thread that runs the request, should it wait. h.mu is held.
@@ -155,6 +164,7 @@ func (s *stream) read(b []byte) (int, error) {
 		return 0, unix.ECONNRESET
 	}
 	n := copy(b, s.body)
+	h.l.streamBytes.Add(-int64(n))
 	if n == 0 {
 		if s.ended {
 			return 0, nil
@@ -323,6 +333,7 @@ func (s *stream) leave() {
 	s.dequeued() // it has never been looked at, if the queue was full
 	s.silence()
 	s.bell = -1
+	h.l.streamBytes.Add(-int64(len(s.body)))
 	s.body = nil
 	if h.streams[s.id] == s {
 		delete(h.streams, s.id)

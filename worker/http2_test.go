@@ -508,9 +508,7 @@ func TestHTTP2Vanishes(t *testing.T) {
 	}
 	eventually(t, "all connections gone", func() bool { return r.conns.n.Load() <= 1 })
 	eventually(t, "all buffers back", func() bool {
-		r.inputs.mu.Lock()
-		defer r.inputs.mu.Unlock()
-		return r.inputs.held == 0 && r.outBytes.Load() == 0
+		return r.inputs.held.Load() == 0 && r.streamBytes.Load() == 0 && r.outBytes.Load() == 0
 	})
 	eventually(t, "no goroutine left", func() bool { return runtime.NumGoroutine() <= before })
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -12,6 +13,7 @@ import (
 // It has the connection's bytes until the request is answered.
 type input struct {
 	mem     []byte // outside the heap: C builds environ from it
+	slab    *slab  // that mem is of
 	n       int    // bytes filled
 	scanned int    // bytes in which http1.Parse has seen no end of the head
 	head    int    // length of the head once it is whole
@@ -42,17 +44,33 @@ const (
 	// bodyBuffer is how much of a body is gathered before the application is
 	// called; what is beyond comes to it as it arrives.
 	bodyBuffer = 1 << 20
-	slabSize   = 256 << 10
-	// keepLarge bounds the free buffers of a class above slabSize.
-	keepLarge = 4
+	// slabSize is that of a slab; a larger buffer has one of its own.
+	slabSize = 256 << 10
+	// keepSlabs is how many slabs of a class are kept that are not in use.
+	keepSlabs = 4
 )
 
-// inputPool hands out input buffers from slabs outside the heap.
+// inputPool hands out input buffers from slabs outside the heap, which go back to the
+// kernel when none of their buffers is in use.
 type inputPool struct {
-	mu   sync.Mutex
-	free [len(inputClasses)][][]byte
-	objs []*input
-	held int64 // bytes handed out
+	mu      sync.Mutex
+	classes [len(inputClasses)]slabClass
+	objs    []*input
+	held    atomic.Int64 // bytes handed out
+}
+
+// slabClass are the slabs with buffers of one size.
+type slabClass struct {
+	partial []*slab // with a free buffer
+	idle    int     // of these, how many have nothing else
+}
+
+// slab is a mapping that is cut into buffers.
+type slab struct {
+	mem  []byte
+	n    int      // buffers
+	free [][]byte // those not in use
+	at   int      // its place in partial, where it is if it has a free buffer
 }
 
 // get returns an input with room for at least size bytes, or nil if the kernel
@@ -60,7 +78,7 @@ type inputPool struct {
 func (p *inputPool) get(size int) *input {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	mem := p.mem(size)
+	s, mem := p.take(class(size))
 	if mem == nil {
 		return nil
 	}
@@ -72,7 +90,7 @@ func (p *inputPool) get(size int) *input {
 	} else {
 		in = new(input)
 	}
-	in.mem = mem
+	in.slab, in.mem = s, mem
 	return in
 }
 
@@ -85,34 +103,71 @@ func class(size int) int {
 	return -1
 }
 
-func (p *inputPool) mem(size int) []byte {
-	k := class(size)
+// take returns a buffer of a class, and its slab. p.mu is held.
+func (p *inputPool) take(k int) (*slab, []byte) {
 	if k < 0 {
-		return nil
+		return nil, nil
 	}
-	size = inputClasses[k]
-	p.held += int64(size)
-	if n := len(p.free[k]); n > 0 {
-		m := p.free[k][n-1]
-		p.free[k] = p.free[k][:n-1]
-		return m
+	c := &p.classes[k]
+	if len(c.partial) == 0 && !c.add(inputClasses[k]) {
+		return nil, nil
 	}
-	if size > slabSize/2 {
-		m, err := offHeap(size)
-		if err != nil {
-			return nil
-		}
-		return m
+	s := c.partial[len(c.partial)-1]
+	if len(s.free) == s.n {
+		c.idle--
 	}
-	slab, err := offHeap(slabSize)
+	last := len(s.free) - 1
+	mem := s.free[last]
+	s.free = s.free[:last]
+	if last == 0 {
+		c.remove(s)
+	}
+	p.held.Add(int64(len(mem)))
+	return s, mem
+}
+
+// add makes a slab. It returns false if the kernel has no memory.
+func (c *slabClass) add(size int) bool {
+	n := max(1, slabSize/size)
+	mem, err := offHeap(n * size)
 	if err != nil {
-		return nil
+		return false
 	}
-	for len(slab) >= 2*size {
-		p.free[k] = append(p.free[k], slab[:size:size])
-		slab = slab[size:]
+	s := &slab{mem: mem, n: n, free: make([][]byte, 0, n), at: len(c.partial)}
+	for i := range n {
+		s.free = append(s.free, mem[i*size:(i+1)*size:(i+1)*size])
 	}
-	return slab[:size:size]
+	c.partial = append(c.partial, s)
+	c.idle++
+	return true
+}
+
+// remove takes a slab off the partial ones.
+func (c *slabClass) remove(s *slab) {
+	last := len(c.partial) - 1
+	moved := c.partial[last]
+	c.partial[s.at], moved.at = moved, s.at
+	c.partial[last] = nil
+	c.partial = c.partial[:last]
+}
+
+// give takes a buffer back. p.mu is held.
+func (p *inputPool) give(s *slab, mem []byte) {
+	p.held.Add(-int64(len(mem)))
+	c := &p.classes[class(len(mem))]
+	s.free = append(s.free, mem)
+	if len(s.free) == 1 {
+		s.at = len(c.partial)
+		c.partial = append(c.partial, s)
+	}
+	if len(s.free) < s.n {
+		return
+	}
+	if c.idle++; c.idle > keepSlabs {
+		c.idle--
+		c.remove(s)
+		_ = unix.Munmap(s.mem)
+	}
 }
 
 // grow gives in room for at least size bytes, keeping what it holds.
@@ -120,48 +175,28 @@ func (p *inputPool) grow(in *input, size int) bool {
 	if size <= len(in.mem) {
 		return true
 	}
+	return p.replace(in, class(size))
+}
+
+// replace gives in a buffer of another class, keeping what it holds.
+func (p *inputPool) replace(in *input, k int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	m := p.mem(size)
-	if m == nil {
+	s, mem := p.take(k)
+	if mem == nil {
 		return false
 	}
-	copy(m, in.mem[:in.n])
-	p.release(in.mem)
-	in.mem = m
+	copy(mem, in.mem[:in.n])
+	p.give(in.slab, in.mem)
+	in.slab, in.mem = s, mem
 	return true
-}
-
-func (p *inputPool) release(m []byte) {
-	k := class(len(m))
-	p.held -= int64(len(m))
-	if len(m) > slabSize/2 && len(p.free[k]) >= keepLarge {
-		_ = unix.Munmap(m)
-		return
-	}
-	p.free[k] = append(p.free[k], m)
-}
-
-// size is how many bytes have been handed out.
-func (p *inputPool) size() int64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.held
 }
 
 // shrink gives in the smallest buffer that has room for size bytes, and for what it
 // holds.
 func (p *inputPool) shrink(in *input, size int) {
-	size = max(size, in.n)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if k := class(size); k < 0 || inputClasses[k] >= len(in.mem) {
-		return
-	}
-	if m := p.mem(size); m != nil {
-		copy(m, in.mem[:in.n])
-		p.release(in.mem)
-		in.mem = m
+	if k := class(max(size, in.n)); k >= 0 && inputClasses[k] < len(in.mem) {
+		p.replace(in, k)
 	}
 }
 
@@ -173,8 +208,8 @@ func (p *inputPool) put(in *input) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.release(in.mem)
-	in.mem = nil
+	p.give(in.slab, in.mem)
+	in.slab, in.mem = nil, nil
 	p.objs = append(p.objs, in)
 }
 

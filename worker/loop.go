@@ -82,6 +82,8 @@ type Loop struct {
 	// take, in nanoseconds.
 	average  atomic.Int64
 	outBytes atomic.Int64 // memory that responses hold for slow clients
+	// streamBytes is what has come of requests of HTTP/2, and nobody has read yet.
+	streamBytes atomic.Int64
 	// hopsNoted has the bits of http1.Head.Dropped that have been logged.
 	hopsNoted atomic.Uint32
 	// wedged is set while every Python thread has been away for a while; the

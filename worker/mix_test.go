@@ -99,10 +99,8 @@ func TestMix(t *testing.T) {
 			wg.Wait()
 			eventually(t, "all are closed", func() bool { return r.conns.n.Load() == 0 })
 			r.level()
-			r.inputs.mu.Lock()
-			defer r.inputs.mu.Unlock()
-			if r.inputs.held != 0 {
-				t.Errorf("%d bytes of input buffers are held", r.inputs.held)
+			if n := r.inputs.held.Load(); n != 0 {
+				t.Errorf("%d bytes of input buffers are held", n)
 			}
 		})
 	}

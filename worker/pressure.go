@@ -46,6 +46,7 @@ type candidate struct {
 	age   int64 // ns in its phase
 	rate  int64 // bytes a second it has moved meanwhile
 	bytes int64 // that it keeps us from forgetting
+	input int64 // of these, bytes in the input
 }
 
 // wantRoom asks for room for a connection that waits to be accepted.
@@ -96,17 +97,14 @@ func (l *Loop) makeRoom() {
 // relieve ends what is slowest where more is buffered than may be.
 func (l *Loop) relieve() {
 	limit := l.cfg.LimitBuffers
-	// An input's buffer counts in full here, though its pages may not be there yet.
-	if limit <= 0 || l.outBytes.Load()+l.inputs.size() <= limit {
+	if !l.overBuffered() {
 		return
 	}
 	now := l.now()
-	used := l.outBytes.Load()
+	used := l.outBytes.Load() + l.streamBytes.Load()
 	all := slices.DeleteFunc(l.candidates(now), func(k candidate) bool { return k.bytes == 0 })
 	for _, k := range all {
-		if k.kind == protocol.EvictedBody {
-			used += k.bytes
-		}
+		used += k.input
 	}
 	if used <= limit {
 		return
@@ -129,6 +127,17 @@ func (l *Loop) relieve() {
 		}
 	}
 	l.sayPressure(now, n, "too much is buffered for slow clients", "limit_buffers", limit)
+}
+
+// overBuffered says that more may be buffered than should be: an input's buffer counts in
+// full here, though its pages may not be there yet.
+func (l *Loop) overBuffered() bool {
+	return l.cfg.LimitBuffers > 0 && l.outBytes.Load()+l.streamBytes.Load()+l.inputs.held.Load() > l.cfg.LimitBuffers
+}
+
+// fullOfStreams says that no more bodies of HTTP/2 should be begun.
+func (l *Loop) fullOfStreams() bool {
+	return l.cfg.LimitBuffers > 0 && l.outBytes.Load()+l.streamBytes.Load() > l.cfg.LimitBuffers
 }
 
 // candidates are the connections, and streams of HTTP/2, that nobody works on.
@@ -171,16 +180,29 @@ func (l *Loop) weighConn(c *conn, now int64) candidate {
 		} else {
 			since = c.deadline.Load() - l.cfg.HeaderTimeout
 		}
+		if c.in != nil {
+			k.input = c.in.touched()
+			k.rate = perSecond(int64(c.in.n), now-since)
+		}
 	case phaseStreams:
-		if h := c.http2.Load(); h == nil || len(h.open()) > 0 {
+		switch c.http2.Load().stateNow() {
+		case http2Midway:
+			k.kind = protocol.EvictedHead
+			since = c.http2.Load().began
+			k.rate = perSecond(c.via.holds(), now-since)
+		case http2Writing:
+			k.kind = protocol.EvictedWrite
+			since, k.rate, k.bytes = c.out.weigh(now)
+		case http2Idle:
+			k.kind = protocol.EvictedIdle
+			since = c.deadline.Load() - l.cfg.KeepAlive
+		default:
 			return candidate{}
 		}
-		k.kind = protocol.EvictedIdle
-		since = c.deadline.Load() - l.cfg.KeepAlive
 	case phaseBody:
 		k.kind = protocol.EvictedBody
 		if in := c.in; in != nil {
-			since, k.bytes = in.began, int64(in.n)
+			since, k.input = in.began, in.touched()
 			k.rate = perSecond(in.received(), now-since)
 		}
 	case phaseWriting, phaseLinger:
@@ -188,16 +210,25 @@ func (l *Loop) weighConn(c *conn, now int64) candidate {
 			return candidate{} // it ends in a moment
 		}
 		k.kind = protocol.EvictedWrite
-		c.out.mu.Lock()
-		since, k.bytes = c.out.began, c.out.bytes
-		k.rate = perSecond(c.out.sent, now-since)
-		c.out.mu.Unlock()
+		since, k.rate, k.bytes = c.out.weigh(now)
 	default:
 		return candidate{}
 	}
 	k.age = now - since
+	k.bytes += k.input + c.via.holds()
 	return k
 }
+
+// weigh says since when there is output, how fast the client takes it, and how much is
+// left.
+func (o *output) weigh(now int64) (since, rate, bytes int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.began, perSecond(o.sent, now-o.began), o.bytes
+}
+
+// touched is how much memory an input takes: whole pages.
+func (in *input) touched() int64 { return int64(in.n+4095) &^ 4095 }
 
 func perSecond(n, ns int64) int64 {
 	return int64(float64(n) * float64(time.Second) / float64(max(ns, int64(time.Millisecond))))
@@ -213,6 +244,9 @@ func (l *Loop) evict(k candidate) bool {
 	if still && k.kind == protocol.EvictedIdle && k.phase == phaseIdle && unread(c.fd) {
 		still = false // a request, which has not been looked at yet
 	}
+	if still && k.phase == phaseStreams && l.weighConn(c, l.now()).kind != k.kind {
+		still = false // it has got on
+	}
 	if !still {
 		if !c.release() {
 			l.resume(l.sweeper, c)
@@ -225,8 +259,11 @@ func (l *Loop) evict(k candidate) bool {
 		l.giveUpShaking(c)
 		return true
 	case phaseStreams:
-		c.http2.Load().end(http2.ErrCodeNo)
-		return true
+		if k.kind != protocol.EvictedWrite {
+			c.http2.Load().end(http2.ErrCodeNo)
+			return true
+		}
+		l.resetOnClose(c)
 	case phaseIdle:
 		c.via.sayEnd()
 	case phaseWriting, phaseLinger:

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"hostler/protocol"
 )
 
@@ -262,4 +264,55 @@ func TestLimitBuffers(t *testing.T) {
 			t.Error(status, body)
 		}
 	})
+}
+
+// TestUnfinishedHeadsAreBuffers: what clients have sent of heads counts as buffered; where
+// it is too much those go who send least, and the memory with them.
+func TestUnfinishedHeadsAreBuffers(t *testing.T) {
+	cfg := testConfig()
+	cfg.MinRate, cfg.LimitBuffers = 240, 1<<20
+	r := serve(t, cfg, echo)
+	head := "GET / HTTP/1.1\r\nHost: x\r\n"
+	for i := range 7 {
+		head += fmt.Sprintf("X%d: %s\r\n", i, strings.Repeat("a", 8000))
+	}
+	for range 100 {
+		send(t, r.dial(), head)
+	}
+	eventually(t, "some to go", func() bool { return r.slot.Counters.Evicted[protocol.EvictedHead].Load() >= 80 })
+	c := r.dial()
+	send(t, c, "GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+	responses(t, c).want(200, "GET /a ")
+	if n := r.inputs.held.Load(); n > 2<<20 {
+		t.Errorf("%d bytes are held for heads", n)
+	}
+}
+
+// TestHTTP2BodiesAreBuffers is that for bodies of HTTP/2 which nobody has read.
+func TestHTTP2BodiesAreBuffers(t *testing.T) {
+	cfg := cleartextConfig()
+	cfg.MinRate, cfg.LimitBuffers = 240, 1<<20
+	r := serve(t, cfg, func(c *call) { c.ok("") })
+	for range 5 {
+		f := r.framer()
+		go func() { _, _ = io.Copy(io.Discard, f.conn) }()
+		for id := range uint32(4) {
+			f.ask(2*id+1, false, "content-length", "1000000")
+			for range 10 {
+				f.must(f.WriteData(2*id+1, false, make([]byte, 16<<10)))
+			}
+		}
+	}
+	eventually(t, "some to go", func() bool { return r.slot.Counters.Evicted[protocol.EvictedBody].Load() >= 10 })
+	eventually(t, "what has gone to be counted back", func() bool { return r.streamBytes.Load() == 0 })
+	f := r.framer()
+	f.ask(1, true)
+	f.wantStatus(1, "200")
+	// While there is too much, an upload is refused, and can be tried elsewhere.
+	r.outBytes.Add(2 << 20)
+	defer r.outBytes.Add(-2 << 20)
+	f.ask(3, false)
+	f.wantReset(3, http2.ErrCodeRefusedStream)
+	f.ask(5, true)
+	f.wantStatus(5, "200")
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"io"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"strings"
@@ -189,8 +190,8 @@ func TestInputPool(t *testing.T) {
 			p.put(in)
 		}
 	}
-	if p.held != 0 {
-		t.Errorf("%d bytes are held by nobody", p.held)
+	if n := p.held.Load(); n != 0 {
+		t.Errorf("%d bytes are held by nobody", n)
 	}
 	if p.get(inputClasses[len(inputClasses)-1]+1) != nil {
 		t.Error("an input larger than any")
@@ -198,5 +199,40 @@ func TestInputPool(t *testing.T) {
 	a, b := p.get(1), p.get(1)
 	if &a.mem[0] == &b.mem[0] {
 		t.Error("two inputs share memory")
+	}
+}
+
+// TestInputPoolGivesBack: slabs of which nothing is in use go back to the kernel, in
+// whatever order their buffers come, and those in use stay what they are.
+func TestInputPoolGivesBack(t *testing.T) {
+	var p inputPool
+	for k, size := range inputClasses {
+		var all []*input
+		take := func() {
+			in := p.get(size)
+			in.mem[0] = byte(len(all))
+			in.mem[size-1] = in.mem[0]
+			all = append(all, in)
+		}
+		for range 300 {
+			take()
+		}
+		for i := 0; len(all) > 0; i++ {
+			if i%5 == 0 { // while some go, others come
+				take()
+			}
+			j := rand.N(len(all))
+			in := all[j]
+			all[j] = all[len(all)-1]
+			all = all[:len(all)-1]
+			if in.mem[0] != in.mem[size-1] {
+				t.Fatalf("class %d: a buffer in use has changed", k)
+			}
+			p.put(in)
+		}
+		c := &p.classes[k]
+		if p.held.Load() != 0 || c.idle > keepSlabs || len(c.partial) != c.idle {
+			t.Errorf("class %d: %d bytes in use, %d slabs, %d of them idle", k, p.held.Load(), len(c.partial), c.idle)
+		}
 	}
 }

@@ -226,6 +226,7 @@ func (s *tlsConn) left(now int64, silent *int64) bool { return s.wire.c.sock.lef
 
 func (s *tlsConn) detach()         {}
 func (s *tlsConn) waiting(int) int { return 1 }
+func (s *tlsConn) holds() int64    { return 0 }
 func (s *tlsConn) dequeued()       {}
 
 func (s *tlsConn) sayEnd() {
