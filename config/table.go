@@ -451,7 +451,7 @@ func table() []*setting {
 		{
 			name: "limit-buffers", group: groupLimits, arg: "BYTES", def: "512m",
 			help: "memory a worker keeps for slow clients; 0: any",
-			more: "What clients have not taken yet of their responses, and have sent of bodies that are not whole. When it is more, the slowest of them are closed until it is less; a client gets a second to show how fast it is, unless it is twice as much. " +
+			more: "What clients have not taken yet of their responses, and have sent of heads and bodies that are not whole. When it is more, the slowest of them are closed until it is less; a client gets a second to show how fast it is, unless it is twice as much. " +
 				"`hostler_connections_evicted_total` counts them.",
 			value: size(0, 1<<62, func(c *Config) *int64 { return &c.LimitBuffers }),
 		},

@@ -417,6 +417,41 @@ func TestHTTP2Floods(t *testing.T) {
 			}
 			return f.WriteData(1, false, nil)
 		},
+		"small windows": func(f *framer, i uint32) error {
+			if i == 0 {
+				f.must(f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))
+				for id := range uint32(100) {
+					f.ask(2*id+1, true)
+				}
+			}
+			return f.WriteWindowUpdate(2*(i%100)+1, 1)
+		},
+		"windows of the connection":      func(f *framer, _ uint32) error { return f.WriteWindowUpdate(0, 1) },
+		"unknown frames":                 func(f *framer, _ uint32) error { return f.WriteRawFrame(0xee, 0, 0, nil) },
+		"goaway":                         func(f *framer, _ uint32) error { return f.WriteGoAway(0, http2.ErrCodeNo, nil) },
+		"settings that nobody asked for": func(f *framer, _ uint32) error { return f.WriteSettingsAck() },
+		"pings that nobody asked for":    func(f *framer, _ uint32) error { return f.WritePing(true, [8]byte{}) },
+		"many settings in a frame": func(f *framer, _ uint32) error {
+			var all []http2.Setting
+			for i := range uint32(2000) {
+				all = append(all, http2.Setting{ID: http2.SettingInitialWindowSize, Val: i})
+			}
+			return f.WriteSettings(all...)
+		},
+		"data for what has been reset": func(f *framer, i uint32) error {
+			if i == 0 {
+				f.ask(1, false, "content-length", "1")
+				f.must(f.WriteData(1, false, []byte("too much")))
+			}
+			return f.WriteData(1, false, []byte("more"))
+		},
+		"a head in many frames": func(f *framer, i uint32) error {
+			if i == 0 {
+				b := f.block(":method", "GET")
+				return f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: b})
+			}
+			return f.WriteContinuation(1, false, f.block("a", "b"))
+		},
 		"bad heads": func(f *framer, i uint32) error {
 			return f.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*i + 1, BlockFragment: f.block("a", "b"), EndStream: true, EndHeaders: true})
 		},
@@ -434,6 +469,35 @@ func TestHTTP2Floods(t *testing.T) {
 				t.Errorf("%q", got)
 			}
 		})
+	}
+}
+
+// TestHTTP2Earned: who takes a large response frame by frame, and says so each time, has
+// cause for it.
+func TestHTTP2Earned(t *testing.T) {
+	const size = 64 << 20
+	big := pattern(size)
+	f := serve(t, cleartextConfig(), func(c *call) { c.ok(big) }).framer()
+	f.ask(1, true)
+	got, updates := 0, 0
+	f.want("all of it", func(fr http2.Frame) bool {
+		d, ok := fr.(*http2.DataFrame)
+		if !ok {
+			if fr.Header().Type == http2.FrameGoAway {
+				t.Fatalf("%v after %d bytes and %d updates", fr, got, updates)
+			}
+			return false
+		}
+		got += len(d.Data())
+		if n := uint32(len(d.Data())); n > 0 && !d.StreamEnded() {
+			f.must(f.WriteWindowUpdate(0, n))
+			f.must(f.WriteWindowUpdate(1, n))
+			updates += 2
+		}
+		return d.StreamEnded()
+	})
+	if got != size || updates < 4*http2Burst {
+		t.Errorf("%d bytes, %d updates", got, updates)
 	}
 }
 

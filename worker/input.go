@@ -57,6 +57,8 @@ type inputPool struct {
 	classes [len(inputClasses)]slabClass
 	objs    []*input
 	held    atomic.Int64 // bytes handed out
+	limit   int64        // more is too much; 0: nothing is
+	full    chan<- struct{}
 }
 
 // slabClass are the slabs with buffers of one size.
@@ -122,7 +124,12 @@ func (p *inputPool) take(k int) (*slab, []byte) {
 	if last == 0 {
 		c.remove(s)
 	}
-	p.held.Add(int64(len(mem)))
+	if n := p.held.Add(int64(len(mem))); n > p.limit && p.limit > 0 {
+		select {
+		case p.full <- struct{}{}:
+		default:
+		}
+	}
 	return s, mem
 }
 

@@ -147,6 +147,7 @@ func New(c Config) (*Loop, error) {
 		asleep:     true,
 		batch:      make([]unix.EpollEvent, 2*maxEvents),
 	}
+	l.inputs.limit, l.inputs.full = s.LimitBuffers, l.sweepSoon
 	if l.trust, err = parseTrust(s.ForwardedAllowIPs); err != nil {
 		return nil, err
 	}
