@@ -11,6 +11,7 @@ PAYLOAD := cmd/hostler/payload
 GOFILES := $(shell find . -path ./build -prune -o -path './$(PAYLOAD)/*.py' -prune -o \( -name '*.go' -o -name '*.c' -o -name '*.h' -o -name '*.py' -o -name '*.ld' \) -print) go.mod go.sum
 PYTHON  := python3
 VENV    := build/venv
+APPS    := build/apps
 
 # What a fresh machine lacks is said in words, for apt and dnf.
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing. Debian, Ubuntu: apt-get install $(2); Fedora, RHEL: dnf install $(3)" >&2; exit 1; }
@@ -62,10 +63,16 @@ $(VENV)/.done: scripts/requirements.txt
 	$(VENV)/bin/pip -q install -r scripts/requirements.txt
 	touch $@
 
+# Real frameworks and applications, apart from what the other tests have.
+$(APPS)/.done: scripts/requirements-apps.txt
+	@$(PYTHON) -m venv $(APPS)
+	$(APPS)/bin/pip -q install --no-deps -r scripts/requirements-apps.txt
+	touch $@
+
 build/h2spec: e2e/h2spec/go.mod e2e/h2spec/go.sum
 	go -C e2e/h2spec build -o ../../build/h2spec github.com/summerwind/h2spec/cmd/h2spec
 
-tools: check-tools $(VENV)/.done build/h2spec ## install what the tests need: Debian packages (as root), Python packages into build/
+tools: check-tools $(VENV)/.done $(APPS)/.done build/h2spec ## install what the tests need: Debian packages (as root), Python packages into build/
 	@scripts/apt-tools $(APT)
 
 test: bin/hostler tools ## everything

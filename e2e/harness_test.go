@@ -135,8 +135,13 @@ func launchWith(t *testing.T, args ...string) *server {
 // "": here.
 func launchIn(t *testing.T, dir string, args ...string) *server {
 	t.Helper()
-	s := &server{t: t, log: new(logBuffer), exited: make(chan struct{})}
-	s.cmd = exec.Command(binary, args...)
+	return launchBy(t, exec.Command(binary, args...), dir)
+}
+
+// launchBy runs a command that is hostler, or becomes it, in a directory.
+func launchBy(t *testing.T, cmd *exec.Cmd, dir string) *server {
+	t.Helper()
+	s := &server{t: t, log: new(logBuffer), exited: make(chan struct{}), cmd: cmd}
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	s.cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
 	if dir != "" {
@@ -154,7 +159,7 @@ func launchIn(t *testing.T, dir string, args ...string) *server {
 	t.Cleanup(func() {
 		s.stop()
 		if t.Failed() {
-			t.Logf("log of hostler %v:\n%s", args, s.log)
+			t.Logf("log of %v:\n%s", cmd.Args, s.log)
 		}
 	})
 	return s

@@ -337,7 +337,7 @@ func TestAccessLogBytes(t *testing.T) {
 	}
 	c := s.framed()
 	for _, k := range []struct{ method, path, want string }{
-		{"GET", "/write", `HTTP/2" 200 9 `}, {"HEAD", "/write", `HTTP/2" 200 0 `}, {"GET", "/exception", `HTTP/2" 500 26 `},
+		{"GET", "/write", `HTTP/2.0" 200 9 `}, {"HEAD", "/write", `HTTP/2.0" 200 0 `}, {"GET", "/exception", `HTTP/2.0" 500 26 `},
 		{"GET", "/" + strings.Repeat("a", 9000), `"-" 414 25 `}, {"HEAD", "/" + strings.Repeat("a", 9000), `"-" 414 0 `},
 	} {
 		_, body := c.answerOf(c.open(true, ":method", k.method, ":scheme", "http", ":authority", "a", ":path", k.path))

@@ -112,7 +112,7 @@ func TestTLSEnviron(t *testing.T) {
 				"HTTP_HOST": s.addr, "SSL_CLIENT_VERIFY": "SUCCESS", "SSL_CLIENT_S_DN": "CN=alice", "SSL_CLIENT_S_DN_CN": "alice",
 				"SSL_CLIENT_M_SERIAL": "FF", "SSL_PROTOCOL": "TLSv1.3", "SSL_TLS_SNI": "localhost", "REMOTE_ADDR": "127.0.0.1"}
 			if h2 {
-				want["SERVER_PROTOCOL"] = "HTTP/2"
+				want["SERVER_PROTOCOL"] = "HTTP/2.0"
 			}
 			for k, v := range want {
 				if env[k] != v {

@@ -42,7 +42,7 @@ func (a *accessLog) request(t *Thread, now int64) {
 	b = append(b, ' ')
 	b = appendEscaped(b, span(buf, t.Req.Target))
 	if t.Req.Minor == minorHTTP2 {
-		b = append(b, ` HTTP/2" `...)
+		b = append(b, ` HTTP/2.0" `...)
 	} else {
 		b = append(b, " HTTP/1."...)
 		b = append(b, byte('0'+t.Req.Minor), '"', ' ')

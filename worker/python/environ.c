@@ -77,7 +77,7 @@ int environ_init(PyObject *list, PyObject *ends) {
 	static const struct { PyObject **at; const char *text; } names[] = {
 		{&k_method, "REQUEST_METHOD"}, {&k_path, "PATH_INFO"}, {&k_query, "QUERY_STRING"}, {&k_raw, "RAW_URI"},
 		{&k_protocol, "SERVER_PROTOCOL"}, {&k_addr, "REMOTE_ADDR"}, {&k_port, "REMOTE_PORT"}, {&k_input, "wsgi.input"},
-		{&k_scheme, "wsgi.url_scheme"}, {&k_https, "HTTPS"}, {&v_http10, "HTTP/1.0"}, {&v_http2, "HTTP/2"}, {&v_http, "http"}, {&v_https, "https"}, {&v_on, "on"}, {&v_off, "off"},
+		{&k_scheme, "wsgi.url_scheme"}, {&k_https, "HTTPS"}, {&v_http10, "HTTP/1.0"}, {&v_http2, "HTTP/2.0"}, {&v_http, "http"}, {&v_https, "https"}, {&v_on, "on"}, {&v_off, "off"},
 		{&k_cookie, "HTTP_COOKIE"}, {&k_host, "HTTP_HOST"}, {&k_name, "SERVER_NAME"}, {&k_server_port, "SERVER_PORT"},
 		{&k_script, "SCRIPT_NAME"}, {&k_length, "CONTENT_LENGTH"}, {&v_80, "80"}, {&v_443, "443"},
 	};
