@@ -34,7 +34,7 @@ $(PAYLOAD)/worker.so: $(GOFILES) | check-tools
 	CGO_ENABLED=1 go build -buildvcs=false -tags netgo -trimpath -buildmode=c-shared -ldflags='-s -w -buildid= -extldflags=-Wl,-T,$(CURDIR)/cmd/hostler-worker/late.ld' -o build/worker.so ./cmd/hostler-worker
 	cp build/worker.so $@
 
-$(PAYLOAD)/bootstrap.py: worker/python/imports.py worker/python/development.py worker/python/profile.py worker/python/bootstrap.py
+$(PAYLOAD)/bootstrap.py: worker/python/imports.py worker/python/threads.py worker/python/development.py worker/python/profile.py worker/python/bootstrap.py
 	cat $^ > $@
 
 $(PAYLOAD)/launch.py: worker/python/launch.py

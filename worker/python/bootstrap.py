@@ -717,7 +717,7 @@ def wait(server):
 def main():
     check_python()
     import faulthandler
-    import threading  # whose main thread is the one that imports it first
+    makes = Threads()  # threading's main thread is the one that imports it first
 
     raw = sys.argv[1]
     settings = json.loads(raw)
@@ -801,7 +801,7 @@ def main():
             bases = [base_environ(settings, listener, hints, deadline) for listener in settings["listeners"]]
             if development:
                 app = or_error_page(server, app)
-            profiler = Profiler(server.profiled)
+            profiler = Profiler(server.profiled, makes)
             sys.unraisablehook = server.unraisablehook(sys.unraisablehook)
             open_ends = [[not part for part in server_name(listener)] for listener in settings["listeners"]]
             threads = server.init(raw, app, bases, open_ends, FileWrapper, report, RequestTimeout, no_op, stack_of, profiler.start)
@@ -819,7 +819,7 @@ def main():
         fail("cannot serve: %s" % e)
     server.slim()
     if development:
-        modules.follow()
+        modules.follow(makes)
     if threads == 1:
         server.run(0)
     else:
@@ -830,9 +830,7 @@ def main():
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             server.run(i)
 
-        pool = [threading.Thread(target=run, args=(i,), name="hostler-%d" % i, daemon=True) for i in range(threads)]
-        for t in pool:
-            t.start()
+        pool = [makes.start(run, (i,), "hostler-%d" % i) for i in range(threads)]
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         while wait(server):
             server.drain()

@@ -59,9 +59,8 @@ class Modules:
             os.write(self.control, packet)
         self.told |= files
 
-    def follow(self):
+    def follow(self, threads):
         """Tell of what is imported later, for as long as the process lives."""
-        import threading
         import time
 
         def look():
@@ -75,7 +74,7 @@ class Modules:
                         return  # the master has gone
                 time.sleep(0.5)
 
-        threading.Thread(target=look, name="hostler-modules", daemon=True).start()
+        threads.start(look, (), "hostler-modules")
 
 
 PAGE = """<!DOCTYPE html>

@@ -12,8 +12,9 @@ class Profiler:
     sample counts for the time since the one before it, so code that holds the GIL
     for long counts for as long, though nobody could look meanwhile."""
 
-    def __init__(self, send):
+    def __init__(self, send, threads):
         self.send = send
+        self.threads = threads
         self.thread = self.ending = None
 
     def start(self, request):
@@ -25,9 +26,8 @@ class Profiler:
         if self.ending:
             self.ending.set()
         ending = threading.Event()
-        thread = threading.Thread(target=self.run, args=(json.loads(request), ending), name="hostler-profile", daemon=True)
-        thread.start()
-        self.thread, self.ending = thread, ending
+        self.thread = self.threads.start(self.run, (json.loads(request), ending), "hostler-profile")
+        self.ending = ending
 
     def end(self):
         """Send what there is: the process is about to end."""
