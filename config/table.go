@@ -503,14 +503,18 @@ func table() []*setting {
 		},
 		{
 			name: "access-log", aliases: []string{"access-logfile"}, group: groupLogs, arg: "FILE", def: "off",
-			help:  "a line per request; -: standard output; off",
-			more:  "SIGUSR1 opens log files anew.",
+			help: "a line per request; -: standard output; off",
+			more: "Nothing waits for a log: lines are written within about 10 ms, from a buffer of 1 MiB in each worker. When whoever reads them is too slow, or the disk is full, lines are lost, and the error log says so; " +
+				"`hostler_access_log_errors_total` counts them. A process that is killed loses those 10 ms. " +
+				"The master opens the file, so that workers (`--user`) need no rights on its directory; SIGUSR1 opens it anew, and a reload. A relative name is relative to `--chdir`. " +
+				"Where the workers' user can write to the directory, the file is opened with that user's rights, is made for that user, follows no links and has to be a regular file. Elsewhere a FIFO will do, if somebody reads from it, or a device.",
 			value: custom("a file, `-` or `off`", func(c *Config) *string { return &c.AccessLog }, parseLog),
 		},
 		{
 			name: "error-log", aliases: []string{"error-logfile", "log-file"}, group: groupLogs, arg: "FILE", def: "-",
-			help:  "all other logging; -: standard error",
-			more:  "What the application writes to `wsgi.errors` and standard error goes there too. SIGUSR1 opens log files anew.",
+			help: "all other logging; -: standard error",
+			more: "What the application writes to `wsgi.errors` and standard error goes there too, and waits, as anywhere, where nobody takes it. hostler's own lines do not, as those of `--access-log`, of which all else is true here, too; " +
+				"`hostler_error_log_errors_total` counts the lost ones.",
 			value: custom("a file or `-`", func(c *Config) *string { return &c.ErrorLog }, parseText),
 		},
 		{

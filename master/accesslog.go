@@ -2,8 +2,6 @@ package master
 
 import (
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -43,27 +41,4 @@ func escapeField(s string) string {
 		}
 	}
 	return b.String()
-}
-
-// writeAccess writes lines to the access log: "-" is standard output, "" none.
-// A file is opened for each write (it happens only when a worker dies), so that
-// there is nothing to reopen when logs are rotated. Workers append to the same
-// file; one write per batch keeps lines whole.
-func writeAccess(path string, stdout io.Writer, lines []byte) error {
-	if path == "" || len(lines) == 0 {
-		return nil
-	}
-	w := stdout
-	if path != "-" {
-		f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
-		if err != nil {
-			return fmt.Errorf("cannot write the access log: %w", err)
-		}
-		defer f.Close()
-		w = f
-	}
-	if _, err := w.Write(lines); err != nil {
-		return fmt.Errorf("cannot write the access log: %w", err)
-	}
-	return nil
 }

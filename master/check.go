@@ -47,7 +47,7 @@ func Check(ctx context.Context, opts Options) error {
 
 	board.Slot(0).Assign(1, set.Threads)
 	cfg := set.workerConfig(0, 1, 1, 0)
-	spec := processSpec{python: python, config: cfg, identity: identity, secrets: -1}
+	spec := processSpec{python: python, config: cfg, identity: identity, secrets: -1, errors: -1}
 	spec.env, cfg.InternalEnv = workerEnv(os.Environ(), set.Env)
 	reports := make(chan report, 8)
 	proc, err := sp.Start(spec, func(r report) {

@@ -119,15 +119,7 @@ func (s *supervisor) reportLost(w *worker, why cause, ws syscall.WaitStatus, now
 			slog.String("cause", lost.cause), slog.String("method", a.Method), slog.String("target", a.Target),
 			slog.String("client", a.Client), slog.Duration("age", lost.age.Round(time.Millisecond)))
 	}
-	if len(lines) == 0 {
-		return
-	}
-	path := w.gen.set.AccessLog
-	s.lines.do("writing to the access log", func() {
-		if err := writeAccess(path, s.stdout, lines); err != nil {
-			s.log.Error("requests that were lost are missing in the access log", "error", err)
-		}
-	})
+	s.logAccess(w.gen, lines)
 }
 
 // lostCause is the cause as the access log has it. A cause of our own says more

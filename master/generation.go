@@ -22,6 +22,8 @@ func (s *supervisor) boot(g *generation) {
 	if g.certs != nil {
 		s.certs = append(s.certs, g.certs)
 	}
+	g.logs.version = 1
+	s.logs = append(s.logs, g.logs)
 	if g.set.Hooks == "" {
 		return
 	}
@@ -161,6 +163,7 @@ func (s *supervisor) commit() {
 		s.host.ServeAdmin(g.admin)
 		g.admin = nil
 	}
+	s.followErrorLog(g.logs)
 	s.files.do("writing the pid file and the like", func() { s.host.Serving(g.set, false) })
 	s.notifyReloaded()
 	s.reloadEnded(nil)
@@ -194,6 +197,8 @@ func (s *supervisor) reloadAgain() {
 func (s *supervisor) reconcile() {
 	s.retire()
 	s.closeCertificates()
+	s.closeLogs()
+	defer s.handLogs()
 	if s.phase == phaseStopping {
 		s.end()
 		return
@@ -353,7 +358,7 @@ func (s *supervisor) start(g *generation, why string) error {
 	w.maxMemory = jittered(g.set, g.set.MaxMemory)
 	// The worker may write to its slot before Start returns.
 	w.board.Assign(uint32(g.number), g.set.Threads)
-	spec := processSpec{python: g.python, dir: g.set.dir, config: cfg, env: g.env, identity: g.identity, listeners: g.fds(), secrets: g.certs.fd()}
+	spec := processSpec{python: g.python, dir: g.set.dir, config: cfg, env: g.env, identity: g.identity, listeners: g.fds(), secrets: g.certs.fd(), errors: g.logs.errors.fd}
 	proc, err := s.starter.Start(spec, func(r report) { s.post(workerEvent{w.id, r}) })
 	if err != nil {
 		w.board.Free()

@@ -62,7 +62,7 @@ func (s *supervisor) startHelper(g *generation, first string) error {
 	if g.set.BootTimeout > 0 {
 		h.deadline = h.started.Add(g.set.BootTimeout)
 	}
-	spec := processSpec{python: g.python, dir: g.set.dir, config: cfg, env: g.env, identity: g.identity, secrets: -1}
+	spec := processSpec{python: g.python, dir: g.set.dir, config: cfg, env: g.env, identity: g.identity, secrets: -1, errors: g.logs.errors.fd}
 	proc, err := s.starter.Start(spec, func(r report) { s.post(hookEvent{h.id, r}) })
 	if err != nil {
 		return fmt.Errorf("cannot run the hooks in %s: %w", g.set.Hooks, g.set.startError(err))

@@ -261,8 +261,6 @@ func (h *systemHost) Serving(set *Settings, first bool) {
 			h.admin.l.inherited = false
 		}
 		time.AfterFunc(slimAfter, slim)
-	} else if err := redirectLog(set.ErrorLog); err != nil {
-		h.log.Error("the error log stays where it was", "error", err)
 	}
 	if !first && set.CtlSocket != h.opts.Settings.CtlSocket {
 		h.log.Warn("the control socket stays where it is until an upgrade or a restart", "ctl_socket", h.opts.Settings.CtlSocket)
@@ -344,10 +342,4 @@ func (h *systemHost) Memory(pid int) (int64, error) {
 		return 0, fmt.Errorf("cannot read the memory of process %d: %w", pid, err)
 	}
 	return kb << 10, nil
-}
-
-func (h *systemHost) ReopenLogs(set *Settings) {
-	if err := redirectLog(set.ErrorLog); err != nil {
-		h.log.Error("the error log stays as it was", "error", err)
-	}
 }

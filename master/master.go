@@ -12,8 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"hostler/internal/logwriter"
 	"hostler/protocol"
 )
 
@@ -36,6 +35,8 @@ type Options struct {
 	Reload  func() (*Settings, error)
 	Payload Payload
 	Log     *slog.Logger
+	// ErrorLog is standard error, where Log writes to. Nil: it is made.
+	ErrorLog *logwriter.Writer
 	// Admin starts the admin server on l and returns a function that ends it
 	// and closes l. Nil: there is none.
 	Admin func(l net.Listener) (stop func())
@@ -73,16 +74,19 @@ func New(opts Options) (*Master, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opts.ErrorLog == nil {
+		opts.ErrorLog = logwriter.New(logwriter.Options{FD: 2, Records: true})
+	}
 	c := systemClock()
 	now := c.now()
 	sup := &supervisor{
 		log: opts.Log, board: board, clock: c, set: opts.Settings,
-		oom:   newOOMWatch(os.DirFS("/"), now),
-		files: &clerk{log: opts.Log}, lines: &clerk{log: opts.Log},
-		stdout: os.Stdout, stderr: os.Stderr,
+		oom: newOOMWatch(os.DirFS("/"), now), files: &clerk{log: opts.Log},
+		stderr: opts.ErrorLog, errorLog: opts.ErrorLog,
 		events: make(chan any, 64), gone: make(chan struct{}),
 		stats: newStats(opts.Version, now), journal: new(journal),
 	}
+	sup.stdout = newAccessLines(sup, 1)
 	sup.publish()
 	return &Master{opts: opts, sup: sup, board: board, file: file, down: make(chan struct{})}, nil
 }
@@ -93,7 +97,11 @@ func (m *Master) Scoreboard() *protocol.Scoreboard { return m.board }
 
 // Snapshot returns what the master knows of itself and its workers. It may be
 // called at any time from any goroutine; nobody changes what it returns.
-func (m *Master) Snapshot() protocol.Snapshot { return *m.sup.view.Load() }
+func (m *Master) Snapshot() protocol.Snapshot {
+	v := *m.sup.view.Load()
+	v.LogLost = m.sup.logLost()
+	return v
+}
 
 // Reload does what SIGHUP does and waits for the result.
 func (m *Master) Reload(ctx context.Context) error {
@@ -139,7 +147,8 @@ func (m *Master) Alive(ctx context.Context) error {
 // Run serves until a signal, the end of ctx or a successful upgrade ends it.
 // An error means that it never served.
 func (m *Master) Run(ctx context.Context) error {
-	if err := redirectLog(m.opts.Settings.ErrorLog); err != nil {
+	defer m.flushLogs()
+	if err := m.openLogs(); err != nil {
 		return err
 	}
 	sigs := make(chan os.Signal, 16)
@@ -189,7 +198,7 @@ func (m *Master) Run(ctx context.Context) error {
 	err = m.sup.loop(ctx, m.opts.Settings)
 	sp.endOrphans()
 	m.sup.files.do("removing the pid file and the like", h.close)
-	if !m.sup.files.finish(endTime) || !m.sup.lines.finish(endTime) {
+	if !m.sup.files.finish(endTime) {
 		m.opts.Log.Warn("leaving without having seen to all files")
 	}
 	if errors.Is(err, errStoppedEarly) {
@@ -210,19 +219,25 @@ func rawFD(f *os.File) int {
 	return n
 }
 
-// redirectLog makes path our standard error, and so that of workers started
-// from now on.
-func redirectLog(path string) error {
-	if path == "" || path == "-" {
-		return nil
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+// openLogs opens the log files for the first generation, and has our own log go
+// there.
+func (m *Master) openLogs() error {
+	set := m.opts.Settings
+	who, err := findIdentity(set.User, set.Group)
 	if err != nil {
-		return fmt.Errorf("cannot open the error log: %w", err)
+		return err
 	}
-	defer f.Close()
-	if err := unix.Dup3(int(f.Fd()), 2, 0); err != nil {
-		return fmt.Errorf("cannot open the error log: %w", err)
+	f := newLogFiles(set)
+	if err := f.open(who); err != nil {
+		return err
 	}
+	m.sup.opened = f
+	m.sup.followErrorLog(f)
 	return nil
+}
+
+// flushLogs gives the last lines a moment.
+func (m *Master) flushLogs() {
+	m.sup.flushLogs()
+	m.opts.ErrorLog.Flush(lastLines)
 }

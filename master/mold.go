@@ -443,6 +443,24 @@ func (s *spawner) forget(m *mold) {
 	maps.DeleteFunc(s.molds, func(_ int, have *mold) bool { return have == m })
 }
 
+// ReopenLog implements starter.
+func (s *spawner) ReopenLog(generation, fd int) {
+	s.mu.Lock()
+	m := s.molds[generation]
+	s.mu.Unlock()
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.proc == nil { // the next one is born with it
+		return
+	}
+	if err := m.proc.SendFile(protocol.Message{Kind: protocol.KindReopen, Text: protocol.LogErrors}, fd); err != nil {
+		s.log.Warn("a mold goes on with the old error log", "pid", m.proc.PID(), "error", err)
+	}
+}
+
 // Retire implements starter.
 func (s *spawner) Retire(generation int) {
 	s.mu.Lock()

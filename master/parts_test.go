@@ -169,19 +169,28 @@ func TestAccessLog(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "log")
 	var out bytes.Buffer
-	for _, dest := range []string{path, path, "-", ""} {
-		if err := writeAccess(dest, &out, line); err != nil {
-			t.Error(err)
+	s := &supervisor{stdout: &out, files: new(clerk)}
+	for _, dest := range []string{path, "-", ""} {
+		set := &Settings{AccessLog: dest}
+		g := &generation{set: set, logs: newLogFiles(set)}
+		if err := g.logs.open(nil); err != nil {
+			t.Fatal(err)
 		}
+		s.logs = append(s.logs, g.logs)
+		s.logAccess(g, line)
+		s.logAccess(g, line)
+		s.logAccess(g, nil)
 	}
+	s.flushLogs()
 	if b, _ := os.ReadFile(path); string(b) != want+want {
 		t.Errorf("file holds %q", b)
 	}
-	if out.String() != want {
+	if out.String() != want+want {
 		t.Errorf("standard output has %q", out.String())
 	}
-	if err := writeAccess(filepath.Join(path, "x"), &out, line); err == nil {
-		t.Error("no error")
+	s.closeLogs()
+	if len(s.logs) != 0 {
+		t.Error("files that nobody needs stay open")
 	}
 }
 

@@ -27,7 +27,8 @@ type preparation struct {
 	back     []*listener   // those that do
 	tickets  [][32]byte
 	now      time.Time
-	reloads  bool // the settings are to be read again
+	logs     *logFiles // open already, for the first generation; nil: they are not
+	reloads  bool      // the settings are to be read again
 	settings *Settings
 }
 
@@ -42,7 +43,8 @@ type preparedEvent struct {
 func (s *supervisor) prepareNext(set *Settings) {
 	now := s.clock.now()
 	p := &preparation{deadline: now.Add(prepareTime), log: s.log, host: s.host, first: s.current == nil, closed: make(chan struct{}),
-		retiring: slices.Clone(s.retiring), tickets: s.tickets.at(now), now: now, reloads: set == nil, settings: set}
+		retiring: slices.Clone(s.retiring), tickets: s.tickets.at(now), now: now, reloads: set == nil, settings: set, logs: s.opened}
+	s.opened = nil
 	p.at("closing addresses that are not needed")
 	s.files.do("beginning a generation", func() { close(p.closed) })
 	if s.current != nil {
@@ -100,6 +102,9 @@ func (s *supervisor) discard(g *generation) {
 	if g.certs != nil {
 		g.certs.close()
 	}
+	if g.logs != nil {
+		g.logs.close()
+	}
 }
 
 func (s *supervisor) discardApart(g *generation) {
@@ -137,6 +142,14 @@ func (p *preparation) run() (g *generation, err error) {
 	p.at("reading the certificates")
 	if g.certs, err = openCertificates(set.TLS, p.tickets, p.now); err != nil {
 		return nil, err
+	}
+	if g.logs = p.logs; g.logs == nil {
+		p.at("opening the log files")
+		logs := newLogFiles(set)
+		if err := logs.open(g.identity); err != nil {
+			return g, err
+		}
+		g.logs = logs
 	}
 	for _, b := range slices.Concat(set.Binds, set.Redirects) {
 		if err := p.listen(g, b); err != nil {

@@ -32,6 +32,7 @@ type processSpec struct {
 	identity  *syscall.Credential // nil: the master's own
 	listeners []int               // file descriptors, in the order of config.Listeners
 	secrets   int                 // file descriptor of the TLS material, or -1
+	errors    int                 // file descriptor of the error log; -1: it is our standard error
 }
 
 // starter starts worker processes. What the process says and its end go to
@@ -41,6 +42,9 @@ type starter interface {
 	Start(spec processSpec, report func(report)) (process, error)
 	// Retire says that no worker of this generation will be started any more.
 	Retire(generation int)
+	// ReopenLog gives what workers of this generation are forked from the error log's
+	// file, if there is such a process.
+	ReopenLog(generation, fd int)
 }
 
 // report is a message of a process, or what has become of it.

@@ -249,6 +249,9 @@ var _ starter = (*procs)(nil)
 // Retire implements starter.
 func (ps *procs) Retire(int) {}
 
+// ReopenLog implements starter.
+func (ps *procs) ReopenLog(int, int) {}
+
 func (ps *procs) Start(spec processSpec, to func(report)) (process, error) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
@@ -296,7 +299,6 @@ type fakeHost struct {
 	upgrade  chan error
 	serving  int
 	stopping []bool
-	reopened int
 	listened []string
 	memory   map[int]int64 // by pid
 	stopped  map[int]bool  // by pid
@@ -440,13 +442,6 @@ func (h *fakeHost) CodeBroken(_ *Settings, yes bool) {
 	h.broken = yes
 }
 
-func (h *fakeHost) ReopenLogs(*Settings) {
-	h.wait()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.reopened++
-}
-
 func testSettings() *Settings {
 	return &Settings{App: "app:app", Workers: 2, Threads: 2, GracefulTimeout: 10 * time.Second,
 		BootTimeout: 30 * time.Second, AccessLog: "-"}
@@ -474,7 +469,7 @@ func withRig(t *testing.T, set *Settings, how func(n int) manner, f func(r *rig)
 			host: r.host, starter: &r.procs, board: board,
 			clock:  clock{now: time.Now, mono: func() int64 { return time.Now().UnixNano() }},
 			oom:    newOOMWatch(r.cgroup, time.Now()),
-			stdout: &r.stdout, stderr: &r.stderr, files: &clerk{log: slog.Default()}, lines: &clerk{log: slog.Default()},
+			stdout: &r.stdout, stderr: &r.stderr, files: &clerk{log: slog.Default()},
 			events: make(chan any, 64), gone: make(chan struct{}),
 			stats: newStats("test", time.Now()), journal: new(journal),
 		}

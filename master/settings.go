@@ -110,7 +110,7 @@ func (s *Settings) workerConfig(slot, generation, workers, maxRequests int) *pro
 	c.MaxRequests, c.Hooks = maxRequests, s.Hooks
 	c.GracefulTimeout = int64(s.GracefulTimeout)
 	c.Timeout, c.TotalTimeout = int64(s.Timeout), int64(s.TotalTimeout)
-	c.AccessLog, c.ErrorLog = s.AccessLog, s.ErrorLog
+	c.AccessLog = s.AccessLog
 	c.Development = s.WatchCode
 	return &c
 }

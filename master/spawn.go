@@ -258,7 +258,7 @@ func (s *spawner) startFresh(spec processSpec, to func(report)) (*child, error) 
 	// Those of a generation may be closed before it is the process's turn. Raw
 	// numbers all through: os.File.Fd would switch the shared description of a
 	// listener to blocking, for every process that has it (golang/go#29277).
-	secrets, listeners, err := r.keep(spec)
+	stderr, secrets, listeners, err := r.keep(spec)
 	if err != nil {
 		r.close()
 		c.Close()
@@ -266,6 +266,9 @@ func (s *spawner) startFresh(spec processSpec, to func(report)) (*child, error) 
 	}
 	files := []uintptr{s.stdin.Fd(), 1, 2, uintptr(theirs), uintptr(s.scoreboard), uintptr(s.library),
 		uintptr(s.exchange[0]), uintptr(s.exchange[1]), s.stdin.Fd()}
+	if stderr >= 0 {
+		files[2] = uintptr(stderr)
+	}
 	if secrets >= 0 {
 		files[protocol.FDSecrets] = uintptr(secrets)
 	}
@@ -299,7 +302,7 @@ func (s *spawner) startFresh(spec processSpec, to func(report)) (*child, error) 
 }
 
 // keep copies the descriptors that are not the spawner's own.
-func (r *spawnRequest) keep(spec processSpec) (secrets int, listeners []uintptr, err error) {
+func (r *spawnRequest) keep(spec processSpec) (stderr, secrets int, listeners []uintptr, err error) {
 	keep := func(fd int) int {
 		if fd < 0 {
 			return fd
@@ -312,9 +315,9 @@ func (r *spawnRequest) keep(spec processSpec) (secrets int, listeners []uintptr,
 		r.owned = append(r.owned, n)
 		return n
 	}
-	secrets = keep(spec.secrets)
+	stderr, secrets = keep(spec.errors), keep(spec.secrets)
 	for _, fd := range spec.listeners {
 		listeners = append(listeners, uintptr(keep(fd)))
 	}
-	return secrets, listeners, err
+	return stderr, secrets, listeners, err
 }

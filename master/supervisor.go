@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"hostler/internal/logwriter"
 	"hostler/protocol"
 )
 
@@ -55,8 +56,6 @@ type host interface {
 	// CodeBroken says whether the application cannot be loaded: then files that
 	// nobody could import count, too.
 	CodeBroken(set *Settings, yes bool)
-	// ReopenLogs reopens the master's own log files.
-	ReopenLogs(set *Settings)
 
 	// For the state goroutine: these wait for nothing. What they read in /proc and
 	// /sys the kernel makes up as it is read.
@@ -114,9 +113,14 @@ type supervisor struct {
 	clock   clock
 	oom     *oomWatch
 	files   *clerk    // sees to files
-	lines   *clerk    // writes lines to the access log
-	stdout  io.Writer // for access-log lines
-	stderr  io.Writer // for tracebacks, which are lines of their own
+	stdout  io.Writer // for access-log lines; it never waits
+	stderr  io.Writer // for tracebacks, which are lines of their own; likewise
+
+	errorLog   *logwriter.Writer // standard error; nil in tests
+	ownErrors  bool              // that is a file by now
+	opened     *logFiles         // for the first generation; nil: they are still to be opened
+	logs       []*logFiles       // all that are open
+	lostAccess atomic.Uint64     // lines of ours
 
 	events chan any
 	gone   chan struct{} // closed when loop has returned: nobody takes events
@@ -295,22 +299,9 @@ func (s *supervisor) signal(sig syscall.Signal) {
 	case syscall.SIGTTOU:
 		s.scale(-1)
 	case syscall.SIGUSR1:
-		s.log.Info("reopening log files")
-		set := s.set
-		s.files.doOnce("reopening log files", func() {
-			s.host.ReopenLogs(set)
-			s.post(thenEvent{s.reopenWorkers}) // who may not be allowed to make a file that we can
-		})
+		s.reopenLogs()
 	case syscall.SIGUSR2:
 		_ = s.upgrade() // has been logged
-	}
-}
-
-func (s *supervisor) reopenWorkers() {
-	for _, w := range s.workers {
-		if w.state != stateKilled {
-			s.send(w, protocol.Message{Kind: protocol.KindReopen})
-		}
 	}
 }
 

@@ -3,6 +3,8 @@ package master
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -408,17 +410,48 @@ func TestScale(t *testing.T) {
 }
 
 func TestReopenLogs(t *testing.T) {
-	withRig(t, testSettings(), nil, func(r *rig) {
+	dir := t.TempDir()
+	set := testSettings()
+	set.AccessLog, set.ErrorLog, set.Chdir = "access", filepath.Join(dir, "error"), dir
+	withRig(t, set, nil, func(r *rig) {
 		r.awaitServing()
-		r.signal(syscall.SIGUSR1)
-		for _, p := range r.all() {
-			if n, _ := p.got(protocol.KindReopen); n != 1 {
-				t.Errorf("told %d times", n)
+		want := func(n int) {
+			t.Helper()
+			for _, p := range r.all() {
+				if got, m := p.got(protocol.KindReopen); got != n {
+					t.Errorf("told %d times, not %d, of %s at last", got, n, m.Text)
+				}
 			}
 		}
-		if r.host.reopened != 1 {
-			t.Error("the master's own logs")
+		want(1) // an error log it has inherited
+		for i := range 3 {
+			for _, name := range []string{"access", "error"} {
+				if err := os.Remove(filepath.Join(dir, name)); err != nil {
+					t.Error(err)
+				}
+			}
+			r.signal(syscall.SIGUSR1)
+			want(3 + 2*i)
 		}
+		// What cannot be opened stays as it is.
+		before := r.s.current.logs.access.fd
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		r.signal(syscall.SIGUSR1)
+		if log := r.log.String(); !strings.Contains(log, "the access log stays as it was") || !strings.Contains(log, "the error log stays as it was") {
+			t.Error(log)
+		}
+		if r.s.current.logs.access.fd != before {
+			t.Error("another number")
+		}
+		// Nor does a reload with such a file take place.
+		r.signal(syscall.SIGHUP)
+		r.pass(bootTakes)
+		if log := r.log.String(); !strings.Contains(log, "cannot open the access log: "+dir+"/access: no such file or directory") || r.view().LastReloadSuccessful {
+			t.Error(log)
+		}
+		r.expect("1:serving/1 2:serving/1")
 	})
 }
 

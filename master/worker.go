@@ -122,6 +122,7 @@ type worker struct {
 	quiet bool   // one in a row of failures: the journal and the log hear of it when it is ready
 
 	certs       int       // which version of its generation's certificates it has been given
+	logs        int       // likewise of the log files
 	bootError   string    // what the worker said of its failed boot
 	maxRequests int       // with jitter; 0: no limit
 	oldAt       time.Time // when it has reached --max-age; zero: never
@@ -168,6 +169,7 @@ type generation struct {
 	admin     *adminAddress              // to be answered when the generation serves; nil: that of the one before
 	page      string                     // what is wrong with the code; "": nothing
 	certs     *certificates              // nil: no TLS
+	logs      *logFiles                  // nil: not opened yet
 	saidBig   bool                       // that --max-memory is too low
 	saidGrown bool                       // that it may be
 	said      map[[sha256.Size]byte]bool // boot failures that the log has already, less their digits

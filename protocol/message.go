@@ -23,7 +23,7 @@ const (
 	KindSlow       Kind = 'Q' // worker: Text is a list of SlowRequests as JSON
 	KindProfile    Kind = 'Y' // master: take a profile; Text is a ProfileRequest
 	KindProfiled   Kind = 'Z' // worker: Text is the next part of what a profile has found, "" after the last; see WorkerProfile
-	KindReopen     Kind = 'U' // master: reopen the log files
+	KindReopen     Kind = 'U' // master: the log that Text names goes to the file whose descriptor travels beside it
 	KindLevel      Kind = 'L' // master: Text is the log level from now on, as in WorkerConfig
 	KindModules    Kind = 'M' // worker, with Development: Text is files that it has imported, each ended by a NUL
 	KindPage       Kind = 'G' // master: answer every request with Text, which says what is wrong with the code
@@ -55,11 +55,17 @@ type Message struct {
 	Kind  Kind
 	Mode  DrainMode     // KindDrain
 	Grace time.Duration // KindDrain: after this the worker gives up on what is left
-	Text  string        // KindBootFailed, KindLevel, KindModules, KindPage, KindFork, KindForked, KindHooks, KindHook, KindHookDone, KindSlow, KindProfile, KindProfiled
+	Text  string        // KindBootFailed, KindLevel, KindReopen, KindModules, KindPage, KindFork, KindForked, KindHooks, KindHook, KindHookDone, KindSlow, KindProfile, KindProfiled
 
 	Thread int   // KindInterrupt, KindStack
 	Start  int64 // KindInterrupt, KindStack: as in the thread's record
 }
+
+// The logs that KindReopen is about.
+const (
+	LogAccess = "access"
+	LogErrors = "errors"
+)
 
 // MaxPage bounds the text of KindPage.
 const MaxPage = 16 << 10
@@ -86,7 +92,7 @@ func (m Message) Append(dst []byte) []byte {
 	case KindInterrupt, KindStack:
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(m.Thread))
 		dst = binary.LittleEndian.AppendUint64(dst, uint64(m.Start))
-	case KindLevel, KindModules, KindPage, KindFork, KindForked, KindSlow, KindHooks, KindHook, KindHookDone, KindProfile, KindProfiled:
+	case KindLevel, KindReopen, KindModules, KindPage, KindFork, KindForked, KindSlow, KindHooks, KindHook, KindHookDone, KindProfile, KindProfiled:
 		dst = append(dst, m.Text...)
 	}
 	return dst
@@ -99,11 +105,11 @@ func ParseMessage(p []byte) (Message, error) {
 	}
 	m, body := Message{Kind: Kind(p[0])}, p[1:]
 	switch m.Kind {
-	case KindReady, KindDrained, KindDump, KindReopen, KindTLS, KindBorn:
+	case KindReady, KindDrained, KindDump, KindTLS, KindBorn:
 		if len(body) != 0 {
 			return Message{}, fmt.Errorf("%q with a payload: %w", p[0], ErrMessage)
 		}
-	case KindBootFailed, KindLevel, KindModules, KindPage, KindFork, KindForked, KindHooks, KindHook, KindHookDone, KindSlow, KindProfile, KindProfiled:
+	case KindBootFailed, KindLevel, KindReopen, KindModules, KindPage, KindFork, KindForked, KindHooks, KindHook, KindHookDone, KindSlow, KindProfile, KindProfiled:
 		m.Text = string(body)
 	case KindInterrupt, KindStack:
 		if len(body) != 12 {

@@ -20,7 +20,7 @@ var messages = []Message{
 	{Kind: KindReady},
 	{Kind: KindDrained},
 	{Kind: KindDump},
-	{Kind: KindReopen},
+	{Kind: KindReopen, Text: LogAccess},
 	{Kind: KindLevel, Text: "debug"},
 	{Kind: KindHooks, Text: "on_starting on_exit"},
 	HookCall{Hook: "child_exit", Worker: &HookWorker{PID: 3, Number: 1, Generation: 2, Cause: "exit", Status: "exit:0"}}.Message(),
@@ -118,7 +118,6 @@ func TestParseMessageRefuses(t *testing.T) {
 		"ready payload":    "Rx",
 		"drained payload":  "E\x00",
 		"dump payload":     "T1",
-		"reopen payload":   "U1",
 		"drain too short":  "Dr1234567",
 		"drain too long":   "Dr123456789",
 		"drain alone":      "D",
@@ -176,7 +175,7 @@ func fullConfig() *WorkerConfig {
 		KeepAlive: 1, HeaderTimeout: 2, BodyTimeout: 3, WriteTimeout: 4, GracefulTimeout: 1<<63 - 1, Timeout: 5, TotalTimeout: 6, Pools: []Pool{{Name: "x", Pattern: "/x*", Threads: 2}}, Static: []Static{{Prefix: "/static", Dir: "/srv"}},
 		LimitRequestLine: 5, LimitRequestFields: 6, LimitRequestFieldSize: 7, LimitRequestBody: 1 << 40, SpoolDir: "/spool", SpoolLimit: 1 << 41, StreamUploads: []string{"/put/*"},
 		ForwardedAllowIPs: []string{"127.0.0.1/32", "unix"}, ForwardedHeaders: []string{"for"}, ForwardedUntrusted: ForwardedDrop,
-		ProxyProtocol: "v2", ProxyAllowIPs: []string{"10.0.0.0/8"}, AccessLog: "-", ErrorLog: "e.log", LogLevel: "debug", Check: true, Development: true, Page: "broken",
+		ProxyProtocol: "v2", ProxyAllowIPs: []string{"10.0.0.0/8"}, AccessLog: "-", LogLevel: "debug", Check: true, Development: true, Page: "broken",
 		InternalEnv: []string{"GOGC"},
 	}
 }

@@ -101,8 +101,7 @@ type WorkerConfig struct {
 	ProxyProtocol string   `json:"proxy_protocol,omitempty"`  // "v1", "v2", "auto"; "": off
 	ProxyAllowIPs []string `json:"proxy_allow_ips,omitempty"` // as ForwardedAllowIPs; their connections begin with a header of that protocol
 
-	AccessLog string `json:"access_log,omitempty"` // "-": stdout; "": off
-	ErrorLog  string `json:"error_log,omitempty"`  // reopened over fd 2 on KindReopen; "" or "-": leave fd 2 alone
+	AccessLog string `json:"access_log,omitempty"` // "-": stdout; "": off; else its file comes by KindReopen
 	LogLevel  string `json:"log_level"`
 	// Development makes the worker report its modules, and show KindPage's text.
 	Development bool   `json:"development,omitempty"`

@@ -1,8 +1,9 @@
 package worker
 
 import (
-	"fmt"
+	"bytes"
 	"log/slog"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,55 +27,79 @@ type logs struct {
 	level  *slog.LevelVar
 	errors *logwriter.Writer // standard error
 	access *logwriter.Writer // nil: there is none
+	dumps  int               // a pipe for tracebacks
 }
 
-func openLogs(cfg *protocol.WorkerConfig, k *protocol.Counters) (*logs, error) {
+func openLogs(cfg *protocol.WorkerConfig, k *protocol.Counters) *logs {
 	l := &logs{level: new(slog.LevelVar)}
 	l.level.Set(logLevel(cfg.LogLevel))
 	l.errors = logwriter.New(logwriter.Options{FD: 2, Records: true, Self: true,
 		Lost: func(n uint64) { k.ErrorLogErrs.Add(n) },
 		Say:  func(n uint64, why error) { l.Warn("lines of this log are lost", "lines", n, "error", why) }})
 	l.Logger = slog.New(slog.NewTextHandler(l.errors, &slog.HandlerOptions{Level: l.level})).With("worker", cfg.Worker)
-	fd, err := openAccessLog(cfg.AccessLog)
-	if err != nil || fd < 0 {
-		return l, err
+	l.dumps = l.takeDumps()
+	if cfg.AccessLog == "" {
+		return l
+	}
+	fd := -1 // the master sends it: lines wait for it
+	if cfg.AccessLog == "-" {
+		fd = 1
 	}
 	l.access = logwriter.New(logwriter.Options{FD: fd, Gather: accessGather,
 		Lost: func(n uint64) { k.AccessLogErrs.Add(n) },
 		Say:  func(n uint64, why error) { l.Warn("lines of the access log are lost", "lines", n, "error", why) }})
-	return l, nil
+	return l
 }
 
-func openAccessLog(name string) (int, error) {
-	switch name {
-	case "":
-		return -1, nil
-	case "-":
-		return 1, nil
-	}
-	fd, err := unix.Open(name, unix.O_WRONLY|unix.O_CREAT|unix.O_APPEND|unix.O_CLOEXEC, 0o644)
-	if err != nil {
-		return -1, fmt.Errorf("cannot open the access log %s: %w", name, err)
-	}
-	return fd, nil
-}
-
-func (l *logs) reopen(cfg *protocol.WorkerConfig) {
-	if l.access != nil && cfg.AccessLog != "-" {
-		if fd, err := openAccessLog(cfg.AccessLog); err != nil {
-			l.Error("access log not reopened", "error", err)
-		} else {
-			l.access.Reopen(fd)
-		}
-	}
-	if name := cfg.ErrorLog; name != "" && name != "-" {
-		fd, err := unix.Open(name, unix.O_WRONLY|unix.O_CREAT|unix.O_APPEND|unix.O_CLOEXEC, 0o644)
-		if err != nil {
-			l.Error("error log not reopened", "error", err)
-			return
-		}
+// reopen has a log go to the file behind fd from now on.
+func (l *logs) reopen(which string, fd int) {
+	switch {
+	case fd < 0:
+		l.Error("a log goes on where it was: there is no descriptor left", "log", which)
+	case which == protocol.LogAccess && l.access != nil:
+		l.access.Reopen(fd)
+	case which == protocol.LogErrors:
 		l.errors.Reopen(fd)
+	default:
+		unix.Close(fd)
 	}
+}
+
+// dumpEnds is how long a traceback may pause, dumpMost how long it may be.
+const (
+	dumpEnds = 50 * time.Millisecond
+	dumpMost = 256 << 10
+)
+
+// takeDumps returns a pipe whose text becomes one record of the error log, when no
+// more comes; standard error, if there can be none.
+func (l *logs) takeDumps() int {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		l.Warn("tracebacks may wait for whoever reads this log", "error", err)
+		return 2
+	}
+	_, _ = unix.FcntlInt(uintptr(p[1]), unix.F_SETPIPE_SZ, dumpMost) // less will do, too
+	r := os.NewFile(uintptr(p[0]), "tracebacks")
+	go func() {
+		var text []byte
+		buf := make([]byte, 4096)
+		for {
+			n, err := r.Read(buf)
+			text = append(text, buf[:n]...)
+			if err == nil && len(text) < dumpMost {
+				_ = r.SetReadDeadline(time.Now().Add(dumpEnds))
+				continue
+			}
+			if len(text) == 0 {
+				return // the pipe cannot be read
+			}
+			l.errors.Append(append(bytes.TrimRight(text, "\n"), '\n'))
+			text = nil
+			_ = r.SetReadDeadline(time.Time{})
+		}
+	}()
+	return p[1]
 }
 
 // flush gives what is still to be written a moment.

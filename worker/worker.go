@@ -44,10 +44,7 @@ func Open(settings string, wake int) (*Worker, error) {
 	}
 	unix.Close(protocol.FDScoreboard)
 	slot := board.Slot(cfg.Slot)
-	log, err := openLogs(cfg, &slot.Counters)
-	if err != nil {
-		return nil, err
-	}
+	log := openLogs(cfg, &slot.Counters)
 	// One P for each Python thread, which keeps it from call to call, one for
 	// the deputy, and one to spare: with fewer, a call from C has to wait for
 	// sysmon to take a P from a thread that is not even in Go.
@@ -101,6 +98,19 @@ func (w *Worker) tell(m protocol.Message) error {
 	}
 	return nil
 }
+
+// Say writes text to the error log, without waiting for anything.
+func (w *Worker) Say(text []byte) {
+	if n := len(text); n > 0 && text[n-1] != '\n' {
+		text = append(slices.Clip(text), '\n')
+	}
+	w.log.errors.Append(text)
+}
+
+// DumpFD is where faulthandler is to write the tracebacks of all threads: it runs in
+// a signal handler, on a thread that may have a request, and must not wait for a pipe
+// that nobody reads.
+func (w *Worker) DumpFD() int { return w.log.dumps }
 
 // Page is what every request shall be answered with, "": the application is to be
 // asked. It is for development; nobody else calls it.
@@ -166,7 +176,7 @@ func (w *Worker) control() {
 				w.log.Error("cannot begin a profile")
 			}
 		case protocol.KindReopen:
-			w.log.reopen(w.cfg)
+			w.log.reopen(m.Text, fd)
 		case protocol.KindPage:
 			w.page.Store(&m.Text)
 		case protocol.KindTLS:

@@ -9,6 +9,7 @@ import (
 
 	"hostler/admin"
 	"hostler/config"
+	"hostler/internal/logwriter"
 	"hostler/master"
 	"hostler/metrics"
 	"hostler/protocol"
@@ -25,6 +26,7 @@ type serveOptions struct {
 	reload  func() (*config.Config, error) // reads the settings again
 	log     *slog.Logger
 	level   *slog.LevelVar
+	errors  *logwriter.Writer // where log writes to; nil: it is no server's
 }
 
 // master returns the options for the master, but for the admin server.
@@ -43,8 +45,9 @@ func (o serveOptions) master() (master.Options, error) {
 			}
 			return masterSettings(c), nil
 		},
-		Payload: p,
-		Log:     o.log,
+		Payload:  p,
+		Log:      o.log,
+		ErrorLog: o.errors,
 	}, err
 }
 

@@ -14,6 +14,7 @@ const (
 
 // losses is what is known of lost lines. Writer.mu guards it.
 type losses struct {
+	total  uint64
 	unsaid uint64
 	why    error
 	timed  bool // say will be called
@@ -33,6 +34,7 @@ func (w *Writer) lose(lines []byte, why error) {
 func (w *Writer) note(lines uint64, why error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.losses.total += lines
 	w.losses.unsaid += lines
 	w.losses.why = why
 	if !w.o.Self {
@@ -68,4 +70,11 @@ func (w *Writer) say() {
 	if why != nil {
 		w.o.Say(n, why)
 	}
+}
+
+// Lost returns how many lines are lost.
+func (w *Writer) Lost() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.losses.total
 }

@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 import sys
+from select import POLLOUT, poll  # for itself: gevent puts others in their place
 
 CONTROL, LIBRARY, SECRETS, LISTENERS = 3, 5, 8, 9  # 4: the scoreboard, 6 and 7: the exchange
 
@@ -19,6 +20,30 @@ def fail(text):
         sys.stderr.flush()
     finally:
         os._exit(1)
+
+
+behind = None  # the library's say, once it runs
+
+
+def say(text):
+    """Write what is ours to the error log. Nobody waits for that: where standard error
+    is a pipe that is full, what does not fit is lost."""
+    data = text.encode("utf-8", "backslashreplace")
+    room = poll()
+    room.register(2, POLLOUT)
+    try:
+        if room.poll(0):
+            sys.stderr.flush()  # what the application has said before comes before it
+    except Exception:
+        pass  # it has been closed, or replaced by something odd
+    if behind and behind(data):
+        return
+    try:
+        while data and room.poll(100):
+            n = data.rfind(b"\n", 0, 4096) + 1  # as much as a pipe takes in one piece
+            data = data[os.write(2, data[: n or 4096]) :]
+    except OSError:
+        pass
 
 
 def check_python():
@@ -151,8 +176,7 @@ def try_hook(hooks, name, *args):
     text = run_hook(hooks, name, *args)
     if text is None:
         return None
-    sys.stderr.write("hostler: " + text)
-    sys.stderr.flush()
+    say("hostler: " + text)
     return "the hook %s failed: %s" % (name, text.rstrip().rpartition("\n")[2])
 
 
@@ -171,6 +195,22 @@ def hook_args(settings, **worker):
     return server, SimpleNamespace(**dict(dict(pid=os.getpid(), generation=settings["generation"], age=number, log=log, cfg=cfg), **worker))
 
 
+def receive(control):
+    """Return the master's next message, b"" at the end, and the descriptors beside
+    it. A new file for the error log is taken at once."""
+    import _socket
+
+    while True:
+        message, beside, _, _ = control.recvmsg(1 << 16, _socket.CMSG_SPACE(2 * 4), _socket.MSG_CMSG_CLOEXEC)
+        data = beside[0][2] if beside else b""
+        fds = [int.from_bytes(data[i : i + 4], sys.byteorder) for i in range(0, len(data), 4)]
+        if message[:1] != b"U":
+            return message, fds
+        for fd in fds:
+            os.dup2(fd, 2)
+            os.close(fd)
+
+
 def be_hooks(settings, hooks):
     """Run the master's hooks when it asks for them, until it is gone."""
     signal.signal(signal.SIGTERM, lambda *_: None)  # it is the master that says when; not SIG_IGN, which exec would pass on
@@ -180,7 +220,7 @@ def be_hooks(settings, hooks):
         os.close(fd)
     os.write(CONTROL, b"N" + " ".join(hooks).encode())
     while True:
-        message = control.recv(1 << 16)
+        message, _ = receive(control)
         if message[:1] in (b"", b"D"):
             return
         if message[:1] != b"H":
@@ -270,8 +310,7 @@ def report(method, target, type_, value, tb):
     import traceback
 
     lines = traceback.format_exception(type_, value, tb)
-    sys.stderr.write("hostler: the application raised on %s %s\n%s" % (method, target.encode("ascii", "backslashreplace").decode(), "".join(lines)))
-    sys.stderr.flush()
+    say("hostler: the application raised on %s %s\n%s" % (method, target.encode("ascii", "backslashreplace").decode(), "".join(lines)))
 
 
 def server_name(listener):
@@ -519,7 +558,7 @@ def socket_owners():
 
 
 def warn(text):
-    sys.stderr.write("hostler: preload: %s\n" % text)
+    say("hostler: preload: %s\n" % text)
 
 
 def audit_threads():
@@ -572,7 +611,6 @@ def audit(first, before):
             look()
         except Exception as e:
             warn("cannot look for all that does not survive a fork: %s" % type_name(type(e)))
-    sys.stderr.flush()
 
 
 def close_databases():
@@ -585,7 +623,7 @@ def close_databases():
     except Exception:
         import traceback
 
-        sys.stderr.write("hostler: preload: cannot close Django's connections:\n%s" % traceback.format_exc())
+        warn("cannot close Django's connections:\n" + traceback.format_exc())
 
 
 def flush():
@@ -658,7 +696,6 @@ def be_mold(settings, app, server, own):
     settings. The mold has one thread, and no Go runtime in it: the library is there,
     but what the dynamic linker has made of it is all it shares."""
     import _signal
-    import _socket
     import gc
 
     first = LISTENERS + len(settings["listeners"])
@@ -677,13 +714,13 @@ def be_mold(settings, app, server, own):
     server.slim()
     os.write(CONTROL, b"R")
     while True:
-        message, beside, _, _ = control.recvmsg(1 << 16, _socket.CMSG_SPACE(2 * 4), _socket.MSG_CMSG_CLOEXEC)
+        message, fds = receive(control)
         if not message:
             os._exit(0)  # the master has gone
         if message[:1] != b"W":
             continue
         own.spared = True
-        answer = fork_worker(server, [int.from_bytes(beside[0][2][i : i + 4], sys.byteorder) for i in (0, 4)])
+        answer = fork_worker(server, fds)
         own.spared = False
         if answer is True:
             own.take(CONTROL, SECRETS)
@@ -711,7 +748,7 @@ def wait(server):
                 return True
             import traceback
 
-            traceback.print_exc()
+            say(traceback.format_exc())
 
 
 def main():
@@ -812,6 +849,9 @@ def main():
     except BaseException:
         cannot_start()
     os.close(LIBRARY)
+    global behind
+    behind = server.say
+    faulthandler.register(signal.SIGRTMIN + 1, file=server.dump_fd(), all_threads=True, chain=False)
     drain_on_sigterm(server)
     try:
         server.serve()

@@ -66,6 +66,12 @@ func hostlerDrain() { w.Leave() }
 //export hostlerLeave
 func hostlerLeave() { w.Finished() }
 
+//export hostlerSay
+func hostlerSay(p unsafe.Pointer, n C.int64_t) { w.Say(unsafe.Slice((*byte)(p), n)) }
+
+//export hostlerDumpFD
+func hostlerDumpFD() C.int { return C.int(w.DumpFD()) }
+
 //export hostlerPage
 func hostlerPage(dst *C.char, size C.int) C.int { return say(w.Page(), dst, size) }
 

@@ -11,6 +11,8 @@ extern int hostlerInit(char *settings, int64_t n, int wake_signal, char *why, in
 extern void *hostlerTask(int);
 extern int hostlerServe(char *why, int cap);
 extern void hostlerLeave(void);
+extern void hostlerSay(void *text, int64_t n);
+extern int hostlerDumpFD(void);
 extern int hostlerPage(char *dst, int cap);
 
 /* accept4 in a thread of Go's is interrupted with this one. */
@@ -134,6 +136,24 @@ static PyObject *profiled(PyObject *self, PyObject *result) {
 	return none();
 }
 
+/* say(text): into the error log, as bytes. It never waits. False: this is a forked
+ * child, which has no log of ours. */
+static PyObject *say(PyObject *self, PyObject *text) {
+	(void)self;
+	const char *s = PyBytes_AsString(text);
+	if (s == NULL)
+		return NULL;
+	if (!forked)
+		hostlerSay((void *)s, PyBytes_Size(text));
+	return PyBool_FromLong(!forked);
+}
+
+/* dump_fd(): where tracebacks of all threads are to be written to. */
+static PyObject *dump_fd(PyObject *self, PyObject *args) {
+	(void)self, (void)args;
+	return PyLong_FromLong(hostlerDumpFD());
+}
+
 static PyObject *get_deadline(PyObject *self, PyObject *args) {
 	(void)self, (void)args;
 	return deadline_new();
@@ -154,6 +174,7 @@ static PyMethodDef module_methods[] = {
 	{"unraisablehook", unraisablehook, METH_O, NULL},
 	{"mold", fork_mold, METH_VARARGS, NULL},       {"order", fork_order, METH_VARARGS, NULL},
 	{"arm", fork_arm, METH_NOARGS, NULL},          {"ordered", fork_done, METH_VARARGS, NULL},
+	{"say", say, METH_O, NULL},             {"dump_fd", dump_fd, METH_NOARGS, NULL},
 	{0},
 };
 
