@@ -98,7 +98,7 @@ func TestReleases(t *testing.T) {
 			// The next release cannot be had: what there is serves on.
 			lead(t, current, "3")
 			s.signal(syscall.SIGHUP)
-			s.waitLog("level=ERROR")
+			s.waitLog("the reload failed")
 			serves("2")
 			if log := s.log.String(); in != "" && !strings.Contains(log, "the directory where hostler was started, "+current+", has been removed") {
 				t.Error("it is not said what is missing")
