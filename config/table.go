@@ -520,19 +520,20 @@ func table() []*setting {
 		{
 			name: "admin-bind", group: groupLogs, arg: "ADDRESS", def: "127.0.0.1:9191",
 			help:  "/metrics, /healthz, /readyz, /status; off",
-			more:  "Where only the default is taken by somebody else, hostler goes on without it and warns; an address that was asked for it must have.",
+			more:  "Where only the default is taken by somebody else, hostler goes on without it and warns; an address that was asked for it must have. A reload that cannot bind a new one fails; the old one is answered until the new generation serves.",
 			value: custom("an address as for `--bind`, or `off`", func(c *Config) *Bind { return &c.Admin }, parseAdmin),
 		},
 		{
 			name: "ctl-socket", group: groupLogs, arg: "PATH", def: "off",
 			help: "socket for hostler ctl; off",
 			more: "Only the user that hostler runs as (and root) can use it. `hostler ctl` finds it by the same variable, or the same key in the settings file of the working directory. " +
-				"A file that a server left behind is replaced; two servers need two paths. A reload does not move it, an upgrade does.",
+				"A file that a server left behind is replaced; two servers need two paths. A reload moves it where the settings say, and makes it anew if its file is gone.",
 			value: custom("a path, or `off`", func(c *Config) *string { return &c.CtlSocket }, parseCtlSocket),
 		},
 		{
 			name: "pid", short: "p", group: groupLogs, arg: "FILE",
 			help:  "file for the master's process id",
+			more:  "A server does not start while the process that the file names lives, unless that process is younger than the file. The file is removed in the end if it is still the one that was written.",
 			value: text(func(c *Config) *string { return &c.PIDFile }),
 		},
 		{

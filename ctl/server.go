@@ -82,6 +82,9 @@ func Serve(path string, takeover bool, o Options) (*Server, error) {
 // Publish gives the socket its name.
 func (s *Server) Publish() error { return s.socket.publish() }
 
+// Lost says that the socket's name is another file's by now, or nobody's.
+func (s *Server) Lost() bool { return s.socket.lost() }
+
 // Close ends the server.
 func (s *Server) Close() {
 	s.socket.end()

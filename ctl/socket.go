@@ -120,6 +120,12 @@ func (s *socket) publish() error {
 	return nil
 }
 
+func (s *socket) lost() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.temporary == "" && s.file != nil && !s.file.Has(s.path)
+}
+
 // end removes the file if it is this socket's. The listener is closed by whom
 // it serves.
 func (s *socket) end() {

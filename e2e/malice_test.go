@@ -195,7 +195,9 @@ func (m *taken) everything(processes int) {
 	if status, _, stderr := m.steer.ctl("status"); status != 0 {
 		t.Errorf("hostler ctl: %s", stderr)
 	}
-	m.evil("[c.shutdown(socket.SHUT_RDWR) for c in controls()]") // then it leaves by itself
+	left := m.metric("hostler_worker_exits_total", "")
+	m.evil("[c.shutdown(socket.SHUT_RDWR) for c in controls()]")
+	m.eventually("that it leaves by itself", func() bool { return m.metric("hostler_worker_exits_total", "") > left })
 	m.serves("the control socket was shut down")
 	m.evil("deafen()")
 	m.waitLog("a worker has closed its control socket")

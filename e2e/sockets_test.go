@@ -430,3 +430,49 @@ while time.monotonic() < end:
 		_ = os.Remove(socket)
 	}
 }
+
+// TestCtlSocketFollows: the control socket comes back at a reload, and follows the
+// settings.
+func TestCtlSocketFollows(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "hostler.toml")
+	at := func(name string) ctlServer { return ctlServer{socket: filepath.Join(dir, name)} }
+	settings := func(name string) {
+		t.Helper()
+		if err := os.WriteFile(file, fmt.Appendf(nil, "ctl_socket = %q\n", at(name).socket), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settings("one")
+	s := start(t, "-c", file, "faults:app")
+	answers := func(name string, want bool) {
+		t.Helper()
+		c := at(name)
+		c.server = s
+		s.eventually(fmt.Sprintf("answers at %s: %v", name, want), func() bool { code, _, _ := c.ctl("status"); return (code == 0) == want })
+	}
+	answers("one", true)
+	if err := os.Remove(at("one").socket); err != nil {
+		t.Fatal(err)
+	}
+	s.reload(1)
+	answers("one", true)
+	settings("two")
+	s.reload(2)
+	answers("two", true)
+	answers("one", false)
+	// In the way of the third is what is no socket: nothing changes.
+	if err := os.Mkdir(at("three").socket, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	settings("three")
+	s.reload(3)
+	s.waitLog("hostler ctl is answered where it was")
+	answers("two", true)
+	s.stop()
+	for name, want := range map[string]bool{"one": false, "two": false, "three": true} {
+		if _, err := os.Lstat(at(name).socket); (err == nil) != want {
+			t.Errorf("%s is there: %v", name, err == nil)
+		}
+	}
+}

@@ -75,7 +75,7 @@ func awaitCheck(ctx context.Context, set *Settings, proc process, reports <-chan
 		case r := <-reports:
 			switch {
 			case r.err != nil:
-				return r.err
+				return set.startError(r.err)
 			case r.exited && ready:
 				return nil
 			case r.exited && why == "":

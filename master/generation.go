@@ -390,6 +390,7 @@ func (s *supervisor) began(w *worker) {
 
 // startRefused is called when w could not be started: there never was a process.
 func (s *supervisor) startRefused(w *worker, err error) {
+	err = w.gen.set.startError(err)
 	wanted := w.leaving == ""
 	s.remove(w)
 	switch {

@@ -89,7 +89,7 @@ func (s *supervisor) helper(id int) *helper {
 func (s *supervisor) helperSaid(h *helper, r report) {
 	switch {
 	case r.err != nil:
-		h.error = r.err.Error()
+		h.error = h.gen.set.asWhom(r.err.Error())
 		s.helperExited(h, r.status)
 	case r.exited:
 		s.helperExited(h, r.status)

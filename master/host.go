@@ -25,7 +25,7 @@ type systemHost struct {
 	log      *slog.Logger
 	opts     Options
 	flip     *upgrade.Upgrader
-	ctl      CtlServer       // nil: none runs
+	ctl      ctlSocket
 	down     chan<- struct{} // closed at the end of it all
 	turn     *turn           // to answer on the admin address
 	admin    *adminServer    // nil: there was none yet
@@ -72,6 +72,7 @@ func newSystemHost(opts Options, down chan<- struct{}) (*systemHost, error) {
 		return nil, fmt.Errorf("cannot prepare upgrades: %w", err)
 	}
 	h := &systemHost{log: opts.Log, opts: opts, flip: flip, owner: !flip.HasParent(), down: down, dir: startDirectory()}
+	h.ctl.log, h.ctl.open = opts.Log, opts.Ctl
 	pin(opts.Settings, h.dir)
 	if path := opts.Settings.PIDFile; path != "" {
 		if err := checkPIDFile(path, append(h.parent(), os.Getpid())...); err != nil {
@@ -93,7 +94,7 @@ func newSystemHost(opts Options, down chan<- struct{}) (*systemHost, error) {
 		h.close()
 		return nil, err
 	}
-	if err := h.startCtl(); err != nil {
+	if err := h.ctl.start(opts.Settings.CtlSocket, flip.HasParent()); err != nil {
 		h.close()
 		return nil, err
 	}
@@ -131,26 +132,6 @@ func takeOrMakeExchange(fds fileKeeper) (ends [2]int, err error) {
 	return ends, nil
 }
 
-// startCtl opens the control socket. In an upgrade the old master answers until
-// this one serves, so that is when the socket gets its name.
-func (h *systemHost) startCtl() error {
-	path := h.opts.Settings.CtlSocket
-	if h.opts.Ctl == nil || path == "" {
-		return nil
-	}
-	ctl, err := h.opts.Ctl(path, h.flip.HasParent())
-	if err != nil {
-		return fmt.Errorf("cannot open the control socket %s: %w", path, bindCause(err))
-	}
-	h.ctl = ctl
-	if !h.flip.HasParent() {
-		if err := ctl.Publish(); err != nil {
-			return fmt.Errorf("cannot open the control socket %s: %w", path, bindCause(err))
-		}
-	}
-	return nil
-}
-
 // close is called last, whatever happened before.
 func (h *systemHost) close() {
 	if h.files != nil {
@@ -171,9 +152,7 @@ func (h *systemHost) close() {
 	}
 	// Whoever waits for the end hears of it now, on a connection that is open.
 	close(h.down)
-	if h.ctl != nil {
-		h.ctl.Close()
-	}
+	h.ctl.end()
 }
 
 func (h *systemHost) ReadSettings() (*Settings, error) {
@@ -245,10 +224,8 @@ func (h *systemHost) replace(workers int, timeout time.Duration, files map[upgra
 func (h *systemHost) Serving(set *Settings, first bool) {
 	h.namePID(set.PIDFile) // before the old master, if there is one, looks whether its own is there
 	if first {
-		if h.ctl != nil && h.flip.HasParent() {
-			if err := h.ctl.Publish(); err != nil {
-				h.log.Error("hostler ctl does not reach this server", "error", err)
-			}
+		if err := h.ctl.publish(); err != nil {
+			h.log.Error("hostler ctl does not reach this server", "error", err)
 		}
 		// From here on the old master, if there is one, leaves.
 		unused, err := h.flip.Ready()
@@ -262,8 +239,8 @@ func (h *systemHost) Serving(set *Settings, first bool) {
 		}
 		time.AfterFunc(slimAfter, slim)
 	}
-	if !first && set.CtlSocket != h.opts.Settings.CtlSocket {
-		h.log.Warn("the control socket stays where it is until an upgrade or a restart", "ctl_socket", h.opts.Settings.CtlSocket)
+	if !first && h.opts.Ctl != nil {
+		h.ctl.move(set.CtlSocket)
 	}
 	setTitle(h.log, set)
 }

@@ -63,6 +63,8 @@ type CtlServer interface {
 	// Publish gives the socket its name in the file system. Before that nobody
 	// finds it.
 	Publish() error
+	// Lost says that it had a name, and that this is another file's by now, or nobody's.
+	Lost() bool
 	// Close removes the file, unless it is another server's by now, lets running
 	// answers end and closes the rest.
 	Close()
