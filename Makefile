@@ -65,6 +65,7 @@ $(VENV)/.done: scripts/requirements.txt
 
 # Real frameworks and applications, apart from what the other tests have.
 $(APPS)/.done: scripts/requirements-apps.txt
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/apt-tools ensurepip:python3-venv
 	@$(PYTHON) -m venv $(APPS)
 	$(APPS)/bin/pip -q install --no-deps -r scripts/requirements-apps.txt
 	touch $@

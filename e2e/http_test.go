@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -317,19 +318,34 @@ func TestAddresses(t *testing.T) {
 
 // TestNoLimits takes the limits of heads away, as a script for Gunicorn does.
 func TestNoLimits(t *testing.T) {
-	s := start(t, "--limit-request-line", "0", "--limit-request-fields", "0", "--limit-request-field_size", "0", "rules:app")
+	s := start(t, "--limit-request-line", "0", "--limit-request-fields", "0", "--limit-request-field_size", "0", "--http2-cleartext", "rules:app")
 	var fields strings.Builder
 	for i := range 2000 {
 		fmt.Fprintf(&fields, "X-Field-%d: %d\r\n", i, i)
 	}
 	long := strings.Repeat("x", 200_000)
 	out := s.raw("GET /environ?" + long + " HTTP/1.1\r\nHost: a\r\nConnection: close\r\nCookie: a=" + long + "\r\n" + fields.String() + "\r\n")
-	_, body, _ := strings.Cut(out, "\r\n\r\n")
+	_, answer, _ := strings.Cut(out, "\r\n\r\n")
 	env := map[string]any{}
-	if err := json.Unmarshal([]byte(body), &env); err != nil {
+	if err := json.Unmarshal([]byte(answer), &env); err != nil {
 		t.Fatalf("%v in %.300q", err, out)
 	}
 	if env["QUERY_STRING"] != long || env["HTTP_COOKIE"] != "a="+long || env["HTTP_X_FIELD_0"] != "0" || env["HTTP_X_FIELD_1999"] != "1999" {
 		t.Errorf("environ has %d entries", len(env))
+	}
+	h2 := new(http.Protocols)
+	h2.SetUnencryptedHTTP2(true)
+	tr := &http.Transport{Protocols: h2}
+	defer tr.CloseIdleConnections()
+	req, _ := http.NewRequest("GET", "http://"+s.addr+"/environ?"+long, nil)
+	req.Header.Set("Cookie", "a="+long)
+	for i := range 500 {
+		req.Header.Set(fmt.Sprintf("X-Field-%d", i), "1")
+	}
+	r, err := (&http.Client{Transport: tr, Timeout: 30 * time.Second}).Do(req)
+	text := body(t, r, err)
+	clear(env)
+	if err := json.Unmarshal([]byte(text), &env); err != nil || env["QUERY_STRING"] != long || env["HTTP_COOKIE"] != "a="+long || env["HTTP_X_FIELD_499"] != "1" {
+		t.Errorf("HTTP/2: %v, environ has %d entries", err, len(env))
 	}
 }

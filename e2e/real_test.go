@@ -136,14 +136,14 @@ func (c *caller) exercise(t *testing.T, file string) {
 	c.want(t, "got héllo & more", "POST", "/form", formKind, strings.NewReader(form))
 	c.want(t, "got héllo & more", "POST", "/form", formKind, unsized{strings.NewReader(form)})
 	large := strings.Repeat("0123456789abcde\n", 200_000) // 3.2 MB
-	for _, size := range []int{0, 30_000, 900_000, len(large)} {
+	for _, size := range []int{0, 30_000, len(large)} {
 		c.want(t, digest(large[:size]), "POST", "/raw", "application/octet-stream", unsized{strings.NewReader(large[:size])})
 	}
-	c.want(t, digest(large), "POST", "/raw", "application/octet-stream", strings.NewReader(large))
+	c.want(t, digest(large[:900_000]), "POST", "/raw", "application/octet-stream", strings.NewReader(large[:900_000]))
 	kind, upload := multipartFile(t, "large file.bin", large)
 	c.want(t, "large file.bin "+digest(large), "POST", "/upload", kind, upload)
-	kind, upload = multipartFile(t, "large file.bin", large)
-	c.want(t, "large file.bin "+digest(large), "POST", "/upload", kind, unsized{upload})
+	kind, upload = multipartFile(t, "file.bin", large[:900_000])
+	c.want(t, "file.bin "+digest(large[:900_000]), "POST", "/upload", kind, unsized{upload})
 	if status, _, b := c.ask(t, "GET", "/stream", "", nil); status != 200 || strings.Count(b, "row ") != 1000 || !strings.HasSuffix(b, "row 999\n") {
 		t.Errorf("%s: stream: %d, %d bytes", c.name, status, len(b))
 	}
