@@ -130,7 +130,7 @@ func TestPythons(t *testing.T) {
 		t.Run(strings.Fields(name)[0], func(t *testing.T) {
 			s := startCtl(t, "-w", "2", "--threads", "2", "--python", found[name], "rules:app")
 			for path, want := range map[string]string{
-				"/valid": "HTTP/1.1 200 OK", "/write": "3\r\nghi\r\n", "/replaced": "X-Second", "/hop": "HTTP/1.1 500", "/exception": "HTTP/1.1 500",
+				"/valid": "HTTP/1.1 200 OK", "/write": "3\r\nghi\r\n", "/replaced": "X-Second", "/hop": "HTTP/1.1 200", "/exception": "HTTP/1.1 500",
 				"/hints": "103 Early Hints", "/file": "application with a page", "/204": "HTTP/1.1 204", "/no_file": "zzz", "/fork": "forked", "/gen": "two",
 			} {
 				if out := s.raw("GET " + path + " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"); !strings.Contains(out, want) {

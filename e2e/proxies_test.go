@@ -222,7 +222,7 @@ func TestBehindProxies(t *testing.T) {
 		for _, network := range []string{"tcp", "unix"} {
 			t.Run(name+" over "+network, func(t *testing.T) {
 				p := &proxy{dir: t.TempDir(), plain: fmt.Sprintf("127.0.0.1:%d", freePort(t)), tls: fmt.Sprintf("127.0.0.1:%d", freePort(t))}
-				args := []string{"-w", "2", "--threads", "4", "--behind", "nginx", "proxied:app"}
+				args := []string{"-w", "2", "--threads", "4", "--behind", "nginx", "--stream-uploads", "/upload", "proxied:app"}
 				socket := filepath.Join(p.dir, "hostler.sock")
 				if network == "unix" {
 					args = append(args, "-b", "unix:"+socket)

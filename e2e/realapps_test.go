@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -163,6 +164,36 @@ func TestStarlette(t *testing.T) {
 	}
 	if n := s.metric("hostler_app_violations_total", ""); n != 0 {
 		t.Errorf("%v violations of PEP 3333 are counted", n)
+	}
+}
+
+// TestGevent serves an application that has patched the threads it runs on.
+func TestGevent(t *testing.T) {
+	for _, extra := range [][]string{nil, {"--preload"}} {
+		s := startReal(t, append([]string{"--threads", "4", "geventapp:app"}, extra...)...)
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		answers := map[string]int{}
+		for range 8 {
+			wg.Go(func() {
+				for _, path := range []string{"/sleep", "/thread", "/lock", "/sleep"} {
+					r, err := client.Get("http://" + s.addr + path)
+					answer := fmt.Sprint(err)
+					if err == nil {
+						b, _ := io.ReadAll(r.Body)
+						r.Body.Close()
+						answer = fmt.Sprint(r.StatusCode, " ", string(b))
+					}
+					mu.Lock()
+					answers[answer]++
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		if answers["200 slept"] != 16 || answers["200 by a thread"] != 8 || answers["200 locked"] != 8 {
+			t.Errorf("with %v: %v", extra, answers)
+		}
 	}
 }
 
