@@ -110,7 +110,8 @@ type http2Conn struct {
 //	state    there is                             it ends                         then
 //	closed   no connection any more
 //	midway   no SETTINGS yet, or part of a frame  after --header-timeout, or when GOAWAY
-//	                                              a frame of a body is too slow
+//	                                              a frame of a body is too slow,
+//	                                              or as writing
 //	writing  output that the client has not taken as a response does: after       reset
 //	                                              --write-timeout, at --min-rate
 //	busy     a stream                             when its streams do
@@ -165,16 +166,29 @@ func (h *http2Conn) keepTime() {
 		return
 	case http2Midway:
 		limit = h.midway
+		if writing := h.untaken(); writing != 0 {
+			limit = min(limit, writing)
+		}
 	case http2Writing:
-		c.out.mu.Lock()
-		limit = c.out.patience(l, c)
-		c.out.mu.Unlock()
+		limit = h.untaken()
 	case http2Idle:
 		if limit = l.now(); !h.lastWord {
 			limit = l.idleDeadline(limit)
 		}
 	}
 	c.deadline.Store(limit)
+}
+
+// untaken says until when the client has to take more of what waits for it; 0: there is
+// nothing, or no limit.
+func (h *http2Conn) untaken() int64 {
+	o := &h.c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.pending.Load() {
+		return 0
+	}
+	return o.patience(h.l, h.c)
 }
 
 // frameBuffer gathers frames for one send(2).
@@ -472,6 +486,9 @@ func (h *http2Conn) expire() {
 	l, c := h.l, h.c
 	h.mu.Lock()
 	state, bye := h.state(), h.lastWord
+	if writing := h.untaken(); writing != 0 && writing <= l.now() {
+		state = http2Writing
+	}
 	h.keepTime()
 	h.mu.Unlock()
 	timeouts := &l.slot.Counters.Timeouts

@@ -8,7 +8,7 @@ import "golang.org/x/net/http2"
 // by windows. And whatever a client sends, it is read in turns (see http2Turn).
 //
 //	HEADERS        0 for a request that is taken, 1 for all others
-//	DATA           0; 1 if there is next to nothing in it, or its stream has been ended
+//	DATA           0; 1 if there is nothing in it, or its stream has been ended
 //	WINDOW_UPDATE  1, if not earned
 //	PRIORITY       1, if not earned
 //	unknown        1, if not earned (PRIORITY_UPDATE of RFC 9218 is one)
@@ -16,7 +16,8 @@ import "golang.org/x/net/http2"
 //	RST_STREAM, PING, GOAWAY, an acknowledgement of nothing  1
 //
 // A client has cause for updates of windows, and for changes of priority, by each request
-// and by each frame of a response, if it is of some size: that is what it earns.
+// and by each frame of a response, unless it is the client's window that has made it
+// small: that is what it earns.
 type charges struct {
 	allowed float64
 	at      int64 // when that was reckoned
@@ -28,7 +29,7 @@ const (
 	http2Burst = 1000
 	http2Rate  = 200
 	// http2Earned bounds what a client may save up, and http2Worth is what a frame has
-	// to hold that is not next to nothing.
+	// to hold that is more than a sip.
 	http2Earned = 4096
 	http2Worth  = 256
 )

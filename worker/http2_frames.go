@@ -118,7 +118,8 @@ func (h *http2Conn) frame(f http2.Frame, err error) error {
 		h.l.rejectFrames(h.c, http1.ReasonHTTP2Stream)
 	}
 	h.mu.Lock()
-	if h.passOver(se.StreamID) {
+	if h.lastWord && se.StreamID > h.last {
+		h.ignored = max(h.ignored, se.StreamID)
 		h.mu.Unlock()
 		return nil
 	}

@@ -147,6 +147,8 @@ func TestHTTP2PassesOver(t *testing.T) {
 	f.ask(7, false, "x-new", "one for the table of HPACK")
 	f.must(f.WriteRSTStream(7, http2.ErrCodeCancel))
 	f.must(f.WriteHeaders(http2.HeadersFrameParam{StreamID: 9, BlockFragment: f.block("not", "well-formed"), EndStream: true, EndHeaders: true}))
+	f.must(f.WriteHeaders(http2.HeadersFrameParam{StreamID: 11, BlockFragment: f.block("Not", "right"), EndStream: true, EndHeaders: true}))
+	f.must(f.WriteData(11, true, nil))
 	f.must(f.WritePing(false, [8]byte{1}))
 	f.want("the ping's answer", func(fr http2.Frame) bool {
 		switch fr := fr.(type) {
@@ -165,6 +167,43 @@ func TestHTTP2PassesOver(t *testing.T) {
 	f2 := serve(t, cleartextConfig(), echo).framer()
 	f2.must(f2.WriteData(3, true, nil))
 	f2.wantGoAway(http2.ErrCodeProtocol)
+}
+
+// TestHTTP2NeverReads: a client that takes nothing goes with its time to take something,
+// whatever it goes on to send.
+func TestHTTP2NeverReads(t *testing.T) {
+	cfg := cleartextConfig()
+	cfg.WriteTimeout, cfg.KeepAlive, cfg.MinRate = int64(time.Second), int64(time.Hour), 240
+	for name, more := range map[string]func(f *framer) error{
+		"silent": func(*framer) error { return nil },
+		"pings":  func(f *framer) error { return f.WritePing(false, [8]byte{}) },
+		// A frame that is never whole, of a body.
+		"midway": func(f *framer) error { _, err := f.conn.Write([]byte{0}); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := serve(t, cfg, func(c *call) {
+				if c.target == "/1" {
+					c.ok(pattern(4 << 20))
+					return
+				}
+				c.all()
+			})
+			f := r.framer()
+			f.t = t
+			f.backlog(r)
+			if name == "midway" {
+				f.ask(3, false)
+				f.must(f.WriteRawFrame(http2.FrameData, 0, 3, make([]byte, 10)))
+				_, err := f.conn.Write([]byte{0, 0x40, 0, byte(http2.FrameData), 0, 0, 0, 0, 3})
+				f.must(err)
+			}
+			eventually(t, "the connection to go", func() bool { _ = more(f); return r.conns.n.Load() == 0 })
+			if k := &r.slot.Counters; k.Timeouts[protocol.TimeoutWrite].Load()+k.Timeouts[protocol.TimeoutWriteRate].Load() == 0 {
+				t.Error("it went for another reason")
+			}
+		})
+	}
 }
 
 // TestHTTP2FullQueue: with the ready queue full, an HTTP/2 client hears of it in frames.

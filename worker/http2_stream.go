@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"slices"
+
 	"golang.org/x/net/http2"
 	"golang.org/x/sys/unix"
 
@@ -224,7 +226,9 @@ func (s *stream) send(m message) (int, error) {
 			}
 			left -= k
 			n += k
-			s.writeData(b[:k], m.end && left == 0)
+			if s.writeData(b[:k], m.end && left == 0); k == len(b) || k >= http2Worth { // not a sip
+				h.earn()
+			}
 			b = b[k:]
 			if len(h.out) > http2Backlog {
 				h.push()
@@ -244,9 +248,6 @@ func (s *stream) writeData(b []byte, end bool) {
 	_ = h.writer.WriteData(s.id, end, b)
 	h.window -= int64(len(b))
 	s.window -= int64(len(b))
-	if end || len(b) >= http2Worth {
-		h.earn()
-	}
 }
 
 // sendItem implements transport.
@@ -337,6 +338,9 @@ func (s *stream) leave() {
 	s.body = nil
 	if h.streams[s.id] == s {
 		delete(h.streams, s.id)
+	}
+	if s.waitsForRoom {
+		h.blocked = slices.DeleteFunc(h.blocked, func(b *stream) bool { return b == s })
 	}
 	h.push()
 	h.keepTime()
