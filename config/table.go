@@ -309,13 +309,13 @@ func table() []*setting {
 		{
 			name: "preload", group: groupPython,
 			help:  "import the application once, and fork the workers from there",
-			more:  "Workers share the memory of what was imported, and a new one is there in milliseconds. What the application opened while it was imported (connections, threads) does not survive the fork: open it with `os.register_at_fork(after_in_child=...)`, or at the first request. SIGHUP imports anew.",
+			more:  "Workers share the memory of what was imported, and a new one is there in milliseconds. What the application opened while it was imported (connections, threads) does not survive the fork: open it with `os.register_at_fork(after_in_child=...)`, or at the first request. Of these handlers, *before* and *after_in_parent* run in the process that has imported the application, *after_in_child* in the worker; a fork may take ten seconds. SIGHUP imports anew.",
 			value: boolean(func(c *Config) *bool { return &c.Preload }),
 		},
 		{
 			name: "warmup", group: groupPython, arg: "PATH",
 			help:  "request to run before the workers are forked; may be repeated",
-			more:  "With `--preload`: what the first request would import or compile is then shared, too. The application sees a GET from 127.0.0.1; its answer is thrown away, a failure is logged.",
+			more:  "With `--preload`: what the first request would import or compile is then shared, too. The application sees a GET from 127.0.0.1; its answer is thrown away, a failure is logged. A connection that it opens, to a database for one, would be shared by all workers, and what they say on it mixed up: such connections are named in the log. Django's are closed before the fork; close others in a function for `os.register_at_fork(before=...)` (SQLAlchemy: `engine.dispose`, psycopg_pool: `pool.close`), and open them in the worker.",
 			value: list("a path that begins with /", "", func(c *Config) *[]string { return &c.Warmup }, parsePath),
 		},
 		{
@@ -377,8 +377,8 @@ func table() []*setting {
 		},
 		{
 			name: "graceful-timeout", group: groupLife, arg: "SECS", def: "30",
-			help:  "time to finish requests before a stop",
-			more:  "What still runs then is cut off. Keep it below the patience of whatever stops hostler (systemd 90 seconds, Kubernetes 30).",
+			help:  "time that a stop may take",
+			more:  "All of it: requests have until two seconds before (three quarters of it, where it is less than eight seconds) and are cut off then; the rest is for Python's end and the hooks. Threads of the application that are no daemons hold up Python's end: they are named in the log, and left behind in time, after what is to be done at exit. Keep it within the patience of whatever stops hostler (systemd 90 seconds, Kubernetes 30, docker stop 10).",
 			value: duration(func(c *Config) timePtr { return &c.GracefulTimeout }),
 		},
 		{

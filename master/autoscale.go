@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"os"
 	"runtime"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -155,6 +157,37 @@ func (s *supervisor) unpin() {
 	s.scaling = scaler{workers: before}
 	s.adjust = 0
 	s.scaled(before, s.target(s.set), "by need again")
+}
+
+// The environment variables that tell a new binary how many workers the load has shown
+// to be needed, and by how many an operator wants more or fewer.
+const (
+	upgradeWorkers = "_HOSTLER_UPGRADE_WORKERS"
+	upgradeAdjust  = "_HOSTLER_UPGRADE_ADJUST"
+)
+
+// carryScale is what the next binary is to know of the number of workers.
+func (s *supervisor) carryScale() (env []string) {
+	if s.scales() {
+		env = append(env, fmt.Sprintf("%s=%d", upgradeWorkers, s.target(s.set)))
+	}
+	if s.adjust != 0 || s.scaling.pinned {
+		env = append(env, fmt.Sprintf("%s=%d", upgradeAdjust, s.adjust))
+	}
+	return env
+}
+
+// takeScale takes it over from the binary before us.
+func (s *supervisor) takeScale() {
+	take := func(name string) (int, bool) {
+		n, err := strconv.Atoi(os.Getenv(name))
+		os.Unsetenv(name)
+		return n, err == nil
+	}
+	s.scaling.workers, _ = take(upgradeWorkers)
+	if n, ok := take(upgradeAdjust); ok {
+		s.adjust, s.scaling.pinned = n, s.set.MaxWorkers > 0
+	}
 }
 
 // readMachine reads what the control groups and the machine have to offer.

@@ -7,7 +7,27 @@
 // slots of the scoreboard. Signals, workers' messages and exits, the end of an
 // upgrade and requests to reload are events that others post to it; after each
 // event it reconciles what is with what should be, and publishes a Snapshot.
-// Nothing in it blocks but reading the settings and fork itself.
+//
+// # Nothing that can block runs in the state goroutine
+//
+// No lock that is held while its owner waits, no file, no name, no process that has
+// to do its part: if any of these is away, workers are looked after as ever, and
+// SIGTERM, then SIGQUIT, end the server in their time. What can block is done
+// elsewhere and its result is an event:
+//
+//	processes are started    by the spawner's one goroutine, which may hang in fork or
+//	                         exec; Start returns at once, and so do all methods of
+//	                         process: a message that finds no room is lost
+//	a mold forks a worker    within forkTime, or it is killed
+//	a generation is prepared (settings, directory, interpreter, user, certificates,
+//	                         addresses) in a goroutine of its own, within prepareTime
+//	certificates are read    in a goroutine of its own
+//	files are seen to        (pid file, sockets' files, logs, the code that is watched)
+//	                         by a clerk, one after the other; lost requests are written
+//	                         to the access log by another
+//
+// What is left to the host's other methods is the kernel's own: polls, signals,
+// closing, /proc and /sys, a datagram that is sent or not.
 //
 // The operating system is behind three seams, which the unit tests replace:
 // starter and process (processes and control sockets; spawn.go), host

@@ -504,11 +504,7 @@ func (s *supervisor) upgrade() error {
 		s.log.Error(err.Error())
 		return err
 	}
-	workers := 0
-	if s.scales() {
-		workers = s.target(s.set)
-	}
-	replace, err := s.host.Upgrade(workers, slices.Concat(s.retiring, s.current.listeners))
+	replace, err := s.host.Upgrade(s.carryScale(), slices.Concat(s.retiring, s.current.listeners))
 	if err != nil {
 		s.log.Error("cannot upgrade", "error", err)
 		return err

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -43,21 +42,6 @@ type systemHost struct {
 }
 
 var _ host = (*systemHost)(nil)
-
-// upgradeWorkers is the environment variable that tells a new binary how many
-// workers the load has shown to be needed.
-const upgradeWorkers = "_HOSTLER_UPGRADE_WORKERS"
-
-// neededWorkers is how many workers the binary before us had by need; 0: there is
-// none, or it does not say.
-func neededWorkers() int {
-	n, err := strconv.Atoi(os.Getenv(upgradeWorkers))
-	os.Unsetenv(upgradeWorkers)
-	if err != nil {
-		return 0
-	}
-	return n
-}
 
 const (
 	// upgradeMargin is what a new binary gets beyond its workers' boot timeout, and
@@ -181,7 +165,7 @@ func (h *systemHost) Listen(b Bind, backlog int) (*listener, error) {
 	return listen(h.flip, b, backlog)
 }
 
-func (h *systemHost) Upgrade(workers int, listeners []*listener) (func() error, error) {
+func (h *systemHost) Upgrade(carry []string, listeners []*listener) (func() error, error) {
 	files := make(map[upgrade.Key]int)
 	if h.admin != nil && h.admin.l != nil {
 		listeners = append(slices.Clip(listeners), h.admin.l)
@@ -202,14 +186,15 @@ func (h *systemHost) Upgrade(workers int, listeners []*listener) (func() error, 
 	}
 	return func() error {
 		defer closeAll()
-		return h.replace(workers, timeout, files)
+		return h.replace(carry, timeout, files)
 	}, nil
 }
 
-func (h *systemHost) replace(workers int, timeout time.Duration, files map[upgrade.Key]int) error {
-	if workers > 0 {
-		os.Setenv(upgradeWorkers, strconv.Itoa(workers))
-		defer os.Unsetenv(upgradeWorkers)
+func (h *systemHost) replace(carry []string, timeout time.Duration, files map[upgrade.Key]int) error {
+	for _, kv := range carry {
+		name, value, _ := strings.Cut(kv, "=")
+		os.Setenv(name, value)
+		defer os.Unsetenv(name)
 	}
 	h.foreign.Add(1) // the upgrade waits for the new master itself
 	defer h.foreign.Add(-1)

@@ -181,7 +181,7 @@ func (m *Master) Run(ctx context.Context) error {
 	sp.exchange, h.foreign = h.exchange, &sp.foreign
 	h.codeChanged = func(files []string) { m.sup.post(codeEvent{files}) }
 	sp.molded = func(ev moldEvent) { m.sup.post(ev) }
-	m.sup.scaling.workers = neededWorkers()
+	m.sup.takeScale()
 	m.sup.first = os.Getpid() == firstProcess
 	m.sup.host, m.sup.starter, m.sup.watchdog = h, sp, watchdogInterval(m.opts.Log)
 

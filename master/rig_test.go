@@ -297,6 +297,7 @@ type fakeHost struct {
 	next     *Settings
 	readErr  error
 	upgrade  chan error
+	carried  []string
 	serving  int
 	stopping []bool
 	listened []string
@@ -367,7 +368,10 @@ func (h *fakeHost) Stopped(pid int) bool {
 	defer h.mu.Unlock()
 	return h.stopped[pid]
 }
-func (h *fakeHost) Upgrade(int, []*listener) (func() error, error) {
+func (h *fakeHost) Upgrade(carry []string, _ []*listener) (func() error, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.carried = carry
 	return func() error { return <-h.upgrade }, nil
 }
 func (h *fakeHost) ListenAdmin(*Settings) (*adminAddress, error) { return nil, nil }

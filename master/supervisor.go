@@ -62,9 +62,8 @@ type host interface {
 
 	// Upgrade prepares to start the new binary, which is handed these listeners. The
 	// function returned does so, in a goroutine of its own, and returns when the new
-	// binary serves, or has failed. If the number of workers goes by need, that is how
-	// many it begins with; else 0.
-	Upgrade(workers int, listeners []*listener) (func() error, error)
+	// binary serves, or has failed. carry is for its environment.
+	Upgrade(carry []string, listeners []*listener) (func() error, error)
 	// ServeAdmin answers on that address and on no other.
 	ServeAdmin(*adminAddress)
 	// Notify tells the service manager something, see sd_notify(3).

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
 )
 
 // What the service manager (systemd, or whoever set NOTIFY_SOCKET) is told, see
@@ -24,12 +25,34 @@ var managerVariables = [...]string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_P
 // may be busy.
 const watchdogLeast = time.Second
 
-// notify tells the service manager about our state, if there is one that wants
-// to know.
+// notify tells the service manager about our state, if there is one that wants to
+// know. It never waits: if the manager has no room now, a goroutine does, and what is
+// said later may come sooner.
 func notify(log *slog.Logger, state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
+	err := notifyNow(state)
+	switch {
+	case err == unix.EAGAIN:
+		go func() {
+			if _, err := daemon.SdNotify(false, state); err != nil {
+				log.Warn("cannot notify the service manager", "error", err)
+			}
+		}()
+	case err != nil:
 		log.Warn("cannot notify the service manager", "error", err)
 	}
+}
+
+func notifyNow(state string) error {
+	to := os.Getenv("NOTIFY_SOCKET")
+	if to == "" {
+		return nil
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Sendto(fd, []byte(state), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, &unix.SockaddrUnix{Name: to})
 }
 
 // watchdogInterval is how often the service manager wants to hear from us; 0: it

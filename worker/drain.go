@@ -28,9 +28,11 @@ func (l *Loop) Drain(mode protocol.DrainMode, grace time.Duration) {
 	if mode == protocol.DrainQuick {
 		l.draining.Store(true)
 		l.end()
+		grace = 0
 	} else if grace > 0 {
 		time.AfterFunc(grace, l.end)
 	}
+	l.graceUntil(l.now() + int64(grace))
 	for _, a := range l.accepters {
 		a.stop(accept)
 	}
@@ -51,6 +53,20 @@ func (l *Loop) Drain(mode protocol.DrainMode, grace time.Duration) {
 	}
 	l.checkDrained()
 }
+
+// graceUntil notes down when the worker should have left, if that is sooner than what
+// is noted down.
+func (l *Loop) graceUntil(t int64) {
+	for {
+		have := l.leaveBy.Load()
+		if have != 0 && have <= t || l.leaveBy.CompareAndSwap(have, t) {
+			return
+		}
+	}
+}
+
+// GraceLeft is what is left of the time that the worker has to leave in.
+func (l *Loop) GraceLeft() time.Duration { return time.Duration(max(0, l.leaveBy.Load()-l.now())) }
 
 // hasten shortens the life of connections at rest. Some come to rest only after
 // it, whose last response was under way when the drain began; so the sweeper does

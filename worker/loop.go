@@ -66,9 +66,10 @@ type Loop struct {
 	refusals refusals
 
 	threads   []*Thread
-	draining  atomic.Bool // announce the close on every response
-	moving    atomic.Bool // draining, and others take the connections
-	stopping  atomic.Bool // the server stops: connections at rest live on for restGrace at most
+	draining  atomic.Bool  // announce the close on every response
+	moving    atomic.Bool  // draining, and others take the connections
+	stopping  atomic.Bool  // the server stops: connections at rest live on for restGrace at most
+	leaveBy   atomic.Int64 // when a draining worker should have left; 0: it does not drain
 	accepters []*accepter
 	accepting atomic.Int64  // accepters that are still at work
 	drained   chan struct{} // closed when a draining loop has nothing left to do

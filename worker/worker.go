@@ -221,12 +221,14 @@ func (w *Worker) Leave() {
 	go w.Loop.Drain(protocol.DrainReplaced, time.Duration(w.cfg.GracefulTimeout))
 }
 
-// Finished is called when the Python threads have left, before Python finalises.
-func (w *Worker) Finished() {
+// Finished is called when the Python threads have left, before Python finalises. It
+// returns how long that should take at most.
+func (w *Worker) Finished() time.Duration {
 	w.Loop.Stop()
 	w.log.flush()
 	// A master that is gone hears nothing, and need not.
 	_ = w.tell(protocol.Message{Kind: protocol.KindDrained})
+	return w.Loop.GraceLeft()
 }
 
 // dumpSignal is what the bootstrap has registered with faulthandler, whose

@@ -533,6 +533,8 @@ def thread_names(threads):
     for t in threads:
         noted = slot(threading.Thread, "__dict__", t) if is_kind(threading.Thread, type(t)) else {}
         target = noted.get("_target")
+        if target is None and type(t) is threading.Timer:
+            target = noted.get("function")
         names.append("%r (%s)" % (only_str(noted.get("_name")), type_name(type(t)) if target is None else code_name(target)))
     return names
 
@@ -751,6 +753,48 @@ def wait(server):
             say(traceback.format_exc())
 
 
+def no_daemons():
+    """The threads whose end Python waits for."""
+    import threading
+
+    threads = (t for t in threading.enumerate() if t is not threading.main_thread() and is_kind(threading.Thread, type(t)))
+    return [t for t in threads if slot(threading.Thread, "__dict__", t).get("_daemonic") is False]
+
+
+def see_off(settings, seconds):
+    """Python ends when the application's threads have, and then does what it is to do
+    at exit. Say which threads it waits for, and after seconds do so without them:
+    whoever stops the server does not wait for ever, and would kill this process."""
+    import atexit
+    import threading
+    import time
+
+    if not no_daemons():
+        return
+    over = time.monotonic() + seconds
+    at_exit = []
+    atexit.register(at_exit.append, True)  # the last to be registered runs first
+
+    def say(text):
+        sys.stderr.write("hostler: worker %d %s: %s\n" % (settings["worker"], text, ", ".join(thread_names(no_daemons()))))
+        sys.stderr.flush()
+
+    def watch():
+        time.sleep(0.2)  # those of an idle pool end as soon as Python begins to wait
+        if at_exit:
+            return
+        say("cannot end as long as threads run that are no daemons")
+        time.sleep(max(0, over - time.monotonic()))
+        if at_exit:
+            return
+        say("ends without its threads, for its time is over")
+        atexit._run_exitfuncs()
+        flush()
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True, name="hostler-end").start()
+
+
 def main():
     check_python()
     import faulthandler
@@ -879,7 +923,7 @@ def main():
     if hooks:
         try_hook(hooks, "worker_exit", *worker_args)
     profiler.end()
-    server.leave()
+    see_off(settings, server.leave())
 
 
 main()

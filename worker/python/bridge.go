@@ -64,7 +64,7 @@ func hostlerServe(why *C.char, size C.int) C.int {
 func hostlerDrain() { w.Leave() }
 
 //export hostlerLeave
-func hostlerLeave() { w.Finished() }
+func hostlerLeave() C.int64_t { return C.int64_t(w.Finished()) }
 
 //export hostlerSay
 func hostlerSay(p unsafe.Pointer, n C.int64_t) { w.Say(unsafe.Slice((*byte)(p), n)) }

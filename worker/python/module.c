@@ -10,9 +10,9 @@
 extern int hostlerInit(char *settings, int64_t n, int wake_signal, char *why, int cap);
 extern void *hostlerTask(int);
 extern int hostlerServe(char *why, int cap);
-extern void hostlerLeave(void);
 extern void hostlerSay(void *text, int64_t n);
 extern int hostlerDumpFD(void);
+extern int64_t hostlerLeave(void);
 extern int hostlerPage(char *dst, int cap);
 
 /* accept4 in a thread of Go's is interrupted with this one. */
@@ -95,11 +95,11 @@ static PyObject *drain(PyObject *self, PyObject *args) {
 	return none();
 }
 
+/* leave(): the threads have left. It returns for how many seconds Python's end may
+ * go on. */
 static PyObject *leave(PyObject *self, PyObject *args) {
 	(void)self, (void)args;
-	if (!forked)
-		hostlerLeave();
-	return none();
+	return PyFloat_FromDouble(forked ? 0 : (double)hostlerLeave() / 1e9);
 }
 
 static PyObject *hints(PyObject *self, PyObject *args) {
