@@ -191,7 +191,7 @@ func TestFullDiskOfLogs(t *testing.T) {
 	if err := os.WriteFile(ballast, make([]byte, 32<<10), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, "-w", "2", "--access-log", access, "rules:app")
+	s := start(t, "--access-log", access, "rules:app")
 	const n = 600
 	c := s.dial()
 	for range n {

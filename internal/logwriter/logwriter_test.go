@@ -257,6 +257,7 @@ func TestFullDisk(t *testing.T) {
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "a whole last line", func() bool { return strings.HasSuffix(read(t, path), "end\n") })
 	w.Append(line)
 	flush(t, w)
 	got := read(t, path)

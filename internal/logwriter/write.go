@@ -12,6 +12,8 @@ const (
 	pipeBuf = 4096
 	// patience is how long Reopen and Close wait for lines that nobody takes.
 	patience = time.Second
+	// tornRetry is how often it is tried to complete a line.
+	tornRetry = time.Second
 	// keep is how much of a buffer stays resident once it has been written.
 	keep = 256 << 10
 )
@@ -26,8 +28,9 @@ func (w *Writer) run() {
 			if w.ended() {
 				return
 			}
-			<-w.wake
-			w.gather(timer)
+			if w.await(timer) {
+				w.gather(timer)
+			}
 			continue
 		}
 		from := 0
@@ -39,6 +42,24 @@ func (w *Writer) run() {
 		w.put(fill, ends, from)
 		w.giveBack(fill, ends)
 		w.gather(timer)
+	}
+}
+
+// await waits for something to do. False: what there is is the rest of a line that has
+// been written in part.
+func (w *Writer) await(timer *time.Timer) bool {
+	if len(w.torn) == 0 {
+		<-w.wake
+		return true
+	}
+	timer.Reset(tornRetry)
+	select {
+	case <-w.wake:
+		timer.Stop()
+		return true
+	case <-timer.C:
+		_ = w.mend(true) // or later
+		return false
 	}
 }
 
@@ -124,13 +145,9 @@ func (w *Writer) put(fill []byte, ends []int, from int) {
 	}
 	var st unix.Stat_t
 	file := unix.Fstat(w.fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG
-	if len(w.torn) > 0 {
-		n, err := w.write(w.torn, nil, 0, file)
-		w.torn = append(w.torn[:0], w.torn[n:]...)
-		if err != nil {
-			w.lose(fill[from:], err)
-			return
-		}
+	if err := w.mend(file); err != nil {
+		w.lose(fill[from:], err)
+		return
 	}
 	at, err := w.write(fill, ends, from, file)
 	if err == nil {
@@ -143,6 +160,13 @@ func (w *Writer) put(fill []byte, ends []int, from int) {
 		at += end
 	}
 	w.lose(fill[at:], err)
+}
+
+// mend writes the rest of a line that has been written in part.
+func (w *Writer) mend(file bool) error {
+	n, err := w.write(w.torn, nil, 0, file)
+	w.torn = append(w.torn[:0], w.torn[n:]...)
+	return err
 }
 
 // write writes b from an offset on, and returns up to where it has. Files take all
