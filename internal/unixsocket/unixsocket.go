@@ -56,26 +56,24 @@ func Clear(path string) error {
 		return err
 	}
 	defer f.Close()
-	switch err := probe(path); {
+	switch err := probe(f); {
 	case err == nil, errors.Is(err, unix.EAGAIN): // its queue is full
 		return unix.EADDRINUSE
 	case errors.Is(err, unix.ECONNREFUSED):
 		return f.Remove(path)
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
 	default:
 		return err
 	}
 }
 
-// probe connects to path, without waiting.
-func probe(path string) error {
+// probe connects to that very socket, whatever has its name by now, without waiting.
+func probe(f *inode.File) error {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	return unix.Connect(fd, &unix.SockaddrUnix{Name: path})
+	return unix.Connect(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("/proc/self/fd/%d", f.FD())})
 }
 
 // Listen binds a socket of that name and rights, and listens. A name that begins with
