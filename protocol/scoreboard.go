@@ -113,7 +113,7 @@ type Counters struct {
 	Timeouts        [NumTimeouts]atomic.Uint64
 	Evicted         [NumEvictions]atomic.Uint64
 	Rejects         [MaxRejects]atomic.Uint64 // by http1.Reason
-	SpooledBodies   atomic.Uint64             // bodies that went to a file, or were to
+	SpooledBodies   atomic.Uint64             // bodies that went to a file, or their begin
 	SpooledBytes    atomic.Uint64
 	SpoolFailures   atomic.Uint64
 	AccessLogErrs   atomic.Uint64 // lines that are lost

@@ -58,13 +58,18 @@ func (t *Thread) readSpool(in *input) {
 // ReadAt reads from a body that is whole, and in a file, into dst. It may wait for
 // the disk.
 func (l *Loop) ReadAt(t *Thread, dst []byte, off int64) int {
-	s := t.body.file
+	b := &t.body
+	s := b.file
+	if b.failed != 0 {
+		return b.failed
+	}
 	if s == nil || off >= s.size || len(dst) == 0 {
 		return ReadEnd
 	}
 	n, err := s.file.ReadAt(dst[:min(int64(len(dst)), s.size-off)], off)
 	if n == 0 {
 		l.log.Error("cannot read a request body that was spooled", "error", err)
+		b.failed = ReadDisk
 		return ReadDisk
 	}
 	l.progress(t)

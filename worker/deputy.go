@@ -117,7 +117,7 @@ func (l *Loop) stepIn() {
 }
 
 // readOn reads what has been left to a Python thread to read: frames of HTTP/2, as
-// those that are away may wait for just these; and, where we serve files ourselves,
+// those that are away may wait for just these, and bodies of its streams; and, where we serve files ourselves,
 // what may ask for one.
 func (l *Loop) readOn() {
 	l.mu.Lock()
@@ -126,7 +126,7 @@ func (l *Loop) readOn() {
 	for range n {
 		l.mu.Lock()
 		c := l.ready.take(func(c *conn) bool {
-			return c.http2.Load() != nil || l.static != nil && (c.in == nil || !c.in.queued)
+			return c.http2.Load() != nil || (c.fd < 0 || l.static != nil) && (c.in == nil || !c.in.queued)
 		}, l.slot)
 		l.mu.Unlock()
 		if c == nil {

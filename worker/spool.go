@@ -45,6 +45,7 @@ type spoolFile interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
+	Truncate(size int64) error
 }
 
 // spoolDisk is where these files are.
@@ -163,7 +164,6 @@ func (l *Loop) beginSpool(c *conn) bool {
 		l.spoolFailed(errors.New("too many bodies are being spooled"))
 		return false
 	}
-	l.slot.Counters.SpooledBodies.Add(1)
 	l.slot.Gauges.SpoolFiles.Add(1)
 	in.spool = s
 	go l.spoolOn(c)
@@ -242,6 +242,9 @@ func (l *Loop) store(c *conn, in *input, whole bool) error {
 		if !s.answered() {
 			return errSpoolLost
 		}
+	}
+	if s.size == 0 && n > 0 {
+		l.slot.Counters.SpooledBodies.Add(1)
 	}
 	s.size += int64(n)
 	l.slot.Counters.SpooledBytes.Add(uint64(n))
@@ -349,7 +352,10 @@ func (l *Loop) startSpooled(c *conn, in *input) {
 func (s *spool) free() {
 	go func() {
 		if s.file != nil {
-			s.file.Close() // what was in it is of no use to anybody
+			// What was in it is of no use to anybody; and if the application has
+			// forked, closing it is not enough.
+			_ = s.file.Truncate(0)
+			s.file.Close()
 		}
 		s.of.slot.Gauges.SpoolBytes.Add(-s.size)
 		s.of.slot.Gauges.SpoolFiles.Add(-1)

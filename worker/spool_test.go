@@ -79,6 +79,13 @@ func (f *fakeFile) ReadAt(b []byte, off int64) (int, error) {
 	return bytes.NewReader(f.b).ReadAt(b, off)
 }
 
+func (f *fakeFile) Truncate(int64) error {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	f.b = nil
+	return nil
+}
+
 func (f *fakeFile) Close() error {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
@@ -298,6 +305,45 @@ func TestSpoolHoldsNoThread(t *testing.T) {
 		frame := framings[[]string{"sized", "chunked"}[i%2]]
 		post(c, frame("/slow", body)[3<<19:])
 		responses(t, c).want(200, "/slow spooled 2097152 true")
+	}
+	r.empty(d)
+}
+
+// TestSpoolBesideBusyThread: an upload that came together with a request that takes
+// its time, on the same connection, gets to the disk meanwhile.
+func TestSpoolBesideBusyThread(t *testing.T) {
+	d := &fakeDisk{free: 1 << 40}
+	cfg := cleartextConfig()
+	cfg.SpoolLimit = 1 << 30
+	held, free := make(chan bool), make(chan bool)
+	r := newRig(t, cfg, func(c *call) {
+		if c.target == "/1" {
+			held <- true
+			<-free
+		}
+		b, _ := c.all()
+		c.ok(fmt.Sprint(len(b)))
+	})
+	r.spools.disk = d
+	r.start()
+	let := sync.OnceFunc(func() { close(free) })
+	t.Cleanup(let)
+	f := r.framer()
+	var all bytes.Buffer
+	w := http2.NewFramer(&all, nil)
+	f.must(w.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndStream: true, EndHeaders: true,
+		BlockFragment: f.block(":method", "GET", ":scheme", "http", ":path", "/1", ":authority", "x")}))
+	f.must(w.WriteHeaders(http2.HeadersFrameParam{StreamID: 3, EndHeaders: true,
+		BlockFragment: f.block(":method", "POST", ":scheme", "http", ":path", "/3", ":authority", "x", "content-length", "2000000")}))
+	_, err := f.conn.Write(all.Bytes())
+	f.must(err)
+	<-held
+	f.upload(3, bodyOf(2_000_000), true) // as windows are given back
+	eventually(t, "all of it on the disk", func() bool { return r.slot.Gauges.SpoolBytes.Load() == 2_000_000 })
+	let()
+	f.wantStatus(1, "200")
+	if got := f.body(3); got != "2000000" {
+		t.Errorf("%q", got)
 	}
 	r.empty(d)
 }

@@ -97,6 +97,12 @@ int body_rest(struct input *in, struct task *t) {
 	return t->body_more || (in_file(in, t) && in->pos + (int64_t)(in->ahead_len - in->ahead_at) < t->body_len);
 }
 
+int64_t body_left(struct input *in, struct task *t) {
+	if (!in->whole)
+		return -1;
+	return in->pos < t->body_len ? t->body_len - in->pos : 0;
+}
+
 size_t body_held(struct input *in, struct task *t, const char **at) {
 	if (in->pos < t->body_len && !in_file(in, t)) {
 		*at = t->body + in->pos;

@@ -83,6 +83,22 @@ static PyObject *gather(struct input *in, struct thread *th, size_t want, int on
 	return b;
 }
 
+/* exactly reads n bytes of a body that is known to have so many more. */
+static PyObject *exactly(struct input *in, struct thread *th, int64_t n) {
+	PyObject *b = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)n);
+	for (int64_t len = 0; b != NULL && len < n;) {
+		int64_t got = body_take(in, th, PyBytes_AsString(b) + len, (size_t)(n - len));
+		if (got <= 0) {
+			if (got == 0)
+				PyErr_SetString(PyExc_OSError, "the request body is shorter than it was");
+			Py_DecRef(b);
+			return NULL;
+		}
+		len += got;
+	}
+	return b;
+}
+
 static PyObject *read_some(PyObject *self, long long n, int once) {
 	struct input *in = state(self);
 	struct thread *th;
@@ -101,7 +117,10 @@ static PyObject *read_some(PyObject *self, long long n, int once) {
 			body_consume(in, th->task, have);
 		return b;
 	}
-	return gather(in, th, want, once);
+	int64_t left = body_left(in, th->task);
+	if (left < 0 || once)
+		return gather(in, th, want, once);
+	return exactly(in, th, n < 0 || n > left ? left : (int64_t)n);
 }
 
 static PyObject *input_read(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {

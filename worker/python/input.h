@@ -27,6 +27,10 @@ void body_consume(struct input *, struct task *, size_t n);
 /* body_rest says whether there may be more than is held. */
 int body_rest(struct input *, struct task *);
 
+/* body_left returns how many bytes follow the position in a body that is whole, -1 of
+ * any other. */
+int64_t body_left(struct input *, struct task *);
+
 /* body_more gets more of them there; 1: there are, 0: the end, -1: exception. */
 int body_more(struct input *, struct thread *);
 
