@@ -139,6 +139,8 @@ type spool struct {
 	size  int64     // what has been written; the owner's of the connection
 	whole bool      // that is all
 
+	isHead bool // the request is for a head alone
+
 	mu    sync.Mutex
 	since int64 // when the disk was asked for something that it has not answered; 0: it was not
 	conn  *conn
@@ -153,7 +155,7 @@ func (l *Loop) beginSpool(c *conn) bool {
 		return false
 	}
 	in.plan = planHold // whatever comes of it, there is no second attempt
-	s := &spool{of: l.spools, conn: c}
+	s := &spool{of: l.spools, conn: c, isHead: c.asksHead()}
 	l.spools.mu.Lock()
 	full := len(l.spools.all) >= l.spools.most
 	if !full {
@@ -295,16 +297,16 @@ func (s *spool) answered() bool {
 	return !s.lost
 }
 
-// takeAway returns the connection of a body that has waited for the disk since before
-// the time given, which is the caller's then.
-func (s *spool) takeAway(before int64) *conn {
+// takeAway says whether the body has waited for the disk since before the time given;
+// the connection is the caller's then.
+func (s *spool) takeAway(before int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.since == 0 || s.since > before || s.lost {
-		return nil
+		return false
 	}
 	s.lost = true
-	return s.conn
+	return true
 }
 
 // sweepSpools answers the clients for whom the disk takes too long. The housekeeping
@@ -314,18 +316,18 @@ func (l *Loop) sweepSpools(now int64) {
 		return
 	}
 	l.spools.mu.Lock()
-	var stalled []*conn
+	var stalled []*spool
 	for s := range l.spools.all {
-		if c := s.takeAway(now - l.cfg.BodyTimeout); c != nil {
-			stalled = append(stalled, c)
+		if s.takeAway(now - l.cfg.BodyTimeout) {
+			stalled = append(stalled, s)
 		}
 	}
 	l.spools.mu.Unlock()
-	for _, c := range stalled {
-		isHead := c.asksHead()
-		c.in = nil // the goroutine's, which still writes from it
+	for _, s := range stalled {
+		c := s.conn
+		c.in = nil // the goroutine's, which still writes from it, or is just done
 		l.slot.Counters.SpoolFailures.Add(1)
-		l.reject(c, http1.ReasonSpoolStalled, isHead)
+		l.reject(c, http1.ReasonSpoolStalled, s.isHead)
 	}
 }
 

@@ -482,7 +482,7 @@ func TestSpoolGone(t *testing.T) {
 	f.conn.Close()
 	r.empty(d)
 
-	r = spoolRig(t, d, func(cfg *protocol.WorkerConfig) { cfg.BodyTimeout = int64(200 * time.Millisecond) })
+	r = spoolRig(t, d, func(cfg *protocol.WorkerConfig) { cfg.BodyTimeout = int64(2 * time.Second) })
 	for _, c := range half() {
 		if p, err := responses(t, c).read(false); p.status != 408 {
 			t.Errorf("%d %v", p.status, err)
