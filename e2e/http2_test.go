@@ -125,3 +125,22 @@ func TestHTTP2SlowReader(t *testing.T) {
 		})
 	}
 }
+
+// TestHTTP2DeafStreams: streams of which the client takes nothing keep neither all threads
+// from others nor, with the rest of their answers in memory, their own.
+func TestHTTP2DeafStreams(t *testing.T) {
+	s := start(t, "--http2-cleartext", "--threads", "4", "http2:app")
+	f := s.dialFrames(t, false, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	for id := range uint32(4) {
+		f.ask(2*id+1, "/pieces?100000000")
+	}
+	s.eventually("all threads to be away", func() bool { return s.metric("hostler_threads", `state="busy"`) == 4 })
+	for range 4 {
+		if code, _ := s.get("/bytes?10"); code != 200 {
+			t.Errorf("status %d", code)
+		}
+	}
+	if n := s.metric("hostler_connections_evicted_total", `phase="write"`); n == 0 || n > 4 {
+		t.Errorf("%v responses were given up", n)
+	}
+}

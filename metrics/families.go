@@ -73,7 +73,7 @@ func newFamilies() *families {
 	f.acceptErrors = desc("accept_errors_total", "Attempts to accept a connection that failed, for want of file descriptors for the most part.")
 	f.handedOver = desc("connections_handed_over_total", "Connections that workers gave to others (out) and took from them (in).", "direction")
 	f.connTimeouts = desc("connection_timeouts_total", "Connections ended by a time limit, by what they were in.", "phase")
-	f.connEvictions = desc("connections_evicted_total", "Connections closed because their worker was full (--worker-connections, --limit-buffers), by what they were in.", "phase")
+	f.connEvictions = desc("connections_evicted_total", "Connections closed because their worker was full (of connections, buffers, or threads that wait for clients), by what they were in.", "phase")
 	f.threads = desc("threads", "Python threads of workers that have booted, by whether they run a request.", "state")
 	f.queueDepth = desc("queue_depth", "Whole requests that wait for a Python thread.")
 	f.poolThreads = desc("pool_threads", "Python threads that requests of a pool (--pool) may run on, by whether one does.", "pool", "state")

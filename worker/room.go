@@ -73,16 +73,19 @@ func (l *Loop) WaitRoom(t *Thread) int {
 	if limit := l.cfg.WriteTimeout; limit > 0 && (now-w.moved > limit || c.out.tooSlow(l, now)) {
 		return l.giveUp(t)
 	}
-	if !l.starved() {
-		return WriteWait
-	}
-	if left <= outMost && l.outBytes.Load() < l.roomForAll() {
+	switch {
+	case l.buffersOn(left):
 		return WriteOK
-	}
-	if l.crawls(t, now) && l.giveOne(now) {
+	case l.starved() && l.crawls(t, now) && l.giveOne(now):
 		return l.giveUp(t)
 	}
 	return WriteWait
+}
+
+// buffersOn says whether a thread that would wait for its client shall go on, with so
+// much of its response left.
+func (l *Loop) buffersOn(left int64) bool {
+	return left <= outMost && l.outBytes.Load() < l.roomForAll() && l.starved()
 }
 
 // hasRoom ends a thread's wait, if it waits.
