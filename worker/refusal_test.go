@@ -273,6 +273,20 @@ func TestRefusedHead(t *testing.T) {
 	}
 }
 
+// TestLateHead is that for a request that does not become whole in time.
+func TestLateHead(t *testing.T) {
+	cfg := testConfig()
+	cfg.HeaderTimeout = int64(50 * time.Millisecond)
+	r := serve(t, cfg, echo)
+	for _, begin := range []string{"HEAD / HTTP/1.1\r\nHost: x\r\nA", "\r\nHEAD / HT"} {
+		c := r.dialTCP()
+		send(t, c, begin)
+		if head, body, whole := strings.Cut(readAll(c), "\r\n\r\n"); !whole || body != "" || !strings.HasPrefix(head, "HTTP/1.1 408 ") {
+			t.Errorf("%q: %q, %q", begin, head, body)
+		}
+	}
+}
+
 // TestRedirectedHead is that for what is not refused, but not the application's either.
 func TestRedirectedHead(t *testing.T) {
 	cfg := testConfig()
