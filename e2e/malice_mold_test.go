@@ -131,6 +131,7 @@ func TestMaliciousMold(t *testing.T) {
 			one, other := e.pair()
 			e.turn(c.how)
 			_ = syscall.Kill(one, syscall.SIGKILL)
+			e.waitLog("worker died") // it takes no more connections with it
 			if c.says != "" {
 				e.waitLog(c.says)
 			}
