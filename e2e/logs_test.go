@@ -527,3 +527,16 @@ func TestLastLines(t *testing.T) {
 		}
 	}
 }
+
+// TestControlsInTracebacks: what a client has sent comes to no terminal as it is.
+func TestControlsInTracebacks(t *testing.T) {
+	dir := write(t, t.TempDir(), map[string]string{"app.py": `
+from urllib.parse import unquote
+def app(environ, start_response):
+    raise ValueError(unquote(environ["QUERY_STRING"]))
+`})
+	s := launchBare(t, "--python", venv, "--admin-bind", "off", "--chdir", dir, "app:app")
+	s.waitLog("msg=serving")
+	s.get("/?a%1b[2J%0d%C2%9b%7fb%09c%C3%A9")
+	s.waitLog("ValueError: a\\x1b[2J\\x0d\\x9b\\x7fb\tcé\n")
+}

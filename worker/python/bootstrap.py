@@ -305,12 +305,16 @@ def stack_of(ident):
     return "".join(traceback.format_list(frames)).encode("utf-8", "replace").decode()
 
 
+# What a client has sent may be in an exception's text, and the log on a terminal.
+CONTROLS = {c: "\\x%02x" % c for c in (*range(9), *range(11, 32), *range(127, 160))}
+
+
 def report(method, target, type_, value, tb):
     """Log an exception that the application let go."""
     import traceback
 
     lines = traceback.format_exception(type_, value, tb)
-    say("hostler: the application raised on %s %s\n%s" % (method, target.encode("ascii", "backslashreplace").decode(), "".join(lines)))
+    say("hostler: the application raised on %s %s\n%s" % (method, target.encode("ascii", "backslashreplace").decode(), "".join(lines).translate(CONTROLS)))
 
 
 def server_name(listener):
