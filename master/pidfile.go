@@ -33,9 +33,16 @@ func writePIDFile(path string, pid int, of ...int) (*pidFile, error) {
 	if err := checkPIDFile(path, append(slices.Clip(of), pid)...); err != nil {
 		return nil, err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	// The directory is looked up once, so that all of it happens in the same.
+	dir, err := unix.Open(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("cannot write the pid file: %w", err)
+		return nil, fmt.Errorf("cannot write the pid file: %w", &fs.PathError{Op: "open", Path: filepath.Dir(path), Err: err})
+	}
+	defer unix.Close(dir)
+	at := fmt.Sprintf("/proc/self/fd/%d/", dir)
+	tmp, err := os.CreateTemp(at, "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return nil, fmt.Errorf("cannot write the pid file %s: %w", path, errors.Unwrap(err))
 	}
 	defer os.Remove(tmp.Name())
 	_, err = fmt.Fprintln(tmp, pid)
@@ -47,7 +54,7 @@ func writePIDFile(path string, pid int, of ...int) (*pidFile, error) {
 		}
 	}
 	if err = errors.Join(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), path)
+		err = os.Rename(tmp.Name(), at+filepath.Base(path))
 	}
 	if err != nil {
 		if file != nil {

@@ -131,6 +131,12 @@ func withoutUmask(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // for good
+		if unix.Gettid() == unix.Getpid() {
+			// The first thread does not end. While this goroutine has it, another gets another.
+			done <- withoutUmask(f)
+			runtime.UnlockOSThread()
+			return
+		}
 		if unix.Unshare(unix.CLONE_FS) == nil {
 			unix.Umask(0)
 			done <- f()
