@@ -2,6 +2,7 @@ package worker
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -46,6 +47,7 @@ type spoolFile interface {
 	io.WriterAt
 	io.Closer
 	Truncate(size int64) error
+	Name() string
 }
 
 // spoolDisk is where these files are.
@@ -57,7 +59,7 @@ type spoolDisk interface {
 }
 
 var (
-	errSpoolFull  = errors.New("no space is left but for others")
+	errSpoolFull  = errors.New("the disk is full, but for what is kept for others")
 	errSpoolLimit = errors.New("the body is larger than --spool-limit")
 	errSpoolLost  = errors.New("the connection is no longer ours")
 )
@@ -276,7 +278,7 @@ func (s *spool) write(b []byte) (int, error) {
 		return 0, err
 	}
 	if room < int64(len(b)) {
-		return 0, errSpoolFull
+		return 0, fmt.Errorf("%s: %w", s.file.Name(), errSpoolFull)
 	}
 	return s.file.WriteAt(b, s.size)
 }

@@ -86,6 +86,8 @@ func (f *fakeFile) Truncate(int64) error {
 	return nil
 }
 
+func (f *fakeFile) Name() string { return "fake" }
+
 func (f *fakeFile) Close() error {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
