@@ -70,7 +70,9 @@ func TestUploadsAreSpooled(t *testing.T) {
 	half[8].Close()
 	half[9].reset()
 	s.waitLog("cause=reload") // the worker has left: no client is left to it
-	s.eventually("no file", func() bool { return s.metric("hostler_spool_files", "") == 0 && s.metric("hostler_spool_bytes", "") == 0 })
+	s.eventually("no file", func() bool {
+		return s.metric("hostler_spool_files", "") == 0 && s.metric("hostler_spool_bytes", "") == 0
+	})
 	if strings.Contains(s.log.String(), "request lost") || strings.Contains(s.log.String(), "killing it") {
 		t.Error("the old worker was not left in peace")
 	}
