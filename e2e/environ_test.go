@@ -99,3 +99,69 @@ func TestServerName(t *testing.T) {
 		}
 	}
 }
+
+// TestScriptName: the environment, or a trusted proxy, says where the application is.
+func TestScriptName(t *testing.T) {
+	type is struct{ script, path string } // path "-": 500
+	ask := func(s *server, target, fields string) is {
+		t.Helper()
+		out := s.ask("GET", target, fields, "")
+		got := make(map[string]string)
+		if err := json.Unmarshal([]byte(bodyOf(out)), &got); err != nil {
+			if strings.HasPrefix(out, "HTTP/1.1 500 ") {
+				return is{"", "-"}
+			}
+			t.Fatalf("%s: %q", target, out)
+		}
+		return is{got["SCRIPT_NAME"], got["PATH_INFO"]}
+	}
+	for _, arg := range []string{"/pre", "/pre/", "/pre//"} {
+		for _, more := range []string{"--threads=2", "--preload"} {
+			s := start(t, "-e", "SCRIPT_NAME="+arg, more, "--forwarded-headers", "prefix", "--warmup", "/pre/warm", "rebuilt:app")
+			for target, want := range map[string]is{
+				"/pre/a%20b?c": {"/pre", "/a b"}, "/pre": {"/pre", ""}, "/pre/": {"/pre", "/"}, "/%70re/a": {"/pre", "/a"},
+				"/prefix": {"", "-"}, "/": {"", "-"}, "/a/pre/b": {"", "-"}, "/PRE/a": {"", "-"},
+			} {
+				if got := ask(s, target, ""); got != want {
+					t.Errorf("%s, %s: %q, want %q", arg, target, got, want)
+				}
+			}
+			s.waitLog("the request's path '/prefix' does not begin with SCRIPT_NAME, '/pre'")
+			if arg == "/pre" {
+				if got, want := ask(s, "/other/a", "SCRIPT_NAME: /other\r\n"), (is{"/other", "/a"}); got != want {
+					t.Errorf("a proxy knows better: %q", got)
+				}
+			}
+		}
+	}
+	for _, arg := range []string{"", "/"} {
+		s := start(t, "-e", "SCRIPT_NAME="+arg, "--forwarded-headers", "prefix", "rebuilt:app")
+		for _, c := range []struct {
+			target, fields string
+			want           is
+		}{
+			{"/a", "", is{"", "/a"}},
+			{"/pre/a", "SCRIPT_NAME: /pre\r\n", is{"/pre", "/a"}},
+			{"/pre/a", "Script_Name: /pre/\r\n", is{"/pre", "/a"}},
+			{"/pre", "SCRIPT_NAME: /pre\r\n", is{"/pre", ""}},
+			{"/a", "SCRIPT_NAME: /pre\r\n", is{"", "-"}},
+			{"/prefix", "SCRIPT_NAME: /pre\r\n", is{"", "-"}},
+			{"/a", "SCRIPT_NAME:\r\n", is{"", "/a"}},
+			{"/a", "X-Forwarded-Prefix: /pre\r\n", is{"/pre", "/a"}},
+		} {
+			if got := ask(s, c.target, c.fields); got != c.want {
+				t.Errorf("%s %q: %q, want %q", c.target, c.fields, got, c.want)
+			}
+		}
+	}
+	// Nobody else's word counts, nor a proxy's that is not believed in this.
+	for _, args := range [][]string{{"--forwarded-allow-ips", "10.9.8.7", "--forwarded-headers", "prefix"}, nil} {
+		s := start(t, append(args, "environ:app")...)
+		if out := s.ask("GET", "/pre/a", "SCRIPT_NAME: /pre\r\n", ""); !strings.Contains(out, `"PATH_INFO": "/pre/a"`) || strings.Contains(out, "HTTP_SCRIPT_NAME") || !strings.Contains(out, `"SCRIPT_NAME": ""`) {
+			t.Errorf("%v: %q", args, out)
+		}
+	}
+	wrong := launch(t, "-e", "SCRIPT_NAME=pre", "rebuilt:app")
+	<-wrong.exited
+	wrong.waitLog("SCRIPT_NAME in the environment has to begin with a slash: 'pre'")
+}

@@ -44,6 +44,7 @@ func parseBelieved(list []string) (uint32, error) {
 // or contradicts itself, and so somebody along the way does not say what the others
 // believe he does.
 func (l *Loop) forwarded(t *Thread, c *conn, buf []byte) bool {
+	script := scriptName(&t.Req)
 	if !c.trusted {
 		l.untrusted(t, c)
 		return true
@@ -54,6 +55,16 @@ func (l *Loop) forwarded(t *Thread, c *conn, buf []byte) bool {
 		return false
 	}
 	s := &h.verdict
+	if l.believes&believePrefix == 0 {
+		script = http1.Span{}
+	}
+	if script.Len > 0 {
+		var ok bool
+		if s.prefix, ok = prefix(buf, script); !ok {
+			l.reject(c, http1.ReasonBadForwarded, t.Req.MethodID == http1.MethodHead)
+			return false
+		}
+	}
 	if s.addr.IsValid() {
 		t.RemoteLen = uint32(len(s.addr.AppendTo(t.Remote[:0])))
 		t.PortLen = 0
@@ -79,9 +90,27 @@ func (l *Loop) forwarded(t *Thread, c *conn, buf []byte) bool {
 		if bytes.HasPrefix(path, prefix) && (len(path) == len(prefix) || path[len(prefix)] == '/') {
 			t.Path += uintptr(len(prefix))
 			t.PathLen -= uint32(len(prefix))
+		} else if script.Len > 0 {
+			t.Forwarded |= ForwardedStray
 		}
 	}
 	return true
+}
+
+// scriptName takes the fields of that name, with an underscore, out of a request and
+// returns the value of the last. Proxies in front of Gunicorn say by it where the
+// application is; as a header it would be anybody's word in environ.
+func scriptName(r *http1.Request) (value http1.Span) {
+	fields := r.Fields[:r.NFields]
+	kept := slices.DeleteFunc(fields, func(f http1.Field) bool {
+		if f.Known != http1.KnownScriptName {
+			return false
+		}
+		value = f.Value
+		return true
+	})
+	r.NFields = uint32(len(kept))
+	return value
 }
 
 // untrusted deals with what somebody says of the client whose word is not taken.

@@ -36,6 +36,7 @@ const (
 	ForwardedHost               // it asked for Host
 	ForwardedPrefix             // the application is under Prefix
 	ForwardedHTTP               // the client does not speak https, though the proxy does
+	ForwardedStray              // Prefix is no begin of the path, as it should be
 )
 
 const (

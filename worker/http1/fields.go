@@ -1,5 +1,7 @@
 package http1
 
+import "bytes"
+
 // The indices of the fields in KnownFields.
 const (
 	KnownNone = iota
@@ -55,6 +57,11 @@ const (
 	KnownCFConnectingIP
 	NumKnown
 )
+
+// KnownScriptName is SCRIPT_NAME, by which proxies in front of Gunicorn say where the
+// application is: the one field with an underscore that is not dropped. It is not in
+// KnownFields, and never for environ.
+const KnownScriptName = NumKnown
 
 // KnownFields has the well-known names by Field.Known, in lower case. It is
 // never written to. C code derives the keys of environ from it: its order is
@@ -143,3 +150,6 @@ func lookup(name []byte) uint32 {
 	}
 	return uint32(k)
 }
+
+// isScriptName says whether a name with an underscore is KnownScriptName's.
+func isScriptName(name []byte) bool { return bytes.EqualFold(name, []byte("script_name")) }

@@ -10,7 +10,7 @@ const interpreted = 1<<KnownHost | 1<<KnownContentLength | 1<<KnownTransferEncod
 // flag tells of them, so that requests without them need no second look.
 const forwarding = 1<<KnownXForwardedFor | 1<<KnownXForwardedProto | 1<<KnownXForwardedHost |
 	1<<KnownXForwardedPrefix | 1<<KnownXForwardedPort | 1<<KnownXForwardedSSL | 1<<KnownXRealIP |
-	1<<KnownForwarded | 1<<KnownCFConnectingIP
+	1<<KnownForwarded | 1<<KnownCFConnectingIP | 1<<KnownScriptName
 
 // interpret draws the consequences of a field of the head.
 func interpret(known uint32, value []byte, r *Request) Reason {

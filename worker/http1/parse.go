@@ -88,12 +88,14 @@ func Parse(buf []byte, from int, lim *Limits, r *Request) (whole bool, reason Re
 		for end > start && (view[end-1] == ' ' || view[end-1] == '\t') {
 			end--
 		}
-		if seen&isUnderscore != 0 {
+		known := uint32(KnownScriptName)
+		if seen&isUnderscore == 0 {
+			known = lookup(view[i:colon])
+		} else if !isScriptName(view[i:colon]) {
 			r.Flags |= FlagDroppedField
 			i = next
 			continue
 		}
-		known := lookup(view[i:colon])
 		if interpreted>>known&1 != 0 {
 			if reason := interpret(known, view[start:end], r); reason != ReasonNone {
 				return false, reason

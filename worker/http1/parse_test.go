@@ -360,7 +360,7 @@ func TestKnownFields(t *testing.T) {
 			}
 		}
 	}
-	if interpreted>>NumKnown != 0 || NumKnown > 64 {
+	if interpreted>>(KnownScriptName+1) != 0 || KnownScriptName >= 64 {
 		t.Error("interpreted has no bit for every field")
 	}
 }

@@ -328,10 +328,18 @@ def server_name(listener):
     return "[%s]" % host if ":" in host else host, listener["port"]
 
 
+def script_name():
+    """Where the application is, if the environment says so (as to Gunicorn)."""
+    name = os.fsencode(os.environ.get("SCRIPT_NAME", "")).decode("latin-1").rstrip("/")
+    if name and not name.startswith("/"):
+        fail("SCRIPT_NAME in the environment has to begin with a slash: %r" % name)
+    return name
+
+
 def base_environ(settings, listener, early_hints, deadline):
     name, port = server_name(listener)
     env = {
-        "SCRIPT_NAME": "",
+        "SCRIPT_NAME": script_name(),
         "QUERY_STRING": "",
         "SERVER_PROTOCOL": "HTTP/1.1",
         "SERVER_NAME": name or "localhost",
@@ -440,6 +448,8 @@ def warm_up(settings, app, target):
     path, _, query = target.partition("?")
     listener = settings["listeners"][0]
     env = base_environ(settings, listener, None, None)
+    if path.startswith(env["SCRIPT_NAME"] + "/"):
+        path = path[len(env["SCRIPT_NAME"]) :]
     del env["wsgi.early_hints"], env["hostler.deadline"]
     env.update(
         {

@@ -13,6 +13,9 @@ static PyObject *bases[MAX_LISTENERS];
 static int nbases;
 /* What of SERVER_NAME and SERVER_PORT a listener leaves to the Host field. */
 static struct { char name, port, https; } open_ends[MAX_LISTENERS];
+/* The SCRIPT_NAME of the process's environment: where the application is. */
+static const char *mount = "";
+static size_t mount_len;
 static PyObject *k_method, *k_path, *k_query, *k_raw, *k_protocol, *k_addr, *k_port, *k_input, *k_scheme, *k_https,
 	*k_host, *k_name, *k_server_port, *k_script, *k_length;
 static PyObject *v_http10, *v_http2, *v_http, *v_https, *v_on, *v_off, *v_80, *v_443, *k_cookie;
@@ -73,6 +76,17 @@ static int read_ends(PyObject *pairs) {
 	return 0;
 }
 
+/* read_mount takes it from the first base; they are alike in this. */
+static int read_mount(void) {
+	PyObject *name = nbases ? PyDict_GetItemWithError(bases[0], k_script) : NULL;
+	PyObject *latin = name ? PyUnicode_AsLatin1String(name) : NULL; /* for the life of the process */
+	if (latin == NULL)
+		return nbases ? -1 : 0;
+	mount = PyBytes_AsString(latin);
+	mount_len = (size_t)PyBytes_Size(latin);
+	return 0;
+}
+
 int environ_init(PyObject *list, PyObject *ends) {
 	static const struct { PyObject **at; const char *text; } names[] = {
 		{&k_method, "REQUEST_METHOD"}, {&k_path, "PATH_INFO"}, {&k_query, "QUERY_STRING"}, {&k_raw, "RAW_URI"},
@@ -118,7 +132,7 @@ int environ_init(PyObject *list, PyObject *ends) {
 		if (make_room(bases[i]))
 			return -1;
 	}
-	return read_ends(ends);
+	return read_mount() || read_ends(ends) ? -1 : 0;
 }
 
 /* set puts a new reference into d and drops it. */
@@ -230,6 +244,27 @@ static int secured(PyObject *d, const char *p, size_t n) {
 	return 0;
 }
 
+/* path sets PATH_INFO to what is behind SCRIPT_NAME. */
+static int path(PyObject *d, const struct task *t) {
+	size_t cut = t->forwarded & FORWARDED_PREFIX ? 0 : mount_len;
+	if (t->path_len == 0)
+		cut = 0; /* of OPTIONS * */
+	int stray = t->forwarded & FORWARDED_STRAY ||
+	            (cut > 0 && (t->path_len < cut || memcmp(t->path, mount, cut) != 0 || (t->path_len > cut && t->path[cut] != '/')));
+	if (stray) {
+		PyObject *asked = decode(t->path, t->path_len);
+		PyObject *name = t->forwarded & FORWARDED_STRAY ? decode(t->buf + t->prefix.off, t->prefix.len) : decode(mount, mount_len);
+		if (asked && name)
+			PyErr_Format(PyExc_RuntimeError, "the request's path %R does not begin with SCRIPT_NAME, %R", asked, name);
+		if (asked)
+			Py_DecRef(asked);
+		if (name)
+			Py_DecRef(name);
+		return -1;
+	}
+	return set(d, k_path, decode(t->path + cut, t->path_len - cut));
+}
+
 PyObject *environ_new(struct task *t, PyObject *input) {
 	const struct request *r = &t->req;
 	const char *buf = t->buf;
@@ -239,7 +274,7 @@ PyObject *environ_new(struct task *t, PyObject *input) {
 	PyObject *method = methods[r->method_id];
 	if (method != NULL ? PyDict_SetItem(d, k_method, method) : set(d, k_method, decode(buf + r->method.off, r->method.len)))
 		goto fail;
-	if (set(d, k_path, decode(t->path, t->path_len)))
+	if (path(d, t))
 		goto fail;
 	if (r->query.len && set(d, k_query, decode(buf + r->query.off, r->query.len)))
 		goto fail;

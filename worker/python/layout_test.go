@@ -29,7 +29,7 @@ func TestLayout(t *testing.T) {
 		"FDControl": protocol.FDControl, "FDSecrets": protocol.FDSecrets, "FDListeners": protocol.FDListeners,
 		"Run": worker.Run, "Lead": worker.Lead, "Follow": worker.Follow,
 		"Exit": worker.Exit, "None": worker.None, "Garbage": worker.Garbage, "Yield": worker.Yield,
-		"ForwardedHTTPS": worker.ForwardedHTTPS, "ForwardedHost": worker.ForwardedHost, "ForwardedPrefix": worker.ForwardedPrefix, "ForwardedHTTP": worker.ForwardedHTTP,
+		"ForwardedHTTPS": worker.ForwardedHTTPS, "ForwardedHost": worker.ForwardedHost, "ForwardedPrefix": worker.ForwardedPrefix, "ForwardedHTTP": worker.ForwardedHTTP, "ForwardedStray": worker.ForwardedStray,
 		"ResultFailed": worker.ResultFailed, "ResultFinal": worker.ResultFinal, "ResultTimedOut": worker.ResultTimedOut,
 		"InterveneProbe": worker.InterveneProbe, "InterveneRaise": worker.InterveneRaise, "InterveneStack": worker.InterveneStack,
 		"WriteOK": worker.WriteOK, "WriteWait": worker.WriteWait, "WriteCut": worker.WriteCut,

@@ -17,7 +17,7 @@ enum { WRITE_OK = 0, WRITE_WAIT = 1, WRITE_CUT = 2, WRITE_GONE = -1, WRITE_NO_HE
 enum { READ_END = 0, READ_WAIT = -1, READ_BROKEN = -2, READ_BAD = -3, READ_TOO_LARGE = -4, READ_DISK = -5 };
 enum { FLAG_CHUNKED = 1 };
 enum { INTERVENE_PROBE = 0, INTERVENE_RAISE = 1, INTERVENE_STACK = 2 };
-enum { FORWARDED_HTTPS = 1, FORWARDED_HOST = 2, FORWARDED_PREFIX = 4, FORWARDED_HTTP = 8 };
+enum { FORWARDED_HTTPS = 1, FORWARDED_HOST = 2, FORWARDED_PREFIX = 4, FORWARDED_HTTP = 8, FORWARDED_STRAY = 16 };
 
 struct span { uint32_t off, len; };
 struct field { struct span name, value; uint32_t known; };
