@@ -95,15 +95,18 @@ func (a *accessLog) begin(b, client []byte) []byte {
 // string, the line, or disturb a terminal.
 func appendEscaped(b, v []byte) []byte {
 	const hex = "0123456789abcdef"
-	for _, c := range v {
-		switch {
-		case c == '"' || c == '\\':
+	clean := 0 // what follows has been looked at, and is fine
+	for i, c := range v {
+		if c >= 0x20 && c < 0x7f && c != '"' && c != '\\' {
+			continue
+		}
+		b = append(b, v[clean:i]...)
+		clean = i + 1
+		if c == '"' || c == '\\' {
 			b = append(b, '\\', c)
-		case c < 0x20 || c >= 0x7f:
+		} else {
 			b = append(b, '\\', 'x', hex[c>>4], hex[c&15])
-		default:
-			b = append(b, c)
 		}
 	}
-	return b
+	return append(b, v[clean:]...)
 }
