@@ -33,7 +33,9 @@ type rig struct {
 	board *protocol.Scoreboard
 	snap  protocol.Snapshot
 	alive func(context.Context) error
-	h     http.Handler
+
+	queries bool
+	h       http.Handler
 }
 
 func newRig(t *testing.T) *rig {
@@ -60,7 +62,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	s := &server{now: func() time.Time { return start.Add(100 * time.Second) }, mono: func() int64 { return 50e9 },
-		o: Options{Board: b, Snapshot: snapshot, Metrics: m, Alive: func(ctx context.Context) error {
+		o: Options{Board: b, Snapshot: snapshot, Metrics: m, Queries: func() bool { return r.queries }, Alive: func(ctx context.Context) error {
 			if r.alive == nil {
 				return nil
 			}
@@ -171,11 +173,21 @@ func TestReadyz(t *testing.T) {
 		code   int
 		want   string
 	}{
-		"serving":       {func(r *rig) { r.worker(0, 1, protocol.SlotServing) }, 200, "ok\n"},
-		"one of two":    {func(r *rig) { r.worker(0, 1, protocol.SlotBooting); r.worker(1, 2, protocol.SlotServing) }, 200, "ok\n"},
-		"wedged":        {func(r *rig) { wedge(r.worker(0, 1, protocol.SlotServing)) }, 200, "ok\n"},
-		"stopping":      {func(r *rig) { r.worker(0, 1, protocol.SlotServing); r.snap.Stopping = true }, 503, "not ready: the server is stopping\n"},
-		"booting":       {func(r *rig) { r.worker(0, 1, protocol.SlotBooting); r.snap.Ready = false }, 503, "not ready: no generation of workers has booted\n"},
+		"serving":    {func(r *rig) { r.worker(0, 1, protocol.SlotServing) }, 200, "ok\n"},
+		"one of two": {func(r *rig) { r.worker(0, 1, protocol.SlotBooting); r.worker(1, 2, protocol.SlotServing) }, 200, "ok\n"},
+		"wedged":     {func(r *rig) { wedge(r.worker(0, 1, protocol.SlotServing)) }, 200, "ok\n"},
+		"stopping":   {func(r *rig) { r.worker(0, 1, protocol.SlotServing); r.snap.Stopping = true }, 503, "not ready: the server is stopping\n"},
+		"booting":    {func(r *rig) { r.worker(0, 1, protocol.SlotBooting); r.snap.Ready = false }, 503, "not ready: no generation of workers has booted\n"},
+		"frozen":     {func(r *rig) { r.worker(0, 1, protocol.SlotServing); r.snap.Workers[0].Frozen = true }, 503, "not ready: no worker serves (2 wanted, 0 booting, 1 without a sign of life)\n"},
+		"one frozen": {func(r *rig) {
+			r.worker(0, 1, protocol.SlotServing)
+			r.worker(1, 2, protocol.SlotServing)
+			r.snap.Workers[0].Frozen = true
+		}, 200, "ok\n"},
+		"no listener": {func(r *rig) {
+			r.worker(0, 1, protocol.SlotServing)
+			r.snap.DeadListeners = []string{"127.0.0.1:80", "unix:/s"}
+		}, 503, "not ready: nobody can connect to 127.0.0.1:80 unix:/s: a worker has shut down the socket\n"},
 		"none":          {func(*rig) {}, 503, "not ready: no worker serves (2 wanted, 0 booting)\n"},
 		"only draining": {func(r *rig) { r.worker(0, 1, protocol.SlotDraining) }, 503, "not ready: no worker serves (2 wanted, 0 booting)\n"},
 		"replacements":  {func(r *rig) { r.worker(0, 1, protocol.SlotBooting) }, 503, "not ready: no worker serves (2 wanted, 1 booting)\n"},
@@ -187,7 +199,7 @@ func TestReadyz(t *testing.T) {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 			verbose := r.get("/readyz?verbose", c.code)
-			if strings.Count(verbose, "[") != 3 || !strings.HasSuffix(verbose, c.want) || (c.code == 200) == strings.Contains(verbose, "[-]") {
+			if strings.Count(verbose, "[") != 4 || !strings.HasSuffix(verbose, c.want) || (c.code == 200) == strings.Contains(verbose, "[-]") {
 				t.Errorf("verbose: %q", verbose)
 			}
 		})
@@ -250,6 +262,7 @@ func TestMethodsAndPaths(t *testing.T) {
 // All is answered all the same, and what hangs can be seen.
 func TestWedged(t *testing.T) {
 	r := newRig(t)
+	r.queries = true
 	wedge(r.worker(0, 300, protocol.SlotServing))
 	s := r.worker(1, 301, protocol.SlotServing)
 	wedge(s)
@@ -279,6 +292,7 @@ func TestWedged(t *testing.T) {
 // Run with -race.
 func TestAnswersWhileWorkersWrite(t *testing.T) {
 	r := newRig(t)
+	r.queries = true
 	s := r.worker(0, 300, protocol.SlotServing)
 	stop := make(chan struct{})
 	var writer, readers sync.WaitGroup

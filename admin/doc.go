@@ -13,10 +13,10 @@
 //
 // # What is shown
 //
-// /status shows the target of running requests with its query string, and the
-// client's address, for an operator has to know which request it is that hangs.
-// Query strings can hold what is private; therefore the server listens on the
-// loopback interface unless told otherwise, and whoever binds it elsewhere
-// decides who may read them. Headers, bodies, environment variables and settings
-// are never shown.
+// /status shows the target of running requests, and the client's address, for an
+// operator has to know which request it is that hangs. Query strings can hold what
+// is private: they are shown only where that was asked for. The server listens on
+// the loopback interface unless told otherwise, where every local user may ask;
+// there it answers for no host name that a web page could have (Guard). Headers,
+// bodies, environment variables and settings are never shown.
 package admin

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"hostler/protocol"
@@ -25,6 +26,8 @@ type Options struct {
 	// and an error if the loop has ended or ctx does. Nil: that the master
 	// answers at all is taken for one.
 	Alive func(ctx context.Context) error
+	// Queries says whether /status shows the query strings of requests; nil: it does not.
+	Queries func() bool
 	// Metrics answers /metrics.
 	Metrics http.Handler
 }
@@ -86,19 +89,27 @@ type condition struct {
 }
 
 func conditions(snap *protocol.Snapshot) []condition {
-	serving, booting := 0, 0
-	for _, w := range snap.Workers {
-		switch w.State {
-		case protocol.SlotServing:
+	serving, booting, frozen := 0, 0, 0
+	for i := range snap.Workers {
+		w := &snap.Workers[i]
+		switch {
+		case w.Serves():
 			serving++
-		case protocol.SlotBooting:
+		case w.Frozen:
+			frozen++
+		case w.State == protocol.SlotBooting:
 			booting++
 		}
+	}
+	none := fmt.Sprintf("no worker serves (%d wanted, %d booting)", snap.TargetWorkers, booting)
+	if frozen > 0 {
+		none = fmt.Sprintf("no worker serves (%d wanted, %d booting, %d without a sign of life)", snap.TargetWorkers, booting, frozen)
 	}
 	return []condition{
 		{"running", !snap.Stopping, "the server is stopping"},
 		{"booted", snap.Ready, "no generation of workers has booted"},
-		{"workers", serving > 0, fmt.Sprintf("no worker serves (%d wanted, %d booting)", snap.TargetWorkers, booting)},
+		{"workers", serving > 0, none},
+		{"listeners", len(snap.DeadListeners) == 0, "nobody can connect to " + strings.Join(snap.DeadListeners, " ") + ": a worker has shut down the socket"},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"hostler/protocol"
@@ -83,7 +84,7 @@ type WorkerStatus struct {
 	Slot        int            `json:"slot"`
 	PID         int            `json:"pid"`
 	Generation  int            `json:"generation"`
-	State       string         `json:"state"` // booting, serving, draining
+	State       string         `json:"state"` // booting, serving, draining; frozen: it should serve, and gives no sign of life
 	Started     time.Time      `json:"started"`
 	Age         float64        `json:"age_seconds"`
 	ReadySince  *time.Time     `json:"ready_since"` // null: it boots
@@ -105,7 +106,7 @@ type ThreadStatus struct {
 // are empty if the worker died, or hangs, in the moment of writing them down.
 type RequestStatus struct {
 	Method string  `json:"method"`
-	Target string  `json:"target"` // with its query string; cut if it is long
+	Target string  `json:"target"` // its query string is "…" unless that was asked for (--admin-queries); cut if it is long
 	Client string  `json:"client"`
 	Age    float64 `json:"age_seconds"`
 	// Clock is what --timeout is held against: how long it has been computing. It is 0
@@ -143,8 +144,25 @@ func (s *server) status() Status {
 			}
 		}
 	}
+	if s.o.Queries == nil || !s.o.Queries() {
+		st.dropQueries()
+	}
 	slices.SortFunc(st.Workers, func(a, b WorkerStatus) int { return a.Slot - b.Slot })
 	return st
+}
+
+// dropQueries cuts off what may be private.
+func (st *Status) dropQueries() {
+	for _, w := range st.Workers {
+		for _, t := range w.Threads {
+			if t.Request == nil {
+				continue
+			}
+			if path, _, has := strings.Cut(t.Request.Target, "?"); has {
+				t.Request.Target = path + "?…"
+			}
+		}
+	}
 }
 
 func masterStatus(snap *protocol.Snapshot, now time.Time) MasterStatus {
@@ -166,7 +184,7 @@ func masterStatus(snap *protocol.Snapshot, now time.Time) MasterStatus {
 func workerStatus(w *protocol.WorkerStatus, slot *protocol.Slot, now time.Time, mono int64) WorkerStatus {
 	g := &slot.Gauges
 	ws := WorkerStatus{
-		Worker: w.Number, Slot: w.Slot, PID: w.PID, Generation: w.Generation, State: w.State.String(),
+		Worker: w.Number, Slot: w.Slot, PID: w.PID, Generation: w.Generation, State: w.StateName(),
 		Started: w.Started.UTC(), Age: age(now.Sub(w.Started)), ReadySince: when(w.ReadySince),
 		Requests: g.Served.Load(),
 		// A gauge that several threads count may be below zero for a moment.

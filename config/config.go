@@ -94,9 +94,12 @@ type Config struct {
 	AccessLog string // "": none, "-": standard output
 	ErrorLog  string // "-": standard error
 	Admin     Bind   // zero: no admin server
-	CtlSocket string // "": none
-	PIDFile   string // "": none
-	Name      string // "": the application's
+	// AdminHosts are names for which the admin server answers at a loopback address.
+	AdminHosts   []string
+	AdminQueries bool   // /status shows query strings
+	CtlSocket    string // "": none
+	PIDFile      string // "": none
+	Name         string // "": the application's
 
 	ConfigFile string // the TOML file that was read; "": none
 	Check      bool   // import the application and exit

@@ -524,6 +524,18 @@ func table() []*setting {
 			value: custom("an address as for `--bind`, or `off`", func(c *Config) *Bind { return &c.Admin }, parseAdmin),
 		},
 		{
+			name: "admin-host", group: groupLogs, arg: "NAME",
+			help:  "name that a loopback --admin-bind answers for; repeatable",
+			more:  "At a loopback address the admin server answers for `localhost` and for addresses only, and others get 421: a web page could otherwise read it through a name of its own that leads to 127.0.0.1. A proxy in front that passes its own Host on needs that name here. On other addresses every name is answered for.",
+			value: list("a host name", ",", func(c *Config) *[]string { return &c.AdminHosts }, parseText),
+		},
+		{
+			name: "admin-queries", group: groupLogs,
+			help:  "show query strings of running requests in /status",
+			more:  "They can hold what is private, and every user of the machine may ask. `hostler ctl status --json` shows them always, to those who may use it.",
+			value: boolean(func(c *Config) *bool { return &c.AdminQueries }),
+		},
+		{
 			name: "ctl-socket", group: groupLogs, arg: "PATH", def: "off",
 			help: "socket for hostler ctl; off",
 			more: "Only the user that hostler runs as (and root) can use it. `hostler ctl` finds it by the same variable, or the same key in the settings file of the working directory. " +

@@ -427,6 +427,8 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 			s.noteWorker(w, protocol.Event{Kind: "worker_started", Text: w.why})
 		}
 		s.noteWorker(w, protocol.Event{Kind: "worker_ready"})
+		s.giveExchange(w)
+		s.giveListeners(w)
 		s.showPage(w)
 	case protocol.KindModules:
 		s.reported(w, m.Text)
@@ -440,6 +442,8 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 		}
 	case protocol.KindSlow:
 		s.slowReported(w, m.Text)
+	case protocol.KindUnfit:
+		s.unfit(w, m.Text)
 	case protocol.KindProfiled:
 		s.profileCame(w, m.Text)
 	case protocol.KindDrained:

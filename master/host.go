@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -88,7 +89,7 @@ func newSystemHost(opts Options, down chan<- struct{}) (*systemHost, error) {
 // takeOrMakeExchange returns the exchange of the binary before us, so that its
 // workers' connections can move to ours, or a new one.
 func takeOrMakeExchange(fds fileKeeper) (ends [2]int, err error) {
-	names := [2]string{"exchange out", "exchange in"}
+	names := exchangeNames
 	var files [2]*os.File
 	for i, name := range names {
 		if files[i], err = fds.File(name); err != nil {
@@ -269,6 +270,32 @@ func (h *systemHost) Stopping(upgraded bool) {
 	h.owner = false
 	go h.endAdmin() // the new master answers on that address now
 }
+
+// Shut implements host.
+func (h *systemHost) Shut(l *listener) bool { return l.shut() }
+
+// Revive implements host.
+func (h *systemHost) Revive(l *listener, backlog int) (bool, error) { return l.revive(backlog) }
+
+// ExchangeEnded implements host.
+func (h *systemHost) ExchangeEnded() bool { return hungUp(h.exchange[1]) }
+
+// NewExchange implements host. The numbers stay, so that workers to come find it.
+func (h *systemHost) NewExchange() ([2]int, error) {
+	out, in, err := protocol.NewExchange()
+	if err != nil {
+		return h.exchange, err
+	}
+	for i, fd := range [2]int{out, in} {
+		file := os.NewFile(uintptr(fd), exchangeNames[i])
+		err = errors.Join(err, h.flip.AddFile(exchangeNames[i], file), unix.Dup3(fd, h.exchange[i], unix.O_CLOEXEC))
+		file.Close()
+	}
+	return h.exchange, err
+}
+
+// exchangeNames are what a new binary finds the ends by.
+var exchangeNames = [2]string{"exchange out", "exchange in"}
 
 // CPU implements host.
 func (h *systemHost) CPU(pid int) (float64, error) {

@@ -54,6 +54,9 @@ type listener struct {
 	unit      bool        // the service manager's, see unitSocket
 	inherited bool        // from the binary before us, which still serves
 	file      *inode.File // of a Unix socket in the file system; nil: there is none, or it is not ours
+	dead      bool        // nobody can connect: a worker has shut it down
+	fresh     bool        // it is not the socket any more that it was at first
+	mending   mending
 }
 
 // hasFile says whether the socket is to be found in the file system.
@@ -102,11 +105,63 @@ func (l *listener) lost() string {
 	if l.hasFile() && (l.file == nil || !l.file.Has(l.Address)) {
 		return "its file has been removed, or replaced"
 	}
-	p := []unix.PollFd{{Fd: int32(l.fd), Events: unix.POLLRDHUP}}
-	if n, err := unix.Poll(p, 0); err == nil && n > 0 && p[0].Revents&(unix.POLLHUP|unix.POLLRDHUP) != 0 {
+	if l.shut() {
 		return "somebody has shut it down"
 	}
 	return ""
+}
+
+// shut says whether somebody has shut the socket down, which holds for all who have it.
+func (l *listener) shut() bool { return hungUp(l.fd) }
+
+// hungUp says whether nothing will come from a socket any more.
+func hungUp(fd int) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	n, err := unix.Poll(p, 0)
+	return err == nil && n > 0 && p[0].Revents&(unix.POLLHUP|unix.POLLRDHUP) != 0
+}
+
+// revive opens a socket again that has been shut down. Fresh says that it is another
+// socket now, under the same number.
+func (l *listener) revive(backlog int) (fresh bool, err error) {
+	// A TCP socket that is shut down keeps its address and may listen again: the same
+	// one, for all who have it.
+	if l.Network == "tcp" && unix.Listen(l.fd, backlog) == nil && !l.shut() && l.samePort() {
+		return false, nil
+	}
+	if l.unit {
+		return false, errors.New("it is the service manager's: restart its socket unit")
+	}
+	if strings.HasPrefix(l.Address, "@") {
+		return false, errors.New("an abstract address is free only when all workers have ended: restart the server")
+	}
+	l.remove(slog.New(slog.DiscardHandler)) // or it is in the way, which is said below
+	other, err := openListener(l.Bind)
+	if err != nil {
+		return false, bindCause(err)
+	}
+	defer unix.Close(other.fd)
+	if err = other.setBacklog(backlog); err == nil {
+		err = unix.Dup3(other.fd, l.fd, unix.O_CLOEXEC)
+	}
+	if err != nil {
+		if other.file != nil {
+			other.file.Close()
+		}
+		return false, err
+	}
+	if l.file != nil {
+		l.file.Close()
+	}
+	l.file, l.inherited = other.file, false
+	return true, nil
+}
+
+// samePort says whether the socket has the port that the workers know of. One that
+// the system chose is given up when the socket is shut down.
+func (l *listener) samePort() bool {
+	sa, err := unix.Getsockname(l.fd)
+	return err == nil && listenerInfo(l.Bind, addrOf(sa)).Port == l.info.Port
 }
 
 // listen opens b, or takes over the socket that the previous binary had there.

@@ -304,6 +304,14 @@ type fakeHost struct {
 	memory   map[int]int64 // by pid
 	stopped  map[int]bool  // by pid
 	watched  []string
+
+	shut              map[string]bool // by address
+	reviveErr         error
+	revived           int
+	exchangeEnded     bool
+	exchangeEndsAgain bool
+	exchanges         int
+
 	broken   bool
 	notified []string
 	cpu      map[int]float64 // by pid
@@ -367,6 +375,32 @@ func (h *fakeHost) Stopped(pid int) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.stopped[pid]
+}
+func (h *fakeHost) Shut(l *listener) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.shut[l.Address]
+}
+func (h *fakeHost) Revive(l *listener, _ int) (bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.revived++
+	if h.reviveErr == nil {
+		h.shut[l.Address] = false
+	}
+	return l.Network == "unix", h.reviveErr
+}
+func (h *fakeHost) ExchangeEnded() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.exchangeEnded
+}
+func (h *fakeHost) NewExchange() ([2]int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.exchanges++
+	h.exchangeEnded = h.exchangeEndsAgain
+	return [2]int{100, 101}, nil
 }
 func (h *fakeHost) Upgrade(carry []string, _ []*listener) (func() error, error) {
 	h.mu.Lock()

@@ -73,10 +73,17 @@ func (s *supervisor) publish() {
 	for c, n := range s.stats.exits {
 		v.Exits[string(c)] = n
 	}
+	if s.current != nil {
+		for _, l := range s.listeners() {
+			if l.dead {
+				v.DeadListeners = append(v.DeadListeners, l.String())
+			}
+		}
+	}
 	for _, w := range s.workers {
 		v.Workers = append(v.Workers, protocol.WorkerStatus{
 			Slot: w.slot, Number: w.number(), PID: w.proc.PID(), Generation: w.gen.number,
-			State: w.state.slotState(), Started: w.started, ReadySince: w.ready, Pools: w.gen.set.Worker.Pools,
+			State: w.state.slotState(), Frozen: w.frozen && w.state == stateServing, Started: w.started, ReadySince: w.ready, Pools: w.gen.set.Worker.Pools,
 		})
 	}
 	s.view.Store(v)

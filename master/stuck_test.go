@@ -83,7 +83,7 @@ func TestStopped(t *testing.T) {
 
 		r.begin(p, 0, "/never", 0)
 		stop(true)
-		r.pass(until + interruptGrace + bootTakes + shedGrace + 2*watchSeldom)
+		r.pass(until + interruptGrace + bootTakes + shedGrace + 2*watchSeldom + lookEvery)
 		interrupts(1)
 		r.expect("2:serving/1")
 	})

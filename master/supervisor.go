@@ -68,6 +68,16 @@ type host interface {
 	ServeAdmin(*adminAddress)
 	// Notify tells the service manager something, see sd_notify(3).
 	Notify(state string)
+	// Shut says whether somebody has shut down a listening socket, so that nobody
+	// can connect to it.
+	Shut(*listener) bool
+	// Revive opens such a socket again. Fresh says that it is another one, with the
+	// same number here, which those that have the old one are to be given.
+	Revive(l *listener, backlog int) (fresh bool, err error)
+	// ExchangeEnded says whether no connection moves through the exchange any more.
+	ExchangeEnded() bool
+	// NewExchange puts another one in its place and returns both ends of it.
+	NewExchange() ([2]int, error)
 	// CPU returns how many seconds of CPU time a process has used.
 	CPU(pid int) (float64, error)
 	// Stopped says whether a process is stopped, by a signal or a debugger.
@@ -163,10 +173,14 @@ type supervisor struct {
 
 	lost     []string // why the workers that are to be started next are wanted
 	journal  *journal
+	looked   time.Time // when look last did
+	exchange *[2]int   // made in the place of the first one; nil: that one is in use
 	slow     slowTable
 	profile  *profiling // being taken; nil: none
 	profiles uint64     // so far
 	tickets  tickets
+
+	mendExchange mending
 
 	stats stats
 	view  atomic.Pointer[protocol.Snapshot]

@@ -58,6 +58,9 @@ func (s *supervisor) untilNext() time.Duration {
 	if !s.stopping.last.IsZero() {
 		sooner(s.stopping.last)
 	}
+	if s.phase == phaseServing {
+		sooner(s.looked.Add(lookEvery))
+	}
 	for _, h := range s.helpers {
 		if !h.deadline.IsZero() {
 			sooner(h.deadline)
@@ -113,6 +116,7 @@ func (s *supervisor) tick() {
 	now, mono := s.clock.now(), s.clock.mono()
 	s.due = time.Time{}
 	s.oom.tick(now)
+	s.look(now)
 	for _, w := range s.workers {
 		s.checkDeadline(w, now)
 		s.checkStuck(w, now, mono)

@@ -14,7 +14,7 @@ import (
 // may be another user's: who says something else has gone wrong, or means ill.
 const (
 	wordsOfWorker = string(protocol.KindReady) + string(protocol.KindBootFailed) + string(protocol.KindDrained) +
-		string(protocol.KindSlow) + string(protocol.KindProfiled)
+		string(protocol.KindSlow) + string(protocol.KindProfiled) + string(protocol.KindUnfit)
 	wordsOfDeveloped = wordsOfWorker + string(protocol.KindModules)
 	wordsOfMold      = string(protocol.KindReady) + string(protocol.KindBootFailed) + string(protocol.KindForked) +
 		string(protocol.KindModules)

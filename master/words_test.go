@@ -20,8 +20,8 @@ func TestWords(t *testing.T) {
 		config protocol.WorkerConfig
 		may    string
 	}{
-		{"worker", protocol.WorkerConfig{}, "RFEQZ"},
-		{"worker of a developer", protocol.WorkerConfig{Development: true}, "RFEQZM"},
+		{"worker", protocol.WorkerConfig{}, "RFEQZX"},
+		{"worker of a developer", protocol.WorkerConfig{Development: true}, "RFEQZXM"},
 		{"mold", protocol.WorkerConfig{Mold: true, Preload: true}, "RFPM"},
 		{"hooks", protocol.WorkerConfig{HooksOnly: true}, "FNK"},
 	} {

@@ -78,6 +78,8 @@ const (
 	causeBootTimeout cause = "boot_timeout" // it was not ready within --boot-timeout
 	causeRecycled    cause = "recycled"     // --max-requests
 	causeAge         cause = "max_age"      // --max-age
+	causeFrozen      cause = "frozen"       // it gave no sign of life for as long as --timeout
+	causeUnfit       cause = "unfit"        // it lost what it needs to serve
 	causeMemory      cause = "max_memory"   // --max-memory, or the hard limit
 	causeReload      cause = "reload"       // its generation was replaced, or never taken over
 	causeScaleDown   cause = "scale_down"
@@ -86,7 +88,7 @@ const (
 )
 
 // causes are all of them, so that metrics show zeros from the start.
-var causes = [...]cause{causeExit, causeSignal, causeOOM, causeTimeout, causeGIL, causeDeaf, causeBootFailed, causeBootTimeout,
+var causes = [...]cause{causeExit, causeSignal, causeOOM, causeTimeout, causeGIL, causeDeaf, causeFrozen, causeUnfit, causeBootFailed, causeBootTimeout,
 	causeRecycled, causeAge, causeMemory, causeReload, causeScaleDown, causeRestart, causeStopped}
 
 // worker is a worker process. The state goroutine owns it.
@@ -132,6 +134,11 @@ type worker struct {
 	memory       int64     // what it was then
 	maxMemory    int64     // less something at random; 0: no limit
 	bigFromBirth bool      // it was over --max-memory when it was fresh
+
+	beat   int64         // its last sign of life
+	silent time.Duration // for how long there has been no other one
+	frozen bool          // it has been too long, and that has been said
+	owed   bool          // descriptors that it could not be sent
 
 	// late holds, by thread, requests that ran into --timeout and may yet end by
 	// it; stuck the start times of those that do not.

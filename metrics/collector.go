@@ -116,7 +116,7 @@ func (c *Collector) collectSlots(out sink, snap *protocol.Snapshot) *totals {
 		label := strconv.Itoa(i + 1)
 		out.counter(c.f.served, float64(t.addCounters(s)), label)
 		w := holders[i]
-		out.gauge(c.f.up, number(w != nil && !w.ReadySince.IsZero()), label)
+		out.gauge(c.f.up, number(w != nil && !w.ReadySince.IsZero() && !w.Frozen), label)
 		account := c.cpu[i]
 		if account == nil {
 			account = new(cpuAccount)
@@ -201,12 +201,12 @@ func (c *Collector) collectConnections(out sink, t *totals) {
 }
 
 func (c *Collector) collectMaster(out sink, snap *protocol.Snapshot) {
-	states := make(map[protocol.SlotState]int)
-	for _, w := range snap.Workers {
-		states[w.State]++
+	states := make(map[string]int)
+	for i := range snap.Workers {
+		states[snap.Workers[i].StateName()]++
 	}
-	for _, s := range [...]protocol.SlotState{protocol.SlotBooting, protocol.SlotServing, protocol.SlotDraining} {
-		out.gauge(c.f.workers, float64(states[s]), s.String())
+	for _, s := range [...]string{protocol.SlotBooting.String(), protocol.SlotServing.String(), protocol.SlotDraining.String(), protocol.StateFrozen} {
+		out.gauge(c.f.workers, float64(states[s]), s)
 	}
 	out.gauge(c.f.target, float64(snap.TargetWorkers))
 	out.gauge(c.f.least, float64(snap.MinWorkers))

@@ -82,13 +82,13 @@ func newFamilies() *families {
 		"Age of the oldest request that waits for a Python thread or runs in one; 0 if there is none.")
 
 	f.up = desc("worker_up",
-		"Whether a worker that is ready holds this number. It stays 0 for numbers that a reload or fewer workers have left behind.", "worker")
+		"Whether a worker that is ready, and gives signs of life, holds this number. It stays 0 for numbers that a reload or fewer workers have left behind.", "worker")
 	f.started = desc("worker_start_time_seconds", "Start of the worker process since the Unix epoch.", "worker")
 	f.memory = desc("worker_resident_memory_bytes", "Resident memory of the worker process, shared pages included.", "worker")
 	f.cpu = desc("worker_cpu_seconds_total", "User and system CPU time of the workers that have held this number.", "worker")
 	f.served = desc("worker_requests_total", "Requests that ended in the workers that have held this number.", "worker")
 	f.exits = desc("worker_exits_total", "Worker processes that have ended, by cause.", "cause")
-	f.workers = desc("workers", "Worker processes by state.", "state")
+	f.workers = desc("workers", "Worker processes by state; frozen ones should serve, and give no sign of life.", "state")
 	f.target = desc("workers_target", "Worker processes that there should be.")
 	f.least = desc("workers_min", "Fewest workers that --workers allows.")
 	f.most = desc("workers_max", "Most workers that --workers allows; more than the fewest where the number goes by need.")

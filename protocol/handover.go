@@ -130,6 +130,10 @@ func SendHandover(out int, h *Handover, buf []byte) error {
 // nudgeKind is a packet that carries nothing: see Receiver.Receive.
 const nudgeKind = 'N'
 
+// ErrExchangeEnded says that somebody has shut the exchange down, which is for all
+// and for good.
+var ErrExchangeEnded = errors.New("the exchange has ended")
+
 // ErrNoDescriptor says that this process has no descriptor left for a connection.
 var ErrNoDescriptor = errors.New("no descriptor is left")
 
@@ -154,15 +158,19 @@ func NewReceiver(out, in int) *Receiver {
 // for other receivers. Only one of them is woken for each packet, which was us; so
 // another packet is sent after it, to wake the next.
 func (r *Receiver) Receive() (Handover, error) {
-	seen, fds, truncated, err := receive(r.in, r.seen, unix.MSG_PEEK)
+	seen, fds, cut, err := receive(r.in, r.seen, unix.MSG_PEEK)
 	if err != nil {
 		return Handover{}, err
 	}
-	if truncated && len(fds) == 0 {
+	if len(seen) == 0 && len(fds) == 0 && hungUp(r.in) {
+		return Handover{}, ErrExchangeEnded
+	}
+	// One that is too long is none of ours, and must not stay.
+	if cut == unix.MSG_CTRUNC && len(fds) == 0 {
 		_ = unix.Sendmsg(r.out, []byte{nudgeKind}, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) // full: others are awake
 		return Handover{}, ErrNoDescriptor
 	}
-	packet, own, cut, err := receive(r.in, r.packet, unix.MSG_DONTWAIT)
+	packet, own, ownCut, err := receive(r.in, r.packet, unix.MSG_DONTWAIT)
 	switch {
 	case err == unix.EAGAIN: // somebody else was faster
 		closeAll(fds)
@@ -170,19 +178,23 @@ func (r *Receiver) Receive() (Handover, error) {
 	case err != nil:
 		closeAll(fds)
 		return Handover{}, err
-	case cut && len(own) == 0 && bytes.Equal(packet, seen) && named(packet):
+	case ownCut == unix.MSG_CTRUNC && len(own) == 0 && bytes.Equal(packet, seen) && named(packet):
 		// The room has gone in this moment, but we have the first copy.
 	default:
 		// It may be another packet than we saw, which somebody else took.
 		closeAll(fds)
-		fds, truncated = own, cut
+		fds, cut = own, ownCut
 	}
 	if len(packet) == 1 && packet[0] == nudgeKind && len(fds) == 0 {
 		return Handover{}, unix.EINTR
 	}
 	h, err := ParseHandover(packet)
-	if err == nil && (len(fds) != 1 || truncated) {
+	switch {
+	case err != nil:
+	case len(fds) != 1 || cut != 0:
 		err = fmt.Errorf("%d descriptors: %w", len(fds), ErrHandover)
+	case !isConnection(fds[0]):
+		err = fmt.Errorf("a descriptor that is no connection: %w", ErrHandover)
 	}
 	if err != nil {
 		closeAll(fds)
@@ -192,6 +204,25 @@ func (r *Receiver) Receive() (Handover, error) {
 	return h, nil
 }
 
+// isConnection says whether a descriptor may be a client's connection. To read from
+// another, or to close it in good order, could do harm: it may be the exchange itself,
+// or a listener.
+func isConnection(fd int) bool {
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil || kind != unix.SOCK_STREAM {
+		return false
+	}
+	listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	return err == nil && listens == 0 && unix.SetNonblock(fd, true) == nil
+}
+
+// hungUp says whether nothing more can come from a socket.
+func hungUp(fd int) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	n, err := unix.Poll(p, 0)
+	return err == nil && n > 0 && p[0].Revents&(unix.POLLHUP|unix.POLLRDHUP) != 0
+}
+
 // named says whether no other connection's packet is like this one: those of unix
 // sockets may be.
 func named(packet []byte) bool {
@@ -199,14 +230,14 @@ func named(packet []byte) bool {
 	return err == nil && h.Peer.IsValid()
 }
 
-// receive reads a packet into buf.
-func receive(in int, buf []byte, how int) (packet []byte, fds []int, truncated bool, err error) {
-	var oob [64]byte
+// receive reads a packet into buf. cut says what had no room: MSG_TRUNC, MSG_CTRUNC.
+func receive(in int, buf []byte, how int) (packet []byte, fds []int, cut int, err error) {
+	var oob [512]byte // a descriptor, and whatever else somebody has asked the socket for
 	n, m, flags, _, err := unix.Recvmsg(in, buf, oob[:], unix.MSG_CMSG_CLOEXEC|how)
 	if err != nil {
-		return nil, nil, false, err
+		return nil, nil, 0, err
 	}
-	return buf[:n], rights(oob[:m]), flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0, nil
+	return buf[:n], rights(oob[:m]), flags & (unix.MSG_TRUNC | unix.MSG_CTRUNC), nil
 }
 
 func closeAll(fds []int) {

@@ -83,13 +83,21 @@ func exchange(t *testing.T) (out, in int) {
 	return out, in
 }
 
-func TestExchange(t *testing.T) {
-	out, in := exchange(t)
-	r, w, err := os.Pipe()
+// client returns both ends of a connection.
+func client(t *testing.T) (ours, theirs *os.File) {
+	t.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	ours, theirs = os.NewFile(uintptr(pair[0]), "ours"), os.NewFile(uintptr(pair[1]), "theirs")
+	t.Cleanup(func() { ours.Close(); theirs.Close() })
+	return ours, theirs
+}
+
+func TestExchange(t *testing.T) {
+	out, in := exchange(t)
+	w, r := client(t)
 	from, send := NewReceiver(out, in), make([]byte, 0, maxHandover)
 	for _, h := range handovers {
 		h.FD = int(w.Fd())
@@ -114,14 +122,15 @@ func TestExchange(t *testing.T) {
 	w.Close()
 	var all [10]byte
 	if n, _ := r.Read(all[:]); n != len(handovers) {
-		t.Errorf("%d of %d descriptors were the pipe", n, len(handovers))
+		t.Errorf("%d of %d descriptors were the connection", n, len(handovers))
 	}
 }
 
 func TestExchangeFull(t *testing.T) {
 	out, in := exchange(t)
 	h := handovers[1]
-	h.FD = 0
+	c, _ := client(t)
+	h.FD = int(c.Fd())
 	sent := 0
 	for {
 		err := SendHandover(out, &h, nil)
@@ -149,14 +158,21 @@ func TestExchangeFull(t *testing.T) {
 // What else may lie in an exchange harms nobody, and leaves no descriptor open.
 func TestExchangeRubbish(t *testing.T) {
 	out, in := exchange(t)
-	before := openFiles(t)
 	from := NewReceiver(out, in)
 	good := handovers[1].Append(nil)
+	listener, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil || unix.Listen(listener, 1) != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(listener)
+	before := openFiles(t)
 	for _, c := range []struct {
 		packet []byte
 		fds    []int
 	}{
 		{[]byte("C"), []int{0}}, {good, nil}, {good, []int{0, 1}}, {good, make([]int, 40)}, {[]byte("x"), make([]int, 3)},
+		{good, []int{out}}, {good, []int{in}}, {good, []int{listener}}, {good, []int{0}}, {nil, []int{0}},
+		{make([]byte, 2*maxHandover), nil}, {make([]byte, 2*maxHandover), []int{0, 1}},
 	} {
 		if err := unix.Sendmsg(out, c.packet, unix.UnixRights(c.fds...), nil, 0); err != nil {
 			t.Fatal(err)
@@ -176,7 +192,8 @@ func TestExchangeWithoutDescriptors(t *testing.T) {
 	out, in := exchange(t)
 	full, other := NewReceiver(out, in), NewReceiver(out, in)
 	h := handovers[1]
-	h.FD = 0
+	c, _ := client(t)
+	h.FD = int(c.Fd())
 	if err := SendHandover(out, &h, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -212,6 +229,7 @@ func TestExchangeWithoutDescriptors(t *testing.T) {
 func TestExchangeShared(t *testing.T) {
 	out, in := exchange(t)
 	const all, receivers = 400, 4
+	c, _ := client(t)
 	before := openFiles(t)
 	seen := make(chan int64, all)
 	var wg sync.WaitGroup
@@ -235,7 +253,7 @@ func TestExchangeShared(t *testing.T) {
 		})
 	}
 	for i := range int64(all + receivers) {
-		h := Handover{FD: 0, Arrived: i}
+		h := Handover{FD: int(c.Fd()), Arrived: i}
 		if i >= all {
 			h.Arrived = -1
 		}
@@ -259,6 +277,34 @@ func TestExchangeShared(t *testing.T) {
 	}
 	if after := openFiles(t); after != before {
 		t.Errorf("%d descriptors became %d", before, after)
+	}
+}
+
+// An exchange that somebody has shut down says so, by whichever end; one with an empty
+// packet in it has not ended.
+func TestExchangeEnds(t *testing.T) {
+	for _, end := range []struct {
+		in  bool
+		how int
+	}{{false, unix.SHUT_RDWR}, {false, unix.SHUT_WR}, {true, unix.SHUT_RD}, {true, unix.SHUT_RDWR}} {
+		out, in := exchange(t)
+		from := NewReceiver(out, in)
+		if err := unix.Sendmsg(out, []byte{}, nil, nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := from.Receive(); !errors.Is(err, ErrHandover) {
+			t.Errorf("an empty packet: %v", err)
+		}
+		fd := out
+		if end.in {
+			fd = in
+		}
+		if err := unix.Shutdown(fd, end.how); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := from.Receive(); err != ErrExchangeEnded {
+			t.Errorf("%+v: %v", end, err)
+		}
 	}
 }
 

@@ -23,6 +23,8 @@ const (
 	KindSlow       Kind = 'Q' // worker: Text is a list of SlowRequests as JSON
 	KindProfile    Kind = 'Y' // master: take a profile; Text is a ProfileRequest
 	KindProfiled   Kind = 'Z' // worker: Text is the next part of what a profile has found, "" after the last; see WorkerProfile
+	KindDescriptor Kind = 'V' // master: what comes beside it takes the place of the descriptor Number
+	KindUnfit      Kind = 'X' // worker: it cannot go on, and Text says why; it is to be replaced
 	KindReopen     Kind = 'U' // master: the log that Text names goes to the file whose descriptor travels beside it
 	KindLevel      Kind = 'L' // master: Text is the log level from now on, as in WorkerConfig
 	KindModules    Kind = 'M' // worker, with Development: Text is files that it has imported, each ended by a NUL
@@ -57,6 +59,8 @@ type Message struct {
 	Grace time.Duration // KindDrain: after this the worker gives up on what is left
 	Text  string        // KindBootFailed, KindLevel, KindReopen, KindModules, KindPage, KindFork, KindForked, KindHooks, KindHook, KindHookDone, KindSlow, KindProfile, KindProfiled
 
+	Number int // KindDescriptor: one of FDHandOut, FDHandIn, FDListeners + i
+
 	Thread int   // KindInterrupt, KindStack
 	Start  int64 // KindInterrupt, KindStack: as in the thread's record
 }
@@ -66,6 +70,9 @@ const (
 	LogAccess = "access"
 	LogErrors = "errors"
 )
+
+// maxListeners bounds what a descriptor's number can be.
+const maxListeners = 1 << 16
 
 // MaxPage bounds the text of KindPage.
 const MaxPage = 16 << 10
@@ -92,8 +99,10 @@ func (m Message) Append(dst []byte) []byte {
 	case KindInterrupt, KindStack:
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(m.Thread))
 		dst = binary.LittleEndian.AppendUint64(dst, uint64(m.Start))
-	case KindLevel, KindReopen, KindModules, KindPage, KindFork, KindForked, KindSlow, KindHooks, KindHook, KindHookDone, KindProfile, KindProfiled:
+	case KindLevel, KindReopen, KindModules, KindPage, KindFork, KindForked, KindSlow, KindHooks, KindHook, KindHookDone, KindProfile, KindProfiled, KindUnfit:
 		dst = append(dst, m.Text...)
+	case KindDescriptor:
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(m.Number))
 	}
 	return dst
 }
@@ -109,7 +118,7 @@ func ParseMessage(p []byte) (Message, error) {
 		if len(body) != 0 {
 			return Message{}, fmt.Errorf("%q with a payload: %w", p[0], ErrMessage)
 		}
-	case KindBootFailed, KindLevel, KindReopen, KindModules, KindPage, KindFork, KindForked, KindHooks, KindHook, KindHookDone, KindSlow, KindProfile, KindProfiled:
+	case KindBootFailed, KindLevel, KindReopen, KindModules, KindPage, KindFork, KindForked, KindHooks, KindHook, KindHookDone, KindSlow, KindProfile, KindProfiled, KindUnfit:
 		m.Text = string(body)
 	case KindInterrupt, KindStack:
 		if len(body) != 12 {
@@ -121,6 +130,15 @@ func ParseMessage(p []byte) (Message, error) {
 			return Message{}, fmt.Errorf("%q for thread %d, start %d: %w", p[0], n, m.Start, ErrMessage)
 		}
 		m.Thread = int(n)
+	case KindDescriptor:
+		if len(body) != 4 {
+			return Message{}, fmt.Errorf("a descriptor's number of %d bytes: %w", len(body), ErrMessage)
+		}
+		n := binary.LittleEndian.Uint32(body)
+		if n != FDHandOut && n != FDHandIn && (n < FDListeners || n >= FDListeners+maxListeners) {
+			return Message{}, fmt.Errorf("descriptor %d: %w", n, ErrMessage)
+		}
+		m.Number = int(n)
 	case KindDrain:
 		if len(body) != 9 {
 			return Message{}, fmt.Errorf("drain of %d bytes: %w", len(body), ErrMessage)

@@ -14,6 +14,9 @@ import (
 )
 
 var messages = []Message{
+	{Kind: KindDescriptor, Number: FDHandOut},
+	{Kind: KindDescriptor, Number: FDListeners + 3},
+	{Kind: KindUnfit, Text: "it lost its listener"},
 	{Kind: KindInterrupt, Thread: MaxThreads - 1, Start: 1<<62 + 5},
 	{Kind: KindStack, Thread: 0, Start: 1},
 	{Kind: KindSlow, Text: `[{}]`},
@@ -53,7 +56,7 @@ func TestMessageRoundTrip(t *testing.T) {
 // each kind: the fields of Message that are named there travel.
 func TestEveryKind(t *testing.T) {
 	for kind, comment := range kinds(t) {
-		m := Message{Kind: kind, Mode: DrainStop, Grace: time.Second, Text: "text", Thread: 3, Start: 5}
+		m := Message{Kind: kind, Mode: DrainStop, Grace: time.Second, Text: "text", Thread: 3, Start: 5, Number: FDHandOut}
 		got, err := ParseMessage(m.Append(nil))
 		if err != nil {
 			t.Errorf("kind %c: %v", kind, err)

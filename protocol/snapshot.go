@@ -24,6 +24,7 @@ type Snapshot struct {
 	NextBoot                        time.Time         // when the next try is due; zero: none is put off
 	LogLost                         LogLost           // of the master's own lines
 	Workers                         []WorkerStatus
+	DeadListeners                   []string            // addresses that nobody can connect to: a worker has shut down the socket
 	Certificates                    []CertificateStatus // in use; none without TLS
 	CertificatesFailed              string              // why their files of today are not in use; "": they are
 }
@@ -37,10 +38,25 @@ type CertificateStatus struct {
 	NotAfter time.Time
 }
 
+// Serves says whether the worker serves, as far as the master can see.
+func (w *WorkerStatus) Serves() bool { return w.State == SlotServing && !w.Frozen }
+
+// StateName is what people call the worker's state.
+func (w *WorkerStatus) StateName() string {
+	if w.State == SlotServing && w.Frozen {
+		return StateFrozen
+	}
+	return w.State.String()
+}
+
+// StateFrozen is the state of a worker that should serve, and gives no sign of life.
+const StateFrozen = "frozen"
+
 // WorkerStatus is one worker process as the master sees it.
 type WorkerStatus struct {
 	Slot, Number, PID, Generation int
 	State                         SlotState
+	Frozen                        bool      // it gives no sign of life, and serves nobody
 	Started, ReadySince           time.Time // ReadySince is zero until it is ready
 	Pools                         []Pool    // of its generation's
 }

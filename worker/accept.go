@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,9 @@ type accepter struct {
 
 	said   time.Time // when its failure was last logged
 	failed int       // times since
+
+	mu     sync.Mutex
+	closed bool // fd is not its any more
 }
 
 const (
@@ -50,15 +54,15 @@ func (l *Loop) Listen(fds []int, wake int) error {
 		a := &accepter{l: l, fd: fd, done: make(chan struct{}), wake: wake}
 		a.once = func() { a.accept(i) }
 		if wake == 0 {
-			tv := unix.NsecToTimeval(int64(20 * time.Millisecond))
-			if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
-				return fmt.Errorf("cannot set a receive timeout on listener %d: %w", i, err)
-			}
+			setPatience(fd)
 		}
+		l.own.take(fd)
 		l.accepters = append(l.accepters, a)
 		l.accepting.Add(1)
 	}
 	if l.exchange != nil {
+		l.own.take(l.exchange.Out)
+		l.own.take(l.exchange.In)
 		l.accepters = append(l.accepters, l.receiver(wake))
 		l.accepting.Add(1)
 	}
@@ -107,7 +111,7 @@ func (a *accepter) run() {
 	if a.mode.Load() == acceptRest {
 		a.rest()
 	}
-	unix.Close(a.fd)
+	a.closeOwn()
 	a.l.accepting.Add(-1)
 	a.l.checkDrained()
 }

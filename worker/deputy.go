@@ -195,6 +195,7 @@ func (l *Loop) runHousekeeping() {
 			l.sayRefusals(l.now())
 			l.slot.Gauges.Heartbeat.Store(l.now())
 			l.sweepSpools(l.now())
+			l.checkOwn()
 			l.watchGIL()
 			l.weigh()
 			l.sendSlow()

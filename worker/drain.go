@@ -13,6 +13,7 @@ const restGrace = int64(time.Second)
 
 // Start starts the deputy and the housekeeping.
 func (l *Loop) Start() {
+	l.slot.Gauges.Heartbeat.Store(l.now()) // the first; it is what the others are seen by
 	go l.runDeputy()
 	go l.runHousekeeping()
 }

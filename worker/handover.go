@@ -2,7 +2,9 @@ package worker
 
 import (
 	"errors"
+	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,7 +31,14 @@ type Exchange struct {
 	Out, In int // see protocol.NewExchange
 	Board   *protocol.Scoreboard
 	Slot    int // this worker's, on Board
+
+	ended   atomic.Bool // nothing goes through it any more
+	trouble seldom
 }
+
+// silentFor is for how long a worker that shows no sign of life may still be taken
+// for one that has threads to spare.
+const silentFor = int64(2 * time.Second)
 
 // spare counts the Python threads of other workers that could take a request.
 func (x *Exchange) spare() int {
@@ -47,6 +56,9 @@ func (x *Exchange) threads(slot int) int {
 	s := x.Board.Slot(slot)
 	if protocol.SlotState(s.State.Load()) != protocol.SlotServing {
 		return 0
+	}
+	if beat := s.Gauges.Heartbeat.Load(); beat != 0 && protocol.Monotonic()-beat > silentFor {
+		return 0 // it is stopped
 	}
 	return min(int(s.Gauges.Threads.Load()), len(s.ThreadRecs))
 }
@@ -87,6 +99,10 @@ func (l *Loop) capacity() int {
 // the two, whatever dies.
 func (l *Loop) handOver(c *conn, data []byte) bool {
 	x := l.exchange
+	if x != nil && x.ended.Load() {
+		l.moving.Store(false) // a drain does not wait for another one
+		return false
+	}
 	if x == nil || !c.plain() || c.hops >= maxHops || len(data) > protocol.MaxHandoverData || c.out.pending.Load() {
 		return false
 	}
@@ -102,7 +118,10 @@ func (l *Loop) handOver(c *conn, data []byte) bool {
 	}
 	if err := protocol.SendHandover(x.Out, &h, nil); err != nil {
 		if !errors.Is(err, unix.EAGAIN) {
-			l.log.Error("connections stay where they are", "error", err)
+			x.trouble.say(l.log, slog.LevelError, "connections stay where they are", "error", err)
+			if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+				x.ended.Store(true) // until another comes
+			}
 			l.moving.Store(false)
 		}
 		if l.watch(c, unix.EPOLL_CTL_ADD) != nil {
@@ -232,7 +251,7 @@ func (l *Loop) putBack(h *protocol.Handover) bool {
 func (l *Loop) adopt(h *protocol.Handover) {
 	c := l.conns.get()
 	if c == nil {
-		l.log.Error("no room for a connection that another worker gave away")
+		l.exchange.trouble.say(l.log, slog.LevelError, "no room for a connection that another worker gave away")
 		unix.Close(h.FD)
 		return
 	}
@@ -284,8 +303,7 @@ func (l *Loop) receiver(wake int) *accepter {
 	in := l.exchange.In
 	from := protocol.NewReceiver(l.exchange.Out, in)
 	if wake == 0 {
-		tv := unix.NsecToTimeval(int64(20 * time.Millisecond))
-		_ = unix.SetsockoptTimeval(in, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv)
+		setPatience(in)
 	}
 	a := &accepter{l: l, fd: in, done: make(chan struct{}), wake: wake}
 	a.once = func() {
@@ -300,11 +318,18 @@ func (l *Loop) receiver(wake int) *accepter {
 			if wake != 0 { // as in accept
 				_ = unix.SetNonblock(in, false)
 			}
-		case err == protocol.ErrNoDescriptor:
-			l.log.Warn("cannot take a connection over; another worker will", "error", err)
+		case err == protocol.ErrExchangeEnded:
+			// The master sees it, says so, and sends another one.
+			l.exchange.ended.Store(true)
 			time.Sleep(100 * time.Millisecond)
+		case err == protocol.ErrNoDescriptor:
+			l.exchange.trouble.say(l.log, slog.LevelWarn, "cannot take a connection over; another worker will", "error", err)
+			time.Sleep(100 * time.Millisecond)
+		case errors.Is(err, protocol.ErrHandover): // it comes from a worker, which runs the application
+			l.exchange.trouble.say(l.log, slog.LevelError, "another worker handed over what is no connection", "error", err)
+			time.Sleep(time.Millisecond)
 		default:
-			l.log.Error("cannot take a connection over", "error", err)
+			l.exchange.trouble.say(l.log, slog.LevelError, "cannot take a connection over", "error", err)
 			time.Sleep(100 * time.Millisecond)
 		}
 	}

@@ -51,6 +51,9 @@ type Loop struct {
 	log      *slog.Logger
 	limits   http1.Limits
 	exchange *Exchange
+	own      own
+	owner    func(fd int)                  // see SetOwner; may be nil
+	onLost   func(what string, fatal bool) // see SetLost; may be nil
 	trust    trustList
 	believes uint32    // what fields of trusted peers: believe… bits
 	proxies  trustList // who speaks the PROXY protocol

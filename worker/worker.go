@@ -71,6 +71,8 @@ func (w *Worker) Threads() int { return w.cfg.Threads }
 // Serve starts to accept connections and tells the master so.
 func (w *Worker) Serve() error {
 	w.Loop.SetReporter(w.mention)
+	w.Loop.SetLost(w.lost)
+	w.Loop.own.take(protocol.FDControl)
 	w.Loop.Start()
 	fds := make([]int, len(w.cfg.Listeners))
 	for i := range fds {
@@ -183,6 +185,8 @@ func (w *Worker) control() {
 			if err := w.Loop.ReadTLS(fd); err != nil {
 				w.log.Error("certificates stay as they were", "error", err)
 			}
+		case protocol.KindDescriptor:
+			w.Loop.Replace(m.Number, fd)
 		case protocol.KindLevel:
 			w.log.level.Set(logLevel(m.Text))
 		}
@@ -205,6 +209,21 @@ func receive(buf []byte) (protocol.Message, int, error) {
 		fd := protocol.Beside(oob[:more])
 		m, err := protocol.ParseMessage(buf[:n])
 		return m, fd, err
+	}
+}
+
+// lost ends a worker from which the application has taken what it needs to serve.
+func (w *Worker) lost(what string, fatal bool) {
+	why := "the application has closed " + what + ", which is the server's (os.closerange, or a descriptor closed twice?)"
+	w.log.Error("this worker cannot serve any more", "reason", why)
+	switch {
+	case fatal:
+		w.log.flush()
+		unix.Exit(1)
+	case w.Loop.own.has(protocol.FDControl):
+		w.mention(protocol.Message{Kind: protocol.KindUnfit, Text: why})
+	default:
+		w.Leave()
 	}
 }
 

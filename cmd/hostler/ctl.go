@@ -26,7 +26,8 @@ func control(ctx context.Context, args, env []string, stdout, stderr io.Writer) 
 
 // serveCtl answers hostler ctl for m.
 func serveCtl(path string, takeover bool, m *master.Master, o serveOptions) (master.CtlServer, error) {
-	status := admin.Options{Board: m.Scoreboard(), Snapshot: m.Snapshot}
+	all := func() bool { return true } // nobody but the server's user gets there
+	status := admin.Options{Board: m.Scoreboard(), Snapshot: m.Snapshot, Queries: all}
 	s, err := ctl.Serve(path, takeover, ctl.Options{
 		Master: m,
 		Status: func() admin.Status { return admin.Current(status) },

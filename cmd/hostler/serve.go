@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"hostler/admin"
@@ -53,13 +54,15 @@ func (o serveOptions) master() (master.Options, error) {
 
 // serve runs the master until it is told to stop.
 func serve(ctx context.Context, o serveOptions) error {
+	live := o.keepLive()
 	opts, err := o.master()
 	if err != nil {
 		return err
 	}
 	var h http.Handler // made once the master is there, before it runs
 	opts.Admin = func(l net.Listener) func() {
-		stop := admin.Serve(l, h, o.log)
+		names := func() []string { return live.Load().AdminHosts }
+		stop := admin.Serve(l, admin.Guard(l.Addr(), names, h), o.log)
 		return func() {
 			ctx, cancel := context.WithTimeout(context.Background(), adminStop)
 			defer cancel()
@@ -72,15 +75,30 @@ func serve(ctx context.Context, o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	if h, err = adminHandler(m, o.log); err != nil {
+	if h, err = adminHandler(m, live, o.log); err != nil {
 		return err
 	}
 	steer = m
 	return m.Run(ctx)
 }
 
+// keepLive returns the settings as they were last read, for what follows them by
+// itself.
+func (o *serveOptions) keepLive() *atomic.Pointer[config.Config] {
+	live, read := new(atomic.Pointer[config.Config]), o.reload
+	live.Store(o.config)
+	o.reload = func() (*config.Config, error) {
+		c, err := read()
+		if err == nil {
+			live.Store(c)
+		}
+		return c, err
+	}
+	return live
+}
+
 // adminHandler answers on the admin address.
-func adminHandler(m *master.Master, log *slog.Logger) (http.Handler, error) {
+func adminHandler(m *master.Master, live *atomic.Pointer[config.Config], log *slog.Logger) (http.Handler, error) {
 	c, err := metrics.New(metrics.Options{Board: m.Scoreboard(), Snapshot: m.Snapshot, RejectReasons: rejectReasons()})
 	if err != nil {
 		return nil, err
@@ -89,7 +107,8 @@ func adminHandler(m *master.Master, log *slog.Logger) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return admin.Handler(admin.Options{Board: m.Scoreboard(), Snapshot: m.Snapshot, Alive: m.Alive, Metrics: scrape}), nil
+	return admin.Handler(admin.Options{Board: m.Scoreboard(), Snapshot: m.Snapshot, Alive: m.Alive, Metrics: scrape,
+		Queries: func() bool { return live.Load().AdminQueries }}), nil
 }
 
 // rejectReasons are the names of the parser's reasons to refuse a request.

@@ -12,11 +12,13 @@ import (
 
 // notPassedOn are the settings that the master is not to know, and why.
 var notPassedOn = map[string]string{
-	"WorkersAuto": "for the log only",
-	"Behind":      "has become the defaults of others",
-	"ConfigFile":  "has been read",
-	"Check":       "another command",
-	"Warnings":    "for the log only",
+	"WorkersAuto":  "for the log only",
+	"Behind":       "has become the defaults of others",
+	"AdminHosts":   "read as they are, see keepLive and TestAdminSettings",
+	"AdminQueries": "likewise",
+	"ConfigFile":   "has been read",
+	"Check":        "another command",
+	"Warnings":     "for the log only",
 }
 
 // TestEverySettingArrives changes one setting after the other: the master's
@@ -99,5 +101,22 @@ func change(t *testing.T, v reflect.Value, n int) {
 		}
 	default:
 		t.Fatalf("settings of the kind %s are new to this test", v.Kind())
+	}
+}
+
+// TestAdminSettings: the admin server follows its settings from one reload to the next.
+func TestAdminSettings(t *testing.T) {
+	o := serveOptions{config: &config.Config{}, reload: func() (*config.Config, error) {
+		return &config.Config{AdminHosts: []string{"node7"}, AdminQueries: true}, nil
+	}}
+	live := o.keepLive()
+	if c := live.Load(); len(c.AdminHosts) != 0 || c.AdminQueries {
+		t.Errorf("before: %+v", c)
+	}
+	if _, err := o.reload(); err != nil {
+		t.Fatal(err)
+	}
+	if c := live.Load(); len(c.AdminHosts) != 1 || !c.AdminQueries {
+		t.Errorf("after a reload: %+v", c)
 	}
 }

@@ -18,6 +18,7 @@ package python
 
 extern int hostler_intervene(int what, int thread, int64_t taken);
 extern int hostler_profile(char *request, int64_t n);
+extern void hostler_owns(int fd);
 */
 import "C"
 
@@ -43,6 +44,7 @@ func hostlerInit(settings *C.char, n C.int64_t, wake C.int, why *C.char, size C.
 	w.Loop.SetIntervene(func(what, thread int, taken int64) bool {
 		return C.hostler_intervene(C.int(what), C.int(thread), C.int64_t(taken)) == 0
 	})
+	w.Loop.SetOwner(func(fd int) { C.hostler_owns(C.int(fd)) })
 	w.SetProfiler(func(request string) bool {
 		text := C.CString(request)
 		defer C.free(unsafe.Pointer(text))

@@ -1,0 +1,208 @@
+package master
+
+import (
+	"time"
+
+	"hostler/protocol"
+)
+
+// What nobody else would notice, and so is looked for while the server serves:
+// workers that give no sign of life, sockets that nobody can accept from any more,
+// an exchange that has come to its end. Whoever has a socket can shut it down for
+// all, and workers run the application.
+
+const (
+	// lookEvery is how often that is.
+	lookEvery = time.Second
+	// frozenAfter is how long a worker may be silent until it does not count as
+	// serving. It gives a sign of life four times a second; a machine may be busy.
+	frozenAfter = 3 * time.Second
+	// mendSeldom is the longest pause between two attempts to mend the same thing,
+	// and for how long it has to last to count as mended.
+	mendSeldom = time.Minute
+)
+
+// mending paces attempts: what is broken again and again is mended ever less often,
+// and so the log has little of it.
+type mending struct {
+	next  time.Time
+	pause time.Duration
+}
+
+// due says whether to try now.
+func (m *mending) due(now time.Time) bool {
+	if now.Before(m.next) {
+		return false
+	}
+	if now.Sub(m.next) > mendSeldom {
+		m.pause = 0
+	}
+	m.pause = min(max(2*m.pause, lookEvery), mendSeldom)
+	m.next = now.Add(m.pause)
+	return true
+}
+
+// look looks for all of it.
+func (s *supervisor) look(now time.Time) {
+	if s.phase != phaseServing || now.Before(s.looked.Add(lookEvery)) {
+		return
+	}
+	// A master that was itself stopped, with its workers perhaps, has seen nothing of
+	// what they did meanwhile.
+	elapsed := min(now.Sub(s.looked), 2*lookEvery)
+	s.looked = now
+	for _, w := range s.workers {
+		s.checkLife(w, elapsed)
+		if w.owed && w.state == stateServing {
+			w.owed = false
+			s.giveExchange(w)
+			s.giveListeners(w)
+		}
+	}
+	if s.upgrading { // the new binary has the same sockets
+		return
+	}
+	s.checkExchange(now)
+	for _, l := range s.listeners() {
+		s.checkListener(l, now)
+	}
+}
+
+// listeners are those of the generation that serves, and of the one that boots.
+func (s *supervisor) listeners() []*listener {
+	all := s.current.listeners
+	if s.next != nil {
+		all = append(all[:len(all):len(all)], s.next.opened...)
+	}
+	return all
+}
+
+// checkLife notices a worker that gives no sign of life: one that is stopped, by a
+// signal or a debugger, or waits for a disk with all it has. (One whose application
+// hangs, with the GIL or without, is well in this sense: that is checkStuck's.) It
+// serves nobody, and is killed when it has been silent for as long as a request may
+// take; without such a limit it stays, for somebody may be looking into it.
+func (s *supervisor) checkLife(w *worker, elapsed time.Duration) {
+	if w.state != stateServing {
+		return // booting and draining have time limits of their own
+	}
+	if beat := w.board.Gauges.Heartbeat.Load(); beat != w.beat || beat == 0 {
+		w.beat, w.silent = beat, 0
+		if w.frozen {
+			w.frozen = false
+			s.log.Info("a worker that gave no sign of life goes on", "worker", w.number(), "pid", w.proc.PID())
+			s.noteWorker(w, protocol.Event{Kind: "worker_thawed"})
+		}
+		return
+	}
+	w.silent += elapsed
+	limit := w.gen.set.Timeout
+	attrs := []any{"worker", w.number(), "pid", w.proc.PID(), "silent_for", w.silent.Round(time.Second), "timeout", limit}
+	if !w.frozen && w.silent >= frozenAfter {
+		w.frozen = true
+		why := "what happens to it then is up to --timeout"
+		if limit <= 0 {
+			why = "it stays as it is, since --timeout is 0"
+		}
+		if s.host.Stopped(w.proc.PID()) {
+			why = "it is stopped, by a signal or a debugger; " + why
+		}
+		s.log.Error("a worker gives no sign of life and serves nobody", append(attrs, "reason", why)...)
+		s.noteWorker(w, protocol.Event{Kind: "worker_frozen", Text: why})
+	}
+	if w.frozen && limit > 0 && w.silent >= limit {
+		s.log.Error("a worker has given no sign of life for longer than a request may take; killing it", attrs...)
+		s.want(w, string(causeFrozen))
+		w.leaving = causeFrozen
+		s.kill(w)
+	}
+}
+
+// checkExchange makes another exchange in the place of one that has ended, and gives
+// it to the workers: until then no connection moves.
+func (s *supervisor) checkExchange(now time.Time) {
+	if !s.host.ExchangeEnded() || !s.mendExchange.due(now) {
+		return
+	}
+	ends, err := s.host.NewExchange()
+	if err != nil {
+		s.log.Error("connections do not move between workers: the exchange has ended, and there is no other", "error", err)
+		return
+	}
+	s.exchange = &ends
+	s.log.Error("the exchange of connections had ended, since a worker shut it down; another is in its place")
+	s.note(protocol.Event{Kind: "exchange_mended"})
+	for _, w := range s.workers {
+		if w.state != stateKilled {
+			s.giveExchange(w)
+		}
+	}
+}
+
+// giveExchange gives w the exchange of today, if it is not the one that all had from
+// their start.
+func (s *supervisor) giveExchange(w *worker) {
+	if s.exchange == nil {
+		return
+	}
+	s.sendFile(w, protocol.FDHandOut, s.exchange[0])
+	s.sendFile(w, protocol.FDHandIn, s.exchange[1])
+}
+
+// checkListener opens a listening socket again that has been shut down.
+func (s *supervisor) checkListener(l *listener, now time.Time) {
+	l.dead = s.host.Shut(l)
+	if !l.dead || !l.mending.due(now) {
+		return
+	}
+	fresh, err := s.host.Revive(l, s.set.Backlog)
+	if err != nil {
+		s.log.Error("nobody can connect: a worker has shut down a listening socket, and it cannot be opened again", "address", l.String(), "error", err)
+		return
+	}
+	l.dead = false
+	s.log.Error("a worker had shut down a listening socket; it is open again", "address", l.String())
+	s.note(protocol.Event{Kind: "listener_mended", Text: l.String()})
+	if !fresh {
+		return // it is the same for all who have it
+	}
+	l.fresh = true
+	for _, w := range s.workers {
+		if w.state == stateBooting || w.state == stateServing {
+			s.giveListeners(w)
+		}
+	}
+}
+
+// giveListeners gives w the sockets that are others than those it was started with,
+// or than those its mold was.
+func (s *supervisor) giveListeners(w *worker) {
+	for i, l := range w.gen.listeners {
+		if l.fresh {
+			s.sendFile(w, protocol.FDListeners+i, l.fd)
+		}
+	}
+}
+
+// sendFile has w put another file in the place of one of its descriptors.
+func (s *supervisor) sendFile(w *worker, number, fd int) {
+	m := protocol.Message{Kind: protocol.KindDescriptor, Number: number}
+	if err := w.proc.SendFile(m, fd); err != nil {
+		w.owed = true // it does not read just now, and will be sent it again
+		s.log.Debug("a worker did not take a descriptor", "worker", w.number(), "number", number, "error", err)
+	}
+}
+
+// unfit replaces a worker that cannot do its work any more, as it says, or as its
+// silence says.
+func (s *supervisor) unfit(w *worker, why string) {
+	if w.state != stateServing || w.condemned != "" {
+		return
+	}
+	s.log.Error("a worker cannot go on; it will be replaced", "worker", w.number(), "pid", w.proc.PID(), "reason", cut(why, maxReason))
+	w.condemned = causeUnfit
+	s.want(w, string(causeUnfit))
+}
+
+// maxReason bounds what a worker's word takes of the log.
+const maxReason = 500
