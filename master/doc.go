@@ -22,9 +22,9 @@
 //	a generation is prepared (settings, directory, interpreter, user, certificates,
 //	                         addresses) in a goroutine of its own, within prepareTime
 //	certificates are read    in a goroutine of its own
-//	files are seen to        (pid file, sockets' files, logs, the code that is watched)
-//	                         by a clerk, one after the other; lost requests are written
-//	                         to the access log by another
+//	files are seen to        (pid file, sockets' files, the code that is watched) by a
+//	                         clerk, one after the other
+//	logs are opened          in goroutines of their own, and lines written by others
 //
 // What is left to the host's other methods is the kernel's own: polls, signals,
 // closing, /proc and /sys, a datagram that is sent or not.

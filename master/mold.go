@@ -483,5 +483,12 @@ func (s *spawner) Retire(generation int) {
 	} else {
 		_ = m.proc.Signal(syscall.SIGTERM)
 	}
-	time.AfterFunc(moldLeave, m.proc.killGroup) // hits nobody who has left
+	proc, idle := m.proc, m.phase == moldReady && m.asked == nil
+	time.AfterFunc(moldLeave, func() { // hits nobody who has left
+		if idle { // what the application has started in it may be of use to workers that drain
+			_ = proc.Signal(syscall.SIGKILL)
+		} else {
+			proc.killGroup()
+		}
+	})
 }

@@ -530,11 +530,11 @@ def type_name(cls):
 
 def code_name(o):
     """The name of what a thread runs."""
-    from types import FunctionType, MethodType
+    from types import BuiltinFunctionType, FunctionType, MethodType
 
     while type(o) is MethodType:
         o = o.__func__
-    if type(o) is FunctionType:
+    if type(o) is FunctionType or type(o) is BuiltinFunctionType:
         return "%s.%s" % (only_str(o.__module__), only_str(o.__qualname__))
     return type_name(type(o))
 
