@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -48,7 +49,7 @@ func Check(ctx context.Context, opts Options) error {
 	board.Slot(0).Assign(1, set.Threads)
 	cfg := set.workerConfig(0, 1, 1, 0)
 	spec := processSpec{python: python, config: cfg, identity: identity, secrets: -1, errors: -1}
-	spec.env, cfg.InternalEnv = workerEnv(os.Environ(), set.Env)
+	spec.env, cfg.InternalEnv = workerEnv(slices.Concat(os.Environ(), loginEnv(set.User)), set.Env)
 	reports := make(chan report, 8)
 	proc, err := sp.Start(spec, func(r report) {
 		select {

@@ -51,6 +51,24 @@ func findIdentity(userName, groupName string) (*syscall.Credential, error) {
 	return who, nil
 }
 
+// loginEnv is what a login as the workers' user would have in its environment, where
+// root's would lead them astray.
+func loginEnv(userName string) (env []string) {
+	if userName == "" {
+		return nil
+	}
+	u, err := findUser(userName)
+	if err != nil {
+		return nil // it has been said
+	}
+	for _, v := range [...][2]string{{"HOME", u.HomeDir}, {"USER", u.Username}, {"LOGNAME", u.Username}} {
+		if v[1] != "" {
+			env = append(env, v[0]+"="+v[1])
+		}
+	}
+	return env
+}
+
 // asWhom adds to a reason of the workers' as whom they were not permitted something:
 // to whoever reads it, root above all, the file may look as if it could be read.
 func (s *Settings) asWhom(reason string) string {

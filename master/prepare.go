@@ -138,7 +138,7 @@ func (p *preparation) run() (g *generation, err error) {
 	if g.identity, err = findIdentity(set.User, set.Group); err != nil {
 		return nil, err
 	}
-	g.env, g.internal = workerEnv(p.host.Environ(), set.Env)
+	g.env, g.internal = workerEnv(slices.Concat(p.host.Environ(), loginEnv(set.User)), set.Env)
 	p.at("reading the certificates")
 	if g.certs, err = openCertificates(set.TLS, p.tickets, p.now); err != nil {
 		return nil, err

@@ -820,6 +820,8 @@ def main():
         os.environ.pop(name, None)  # Go reads it from the process's first stack
     faulthandler.enable()  # before the library: after it, it would hide Go's own faults
     faulthandler.register(signal.SIGRTMIN + 1, all_threads=True, chain=False)
+    if hasattr(sys.stdout, "reconfigure"):  # to a pipe it would come in blocks, late
+        sys.stdout.reconfigure(line_buffering=True)
     own_signals()
     # Not even for a moment for programs that the application runs.
     listeners = len(settings["listeners"] or ())
