@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"hostler/internal/conncap"
 )
 
 // Time limits of the admin server. Nothing it answers takes long; a client that
@@ -18,6 +20,7 @@ const (
 	writeTimeout  = 30 * time.Second
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 16 << 10
+	maxConns      = 128
 )
 
 // Serve serves h on l, which it owns from now on, until stop is called. Stop
@@ -37,7 +40,11 @@ func Serve(l net.Listener, h http.Handler, log *slog.Logger) (stop func(ctx cont
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError),
 	}
 	b := &busy{conns: make(map[net.Conn]bool)}
-	srv.ConnState = b.see
+	limit := conncap.New(maxConns)
+	srv.ConnState = func(c net.Conn, state http.ConnState) {
+		b.see(c, state)
+		limit.See(c, state)
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {

@@ -116,10 +116,10 @@ func (c *Command) Run(ctx context.Context, args []string) int {
 		return exitUsage
 	case errors.As(err, &failed):
 		if failed.Detail != "" && !c.json {
-			fmt.Fprintln(c.Stderr, strings.TrimRight(failed.Detail, "\n"))
+			c.complain(strings.TrimRight(failed.Detail, "\n"))
 		}
 	}
-	fmt.Fprintf(c.Stderr, "hostler ctl: %s\n", oneLine(err.Error()))
+	c.complain("hostler ctl: " + oneLine(err.Error()))
 	if failed != nil && failed.status == http.StatusBadRequest {
 		return exitUsage
 	}
@@ -199,6 +199,16 @@ func (c *Command) findSocket(given bool) error {
 }
 
 func (c *Command) print(text string) error {
+	return c.write(visible(text, c.json))
+}
+
+// complain writes text of others to standard error, as a line.
+func (c *Command) complain(text string) {
+	fmt.Fprintln(c.Stderr, visible(text, false))
+}
+
+// write writes text of our own.
+func (c *Command) write(text string) error {
 	if _, err := io.WriteString(c.Stdout, text); err != nil {
 		return fmt.Errorf("cannot write to standard output: %w", err)
 	}
@@ -393,7 +403,9 @@ func (c *Command) status(ctx context.Context, _ []string) error {
 		if !shown {
 			text := statusTable(&st, before)
 			if c.watch {
-				text = "\x1b[H\x1b[2J" + text
+				if err := c.write("\x1b[H\x1b[2J"); err != nil {
+					return err
+				}
 			}
 			if err := c.print(text); err != nil {
 				return err

@@ -74,9 +74,9 @@ func (c *Command) profile(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("cannot write the profile: %w", err)
 	}
-	fmt.Fprintln(c.Stderr, told)
+	c.complain(told)
 	for _, m := range p.Missing {
-		fmt.Fprintf(c.Stderr, "hostler ctl: worker %d (process %d) is not in it: %s\n", m.Worker, m.PID, m.Why)
+		c.complain(fmt.Sprintf("hostler ctl: worker %d (process %d) is not in it: %s", m.Worker, m.PID, oneLine(m.Why)))
 	}
 	if len(p.Workers) == 0 {
 		return errors.New("no worker could be looked into")

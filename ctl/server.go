@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"hostler/admin"
+	"hostler/internal/conncap"
 	"hostler/internal/procstat"
 	"hostler/protocol"
 )
@@ -45,6 +46,7 @@ type Options struct {
 const (
 	headerTimeout = 5 * time.Second
 	maxBody       = 4 << 10
+	maxConns      = 64
 	// closeTimeout is how long the last answers may take.
 	closeTimeout = time.Second
 )
@@ -69,6 +71,8 @@ func Serve(path string, takeover bool, o Options) (*Server, error) {
 		// There is no limit for answers: a reload takes as long as it takes. Nor
 		// may there be a ReadTimeout, which would end the context of whoever waits.
 		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       headerTimeout,
+		ConnState:         conncap.New(maxConns).See,
 		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelError),
 	}}
 	s.wg.Go(func() {

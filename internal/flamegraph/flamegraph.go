@@ -149,6 +149,13 @@ func colour(name string) string {
 // escape makes text of s that XML can hold, whatever is in it.
 func escape(s string) string {
 	var b strings.Builder
-	_ = xml.EscapeText(&b, []byte(strings.ToValidUTF8(s, "\uFFFD"))) // a Builder does not fail
+	shown := strings.Map(func(r rune) rune {
+		// C1, and what changes the direction of text: the rest XML cannot hold.
+		if r >= 0x7f && r < 0xa0 || r == 0x61c || r == 0x200e || r == 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+			return '\uFFFD'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+	_ = xml.EscapeText(&b, []byte(shown)) // a Builder does not fail
 	return b.String()
 }

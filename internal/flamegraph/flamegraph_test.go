@@ -103,3 +103,9 @@ func TestRenderFails(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestEscape(t *testing.T) {
+	if got := escape("<a\u202e\x1b\u009b\x7f\u2066>"); got != "&lt;a\uFFFD\uFFFD\uFFFD\uFFFD\uFFFD&gt;" {
+		t.Errorf("%q", got)
+	}
+}
