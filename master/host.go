@@ -52,7 +52,11 @@ const (
 )
 
 func newSystemHost(opts Options, down chan<- struct{}) (*systemHost, error) {
-	flip, err := upgrade.New()
+	timeout := noBootTimeout
+	if t := opts.Settings.BootTimeout; t > 0 {
+		timeout = t + upgradeMargin
+	}
+	flip, err := upgrade.New(timeout)
 	if err != nil {
 		return nil, fmt.Errorf("cannot prepare upgrades: %w", err)
 	}
@@ -181,17 +185,13 @@ func (h *systemHost) Upgrade(carry []string, listeners []*listener) (func() erro
 		closeAll()
 		return nil, err
 	}
-	timeout := noBootTimeout
-	if t := h.opts.Settings.BootTimeout; t > 0 {
-		timeout = t + upgradeMargin
-	}
 	return func() error {
 		defer closeAll()
-		return h.replace(carry, timeout, files)
+		return h.replace(carry, files)
 	}, nil
 }
 
-func (h *systemHost) replace(carry []string, timeout time.Duration, files map[upgrade.Key]int) error {
+func (h *systemHost) replace(carry []string, files map[upgrade.Key]int) error {
 	for _, kv := range carry {
 		name, value, _ := strings.Cut(kv, "=")
 		os.Setenv(name, value)
@@ -204,7 +204,7 @@ func (h *systemHost) replace(carry []string, timeout time.Duration, files map[up
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = h.flip.WaitForParent(ctx) // Upgrade says why, if it still lives
-	return h.flip.Upgrade(timeout, files)
+	return h.flip.Upgrade(files)
 }
 
 func (h *systemHost) Serving(set *Settings, first bool) {

@@ -246,8 +246,9 @@ func handOver(ls []*listener, files map[upgrade.Key]int) error {
 // files of sockets go, if they are still those sockets'.
 func dropUnused(log *slog.Logger, unused map[upgrade.Key]int) {
 	for k, fd := range unused {
-		path, isFile := strings.CutPrefix(k[1], "socket file ")
-		if !isFile || k != upgrade.FileKey(k[1]) {
+		name, _ := k.Name() // none of a listener
+		path, isFile := strings.CutPrefix(name, "socket file ")
+		if !isFile {
 			unix.Close(fd)
 			continue
 		}
