@@ -217,3 +217,17 @@ func TestDescriptorsClosed(t *testing.T) {
 		}
 	}
 }
+
+// TestStopWithConnectionsAtRest: connections that rest between requests do not hold up
+// a stop, nor do those that have never asked for anything.
+func TestStopWithConnectionsAtRest(t *testing.T) {
+	s := start(t, "--keep-alive", "600", "faults:app")
+	rest := s.dial()
+	rest.pidOf()
+	s.dial()
+	s.signal(syscall.SIGTERM)
+	if _, err := rest.r.ReadByte(); err != io.EOF {
+		t.Errorf("a connection at rest: %v", err)
+	}
+	s.waitLog("msg=stopped")
+}

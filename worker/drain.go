@@ -9,7 +9,7 @@ import (
 // restGrace is how long a connection at rest may live on when the server stops:
 // long enough for a request that is on its way to arrive, and to be answered
 // with the announcement of the close.
-const restGrace = int64(time.Second)
+const restGrace = int64(200 * time.Millisecond)
 
 // Start starts the deputy and the housekeeping.
 func (l *Loop) Start() {
