@@ -13,7 +13,8 @@ import (
 // Config is what hostler was told to do. Every field is filled from the table
 // of settings: from what was given or from the default there.
 type Config struct {
-	App string // MODULE[:ATTR | :FACTORY()], in valid syntax
+	App   string // MODULE[:ATTR | :FACTORY()], in valid syntax; "": Paste says
+	Paste string // FILE[#NAME] of PasteDeploy; "": none
 
 	Workers     int
 	WorkersAuto bool // Workers was counted, not given

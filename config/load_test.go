@@ -74,7 +74,7 @@ func TestDefaults(t *testing.T) {
 		"AdminHosts": []string(nil), "AdminQueries": false,
 		"Certs": []string(nil), "Keys": []string(nil), "ClientCAs": "", "ClientCerts": "required", "TLSMinVersion": uint16(tls.VersionTLS12), "HTTPProtocols": []string{"h2", "http/1.1"}, "Ciphers": []uint16{0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8},
 		"MinRate": int64(240), "QueueWait": time.Second, "SpareThread": true, "LimitBuffers": int64(512 << 20), "HealthPaths": []string(nil), "HTTP2Cleartext": false, "Redirects": []config.Bind(nil),
-		"CtlSocket": "", "PIDFile": "", "Name": "", "ConfigFile": "", "Check": false, "Warnings": []string(nil),
+		"CtlSocket": "", "PIDFile": "", "Name": "", "ConfigFile": "", "Check": false, "Paste": "", "Warnings": []string(nil),
 	}
 	v := reflect.ValueOf(*got)
 	for i := range v.NumField() {

@@ -332,6 +332,12 @@ func table() []*setting {
 			value: list("a file or directory", "", func(c *Config) *[]string { return &c.ReloadExtra }, parseText),
 		},
 		{
+			name: "paste", group: groupPython, arg: "FILE[#NAME]",
+			help:  "PasteDeploy file that describes the application",
+			more:  "Instead of MODULE:ATTR, as for Pyramid: `hostler --paste production.ini`. NAME is that of another section than `[app:main]`. What the file says of logging is set up; its `[server:…]` sections are not read. The application's environment has to have plaster and plaster_pastedeploy, or PasteDeploy.",
+			value: text(func(c *Config) *string { return &c.Paste }),
+		},
+		{
 			name: "hooks", group: groupPython, arg: "MODULE",
 			help:  "module of functions to run at certain moments",
 			more:  "Those of Gunicorn's server hooks: `on_starting`, `post_fork`, `post_worker_init`, `worker_exit`, `child_exit`, `on_reload`, `on_exit`. [Hooks](hooks.md) says where each runs.",

@@ -12,7 +12,10 @@ import (
 // themselves, one line each.
 func (c *Config) Validate() []string {
 	var problems []string
-	if c.App == "" && !c.Given("app") {
+	switch {
+	case c.App != "" && c.Paste != "":
+		problems = append(problems, fmt.Sprintf("%s: the application is given twice: as %s, too", c.where("paste"), c.App))
+	case c.App == "" && c.Paste == "" && !c.Given("app"):
 		problems = append(problems, "no application given: hostler MODULE:ATTR, e.g. hostler shop.wsgi:application")
 	}
 	seen := make(map[Bind]bool)

@@ -173,7 +173,7 @@ func FuzzParseMessage(f *testing.F) {
 func fullConfig() *WorkerConfig {
 	return &WorkerConfig{
 		Slot: 3, Worker: 4, Generation: 2, App: "pkg.mod:create_app(x=\"é\")", Name: "shop", Version: "1", Chdir: "/srv/shop", Umask: "027",
-		PythonPath: []string{"a", "b"}, Preload: true, Mold: true, Warmup: []string{"/"}, Hooks: "hooks", HooksOnly: true, MasterPID: 7, Workers: 4, Threads: 8, WorkerConnections: 1000, Queue: 64,
+		PythonPath: []string{"a", "b"}, Preload: true, Mold: true, Warmup: []string{"/"}, Paste: "production.ini#main", Hooks: "hooks", HooksOnly: true, MasterPID: 7, Workers: 4, Threads: 8, WorkerConnections: 1000, Queue: 64,
 		Listeners: []Listener{{Network: "tcp", Host: "::1", Port: "8000", TLS: true, Redirect: "443"}, {Network: "unix", Host: "/run/shop.sock"}}, HTTP2Cleartext: true, MinRate: 8, QueueWait: 9, SpareThread: true, LimitBuffers: 10, HealthPaths: []string{"/up"}, MaxRequests: 1050,
 		KeepAlive: 1, HeaderTimeout: 2, BodyTimeout: 3, WriteTimeout: 4, GracefulTimeout: 1<<63 - 1, Timeout: 5, TotalTimeout: 6, Pools: []Pool{{Name: "x", Pattern: "/x*", Threads: 2}}, Static: []Static{{Prefix: "/static", Dir: "/srv"}},
 		LimitRequestLine: 5, LimitRequestFields: 6, LimitRequestFieldSize: 7, LimitRequestBody: 1 << 40, SpoolDir: "/spool", SpoolLimit: 1 << 41, StreamUploads: []string{"/put/*"},

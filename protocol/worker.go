@@ -54,6 +54,7 @@ type WorkerConfig struct {
 	Mold    bool     `json:"mold,omitempty"`    // this process is the mold
 	Warmup  []string `json:"warmup,omitempty"`  // request targets that the mold runs first
 
+	Paste     string `json:"paste,omitempty"`      // FILE[#NAME] of PasteDeploy, which then says what the application is
 	Hooks     string `json:"hooks,omitempty"`      // module of functions that are run at certain moments
 	HooksOnly bool   `json:"hooks_only,omitempty"` // this process runs the master's hooks, and is no worker
 	MasterPID int    `json:"master_pid"`           // for hooks

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net"
@@ -132,7 +133,7 @@ func check(ctx context.Context, o serveOptions) error {
 // masterSettings translates the settings for the master.
 func masterSettings(c *config.Config) *master.Settings {
 	s := &master.Settings{
-		App: c.App, Name: c.Name,
+		App: cmp.Or(c.App, c.Paste), Name: c.Name,
 		Python: c.Python, Chdir: c.Chdir, Env: c.Env, Workers: c.Workers, MaxWorkers: c.MaxWorkers, Threads: c.Threads,
 		BindsGiven: c.Given("bind"), Backlog: c.Backlog, User: c.User, Group: c.Group,
 		Admin: master.Bind(c.Admin), AdminOptional: !c.AdminGiven(),
@@ -144,6 +145,7 @@ func masterSettings(c *config.Config) *master.Settings {
 		MaxAge: c.MaxAge, MaxMemory: c.MaxMemory, MaxMemoryHard: c.MaxMemoryHard,
 		Worker: protocol.WorkerConfig{
 			Version:               buildVersion(),
+			Paste:                 c.Paste,
 			PythonPath:            c.PythonPath,
 			Umask:                 c.Umask,
 			Preload:               c.Preload,

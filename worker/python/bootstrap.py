@@ -122,6 +122,49 @@ def load_app(spec):
     return obj
 
 
+def load_paste(spec):
+    """Return the application that FILE[#NAME] describes, as PasteDeploy has it, with
+    the file's logging set up: by plaster, which Pyramid has, or without it."""
+    path, _, name = spec.partition("#")
+    path = os.path.abspath(path)
+    if not os.path.isfile(path):
+        raise LoadError("there is no file %s (--paste)" % path)
+    app = by_plaster(path, name or None) or by_paste(path, name or None)
+    if not callable(app):
+        raise LoadError("what %s describes is not callable, but %s" % (spec, type(app).__name__))
+    return app
+
+
+def by_plaster(path, name):
+    """Return None if plaster, or its loader of such files, is not installed."""
+    try:
+        import plaster
+    except ImportError:
+        return None
+    try:
+        loader = plaster.get_loader(path, protocols=["wsgi"])
+    except plaster.LoaderNotFound:
+        return None
+    loader.setup_logging()
+    return loader.get_wsgi_app(name)
+
+
+def by_paste(path, name):
+    import configparser
+    import logging.config
+
+    try:
+        from paste.deploy import loadapp
+    except ImportError:
+        raise LoadError("--paste needs PasteDeploy, or plaster and plaster_pastedeploy, which %s does not have" % sys.executable)
+    there = {"__file__": path, "here": os.path.dirname(path)}
+    file = configparser.RawConfigParser()
+    file.read([path])
+    if file.has_section("loggers"):
+        logging.config.fileConfig(path, there, disable_existing_loggers=False)
+    return loadapp("config:" + path, name=name)
+
+
 def unreadable():
     """Say which of the directories that modules are looked for in may not be read: to
     an import they are empty."""
@@ -859,7 +902,12 @@ def main():
         try_hook(hooks, "post_fork", *worker_args)
     server = begin_mold(settings) if settings.get("mold") else None
     try:
-        app = None if settings.get("page") else load_app(settings["app"])
+        if settings.get("page"):
+            app = None
+        elif settings.get("paste"):
+            app = load_paste(settings["paste"])
+        else:
+            app = load_app(settings["app"])
     except BaseException as e:
         if isinstance(e, LoadError):
             text = str(e)
