@@ -16,6 +16,7 @@ struct thread {
 	int64_t raise_in;     /* the request to raise it in, by task->taken; 0: none. Not under the GIL: atomic */
 	int64_t stack_in;     /* the same for its stack */
 	unsigned long ident;  /* as Python knows the thread */
+	PyObject *context;    /* contextvars as they were before the first request; NULL: none to be had */
 	int gone;             /* write() has told the application that the client has gone */
 	int sending;          /* some thread is in Go for the response without the GIL; see sending_done */
 	char body[8 << 10];   /* small response bodies, copied to be sent without the GIL */

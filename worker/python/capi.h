@@ -149,6 +149,11 @@ void PyObject_Free(void *);
 PyObject *PyImport_ImportModule(const char *);
 PyObject *PyModule_Create2(PyModuleDef *, int);
 
+PyObject *PyContext_CopyCurrent(void);
+PyObject *PyContext_Copy(PyObject *);
+int PyContext_Enter(PyObject *);
+int PyContext_Exit(PyObject *);
+
 PyObject *PyErr_Occurred(void);
 void PyErr_Clear(void);
 void PyErr_SetString(PyObject *, const char *);

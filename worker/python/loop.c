@@ -122,8 +122,28 @@ static PyObject *call(PyObject *environ, PyObject *sr) {
 	return PyObject_CallFunctionObjArgs(app, environ, sr, NULL);
 }
 
+/* enter_context gives a request context variables of its own: what it sets, the next
+ * one on this thread does not see. A new reference, or NULL: it has the thread's. */
+static PyObject *enter_context(struct thread *th) {
+	PyObject *context = th->context ? PyContext_Copy(th->context) : NULL;
+	if (context != NULL && PyContext_Enter(context) == 0)
+		return context;
+	PyErr_Clear(); /* no memory: the request need not fail for that */
+	if (context)
+		Py_DecRef(context);
+	return NULL;
+}
+
+static void exit_context(PyObject *context) {
+	if (context == NULL)
+		return;
+	if (PyContext_Exit(context)) /* the application has left it, or not left another */
+		PyErr_Clear();
+	Py_DecRef(context);
+}
+
 static void run(struct thread *th) {
-	PyObject *handle = NULL, *sr = NULL, *input = NULL, *environ = NULL, *result = NULL;
+	PyObject *handle = NULL, *sr = NULL, *input = NULL, *environ = NULL, *result = NULL, *context = enter_context(th);
 	th->active = ACTIVE_APP;
 	th->gone = 0;
 	th->timed_out = 0;
@@ -154,6 +174,7 @@ static void run(struct thread *th) {
 		Py_DecRef(handle);
 	if (PyErr_Occurred()) /* a destructor's signal handler, at worst */
 		PyErr_WriteUnraisable(app);
+	exit_context(context);
 	leave_if_forked(th);
 	th->active = ACTIVE_NONE;
 	sending_done(th); /* another thread in write() */
@@ -245,6 +266,8 @@ int thread_loop(struct thread *th) {
 	const int patience = nthreads == 1 ? 1000 : -1;
 	if (forked) /* by a handler, just before */
 		return no_server();
+	if (th->context == NULL && (th->context = PyContext_CopyCurrent()) == NULL)
+		PyErr_Clear();
 	PyThreadState *ts = PyEval_SaveThread();
 	for (;;) {
 		switch (hostlerNext(th->index)) {
@@ -280,6 +303,9 @@ int thread_loop(struct thread *th) {
 		default:
 			PyEval_RestoreThread(ts);
 			current = NULL;
+			if (th->context)
+				Py_DecRef(th->context);
+			th->context = NULL;
 			if (atomic_fetch_sub(&serving, 1) == 1)
 				syscall(SYS_futex, &serving, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 			return 0;
