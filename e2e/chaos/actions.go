@@ -19,6 +19,7 @@ func faults() map[kind]func(*round, step) {
 		"kill-boot":   (*round).killBooting,
 		"term":        (*round).termWorker,
 		"stop":        (*round).stopWorker,
+		"freeze":      (*round).freezeWorker,
 		"stop-master": (*round).stopMaster,
 		"reload":      (*round).reload,
 		"broken-code": (*round).reloadBroken,
@@ -27,6 +28,7 @@ func faults() map[kind]func(*round, step) {
 		"more":        (*round).more,
 		"fewer":       (*round).fewer,
 		"reopen":      func(r *round, _ step) { r.signal(syscall.SIGUSR1) },
+		"swap-log":    (*round).swapLog,
 		"file-size":   (*round).fileSize,
 		"fds-worker":  (*round).fewDescriptors,
 		"fds-master":  (*round).fewInMaster,
@@ -120,6 +122,55 @@ func (r *round) stopWorker(s step) {
 	}
 	time.Sleep(s.last)
 	_ = syscall.Kill(pid, syscall.SIGCONT)
+}
+
+// freezeWorker stops a worker for good. Whoever waits for its answers waits until the
+// server has had enough of it.
+func (r *round) freezeWorker(s step) {
+	pid := r.pick(s.which)
+	if pid <= 1 || syscall.Kill(pid, syscall.SIGSTOP) != nil {
+		return
+	}
+	for end := time.Now().Add(timeout + settling/2); len(processAt(pid)) > 0; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			r.wrong("worker %d is frozen, and still there", pid)
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+			return
+		}
+	}
+}
+
+// swapLog puts something else in the place of the access log, as a rotation that goes
+// wrong would, and has the logs reopened; then it takes it away again.
+func (r *round) swapLog(s step) {
+	name := filepath.Join(r.server.logs, "access")
+	put := []func() error{
+		func() error { return unix.Mkfifo(name, 0o600) },
+		func() error { return os.Mkdir(name, 0o700) },
+		func() error { return os.Symlink(filepath.Join(r.server.logs, "no", "such", "file"), name) },
+	}[s.n%3]
+	if err := os.Rename(name, name+".1"); err != nil {
+		r.wrong("the access log: %v", err)
+		return
+	}
+	if err := put(); err != nil {
+		r.wrong("%v", err)
+	}
+	r.signal(syscall.SIGUSR1)
+	time.Sleep(s.last)
+	if err := os.Remove(name); err != nil {
+		r.wrong("%v", err)
+	}
+	for end := time.Now().Add(settling); ; time.Sleep(50 * time.Millisecond) {
+		r.signal(syscall.SIGUSR1)
+		if st, err := os.Lstat(name); err == nil && st.Mode().IsRegular() && st.Size() > 0 {
+			return
+		}
+		if time.Now().After(end) {
+			r.wrong("nothing is written to the access log again")
+			return
+		}
+	}
 }
 
 func (r *round) stopMaster(s step) {
