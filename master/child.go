@@ -220,7 +220,10 @@ func (c *child) Close() {
 	c.closed = true
 	if !c.reading {
 		c.control.Close()
+		return
 	}
+	// Whoever holds the other end must not keep ours open for good.
+	_ = c.control.SetReadDeadline(time.Now().Add(forkTime))
 }
 
 // listen reports what the process says, and last its end. A boot failure's text
@@ -277,6 +280,7 @@ func (c *child) awaitName(log *slog.Logger) {
 			return
 		}
 		if _, ok := h.parse(buf[:n], 0); !ok {
+			h.pause()
 			continue
 		}
 		if err := c.named(pid); err != nil {

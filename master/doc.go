@@ -27,7 +27,8 @@
 //	logs are opened          in goroutines of their own, and lines written by others
 //
 // What is left to the host's other methods is the kernel's own: polls, signals,
-// closing, /proc and /sys, a datagram that is sent or not.
+// closing, /proc and /sys, a datagram that is sent or not, and listen(2) or bind(2)
+// of a socket that a worker has shut down.
 //
 // The operating system is behind three seams, which the unit tests replace:
 // starter and process (processes and control sockets; spawn.go), host

@@ -311,8 +311,8 @@ func (s *supervisor) shrink(g *generation, n int) {
 // retire closes listeners that no settings name any more, once the workers that
 // had them are gone.
 func (s *supervisor) retire() {
-	if s.preparing != nil {
-		return // it may want one back
+	if s.preparing != nil || s.upgrading {
+		return // somebody may want one back
 	}
 	s.retiring = slices.DeleteFunc(s.retiring, func(l *listener) bool {
 		for _, w := range s.workers {

@@ -59,7 +59,7 @@ func (s *supervisor) look(now time.Time) {
 			s.giveListeners(w)
 		}
 	}
-	if s.upgrading { // the new binary has the same sockets
+	if s.upgrading || s.preparing != nil { // somebody else looks at the same sockets
 		return
 	}
 	s.checkExchange(now)

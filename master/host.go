@@ -26,6 +26,7 @@ type systemHost struct {
 	opts     Options
 	flip     *upgrade.Upgrader
 	ctl      ctlSocket
+	ready    chan struct{}   // closed when this binary may be replaced
 	down     chan<- struct{} // closed at the end of it all
 	turn     *turn           // to answer on the admin address
 	admin    *adminServer    // nil: there was none yet
@@ -60,7 +61,7 @@ func newSystemHost(opts Options, down chan<- struct{}) (*systemHost, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot prepare upgrades: %w", err)
 	}
-	h := &systemHost{log: opts.Log, opts: opts, flip: flip, owner: !flip.HasParent(), down: down, dir: startDirectory()}
+	h := &systemHost{log: opts.Log, opts: opts, flip: flip, owner: !flip.HasParent(), ready: make(chan struct{}), down: down, dir: startDirectory()}
 	h.ctl.log, h.ctl.open = opts.Log, opts.Ctl
 	pin(opts.Settings, h.dir)
 	if path := opts.Settings.PIDFile; path != "" {
@@ -197,6 +198,11 @@ func (h *systemHost) replace(carry []string, files map[upgrade.Key]int) error {
 		os.Setenv(name, value)
 		defer os.Unsetenv(name)
 	}
+	select {
+	case <-h.ready:
+	case <-time.After(upgradeMargin):
+		return errors.New("the start is not complete yet")
+	}
 	h.foreign.Add(1) // the upgrade waits for the new master itself
 	defer h.foreign.Add(-1)
 	// An upgrade is refused while the binary before us is still leaving. It may
@@ -219,6 +225,7 @@ func (h *systemHost) Serving(set *Settings, first bool) {
 			h.log.Error("cannot tell the old master that this one serves", "error", err)
 		}
 		dropUnused(h.log, unused)
+		close(h.ready)
 		h.owner = true
 		if h.admin != nil && h.admin.l != nil {
 			h.admin.l.inherited = false
@@ -262,13 +269,13 @@ func (h *systemHost) parent() []int {
 	return []int{os.Getppid()}
 }
 
-func (h *systemHost) Stopping(upgraded bool) {
-	if !upgraded {
-		h.flip.Close()
-		return
+func (h *systemHost) Stopping(upgraded bool) bool {
+	if !upgraded && !h.flip.Close() {
+		return false
 	}
 	h.owner = false
 	go h.endAdmin() // the new master answers on that address now
+	return true
 }
 
 // Shut implements host.

@@ -248,6 +248,9 @@ func dropUnused(log *slog.Logger, unused map[upgrade.Key]int) {
 	for k, fd := range unused {
 		name, _ := k.Name() // none of a listener
 		path, isFile := strings.CutPrefix(name, "socket file ")
+		if _, file := k.Name(); !file { // a socket that nobody will accept from any more
+			_ = unix.Shutdown(fd, unix.SHUT_RDWR)
+		}
 		if !isFile {
 			unix.Close(fd)
 			continue

@@ -417,11 +417,12 @@ func (h *fakeHost) Serving(*Settings, bool) {
 	defer h.mu.Unlock()
 	h.serving++
 }
-func (h *fakeHost) Stopping(upgraded bool) {
+func (h *fakeHost) Stopping(upgraded bool) bool {
 	h.wait()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.stopping = append(h.stopping, upgraded)
+	return upgraded
 }
 func (h *fakeHost) Notify(state string) {
 	h.mu.Lock()

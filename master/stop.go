@@ -216,6 +216,8 @@ func (s *supervisor) endAddresses() {
 	s.retiring = nil
 	upgraded := s.upgraded
 	s.files.do("closing all addresses", func() {
+		// An upgrade may have ended well, and we have not heard of it yet.
+		upgraded := s.host.Stopping(upgraded)
 		for _, l := range all {
 			// Another binary that serves needs the files of the sockets that we share.
 			if !upgraded && !l.inherited {
@@ -224,8 +226,11 @@ func (s *supervisor) endAddresses() {
 			l.close()
 		}
 		for _, l := range gone {
-			l.retire(s.log)
+			if upgraded {
+				l.close()
+			} else {
+				l.retire(s.log)
+			}
 		}
-		s.host.Stopping(upgraded)
 	})
 }

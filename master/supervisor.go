@@ -47,9 +47,10 @@ type host interface {
 	DropAdmin(*adminAddress)
 	// Serving is called when set serves: at the start and after each reload.
 	Serving(set *Settings, first bool)
-	// Stopping is called once, when the master begins to stop. The listening
-	// sockets are not needed any more.
-	Stopping(upgraded bool)
+	// Stopping is called once, when the master begins to stop, before the listening
+	// sockets are closed. It returns true if another binary has taken over: because
+	// upgraded says so, or since an upgrade has ended that we have not heard of.
+	Stopping(upgraded bool) bool
 	// WatchCode begins to watch files that workers have imported. What was changed
 	// after since counts as a change now. Changes become codeEvents.
 	WatchCode(set *Settings, files []string, since time.Time)

@@ -47,6 +47,7 @@ type Writer struct {
 	fill    []byte // lines that wait
 	ends    []int  // of the records in it
 	spare   []byte // is filled next
+	mem     []byte // both are in it
 	marks   []mark
 	awake   bool // the goroutine will look here before it waits
 	closed  bool
@@ -102,15 +103,19 @@ func (w *Writer) Write(p []byte) (int, error) {
 
 // room reports whether n bytes have room in fill. w.mu is held.
 func (w *Writer) room(n int) bool {
+	if w.closed {
+		return false
+	}
 	if w.fill == nil {
 		// Outside of Go's heap, where pages that are not touched cost nothing.
 		mem, err := unix.Mmap(-1, 0, 2*w.o.Size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 		if err != nil {
 			return false
 		}
+		w.mem = mem
 		w.fill, w.spare = mem[:0:w.o.Size], mem[w.o.Size:w.o.Size:2*w.o.Size]
 	}
-	return !w.closed && len(w.fill)+n <= cap(w.fill)
+	return len(w.fill)+n <= cap(w.fill)
 }
 
 // rouse reports whether the goroutine has to be woken for what there is to do now.

@@ -116,6 +116,10 @@ func (w *Writer) ended() bool {
 		unix.Close(w.fd)
 	}
 	w.fd = -1
+	if w.mem != nil {
+		_ = unix.Munmap(w.mem) // cannot fail
+		w.mem, w.fill, w.spare = nil, nil, nil
+	}
 	return true
 }
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cloudflare/tableflip"
@@ -44,6 +45,9 @@ func (k Key) Name() (name string, ok bool) { return strings.CutPrefix(string(k),
 type Upgrader struct {
 	flip *tableflip.Upgrader
 	null *os.File
+
+	mu       sync.Mutex // held during an upgrade
+	replaced bool       // by another binary
 }
 
 // New returns an Upgrader with what the binary before this one has handed over, if
@@ -62,7 +66,7 @@ func New(timeout time.Duration) (*Upgrader, error) {
 		unix.CloseOnExec(fdReady)
 		unix.CloseOnExec(fdNames)
 	}
-	return &Upgrader{flip, null}, nil
+	return &Upgrader{flip: flip, null: null}, nil
 }
 
 // HasParent says whether another binary has started this one in its place.
@@ -121,8 +125,8 @@ func (u *Upgrader) Ready() (unused map[Key]int, err error) {
 	unused = make(map[Key]int)
 	if u.HasParent() {
 		files, err := u.flip.Files()
-		if err != nil {
-			return nil, fmt.Errorf("cannot look at what was handed over: %w", err)
+		if err != nil { // the binary before us has to hear of us all the same
+			return unused, errors.Join(fmt.Errorf("cannot look at what was handed over: %w", err), u.flip.Ready())
 		}
 		for _, f := range files {
 			k := Key(strings.TrimSuffix(strings.TrimPrefix(f.Name(), "fd:"), ":"))
@@ -140,18 +144,37 @@ func (u *Upgrader) Ready() (unused map[Key]int, err error) {
 // WaitForParent returns when the binary before this one has gone.
 func (u *Upgrader) WaitForParent(ctx context.Context) error { return u.flip.WaitForParent(ctx) }
 
-// Close gives up what is kept, and any upgrade.
-func (u *Upgrader) Close() {
+// Close gives up what is kept, and any upgrade. It reports whether another binary has
+// replaced this one by then.
+func (u *Upgrader) Close() (replaced bool) {
 	u.flip.Stop()
 	<-u.flip.Exit()
+	u.mu.Lock() // an upgrade that has just ended may not have said so
+	defer u.mu.Unlock()
 	u.null.Close()
+	return u.replaced
 }
 
 // Upgrade starts the binary again, with what is kept and more, and returns when the
 // new one is ready; from then on nothing is kept here. The descriptors in more stay
 // the caller's.
 func (u *Upgrader) Upgrade(more map[Key]int) error {
-	defer runtime.GC() // see forget
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	err := u.addAll(more)
+	if err == nil {
+		err = u.flip.Upgrade()
+	}
+	if u.replaced = u.replaced || err == nil; !u.replaced {
+		for k := range more {
+			err = errors.Join(err, u.forget(k))
+		}
+		runtime.GC() // see forget
+	}
+	return err
+}
+
+func (u *Upgrader) addAll(more map[Key]int) error {
 	for k, fd := range more {
 		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 10)
 		if err != nil {
@@ -164,11 +187,5 @@ func (u *Upgrader) Upgrade(more map[Key]int) error {
 			return fmt.Errorf("cannot hand a file over: %w", err)
 		}
 	}
-	err := u.flip.Upgrade()
-	if err != nil {
-		for k := range more {
-			err = errors.Join(err, u.forget(k))
-		}
-	}
-	return err
+	return nil
 }
