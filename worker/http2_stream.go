@@ -194,7 +194,9 @@ func (s *stream) send(m message) (int, error) {
 		return 0, unix.EPIPE
 	}
 	if h.backlogged() {
-		return 0, unix.EAGAIN
+		if h.push(); h.backlogged() {
+			return 0, unix.EAGAIN
+		}
 	}
 	n := 0
 	if m.kind != itemBytes {

@@ -42,8 +42,14 @@ func (l *Loop) finishSocket(c *conn, framed, unread bool) {
 		c.out.mu.Lock()
 		c.out.open(l)
 		c.out.mu.Unlock()
-		l.finishLater(c, framed, unread)
-		return
+		switch c.out.flush(l, c) { // which asks for room
+		case flushMore:
+			l.finishLater(c, framed, unread)
+			return
+		case flushGone:
+			l.closeConn(c)
+			return
+		}
 	}
 	switch {
 	case unread:

@@ -652,6 +652,7 @@ func (c *conn) asksHead() bool { return c.in != nil && asksHead(c.in.mem[:c.in.n
 
 // refuse answers without the application and closes the connection.
 func (l *Loop) refuse(c *conn, status int, extra string, isHead bool) {
+	c.via.detach() // from the thread that was about to run it
 	m := c.via.failure(make([]byte, 0, 512), status, extra, true, isHead, *l.date.Load())
 	l.deliver(c, m, 0)
 	l.slot.Counters.Requests[0][status/100].Add(1)

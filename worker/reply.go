@@ -145,6 +145,9 @@ func (l *Loop) Write(t *Thread, data []byte, ref uintptr, final bool) int {
 	if r.stage == stageNone {
 		return WriteNoHead
 	}
+	if r.ended && r.remaining < 0 {
+		return WriteCut // the client has been told where the body ends: write() in close()
+	}
 	if len(data) == 0 {
 		return l.stillWanted(t)
 	}
@@ -438,6 +441,9 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 	r := &t.reply
 	c.via.detach()
 	if r.gone {
+		if r.stage == stageSent && r.remaining < 0 && !r.chunked && !r.noBody {
+			l.resetOnClose(c) // its end would be taken for the body's
+		}
 		l.closeConn(c)
 		return false
 	}

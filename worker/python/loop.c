@@ -222,7 +222,7 @@ static void drop_garbage(void) {
 		n = hostlerGarbage(refs, 64);
 		for (int i = 0; i < n; i++)
 			Py_DecRef((PyObject *)refs[i]);
-	} while (n == 64);
+	} while (n == 64 && !forked);
 }
 
 /* run_with_gil takes the GIL for one request, and for what else is ready if

@@ -356,8 +356,10 @@ int response_send(struct thread *th, PyObject *result) {
 	if (type != &PyList_Type && type != &PyTuple_Type) {
 		if (interrupt(th))
 			rc = -1;
-		if (rc >= 0) /* the client need not wait for close() */
+		if (rc >= 0) { /* the client need not wait for close() */
+			sending_done(th);
 			hostlerEndBody(th->index);
+		}
 		if (close_result(result))
 			log_exception(th); /* the response is whole all the same */
 	}

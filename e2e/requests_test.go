@@ -1,6 +1,9 @@
 package e2e
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 const contextApp = `import contextvars
 
@@ -29,5 +32,28 @@ func TestContextVariables(t *testing.T) {
 				t.Errorf("%s threads: %q", threads, body)
 			}
 		}
+	}
+}
+
+const lateApp = `class Late:
+    def __init__(self, write):
+        self.write = write
+    def __iter__(self):
+        yield b"whole"
+    def close(self):
+        self.write(b"late")
+
+def app(environ, start_response):
+    return Late(start_response("200 OK", []))
+`
+
+// TestWriteInClose: what is written when the body has ended does not become part of
+// the next answer on the connection.
+func TestWriteInClose(t *testing.T) {
+	dir := write(t, t.TempDir(), map[string]string{"late.py": lateApp})
+	s := start(t, "--chdir", dir, "late:app")
+	out := s.raw("GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	if strings.Contains(out, "late") || strings.Count(out, "whole") != 2 || strings.Count(out, "0\r\n\r\n") != 2 {
+		t.Errorf("%q", out)
 	}
 }
