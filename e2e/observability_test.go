@@ -211,7 +211,7 @@ func TestStatusOfWedged(t *testing.T) {
 		for _, th := range w.Threads {
 			if r := th.Request; r != nil {
 				busy++
-				if r.Method != "GET" || !strings.HasPrefix(r.Target, "/burn?4.") || r.Client != "127.0.0.1" || r.Age < 0 {
+				if r.Method != "GET" || !strings.HasPrefix(r.Target, "/burn?") || r.Client != "127.0.0.1" || r.Age < 0 {
 					t.Errorf("%+v", *r)
 				}
 			}

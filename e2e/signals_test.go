@@ -209,8 +209,8 @@ func TestTermUnderLoad(t *testing.T) {
 	}
 }
 
-func TestSecondTermAndQuit(t *testing.T) {
-	for _, sigs := range [][]syscall.Signal{{syscall.SIGTERM, syscall.SIGTERM}, {syscall.SIGQUIT}} {
+func TestQuitAtOnce(t *testing.T) {
+	for _, sigs := range [][]syscall.Signal{{syscall.SIGTERM, syscall.SIGQUIT}, {syscall.SIGQUIT}} {
 		s := start(t, "rules:app")
 		go func() { _, _ = client.Get("http://" + s.addr + "/sleep?25") }()
 		time.Sleep(200 * time.Millisecond)

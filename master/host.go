@@ -53,6 +53,10 @@ const (
 )
 
 func newSystemHost(opts Options, down chan<- struct{}) (*systemHost, error) {
+	dir := startDirectory()
+	if dir == "" { // tableflip wants one, and does not say which
+		return nil, noDirectory(os.Getenv("PWD"))
+	}
 	timeout := noBootTimeout
 	if t := opts.Settings.BootTimeout; t > 0 {
 		timeout = t + upgradeMargin
@@ -61,7 +65,7 @@ func newSystemHost(opts Options, down chan<- struct{}) (*systemHost, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot prepare upgrades: %w", err)
 	}
-	h := &systemHost{log: opts.Log, opts: opts, flip: flip, owner: !flip.HasParent(), ready: make(chan struct{}), down: down, dir: startDirectory()}
+	h := &systemHost{log: opts.Log, opts: opts, flip: flip, owner: !flip.HasParent(), ready: make(chan struct{}), down: down, dir: dir}
 	h.ctl.log, h.ctl.open = opts.Log, opts.Ctl
 	pin(opts.Settings, h.dir)
 	if path := opts.Settings.PIDFile; path != "" {

@@ -145,11 +145,11 @@ func (l *Loop) Write(t *Thread, data []byte, ref uintptr, final bool) int {
 	if r.stage == stageNone {
 		return WriteNoHead
 	}
-	if r.ended && r.remaining < 0 {
-		return WriteCut // the client has been told where the body ends: write() in close()
-	}
 	if len(data) == 0 {
 		return l.stillWanted(t)
+	}
+	if r.ended && r.remaining < 0 && !r.noBody {
+		return WriteCut // the client has been told where the body ends: write() in close()
 	}
 	m := message{head: t.out[:0]}
 	if r.stage == stageHead {

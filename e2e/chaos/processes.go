@@ -90,7 +90,7 @@ func commandLine(pid int) string {
 // says so, too, until it has its title.
 func isMold(pid int) bool {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return bytes.Contains(b, []byte(`"mold":true`))
+	return bytes.Contains(b, []byte(`"mold":true`)) || bytes.HasPrefix(b, []byte("hostler: mold "))
 }
 
 // descriptors counts a process's open files; -1: it is gone.

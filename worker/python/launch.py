@@ -15,6 +15,7 @@ def compiled():
         pid = -1
     if pid == 0:
         try:
+            os.close(r)  # or a child whose parent is killed would wait for itself to read
             code = marshal.dumps(compile(SOURCE, "<string>", "exec"))
             while code:
                 code = code[os.write(w, code) :]
