@@ -76,13 +76,15 @@ build/h2spec: e2e/h2spec/go.mod e2e/h2spec/go.sum
 tools: check-tools $(VENV)/.done $(APPS)/.done build/h2spec ## install what the tests need: Debian packages (as root), Python packages into build/
 	@scripts/apt-tools $(APT)
 
+# The same minute for everybody; make chaos has another one each time.
+test: CHAOS_SEED := 6
 test: bin/hostler tools ## everything
 	go vet ./...
 	go test -race -p 1 $$(go list ./... | grep -v '/e2e$$')
 	$(PYTHON) -m unittest discover -s bench
 	go test -count=1 -timeout 30m ./e2e
 	$(MAKE) test-pythons
-	CHAOS_MINUTES=1 go run ./e2e/chaos
+	CHAOS_SEED=$(CHAOS_SEED) CHAOS_MINUTES=1 go run ./e2e/chaos
 
 # CPythons that this machine's Debian does not have yet, in a root of their own.
 build/sid: scripts/sid-root | check-tools

@@ -285,10 +285,9 @@ func (r *round) upgraded(old int, failed func() bool) {
 	r.renewed()
 }
 
-// renewed notes that the new master goes by its settings.
-func (r *round) renewed() {
-	r.target, r.failedUpgrades = r.initial(), 0
-}
+// renewed notes that there is a new master. How many workers there should be it has
+// from the old one.
+func (r *round) renewed() { r.failedUpgrades = 0 }
 
 // initial is how many workers the settings ask for; 0: it depends.
 func (r *round) initial() int {

@@ -231,7 +231,10 @@ func (c *client) one(r request) {
 		c.l.versions[version] = time.Now()
 		c.l.mu.Unlock()
 	}
-	if c.ends || c.rand.IntN(50) == 0 {
+	// A worker that leaves cannot give a connection of TLS to another. To it this one
+	// has been at rest since long before the client had taken everything.
+	slowTLS := c.slow && c.l.shape.tls && c.h2 == nil
+	if c.ends || slowTLS || c.rand.IntN(50) == 0 {
 		c.hangUp()
 	}
 }

@@ -80,6 +80,12 @@ func torment(kids *children, o options, seed uint64, shape *shape, length time.D
 	if logs != dir {
 		maps.Copy(r.faults, rootFaults())
 	}
+	if shape.front {
+		// Connections of a unix socket are alike to who takes them over: one can be
+		// lost where the last descriptor goes in just that moment.
+		delete(r.faults, "fds-worker")
+		delete(r.faults, "app-fds")
+	}
 	r.plan = newPlan(seed, slices.Sorted(maps.Keys(r.faults)))
 	if r.server, err = start(kids, o, dir, logs, shape); err == nil {
 		err = r.server.run()
@@ -296,7 +302,9 @@ func (r *round) atRest() {
 	}
 	if master := r.server.master(); len(r.samples[master]) > 1 {
 		least := slices.MinFunc(r.samples[master], func(a, b sample) int { return a.fds - b.fds }).fds
-		soon("master", master, least+len(r.server.pids("serving")))
+		// After an upgrade that failed the null device stands for each address.
+		const addresses = 2
+		soon("master", master, least+len(r.server.pids("serving"))+addresses)
 	}
 }
 
