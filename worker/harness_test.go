@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -72,7 +73,18 @@ func newRigIn(t testing.TB, cfg *protocol.WorkerConfig, slot *protocol.Slot, x *
 	if err != nil {
 		t.Fatal(err)
 	}
+	// As in Open; the test itself has the Ps that there were.
+	moreProcs(cfg.Threads + 2)
+	t.Cleanup(func() { moreProcs(-cfg.Threads - 2) })
 	return &rig{Loop: l, t: t, slot: slot, app: app}
+}
+
+var procs sync.Mutex // some tests run in parallel
+
+func moreProcs(n int) {
+	procs.Lock()
+	defer procs.Unlock()
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + n)
 }
 
 // serve starts the threads, the deputy and the housekeeping.
