@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+import textwrap
 
 import peers
 import strained
@@ -72,14 +73,22 @@ def latency_table(results: Results, scenario: str, extra: str, title: str, digit
     return table(["server", title, "p50 ms", "p90 ms", "p99 ms", "failed"], rows)
 
 
+def folded(text: str) -> list[str]:
+    """The lines of a paragraph, or of an item of a list; the page is 100 columns wide. Rows of tables stay as they are."""
+    if text.startswith("|"):
+        return [text]
+    indent = next((rest for begin, rest in (("* ", "  "), ("> ", "> ")) if text.startswith(begin)), "")
+    return textwrap.wrap(text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) or [""]
+
+
 def page(results: Results, missing: dict[str, str], about: dict[str, str]) -> str:
     out = ["# Benchmarks", "", "Written by `make bench` (`bench/`); " + about["run"] + ".", ""]
     if about.get("warning"):
         out += ["> **" + about["warning"] + "**", ""]
     out += [f"> **NOT COMPARED: {name}** {why}" for name, why in sorted(missing.items())] + ([""] if missing else [])
     out += ["![CPU per request](benchmarks.svg)", "", "## Targets", ""]
-    words: dict[bool | None, str] = {True: "reached", False: "**NOT reached**", None: "**not measured**"}
-    out += table(["target", "measured", ""], [[v.target, v.got, words[v.reached]] for v in judge(results)])
+    words: dict[bool | None, str] = {True: "yes", False: "**no**", None: "**unknown**"}
+    out += table(["target", "measured", "reached"], [[v.target, v.got, words[v.reached]] for v in judge(results)])
     out += ["", "## CPU and throughput", ""]
     for scenario, title in TABLES:
         out += section(title, "", cpu_table(results, scenario), results, scenario)
@@ -101,7 +110,7 @@ def page(results: Results, missing: dict[str, str], about: dict[str, str]) -> st
     out += ["## Method", "", METHOD]
     out += ["* " + line for line in machine()] + ["* " + software(), "* load average at the start: " + about["load"], ""]
     out += [f"* {name}: {note}" for name, note in peers.NOTES.items()] + [""]
-    return "\n".join(out)
+    return "\n".join(line for text in out for line in folded(text))
 
 
 def svg(results: Results, about: dict[str, str]) -> str:

@@ -56,6 +56,10 @@ def sections(results: Results) -> list[str]:
 def figures(results: Results, scenario: str, columns: dict[str, tuple[str, int]]) -> list[str]:
     """A row per server; the order is by name, hostler first: which column decides is the reader's to say."""
     servers = sorted(results.samples.get(scenario, {}), key=lambda name: (name != "hostler", name))
-    rows = [[named(server), *(spread(results, scenario, server, what, digits) for what, digits in columns.values()),
-             loud(results, scenario, server)] for server in servers]  # fmt: skip
+
+    def cell(server: str, what: str, digits: int) -> str:
+        text = spread(results, scenario, server, what, digits)
+        return text.split(" ")[0] if what == "rps" else text
+
+    rows = [[named(server), *(cell(server, what, digits) for what, digits in columns.values()), loud(results, scenario, server)] for server in servers]
     return table(["server", *columns, "failed"], rows)

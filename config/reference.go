@@ -3,24 +3,26 @@ package config
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 const referenceHead = `<!-- Generated from config/table.go by "go generate ./config". Do not edit. -->
 
 # Settings
 
-Most settings are a flag, an environment variable and a key of a TOML file at once. Where one is given more than once, the
-first of these holds:
+Most settings are a flag, an environment variable and a key of a TOML file at once. Where one is
+given more than once, the first of these holds:
 
 1. the flag;
 2. the environment variable HOSTLER_…, unless it is empty;
-3. the key in the settings file: the one that ` + "`--config`" + ` names, or ` + "`hostler.toml`" + ` where hostler is started, if there is one;
+3. the key in the settings file: the one that ` + "`--config`" + ` names, or ` + "`hostler.toml`" + ` where hostler
+   is started, if there is one;
 4. an environment variable that Gunicorn goes by too, where one is named below, unless it is empty;
 5. the default, which ` + "`--behind`" + ` may change.
 
-A list is taken from one of these as a whole. SIGHUP reads the file again. A setting that is unknown or wrong ends hostler
-with exit status 2 and a line for each problem (an unknown HOSTLER_ variable is only warned of); at SIGHUP it leaves
-everything as it was.
+A list is taken from one of these as a whole. SIGHUP reads the file again. A setting that is unknown
+or wrong ends hostler with exit status 2 and a line for each problem (an unknown HOSTLER_ variable
+is only warned of); at SIGHUP it leaves everything as it was.
 
 Times are in seconds: ` + "`30`" + `, ` + "`0.5`" + `; or have a unit: ` + "`500ms`, `30s`, `2m`, `1h`" + `.
 
@@ -56,6 +58,7 @@ func Reference() string {
 		}
 		writeEntry(&b, s)
 	}
+	writeLinks(&b)
 	return b.String()
 }
 
@@ -73,18 +76,28 @@ func writeOverview(b *strings.Builder) {
 		if s.def != "" {
 			def = "`" + s.def + "`"
 		}
-		fmt.Fprintf(b, "| %s[`--%s`](#%s) | %s | %s |\n", short, s.name, s.name, def, mdText(s.help))
+		fmt.Fprintf(b, "| %s[--%s] | %s | %s |\n", short, s.name, def, mdText(s.help))
+	}
+}
+
+// writeLinks says where the table's links lead. In the rows they would make these too long.
+func writeLinks(b *strings.Builder) {
+	b.WriteString("\n")
+	for _, s := range table() {
+		if !s.positional() {
+			fmt.Fprintf(b, "[--%s]: #%s\n", s.name, s.name)
+		}
 	}
 }
 
 func writeEntry(b *strings.Builder, s *setting) {
-	fmt.Fprintf(b, "\n### %s\n\n%s.", s.name, mdText(capital(s.help)))
+	text := mdText(capital(s.help)) + "."
 	if s.more != "" {
-		b.WriteString(" " + s.more)
+		text += " " + s.more
 	}
-	b.WriteString("\n\n")
+	fmt.Fprintf(b, "\n### %s\n\n%s\n", s.name, wrapped(text, ""))
 	item := func(what, format string, args ...any) {
-		fmt.Fprintf(b, "* %s: %s\n", what, fmt.Sprintf(format, args...))
+		b.WriteString(wrapped("* "+what+": "+fmt.Sprintf(format, args...), "  "))
 	}
 	if s.positional() {
 		item("Argument", "`%s`", s.arg)
@@ -149,4 +162,38 @@ func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 // mdText keeps Markdown from reading the stars and pipes of a plain text.
 func mdText(s string) string {
 	return strings.NewReplacer("*", `\*`, "|", `\|`).Replace(s)
+}
+
+// pageWidth is how long lines of our pages are, at most.
+const pageWidth = 100
+
+// wrapped breaks a text into lines, of which those after the first are indented. What
+// stands in backticks stays on one.
+func wrapped(text, indent string) string {
+	var b strings.Builder
+	width := 0
+	add := func(unit string) {
+		n := utf8.RuneCountInString(unit)
+		switch {
+		case width == 0:
+		case width+1+n > pageWidth:
+			b.WriteString("\n" + indent)
+			width = len(indent)
+		default:
+			b.WriteByte(' ')
+			width++
+		}
+		b.WriteString(unit)
+		width += n
+	}
+	unit := ""
+	for _, word := range strings.Fields(text) {
+		unit = strings.TrimPrefix(unit+" "+word, " ")
+		if strings.Count(unit, "`")%2 == 0 {
+			add(unit)
+			unit = ""
+		}
+	}
+	add(unit) // nothing, unless the text has a backtick too many
+	return strings.TrimRight(b.String(), " \n") + "\n"
 }

@@ -32,20 +32,23 @@ func TestDocumentedTestsExist(t *testing.T) {
 	}
 	named := regexp.MustCompile("`(http1|worker|e2e) ((?:Test|Fuzz)\\w+)(?:/([^`]+))?`")
 	seen := 0
-	for i, line := range strings.Split(string(page), "\n") {
-		found := named.FindAllStringSubmatch(line, -1)
+	for _, item := range strings.Split("\n"+string(page), "\n* ")[1:] {
+		item, _, _ = strings.Cut(item, "\n\n")
+		rule, _, _ := strings.Cut(strings.TrimPrefix(item, "**"), "**")
+		found := named.FindAllStringSubmatch(item, -1)
 		for _, m := range found {
 			seen++
 			source := sources[m[1]]
 			if !strings.Contains(source, "\nfunc "+m[2]+"(") {
-				t.Errorf("line %d: there is no %s in %s", i+1, m[2], m[1])
+				t.Errorf("%s: there is no %s in %s", rule, m[2], m[1])
 			}
 			if m[3] != "" && !strings.Contains(source, `"`+m[3]+`"`) {
-				t.Errorf("line %d: there is no case %q in %s", i+1, m[3], m[1])
+				t.Errorf("%s: there is no case %q in %s", rule, m[3], m[1])
 			}
 		}
-		if cells := strings.Split(line, " | "); len(cells) == 4 && cells[0] != "| rule" && len(found) == 0 {
-			t.Errorf("line %d: a rule without a test: %s", i+1, cells[0])
+		rest, isRule := strings.CutPrefix(item, "**"+rule+"**")
+		if isRule && !strings.HasPrefix(rest, " refuses ") && len(found) == 0 {
+			t.Errorf("a rule without a test: %s", rule)
 		}
 	}
 	if seen < 80 {
