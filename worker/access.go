@@ -38,9 +38,9 @@ func (a *accessLog) request(t *Thread, now int64) {
 	// t.out has been sent, or copied, by now.
 	b := a.begin(t.out[:0], t.Remote[:t.RemoteLen])
 	b = append(b, '"')
-	b = appendEscaped(b, span(buf, t.Req.Method))
+	b = appendEscaped(b, t.Req.Method.In(buf))
 	b = append(b, ' ')
-	b = appendEscaped(b, span(buf, t.Req.Target))
+	b = appendEscaped(b, t.Req.Target.In(buf))
 	if t.Req.Minor == minorHTTP2 {
 		b = append(b, ` HTTP/2.0" `...)
 	} else {
@@ -54,9 +54,9 @@ func (a *accessLog) request(t *Thread, now int64) {
 	for i := range t.Req.NFields {
 		switch f := &t.Req.Fields[i]; f.Known {
 		case http1.KnownReferer:
-			referer = span(buf, f.Value)
+			referer = f.Value.In(buf)
 		case http1.KnownUserAgent:
-			agent = span(buf, f.Value)
+			agent = f.Value.In(buf)
 		}
 	}
 	for _, v := range [...][]byte{referer, agent} {

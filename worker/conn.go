@@ -243,8 +243,8 @@ func (l *Loop) addConn(fd, listener int, peer netip.AddrPort) {
 		return
 	}
 	c.reset(fd, listener, peer)
-	c.trusted = l.trust.peer(peer)
-	c.awaits = l.speaks != 0 && l.proxies.peer(peer)
+	c.trusted = l.origin.Trusted.Peer(peer)
+	c.awaits = l.origin.AwaitsProxyHeader(peer)
 	p := phaseIdle
 	if l.cfg.Listeners[listener].TLS {
 		p = phaseShaking

@@ -258,7 +258,7 @@ func (l *Loop) adopt(h *protocol.Handover) {
 	l.slot.Counters.HandedIn.Add(1)
 	c.reset(h.FD, l.listenerIndex(h.Listener), h.Peer)
 	c.awaits, c.anonymous = h.Awaits, h.Anonymous
-	c.trusted = !h.Anonymous && l.trust.peer(h.Peer)
+	c.trusted = !h.Anonymous && l.origin.Trusted.Peer(h.Peer)
 	c.hops = h.Hops
 	now := l.now()
 	if h.Served {

@@ -16,6 +16,7 @@ import (
 	"hostler/internal/logwriter"
 	"hostler/protocol"
 	"hostler/worker/http1"
+	"hostler/worker/origin"
 	"hostler/worker/static"
 )
 
@@ -54,10 +55,7 @@ type Loop struct {
 	own      own
 	owner    func(fd int)                  // see SetOwner; may be nil
 	onLost   func(what string, fatal bool) // see SetLost; may be nil
-	trust    trustList
-	believes uint32    // what fields of trusted peers: believe… bits
-	proxies  trustList // who speaks the PROXY protocol
-	speaks   proxyVersions
+	origin   origin.Policy                 // who may say who a client is
 	overload overload
 	epfd     int
 	wakefd   int
@@ -152,16 +150,8 @@ func New(c Config) (*Loop, error) {
 		batch:      make([]unix.EpollEvent, 2*maxEvents),
 	}
 	l.inputs.limit, l.inputs.full = s.LimitBuffers, l.sweepSoon
-	if l.trust, err = parseTrust(s.ForwardedAllowIPs); err != nil {
-		return nil, err
-	}
-	if l.believes, err = parseBelieved(s.ForwardedHeaders); err != nil {
-		return nil, err
-	}
-	if l.proxies, err = parseTrust(s.ProxyAllowIPs); err != nil {
-		return nil, err
-	}
-	if l.speaks, err = parseProxyVersions(s.ProxyProtocol); err != nil {
+	if l.origin, err = origin.NewPolicy(origin.Options{Trusted: s.ForwardedAllowIPs, Fields: s.ForwardedHeaders,
+		Proxies: s.ProxyAllowIPs, ProxyProtocol: s.ProxyProtocol}); err != nil {
 		return nil, err
 	}
 	l.access.to = c.AccessLog
@@ -523,15 +513,13 @@ func (l *Loop) run(t *Thread, c *conn, now int64) bool {
 	t.StatusLen, t.FieldsLen = 0, 0
 	c.setPhase(phaseRunning, 0)
 	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
-	l.slot.ThreadRecs[t.index].Begin(now, span(buf, t.Req.Method), span(buf, t.Req.Target), t.Remote[:t.RemoteLen])
+	l.slot.ThreadRecs[t.index].Begin(now, t.Req.Method.In(buf), t.Req.Target.In(buf), t.Remote[:t.RemoteLen])
 	l.slot.Gauges.Served.Add(1)
 	if l.average.Load() > quickCall {
 		l.promote()
 	}
 	return true
 }
-
-func span(b []byte, s http1.Span) []byte { return b[s.Off : s.Off+s.Len] }
 
 // promote wakes a follower to lead, if nobody leads and one is there.
 func (l *Loop) promote() {

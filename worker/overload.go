@@ -43,7 +43,7 @@ func (o *overload) tooLate(now, wait int64) bool {
 // better declined.
 func (l *Loop) overloaded(t *Thread, buf []byte, now int64) bool {
 	return l.overload.tooLate(now, now-t.arrived) && l.slot.Gauges.QueueDepth.Load() >= int64(overloadDepth*len(l.threads)) &&
-		!l.isHealthCheck(span(buf, t.Req.Path))
+		!l.isHealthCheck(t.Req.Path.In(buf))
 }
 
 // isHealthCheck says whether path is one that goes ahead of all others.

@@ -552,7 +552,7 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 		return false
 	}
 	if r.Flags&http1.FlagPathEscaped != 0 {
-		p := span(buf, r.Path)
+		p := r.Path.In(buf)
 		n := http1.Unescape(t.path, p)
 		t.Path, t.PathLen = address(t.path), uint32(n)
 	} else {

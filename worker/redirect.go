@@ -6,6 +6,7 @@ import (
 
 	"hostler/protocol"
 	"hostler/worker/http1"
+	"hostler/worker/origin"
 )
 
 // redirect sends the client of a plain address to the same one at port, by https.
@@ -15,12 +16,12 @@ func (l *Loop) redirect(t *Thread, c *conn, buf []byte, port string) {
 	for i := range r.NFields {
 		if f := &r.Fields[i]; f.Known == http1.KnownHost {
 			if f.Value.Len > 0 {
-				host = span(buf, f.Value)
+				host = f.Value.In(buf)
 			}
 			break
 		}
 	}
-	host = host[:nameLen(host)]
+	host = host[:origin.HostNameLen(host)]
 	if len(host) == 0 {
 		l.reject(c, http1.ReasonMissingHost, r.MethodID == http1.MethodHead)
 		return
@@ -29,7 +30,7 @@ func (l *Loop) redirect(t *Thread, c *conn, buf []byte, port string) {
 	if port != "443" {
 		b = append(append(b, ':'), port...)
 	}
-	target := span(buf, r.Target)
+	target := r.Target.In(buf)
 	if r.Flags&http1.FlagAbsolute != 0 {
 		_, rest, _ := bytes.Cut(target, []byte("://"))
 		target = nil

@@ -82,7 +82,7 @@ func (l *Loop) noteHops(t *Thread) {
 	news := dropped &^ l.hopsNoted.Or(dropped)
 	for ; news != 0; news &= news - 1 {
 		l.log.Warn("the application sets a header that concerns the connection, which is the server's business: it is not sent",
-			"name", http1.HopByHop[bits.TrailingZeros32(news)], "target", string(span(bytesAt(t.Buf, int(t.Req.HeadLen)), t.Req.Target)))
+			"name", http1.HopByHop[bits.TrailingZeros32(news)], "target", string(t.Req.Target.In(bytesAt(t.Buf, int(t.Req.HeadLen)))))
 	}
 }
 
@@ -584,7 +584,7 @@ func (l *Loop) account(t *Thread, now int64) {
 func (l *Loop) violation(t *Thread, msg string) {
 	l.slot.Counters.AppViolations.Add(1)
 	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
-	l.log.Error(msg, "method", string(span(buf, t.Req.Method)), "target", string(span(buf, t.Req.Target)))
+	l.log.Error(msg, "method", string(t.Req.Method.In(buf)), "target", string(t.Req.Target.In(buf)))
 }
 
 func skip(b []byte, n int) ([]byte, int) {

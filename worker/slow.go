@@ -41,8 +41,8 @@ func (l *Loop) noteSlow(t *Thread, now int64) {
 		return
 	}
 	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
-	target := span(buf, t.Req.Target)
-	q := protocol.SlowRequest{Method: string(span(buf, t.Req.Method)), Target: string(target[:min(len(target), protocol.SlowTarget)]),
+	target := t.Req.Target.In(buf)
+	q := protocol.SlowRequest{Method: string(t.Req.Method.In(buf)), Target: string(target[:min(len(target), protocol.SlowTarget)]),
 		Client: string(t.Remote[:t.RemoteLen]), Status: t.reply.status, Duration: time.Duration(now - t.reply.arrived),
 		ForClient: time.Duration(t.forClient.Load()), Thread: t.index, Start: t.Taken}
 	if t.Started != 0 {

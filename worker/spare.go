@@ -61,7 +61,7 @@ const (
 // mayRun is asked before t runs a request while there are slow routes. It returns
 // false if the request has to wait, in which case t has given it up.
 func (l *Loop) mayRun(t *Thread, c *conn, routes map[uint64]*route, buf []byte, now int64) bool {
-	t.route = routes[protocol.RouteHash(span(buf, t.Req.Method), span(buf, t.Req.Path))]
+	t.route = routes[protocol.RouteHash(t.Req.Method.In(buf), t.Req.Path.In(buf))]
 	if t.route == nil || t.route.recent.Load()&surely != surely {
 		return true
 	}
@@ -69,7 +69,7 @@ func (l *Loop) mayRun(t *Thread, c *conn, routes map[uint64]*route, buf []byte, 
 		in.held = false // it has waited
 		return true
 	}
-	if !l.spare.worth.Load() || now-t.arrived >= t.route.hold() || l.draining.Load() || l.isHealthCheck(span(buf, t.Req.Path)) {
+	if !l.spare.worth.Load() || now-t.arrived >= t.route.hold() || l.draining.Load() || l.isHealthCheck(t.Req.Path.In(buf)) {
 		return true
 	}
 	if free, all := l.otherThreads(t.index); free > 0 || all == 0 {
@@ -173,7 +173,7 @@ func (l *Loop) learn(t *Thread, took int64) {
 	l.spare.slow.Add(1)
 	if r == nil {
 		buf := bytesAt(t.Buf, int(t.Req.HeadLen))
-		r = l.remember(protocol.RouteHash(span(buf, t.Req.Method), span(buf, t.Req.Path)))
+		r = l.remember(protocol.RouteHash(t.Req.Method.In(buf), t.Req.Path.In(buf)))
 	}
 	r.recent.Store(r.recent.Load()<<1 | 1)
 	r.took.Store(took)

@@ -56,7 +56,7 @@ func (l *Loop) wantsStatic(t *Thread, in *input) bool {
 
 // decodePath returns the path of t's request without its escapes.
 func (t *Thread) decodePath() []byte {
-	p := span(bytesAt(t.Buf, int(t.Req.HeadLen)), t.Req.Path)
+	p := t.Req.Path.In(bytesAt(t.Buf, int(t.Req.HeadLen)))
 	if t.Req.Flags&http1.FlagPathEscaped != 0 {
 		return t.path[:http1.Unescape(t.path, p)]
 	}
@@ -81,8 +81,8 @@ func (l *Loop) serveStatic(t *Thread, c *conn) bool {
 	t.Result, t.Out, t.OutLen, t.OutKept = 0, 0, 0, 0
 	c.served++
 	c.setPhase(phaseRunning, 0)
-	l.sendStatic(t, root.Answer(&static.Request{Method: string(span(buf, r.Method)), Target: span(buf, r.Path), Path: path,
-		Query: span(buf, r.Query), Header: staticFields(r, buf)}))
+	l.sendStatic(t, root.Answer(&static.Request{Method: string(r.Method.In(buf)), Target: r.Path.In(buf), Path: path,
+		Query: r.Query.In(buf), Header: staticFields(r, buf)}))
 	t.onward = l.conclude(t)
 	return true
 }
@@ -97,14 +97,14 @@ func staticFields(r *http1.Request, buf []byte) http.Header {
 		default:
 			continue
 		}
-		name := textproto.CanonicalMIMEHeaderKey(string(span(buf, f.Name)))
+		name := textproto.CanonicalMIMEHeaderKey(string(f.Name.In(buf)))
 		if !slices.Contains(static.Fields[:], name) {
 			continue
 		}
 		if h == nil {
 			h = make(http.Header, 4)
 		}
-		value := string(span(buf, f.Value))
+		value := string(f.Value.In(buf))
 		if old := h[name]; old != nil && name != "Range" {
 			h[name][0] = old[0] + ", " + value // RFC 9110, 5.2
 		} else {

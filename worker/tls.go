@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"hostler/worker/origin"
 )
 
 // tlsConn is the transport of a connection with TLS: crypto/tls over a socket that
@@ -299,7 +301,7 @@ func (l *Loop) handshake(c *conn, s *tlsConn) {
 // proxiedFirst takes the PROXY protocol's header, which comes before TLS. It returns
 // false if the connection has been closed.
 func (l *Loop) proxiedFirst(c *conn, s *tlsConn) bool {
-	var b [maxProxyHeader]byte
+	var b [origin.MaxProxyHeader]byte
 	have := 0
 	for {
 		n, _, err := unix.Recvfrom(c.fd, b[:], unix.MSG_PEEK)

@@ -49,8 +49,8 @@ var differs = map[string]string{
 
 // elsewhere lists the cases about what is decided above the parser.
 var elsewhere = map[string]string{
-	"pp_":         "the PROXY protocol comes before the first request: worker/proxied_test.go",
-	"invalid/019": "which forwarded fields count is worker/forwarded.go's business",
+	"pp_":         "the PROXY protocol comes before the first request: worker/origin",
+	"invalid/019": "which forwarded fields count is worker/origin's business",
 }
 
 func corpus(t testing.TB) []corpusCase {

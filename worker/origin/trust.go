@@ -1,18 +1,19 @@
-package worker
+package origin
 
 import (
 	"fmt"
 	"net/netip"
 )
 
-// trustList says whose word about a request's origin is taken.
-type trustList struct {
+// Trust says whose word about a request's origin is taken.
+type Trust struct {
 	all, unix bool
 	nets      []netip.Prefix
 }
 
-func parseTrust(list []string) (trustList, error) {
-	var t trustList
+// ParseTrust takes addresses, networks, "*" and "unix".
+func ParseTrust(list []string) (Trust, error) {
+	var t Trust
 	for _, s := range list {
 		switch s {
 		case "*":
@@ -35,7 +36,7 @@ func parseTrust(list []string) (trustList, error) {
 	return t, nil
 }
 
-func (t *trustList) addr(a netip.Addr) bool {
+func (t *Trust) addr(a netip.Addr) bool {
 	if t.all {
 		return true
 	}
@@ -48,7 +49,9 @@ func (t *trustList) addr(a netip.Addr) bool {
 	return false
 }
 
-func (t *trustList) peer(a netip.AddrPort) bool {
+// Peer reports whether the word of the peer at a is taken; the zero value stands for
+// one that came by a unix socket.
+func (t *Trust) Peer(a netip.AddrPort) bool {
 	if !a.IsValid() {
 		return t.all || t.unix
 	}

@@ -259,30 +259,3 @@ func TestDeputyReadsProxyHeader(t *testing.T) {
 	responses(t, cut).want(200, "203.0.113.9 4711 GET ")
 	responses(t, stuck).want(200, "203.0.113.9 4711 GET ")
 }
-
-func FuzzProxyHeader(f *testing.F) {
-	for _, s := range []string{v1IPv4, v2IPv4, v2IPv6, v2(0, 0, ""), "PROXY UNKNOWN\r\n", "PROXY TCP6 ::1 ::1 1 2\r\n", v2(1, 0x31, strings.Repeat("x", 216))} {
-		f.Add([]byte(s))
-	}
-	l := &Loop{}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		n, reason := proxyHeader(b, proxyV1|proxyV2)
-		if n > len(b) || n > 0 && reason != http1.ReasonNone {
-			t.Fatalf("%d of %d bytes, %v", n, len(b), reason)
-		}
-		// What is said of a beginning must not change as more arrives.
-		for i := range b[:min(len(b), 300)] {
-			m, r := proxyHeader(b[:i], proxyV1|proxyV2)
-			if m != 0 && (m != n || reason != http1.ReasonNone) || r != http1.ReasonNone && r != reason {
-				t.Fatalf("after %d bytes: %d, %v; then %d, %v", i, m, r, n, reason)
-			}
-		}
-		if n == 0 {
-			return
-		}
-		c := &conn{}
-		if l.setClient(c, b[:n]) && (c.awaits || !c.peer.IsValid() && c.portLen != 0) {
-			t.Fatalf("%+v", c)
-		}
-	})
-}

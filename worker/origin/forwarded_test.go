@@ -1,53 +1,47 @@
-package worker
+package origin
 
 import (
 	"fmt"
 	"strings"
 	"testing"
 
-	"hostler/protocol"
 	"hostler/worker/http1"
 )
 
-// heard is what the fields of a request make of it, or why it is refused.
-func heard(t *testing.T, believes, fields string) string {
+// resolved is what a request with head says of its client, to whom fields count, or why it is refused.
+func resolved(t *testing.T, fields, head string) string {
 	t.Helper()
-	trust, err := parseTrust([]string{"10.0.0.0/8", "fd00::/8"})
+	policy, err := NewPolicy(Options{Trusted: []string{"10.0.0.0/8", "fd00::/8"}, Fields: strings.Fields(fields)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := parseBelieved(strings.Fields(believes))
-	if err != nil {
-		t.Fatal(err)
-	}
-	buf := []byte("GET / HTTP/1.1\r\nHost: inner\r\n" + fields + "\r\n")
+	buf := []byte("GET / HTTP/1.1\r\nHost: inner\r\n" + head + "\r\n")
 	r := http1.Request{Fields: make([]http1.Field, 101)}
 	limits := http1.Limits{Line: 8190, Field: 32000, Fields: 100, Head: 64 << 10}
 	if whole, reason := http1.Parse(buf, 0, &limits, &r); !whole {
-		t.Fatalf("%q: %v", fields, reason)
+		t.Fatalf("%q: %v", head, reason)
 	}
-	h := hearing{trust: &trust, believes: b, buf: buf}
-	if reason := h.hear(&r); reason != http1.ReasonNone {
+	s, reason := policy.Resolve(buf, &r)
+	if reason != http1.ReasonNone {
 		return reason.String()
 	}
 	var parts []string
 	add := func(format string, v any) { parts = append(parts, fmt.Sprintf(format, v)) }
-	s := h.verdict
-	if s.addr.IsValid() {
-		add("%v", s.addr)
+	if s.Addr.IsValid() {
+		add("%v", s.Addr)
 	}
-	if s.port != 0 {
-		add("port=%v", s.port)
+	if s.Port != 0 {
+		add("port=%v", s.Port)
 	}
-	if s.proto != 0 {
-		parts = append(parts, []string{"", "http", "https"}[s.proto])
+	if s.Proto != 0 {
+		parts = append(parts, []string{"", "http", "https"}[s.Proto])
 	}
-	if s.host.Len > 0 {
-		host := span(buf, s.host)
-		add("host=%s", string(host[:nameLen(host)])+"|"+string(host[nameLen(host):]))
+	if s.Host.Len > 0 {
+		host := s.Host.In(buf)
+		add("host=%s", string(host[:HostNameLen(host)])+"|"+string(host[HostNameLen(host):]))
 	}
-	if s.prefix.Len > 0 {
-		add("prefix=%s", span(buf, s.prefix))
+	if s.Prefix.Len > 0 {
+		add("prefix=%s", s.Prefix.In(buf))
 	}
 	return strings.Join(parts, " ")
 }
@@ -87,7 +81,7 @@ func TestForwardedAddresses(t *testing.T) {
 		"08.8.8.8":                             "bad_forwarded",
 		strings.Repeat("9", 9000):              "bad_forwarded",
 	} {
-		if got := heard(t, "for", "X-Forwarded-For: "+chain+"\r\n"); got != want {
+		if got := resolved(t, "for", "X-Forwarded-For: "+chain+"\r\n"); got != want {
 			t.Errorf("%.60q: %q, want %q", chain, got, want)
 		}
 	}
@@ -133,7 +127,7 @@ func TestForwardedField(t *testing.T) {
 		"for=10.0.0.1" + strings.Repeat(", for=10.0.0.1", 20):               "10.0.0.1",
 		`for=2.2.2.2` + "\r\nForwarded: for=10.0.0.9\r\nForwarded: for=10.0.0.1;by=_proxy": "2.2.2.2",
 	} {
-		if got := heard(t, "for proto host forwarded", "Forwarded: "+value+"\r\n"); got != want {
+		if got := resolved(t, "for proto host forwarded", "Forwarded: "+value+"\r\n"); got != want {
 			t.Errorf("%.80q: %q, want %q", value, got, want)
 		}
 	}
@@ -141,7 +135,7 @@ func TestForwardedField(t *testing.T) {
 
 func TestForwardedSources(t *testing.T) {
 	const all = "for proto host prefix forwarded cf-connecting-ip"
-	for _, c := range []struct{ believes, fields, want string }{
+	for _, c := range []struct{ fields, head, want string }{
 		{all, "X-Forwarded-Proto: https\r\n", "https"},
 		{all, "X-Forwarded-Proto: WSS\r\n", "https"},
 		{all, "X-Forwarded-Proto: https, https\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Ssl: On\r\n", "https"},
@@ -188,12 +182,12 @@ func TestForwardedSources(t *testing.T) {
 		{"proto forwarded", "Forwarded: for=1.1.1.1;proto=https;host=a\r\nX-Forwarded-For: 2.2.2.2\r\n", "https"},
 		{"host forwarded", "Forwarded: for=1.1.1.1;proto=https;host=a\r\n", "host=a|"},
 	} {
-		if got := heard(t, c.believes, c.fields); got != c.want {
-			t.Errorf("%s, %q: %q, want %q", c.believes, c.fields, got, c.want)
+		if got := resolved(t, c.fields, c.head); got != c.want {
+			t.Errorf("%s, %q: %q, want %q", c.fields, c.head, got, c.want)
 		}
 	}
-	if _, err := parseBelieved([]string{"for", "x"}); err == nil {
-		t.Error("an unknown kind of field is believed")
+	if _, err := ParseFields([]string{"for", "x"}); err == nil {
+		t.Error("an unknown kind of field counts")
 	}
 }
 
@@ -214,103 +208,19 @@ func FuzzForwarded(f *testing.F) {
 		if whole, _ := http1.Parse(buf, 0, &limits, &r); !whole {
 			return
 		}
-		h := hearing{trust: &trustList{}, believes: ^uint32(0), buf: buf}
-		if h.hear(&r) != http1.ReasonNone {
+		policy := Policy{Fields: ^Fields(0)}
+		s, reason := policy.Resolve(buf, &r)
+		if reason != http1.ReasonNone {
 			return
 		}
-		s := h.verdict
-		if s.host.Len > 0 && (!http1.ValidHost(span(buf, s.host)) || nameLen(span(buf, s.host)) == 0) {
-			t.Errorf("host %q", span(buf, s.host))
+		if s.Host.Len > 0 && (!http1.ValidHost(s.Host.In(buf)) || HostNameLen(s.Host.In(buf)) == 0) {
+			t.Errorf("host %q", s.Host.In(buf))
 		}
-		if p := string(span(buf, s.prefix)); p != "" && (p[0] != '/' || strings.ContainsAny(p, "%?#\\ \x00") || strings.Contains(p, "//")) {
+		if p := string(s.Prefix.In(buf)); p != "" && (p[0] != '/' || strings.ContainsAny(p, "%?#\\ \x00") || strings.Contains(p, "//")) {
 			t.Errorf("prefix %q", p)
 		}
-		if s.addr.IsValid() && (s.addr.Zone() != "" || s.addr.Is4In6()) {
-			t.Errorf("address %v", s.addr)
+		if s.Addr.IsValid() && (s.Addr.Zone() != "" || s.Addr.Is4In6()) {
+			t.Errorf("address %v", s.Addr)
 		}
 	})
-}
-
-// What a proxy says counts only if it is trusted. Of what others say nothing counts,
-// and it reaches the application or not.
-func TestForwarded(t *testing.T) {
-	for _, how := range []string{"trusted", protocol.ForwardedKeep, protocol.ForwardedDrop} {
-		cfg := testConfig()
-		cfg.ForwardedHeaders = []string{"for", "proto", "host", "prefix", "cf-connecting-ip"}
-		cfg.ForwardedUntrusted = how
-		if how == "trusted" {
-			cfg.ForwardedAllowIPs = []string{"127.0.0.1"}
-		}
-		type seen struct {
-			remote, path string
-			forwarded    uint32
-			fields       string // but for Host
-		}
-		got := make(chan seen, 1)
-		r := serve(t, cfg, func(c *call) {
-			remote := string(c.t.Remote[:c.t.RemoteLen]) + ":" + string(c.t.Port[:c.t.PortLen])
-			var names []string
-			for _, f := range c.t.Req.Fields[:c.t.Req.NFields] {
-				if f.Known != http1.KnownHost {
-					names = append(names, string(span(bytesAt(c.t.Buf, int(c.t.Req.HeadLen)), f.Name)))
-				}
-			}
-			got <- seen{remote, string(bytesAt(c.t.Path, int(c.t.PathLen))), c.t.Forwarded, strings.Join(names, " ")}
-			c.ok("x")
-		})
-		c := r.dial()
-		rd := responses(t, c)
-		told := uint64(0)
-		for _, k := range []struct {
-			target, fields string
-			want           seen
-			left           string // with drop
-		}{
-			{"/", "", seen{"127.0.0.1:4711", "/", 0, ""}, ""},
-			{"/", "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 203.0.113.9, 127.0.0.1\r\nX-Forwarded-Proto: HTTPS\r\n",
-				seen{"203.0.113.9:", "/", ForwardedHTTPS, "X-Forwarded-For X-Forwarded-For X-Forwarded-Proto"}, ""},
-			{"/", "", seen{"127.0.0.1:4711", "/", 0, ""}, ""}, // nothing is left of the request before
-			{"/", "Accept: a\r\nX-Forwarded-Ssl: on\r\nX-Forwarded-Proto: https\r\nA: b\r\nX-Real-Ip: 1.1.1.1\r\nX-Forwarded-Port: 1\r\nB: c\r\n",
-				seen{"127.0.0.1:4711", "/", ForwardedHTTPS, "Accept X-Forwarded-Ssl X-Forwarded-Proto A X-Real-Ip X-Forwarded-Port B"}, "Accept A B"},
-			{"/%61/b", "X-Forwarded-Prefix: /a\r\nX-Forwarded-Host: b\r\nForwarded: x\r\n",
-				seen{"127.0.0.1:4711", "/b", ForwardedHost | ForwardedPrefix, "X-Forwarded-Prefix X-Forwarded-Host Forwarded"}, ""},
-			{"/ab", "X-Forwarded-Prefix: /a\r\n", seen{"127.0.0.1:4711", "/ab", ForwardedPrefix, "X-Forwarded-Prefix"}, ""},
-			{"/a", "X-Forwarded-Prefix: /a\r\n", seen{"127.0.0.1:4711", "", ForwardedPrefix, "X-Forwarded-Prefix"}, ""},
-			{"/", "CF-Connecting-IP: 203.0.113.9\r\n", seen{"203.0.113.9:", "/", 0, "CF-Connecting-IP"}, ""},
-		} {
-			send(t, c, "GET "+k.target+" HTTP/1.1\r\nHost: x\r\n"+k.fields+"\r\n")
-			rd.want(200, "x")
-			if how != "trusted" {
-				if k.want.fields != "" {
-					told++
-				}
-				k.want = seen{"127.0.0.1:4711", strings.Replace(k.target, "%61", "a", 1), 0, k.want.fields}
-				if how == protocol.ForwardedDrop {
-					k.want.fields = k.left
-				}
-			}
-			if s := <-got; s != k.want {
-				t.Errorf("%s, %q: %+v, want %+v", how, k.fields, s, k.want)
-			}
-		}
-		if n := r.slot.Counters.ForwardedUntrusted.Load(); n != told {
-			t.Errorf("%s: %d requests are counted, want %d", how, n, told)
-		}
-		if how != "trusted" {
-			continue
-		}
-		send(t, c, "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Ssl: on\r\n\r\n")
-		rd.want(400, "*")
-		rd.wantEnd()
-		c = r.dial()
-		rd = responses(t, c)
-		send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: junk\r\nContent-Length: 3\r\n\r\nabc")
-		rd.want(400, "*")
-		rd.wantEnd()
-		for _, reason := range []http1.Reason{http1.ReasonForwardedMismatch, http1.ReasonBadForwarded} {
-			if n := r.slot.Counters.Rejects[reason].Load(); n != 1 {
-				t.Errorf("%v is counted %d times", reason, n)
-			}
-		}
-	}
 }
