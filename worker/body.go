@@ -2,7 +2,6 @@ package worker
 
 import (
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -202,6 +201,3 @@ func (l *Loop) readChunked(t *Thread, dst []byte) int {
 		in.n += n
 	}
 }
-
-// BytesAt gives C memory a Go shape; p is not memory of the Go heap.
-func BytesAt(p unsafe.Pointer, n int) []byte { return unsafe.Slice((*byte)(p), n) }

@@ -4,7 +4,6 @@ import (
 	"math"
 	"runtime"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -138,18 +137,7 @@ func (l *Loop) readOn() {
 
 // poll takes what is ready, without waiting.
 func (l *Loop) poll(t *Thread) {
-	var n int
-	for {
-		r, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epfd), uintptr(unsafe.Pointer(&t.Events[0])), maxEvents, 0, 0, 0)
-		if e == unix.EINTR {
-			continue
-		}
-		if e == 0 {
-			n = int(r)
-		}
-		break
-	}
-	if n > 0 {
+	if n := pollEvents(l.epfd, t.Events[:]); n > 0 {
 		now := l.now()
 		l.mu.Lock()
 		l.take(t.Events[:n], now)

@@ -4,7 +4,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -242,19 +241,4 @@ func (i *outItem) free(l *Loop) {
 		l.discard(i.ref)
 	}
 	*i = outItem{file: -1}
-}
-
-func sendFile(fd int, i *outItem) (int, error) {
-	for {
-		off := i.off
-		n, _, e := unix.RawSyscall6(unix.SYS_SENDFILE, uintptr(fd), uintptr(i.file), uintptr(unsafe.Pointer(&off)),
-			uintptr(min(i.n, fileTurn)), 0, 0)
-		switch e {
-		case 0:
-			return int(n), nil
-		case unix.EINTR:
-		default:
-			return 0, e
-		}
-	}
 }

@@ -4,30 +4,12 @@ import (
 	"bytes"
 	"cmp"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"hostler/protocol"
 	"hostler/worker/http1"
 )
-
-// readFD is read(2) without telling the scheduler: the descriptor does not
-// block, so there is nothing to tell.
-func readFD(fd int, b []byte) (int, error) {
-	for {
-		n, _, e := unix.RawSyscall(unix.SYS_READ, uintptr(fd), address(b), uintptr(len(b)))
-		switch e {
-		case 0:
-			return int(n), nil
-		case unix.EINTR:
-		case unix.EAGAIN:
-			return 0, unix.EAGAIN
-		default:
-			return 0, e
-		}
-	}
-}
 
 // receive reads from an owned connection until it has a whole request, which t
 // is to run (true), or until there is nothing more to read, and gives the
@@ -720,29 +702,5 @@ func (l *Loop) expire(c *conn) {
 		}
 	default:
 		l.closeConn(c)
-	}
-}
-
-// unread says whether there is input to read.
-func unread(fd int) bool {
-	var b [1]byte
-	n, _, err := unix.Recvfrom(fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	return n > 0 && err == nil
-}
-
-func sendFD(fd int, b []byte, flags int) (int, error) {
-	if len(b) == 0 {
-		return 0, nil
-	}
-	for {
-		n, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)),
-			uintptr(unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT|flags), 0, 0)
-		switch e {
-		case 0:
-			return int(n), nil
-		case unix.EINTR:
-		default:
-			return 0, e
-		}
 	}
 }

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"math/bits"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -592,34 +591,4 @@ func skip(b []byte, n int) ([]byte, int) {
 		return b[len(b):], n - len(b)
 	}
 	return b[n:], 0
-}
-
-// sendParts is one sendmsg(2) of up to three parts.
-func sendParts(fd int, a, b, c []byte) (int, error) {
-	if len(b) == 0 && len(c) == 0 {
-		return sendFD(fd, a, 0)
-	}
-	var iov [3]unix.Iovec
-	k := 0
-	for _, p := range [...][]byte{a, b, c} {
-		if len(p) > 0 {
-			iov[k].Base = &p[0]
-			iov[k].SetLen(len(p))
-			k++
-		}
-	}
-	var m unix.Msghdr
-	m.Iov = &iov[0]
-	m.SetIovlen(k)
-	for {
-		n, _, e := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m)),
-			unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
-		switch e {
-		case 0:
-			return int(n), nil
-		case unix.EINTR:
-		default:
-			return 0, e
-		}
-	}
 }

@@ -181,27 +181,6 @@ const minorHTTP2 = 2
 // the sweeper use a Thread for its buffers, and queue what they read.
 func (t *Thread) runs() bool { return t.index >= 0 }
 
-// offHeap returns n bytes of zeroed memory that the collector does not know,
-// page-aligned. Pages cost memory only once they are touched.
-func offHeap(n int) ([]byte, error) {
-	return unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-}
-
-func address(b []byte) uintptr {
-	if len(b) == 0 {
-		return 0
-	}
-	return uintptr(unsafe.Pointer(&b[0]))
-}
-
-// bytesAt is the reverse of address, for memory outside the Go heap.
-func bytesAt(p uintptr, n int) []byte {
-	if n == 0 {
-		return nil
-	}
-	return unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&p))), n)
-}
-
 func newThread(index, epfd int, limits *http1.Limits) (*Thread, error) {
 	taskPages := (int(TaskSize) + 4095) &^ 4095
 	pathSize := max(inBufferSize, (limits.Line+7)&^7)
@@ -228,8 +207,4 @@ func (t *Thread) forgetHead() {
 }
 
 // wake lets a parked thread go on.
-func (t *Thread) wake() {
-	atomic.StoreUint32(&t.Wake, 1)
-	_, _, _ = unix.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&t.Task.Wake)),
-		1|128 /* FUTEX_WAKE | FUTEX_PRIVATE_FLAG */, 1, 0, 0, 0)
-}
+func (t *Thread) wake() { wakeFutex(&t.Task.Wake) }

@@ -1,0 +1,142 @@
+package worker
+
+import (
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// System calls of the hot path, and memory that is not Go's. The calls are made
+// without telling the scheduler: none of them waits, so there is nothing to tell.
+// EINTR is tried again, and never returned.
+
+// readFD is read(2) of a descriptor that does not block.
+func readFD(fd int, b []byte) (int, error) {
+	for {
+		n, _, e := unix.RawSyscall(unix.SYS_READ, uintptr(fd), address(b), uintptr(len(b)))
+		switch e {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, e
+		}
+	}
+}
+
+// unread reports whether there is input to read.
+func unread(fd int) bool {
+	var b [1]byte
+	n, _, err := unix.Recvfrom(fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return n > 0 && err == nil
+}
+
+// sendFD is send(2).
+func sendFD(fd int, b []byte, flags int) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	for {
+		n, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)),
+			uintptr(unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT|flags), 0, 0)
+		switch e {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, e
+		}
+	}
+}
+
+// sendParts is one sendmsg(2) of up to three parts.
+func sendParts(fd int, a, b, c []byte) (int, error) {
+	if len(b) == 0 && len(c) == 0 {
+		return sendFD(fd, a, 0)
+	}
+	var iov [3]unix.Iovec
+	k := 0
+	for _, p := range [...][]byte{a, b, c} {
+		if len(p) > 0 {
+			iov[k].Base = &p[0]
+			iov[k].SetLen(len(p))
+			k++
+		}
+	}
+	var m unix.Msghdr
+	m.Iov = &iov[0]
+	m.SetIovlen(k)
+	for {
+		n, _, e := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m)),
+			unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+		switch e {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, e
+		}
+	}
+}
+
+// sendFile is one sendfile(2) of up to n bytes of file, from off on.
+func sendFile(fd, file int, off, n int64) (int, error) {
+	for {
+		from := off
+		n, _, e := unix.RawSyscall6(unix.SYS_SENDFILE, uintptr(fd), uintptr(file), uintptr(unsafe.Pointer(&from)),
+			uintptr(n), 0, 0)
+		switch e {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, e
+		}
+	}
+}
+
+// pollEvents is epoll_wait(2) without waiting. It returns the number of events.
+func pollEvents(epfd int, events []unix.EpollEvent) int {
+	for {
+		n, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epfd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+		switch e {
+		case 0:
+			return int(n)
+		case unix.EINTR:
+		default:
+			return 0
+		}
+	}
+}
+
+// wakeFutex sets a futex word of this process, and wakes the thread that waits on it.
+func wakeFutex(word *uint32) {
+	atomic.StoreUint32(word, 1)
+	_, _, _ = unix.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)),
+		1|128 /* FUTEX_WAKE | FUTEX_PRIVATE_FLAG */, 1, 0, 0, 0)
+}
+
+// offHeap returns n bytes of zeroed memory that the collector does not know,
+// page-aligned. Pages cost memory only once they are touched.
+func offHeap(n int) ([]byte, error) {
+	return unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+}
+
+func address(b []byte) uintptr {
+	if len(b) == 0 {
+		return 0
+	}
+	return uintptr(unsafe.Pointer(&b[0]))
+}
+
+// bytesAt is the reverse of address, for memory outside the Go heap.
+func bytesAt(p uintptr, n int) []byte {
+	if n == 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&p))), n)
+}
+
+// BytesAt gives C memory a Go shape; p is not memory of the Go heap.
+func BytesAt(p unsafe.Pointer, n int) []byte { return unsafe.Slice((*byte)(p), n) }
