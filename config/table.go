@@ -292,7 +292,7 @@ func table() []*setting {
 		{
 			name: "python", group: groupPython, arg: "FILE",
 			help:  "interpreter to run workers with",
-			more:  "If not given, it is the first found of: `python` beside the hostler binary, `$VIRTUAL_ENV/bin/python`, `./.venv/bin/python`, `python3` on the PATH.",
+			more:  "If not given, it is the first found of: `python` beside the path that hostler was called by, where that is in a virtual environment; `$VIRTUAL_ENV/bin/python`; `./.venv/bin/python`; `python` beside that path, or the file that it leads to; `python3` on the PATH.",
 			value: text(func(c *Config) *string { return &c.Python }),
 		},
 		{

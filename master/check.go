@@ -21,7 +21,7 @@ func Check(ctx context.Context, opts Options) error {
 	if err := checkDirectory(&set); err != nil {
 		return err
 	}
-	python, err := findPython(&set)
+	python, err := findPython(&set, opts.Binary)
 	if err != nil {
 		return err
 	}

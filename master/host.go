@@ -164,7 +164,7 @@ func (h *systemHost) ReadSettings() (*Settings, error) {
 	return set, nil
 }
 
-func (h *systemHost) FindPython(set *Settings) (string, error) { return findPython(set) }
+func (h *systemHost) FindPython(set *Settings) (string, error) { return findPython(set, h.opts.Binary) }
 
 func (h *systemHost) Environ() []string { return os.Environ() }
 

@@ -34,6 +34,7 @@ type Options struct {
 	// Reload reads the settings again, for SIGHUP.
 	Reload  func() (*Settings, error)
 	Payload Payload
+	Binary  Binary // what runs: "" where it is not known
 	Log     *slog.Logger
 	// ErrorLog is standard error, where Log writes to. Nil: it is made.
 	ErrorLog *logwriter.Writer

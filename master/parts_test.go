@@ -22,7 +22,7 @@ import (
 func TestFindPython(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
-	for _, name := range []string{"bin/python3", "bin2/python", "venv/bin/python", "app/.venv/bin/python", "usr/python3", "usr/python3.12"} {
+	for _, name := range []string{"bin/python3", "bin2/python", "venv/bin/python", "app/.venv/bin/python", "usr/python3", "usr/python3.12", "own/bin/python3"} {
 		if err := os.MkdirAll(filepath.Dir(at(name)), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -30,8 +30,13 @@ func TestFindPython(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(at("plain"), nil, 0o644); err != nil {
+	if err := os.MkdirAll(at("bare/bin"), 0o755); err != nil {
 		t.Fatal(err)
+	}
+	for _, name := range []string{"plain", "own/pyvenv.cfg", "bare/pyvenv.cfg"} {
+		if err := os.WriteFile(at(name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	link := at("linkvenv/bin/python")
 	if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
@@ -46,20 +51,28 @@ func TestFindPython(t *testing.T) {
 		want   string
 		errors []string
 	}{
-		{"configured path", pythonSearch{configured: at("usr/python3.12"), binaryDir: at("bin")}, "usr/python3.12", nil},
+		{"configured path", pythonSearch{configured: at("usr/python3.12"), binary: Binary{at("linkvenv/bin/hostler"), ""}}, "usr/python3.12", nil},
 		{"configured name", pythonSearch{configured: "python3.12", path: at("nowhere") + ":" + at("usr")}, "usr/python3.12", nil},
 		{"configured, missing", pythonSearch{configured: at("gone"), path: at("usr")}, "", []string{at("gone"), "no such file"}},
 		{"configured name, missing", pythonSearch{configured: "python9", path: at("usr")}, "", []string{`"python9"`}},
 		{"configured, not executable", pythonSearch{configured: at("plain")}, "", []string{"permission denied"}},
 		{"configured, directory", pythonSearch{configured: at("usr") + "/"}, "", []string{"directory"}},
-		{"beside the binary", pythonSearch{binaryDir: at("bin"), virtualEnv: at("venv")}, "bin/python3", nil},
-		{"beside the binary, plain name", pythonSearch{binaryDir: at("bin2"), virtualEnv: at("venv")}, "bin2/python", nil},
-		{"virtualenv", pythonSearch{binaryDir: at("none"), virtualEnv: at("venv"), dir: at("app"), path: at("usr")}, "venv/bin/python", nil},
+		{"the binary's own environment", pythonSearch{binary: Binary{at("own/bin/hostler"), at("cache/hostler")}, virtualEnv: at("venv"), dir: at("app"), path: at("usr")}, "own/bin/python3", nil},
+		{"its environment has no python", pythonSearch{binary: Binary{at("bare/bin/hostler"), at("bare/bin/hostler")}, virtualEnv: at("venv")}, "venv/bin/python", nil},
+		{"a package's binary, virtualenv", pythonSearch{binary: Binary{at("bin/hostler"), at("bin/hostler")}, virtualEnv: at("venv"), dir: at("app"), path: at("usr")}, "venv/bin/python", nil},
+		{"a package's binary, .venv", pythonSearch{binary: Binary{at("bin/hostler"), at("bin/hostler")}, dir: at("app"), path: at("usr")}, "app/.venv/bin/python", nil},
+		{"a package's binary", pythonSearch{binary: Binary{at("bin/hostler"), at("bin/hostler")}, path: at("usr")}, "bin/python3", nil},
+		{"a package's binary, plain name", pythonSearch{binary: Binary{at("bin2/hostler"), at("bin2/hostler")}, path: at("usr")}, "bin2/python", nil},
+		{"a tool's link, virtualenv", pythonSearch{binary: Binary{at("links/hostler"), at("own/bin/hostler")}, virtualEnv: at("venv"), path: at("usr")}, "venv/bin/python", nil},
+		{"a tool's link, .venv", pythonSearch{binary: Binary{at("links/hostler"), at("own/bin/hostler")}, dir: at("app"), path: at("usr")}, "app/.venv/bin/python", nil},
+		{"a tool's link", pythonSearch{binary: Binary{at("links/hostler"), at("own/bin/hostler")}, path: at("usr")}, "own/bin/python3", nil},
+		{"called by no path", pythonSearch{binary: Binary{"", at("bin/hostler")}, path: at("usr")}, "bin/python3", nil},
+		{"virtualenv", pythonSearch{binary: Binary{at("none/hostler"), at("none/hostler")}, virtualEnv: at("venv"), dir: at("app"), path: at("usr")}, "venv/bin/python", nil},
 		{"a link stays one", pythonSearch{virtualEnv: at("linkvenv"), path: at("usr")}, "linkvenv/bin/python", nil},
 		{".venv", pythonSearch{virtualEnv: at("none"), dir: at("app"), path: at("usr")}, "app/.venv/bin/python", nil},
 		{"path", pythonSearch{dir: at("usr"), path: at("nowhere") + ":" + at("usr")}, "usr/python3", nil},
-		{"nowhere", pythonSearch{binaryDir: at("x"), virtualEnv: at("y"), dir: at("z"), path: at("bin2")}, "",
-			[]string{at("x/python3"), at("x/python"), at("y/bin/python"), at("z/.venv/bin/python"), "python3 on PATH", "--python"}},
+		{"nowhere", pythonSearch{binary: Binary{at("w/hostler"), at("x/hostler")}, virtualEnv: at("y"), dir: at("z"), path: at("bin2")}, "",
+			[]string{at("w/python3"), at("w/python"), at("x/python3"), at("x/python"), at("y/bin/python"), at("z/.venv/bin/python"), "python3 on PATH", "--python"}},
 	} {
 		got, err := c.search.find()
 		if c.want != "" {

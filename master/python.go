@@ -17,10 +17,17 @@ var ErrNoPython = errors.New("no Python interpreter found")
 // pythonSearch is where an interpreter is looked for.
 type pythonSearch struct {
 	configured string // --python
-	binaryDir  string // where the hostler binary is
+	binary     Binary
 	virtualEnv string // $VIRTUAL_ENV
 	dir        string // where the application runs (--chdir)
 	path       string // $PATH
+}
+
+// Binary is where the hostler that runs is, as it was when it started: an installer may
+// have put another one there since, and then the kernel only knows of a file that is gone.
+type Binary struct {
+	Called   string // the absolute path that it was called by: a link, for what tools like pipx install
+	Resolved string // the file itself
 }
 
 // find returns the absolute path of the interpreter to use. Symbolic links are
@@ -39,11 +46,20 @@ func (p pythonSearch) find() (string, error) {
 		looked = append(looked, path)
 		return path, executable(path) == nil
 	}
-	if p.binaryDir != "" {
+	beside := func(binary string) (string, bool) {
 		for _, name := range []string{"python3", "python"} {
-			if path, ok := try(filepath.Join(p.binaryDir, name)); ok {
-				return path, nil
+			if path, ok := try(filepath.Join(filepath.Dir(binary), name)); ok {
+				return path, true
 			}
+		}
+		return "", false
+	}
+	// What is in an environment serves that one. What is not, a distribution's package or
+	// a tool that has an environment for itself alone, serves the one that is in use.
+	ours := inEnvironment(p.binary.Called)
+	if ours {
+		if path, ok := beside(p.binary.Called); ok {
+			return path, nil
 		}
 	}
 	if p.virtualEnv != "" {
@@ -54,11 +70,30 @@ func (p pythonSearch) find() (string, error) {
 	if path, ok := try(filepath.Join(p.dir, ".venv", "bin", "python")); ok {
 		return filepath.Abs(path)
 	}
+	if p.binary.Called != "" && !ours {
+		if path, ok := beside(p.binary.Called); ok {
+			return path, nil
+		}
+	}
+	if p.binary.Resolved != "" && filepath.Dir(p.binary.Resolved) != filepath.Dir(p.binary.Called) {
+		if path, ok := beside(p.binary.Resolved); ok {
+			return path, nil
+		}
+	}
 	if path, err := p.lookup("python3"); err == nil {
 		return path, nil
 	}
 	looked = append(looked, "python3 on PATH")
 	return "", fmt.Errorf("%w; looked for %s; name one with --python", ErrNoPython, strings.Join(looked, ", "))
+}
+
+// inEnvironment reports whether the file is one of a virtual environment's programs.
+func inEnvironment(path string) bool {
+	if path == "" {
+		return false
+	}
+	_, err := os.Stat(filepath.Join(filepath.Dir(path), "..", "pyvenv.cfg"))
+	return err == nil
 }
 
 // checkDirectory returns an error if workers would have no directory to run in.

@@ -4,21 +4,18 @@ import (
 	"cmp"
 	"log/slog"
 	"os"
-	"path/filepath"
 
 	"hostler/internal/proctitle"
 )
 
-// findPython searches for set's interpreter on this machine.
-func findPython(set *Settings) (string, error) {
+// findPython searches for set's interpreter on this machine, for this binary.
+func findPython(set *Settings, binary Binary) (string, error) {
 	p := pythonSearch{
 		configured: set.Python,
+		binary:     binary,
 		virtualEnv: os.Getenv("VIRTUAL_ENV"),
 		dir:        cmp.Or(set.Chdir, set.dir),
 		path:       os.Getenv("PATH"),
-	}
-	if exe, err := os.Executable(); err == nil {
-		p.binaryDir = filepath.Dir(exe)
 	}
 	return p.find()
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
+
 	"hostler/protocol"
 	"hostler/worker/http1"
 )
@@ -120,7 +122,7 @@ func TestTaskLayout(t *testing.T) {
 		{"Wake", unsafe.Offsetof(k.Wake), after + 44},
 		{"Polled", unsafe.Offsetof(k.Polled), after + 56},
 		{"Events", unsafe.Offsetof(k.Events), after + 80},
-		{"size", TaskSize, after + 80 + 12*maxEvents},
+		{"size", TaskSize, after + 80 + maxEvents*unsafe.Sizeof(unix.EpollEvent{})},
 	} {
 		if f.got != f.want {
 			t.Errorf("%s lies at %d, not %d", f.name, f.got, f.want)

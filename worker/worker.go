@@ -251,7 +251,8 @@ func (w *Worker) Finished() time.Duration {
 }
 
 // dumpSignal is what the bootstrap has registered with faulthandler, whose
-// handler needs neither the GIL nor a sane interpreter.
-const dumpSignal = unix.Signal(0x23) // SIGRTMIN+1 as Python counts
+// handler needs neither the GIL nor a sane interpreter. It is a number, since the first
+// one that is free is 34 to glibc and 35 to musl.
+const dumpSignal = unix.Signal(35)
 
 func dumpTracebacks() { _ = unix.Tgkill(unix.Getpid(), unix.Getpid(), dumpSignal) }

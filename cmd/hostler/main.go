@@ -83,6 +83,7 @@ func start(ctx context.Context, cfg *config.Config, args, env []string, stderr i
 		log.Warn(w)
 	}
 	o := serveOptions{
+		binary:  findBinary(os.Args[0]),
 		version: buildVersion(),
 		config:  cfg,
 		log:     log,

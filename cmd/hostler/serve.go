@@ -23,6 +23,7 @@ const adminStop = time.Second
 
 // serveOptions is what serve and check are given.
 type serveOptions struct {
+	binary  master.Binary
 	version string
 	config  *config.Config
 	reload  func() (*config.Config, error) // reads the settings again
@@ -48,6 +49,7 @@ func (o serveOptions) master() (master.Options, error) {
 			return masterSettings(c), nil
 		},
 		Payload:  p,
+		Binary:   o.binary,
 		Log:      o.log,
 		ErrorLog: o.errors,
 	}, err

@@ -10,6 +10,7 @@ import sys
 from select import POLLOUT, poll  # for itself: gevent puts others in their place
 
 CONTROL, LIBRARY, SECRETS, LISTENERS = 3, 5, 8, 9  # 4: the scoreboard, 6 and 7: the exchange
+DUMP_SIGNAL = 35  # worker.go has the number, too: SIGRTMIN is the C library's to say
 
 
 def fail(text):
@@ -448,7 +449,7 @@ def block_signals():
     """Return the signal mask that was. Threads started meanwhile, Go's, keep
     signals blocked, so that Python's handlers run on Python's threads."""
     faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
-    return signal.pthread_sigmask(signal.SIG_BLOCK, set(range(1, signal.NSIG)) - faults - {32, 33})
+    return signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - faults)
 
 
 def own_signals():
@@ -862,7 +863,7 @@ def main():
     for name in settings.get("internal_env") or ():
         os.environ.pop(name, None)  # Go reads it from the process's first stack
     faulthandler.enable()  # before the library: after it, it would hide Go's own faults
-    faulthandler.register(signal.SIGRTMIN + 1, all_threads=True, chain=False)
+    faulthandler.register(DUMP_SIGNAL, all_threads=True, chain=False)
     if hasattr(sys.stdout, "reconfigure"):  # to a pipe it would come in blocks, late
         sys.stdout.reconfigure(line_buffering=True)
     own_signals()
@@ -959,7 +960,7 @@ def main():
     os.close(LIBRARY)
     global behind
     behind = server.say
-    faulthandler.register(signal.SIGRTMIN + 1, file=server.dump_fd(), all_threads=True, chain=False)
+    faulthandler.register(DUMP_SIGNAL, file=server.dump_fd(), all_threads=True, chain=False)
     drain_on_sigterm(server)
     try:
         server.serve()

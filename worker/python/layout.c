@@ -6,6 +6,14 @@
 
 #define OFFSET(c, field, go, name, at) _Static_assert(offsetof(struct c, field) == at, #go "." #name);
 #define SIZE(c, go, n) _Static_assert(sizeof(struct c) == n, #go);
+/* struct epoll_event, with which a Task ends, is packed on x86-64 and nowhere else. */
+#ifdef __x86_64__
+#define SIZE_PACKED SIZE
+#define SIZE_PADDED(c, go, n)
+#else
+#define SIZE_PACKED(c, go, n)
+#define SIZE_PADDED SIZE
+#endif
 #define VALUE(c, go, n) _Static_assert(c == n, #go);
 
 OFFSET(task, buf, Task, Buf, 0)
@@ -46,7 +54,8 @@ OFFSET(task, polled, Task, Polled, 312)
 OFFSET(task, taken, Task, Taken, 320)
 OFFSET(task, started, Task, Started, 328)
 OFFSET(task, events, Task, Events, 336)
-SIZE(task, Task, 1104)
+SIZE_PACKED(task, Task, 1104)
+SIZE_PADDED(task, Task, 1360)
 
 OFFSET(request, method, Request, Method, 0)
 OFFSET(request, target, Request, Target, 8)

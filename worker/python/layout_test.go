@@ -4,6 +4,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"runtime"
 	"strconv"
 	"testing"
 
@@ -54,7 +55,11 @@ func TestLayout(t *testing.T) {
 		f, ok := types[m[1]].FieldByName(m[2])
 		return int(f.Offset), ok
 	})
-	row(`SIZE\(\w+, (\w+), (\d+)\)`, func(m []string) (int, bool) {
+	padding := "PADDED"
+	if runtime.GOARCH == "amd64" {
+		padding = "PACKED"
+	}
+	row(`SIZE(?:_`+padding+`)?\(\w+, (\w+), (\d+)\)`, func(m []string) (int, bool) {
 		seen[m[1]] = true
 		return int(types[m[1]].Size()), true
 	})
