@@ -29,7 +29,7 @@ type Handover struct {
 	Served    bool           // it has had an answer already
 	Awaits    bool           // it has to begin with the PROXY protocol's header, and has not yet
 	Anonymous bool           // a proxy does not know whose it is: Peer is the proxy's
-	From      uint64         // who gives it away, a number of its own
+	From      uint64         // who gives it away, and which of its packets this is: no two are alike
 	Arrived   int64          // when the request in Data was whole, CLOCK_MONOTONIC ns; 0: it is not
 	Listener  Listener       // where it was accepted
 	Peer      netip.AddrPort // the client, as far as is known; not valid: the peer of a unix socket
@@ -178,8 +178,9 @@ func (r *Receiver) Receive() (Handover, error) {
 	case err != nil:
 		closeAll(fds)
 		return Handover{}, err
-	case ownCut == unix.MSG_CTRUNC && len(own) == 0 && bytes.Equal(packet, seen) && named(packet):
-		// The room has gone in this moment, but we have the first copy.
+	case ownCut == unix.MSG_CTRUNC && len(own) == 0 && bytes.Equal(packet, seen):
+		// The room has gone in this moment, but we have the first copy: no other
+		// packet is like this one.
 	default:
 		// It may be another packet than we saw, which somebody else took.
 		closeAll(fds)
@@ -221,13 +222,6 @@ func hungUp(fd int) bool {
 	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
 	n, err := unix.Poll(p, 0)
 	return err == nil && n > 0 && p[0].Revents&(unix.POLLHUP|unix.POLLRDHUP) != 0
-}
-
-// named says whether no other connection's packet is like this one: those of unix
-// sockets may be.
-func named(packet []byte) bool {
-	h, err := ParseHandover(packet)
-	return err == nil && h.Peer.IsValid()
 }
 
 // receive reads a packet into buf. cut says what had no room: MSG_TRUNC, MSG_CTRUNC.

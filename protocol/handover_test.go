@@ -225,6 +225,53 @@ func TestExchangeWithoutDescriptors(t *testing.T) {
 	}
 }
 
+// A receiver that loses its last descriptor between its look and its taking has the one
+// of the look, whoever the peer is.
+func TestExchangeLastDescriptor(t *testing.T) {
+	out, in := exchange(t)
+	from := NewReceiver(out, in)
+	for _, h := range handovers {
+		c, _ := client(t)
+		h.FD = int(c.Fd())
+		if err := SendHandover(out, &h, nil); err != nil {
+			t.Fatal(err)
+		}
+		got, err := withDescriptors(t, 1, from.Receive)
+		if err != nil {
+			t.Fatalf("one from %v by %v is lost: %v", h.Peer, h.Listener, err)
+		}
+		unix.Close(got.FD)
+	}
+}
+
+// withDescriptors calls f while there is room for n descriptors and no more.
+func withDescriptors(t *testing.T, n int, f func() (Handover, error)) (Handover, error) {
+	t.Helper()
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	next := 0 // the lowest number that is free, n times
+	var taken []int
+	for range n {
+		fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken, next = append(taken, fd), fd
+	}
+	closeAll(taken)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(next + 1), Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	return f()
+}
+
 // Receivers that are woken for the same packets share them.
 func TestExchangeShared(t *testing.T) {
 	out, in := exchange(t)

@@ -32,7 +32,8 @@ type Exchange struct {
 	Board   *protocol.Scoreboard
 	Slot    int // this worker's, on Board
 
-	ended   atomic.Bool // nothing goes through it any more
+	ended   atomic.Bool   // nothing goes through it any more
+	sent    atomic.Uint64 // packets: see stamp
 	trouble seldom
 }
 
@@ -111,7 +112,7 @@ func (l *Loop) handOver(c *conn, data []byte) bool {
 	if unix.EpollCtl(l.epfd, unix.EPOLL_CTL_DEL, c.fd, nil) != nil {
 		return false
 	}
-	h := protocol.Handover{FD: c.fd, From: x.id(), Hops: c.hops + 1, Served: c.served > 0, Awaits: c.awaits, Anonymous: c.anonymous,
+	h := protocol.Handover{FD: c.fd, From: x.stamp(), Hops: c.hops + 1, Served: c.served > 0, Awaits: c.awaits, Anonymous: c.anonymous,
 		Listener: l.cfg.Listeners[c.listener], Peer: c.peer, Data: data}
 	if c.in != nil {
 		h.Arrived = c.in.arrived
@@ -230,16 +231,26 @@ func (l *Loop) offload() {
 // binary included.
 func (x *Exchange) id() uint64 { return uint64(os.Getpid())<<16 | uint64(x.Slot) }
 
+// idBits is how much of a Handover's From is the worker's id: a pid has 22 bits.
+const idBits = 40
+
+// stamp is the From of a packet: beside the worker it tells the packet from all others,
+// for two connections of a unix socket, whose peers have no names, may be alike.
+func (x *Exchange) stamp() uint64 { return x.sent.Add(1)<<idBits | x.id() }
+
+// isOwn says whether this worker has sent a packet itself.
+func (x *Exchange) isOwn(h *protocol.Handover) bool { return h.From&(1<<idBits-1) == x.id() }
+
 // putBack gives a connection from the exchange to the next receiver, if this worker
 // is busy, or has sent it itself: the kernel wakes whoever has waited longest, but a
 // thread that comes to wait just then takes the packet before that one is awake.
 func (l *Loop) putBack(h *protocol.Handover) bool {
 	x := l.exchange
-	if h.From != x.id() && !l.saturated() || h.Hops >= maxHops || x.spare() == 0 {
+	if !x.isOwn(h) && !l.saturated() || h.Hops >= maxHops || x.spare() == 0 {
 		return false
 	}
 	h.Hops++
-	h.From = x.id()
+	h.From = x.stamp()
 	if protocol.SendHandover(x.Out, h, nil) != nil {
 		return false
 	}

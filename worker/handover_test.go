@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -78,6 +79,55 @@ func named(name string) func(*call) {
 	return func(c *call) {
 		body, _ := c.all()
 		c.ok(fmt.Sprintf("%s: %s %s %s", name, c.method, c.target, body))
+	}
+}
+
+// TestPacketsDiffer: no two packets of the exchange are alike, also where the
+// connections in them are: a receiver tells them apart when it has no descriptors.
+func TestPacketsDiffer(t *testing.T) {
+	cfg := testConfig()
+	out, in, err := protocol.NewExchange()
+	if err != nil {
+		t.Fatal(err)
+	}
+	board, f, err := protocol.CreateScoreboard()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	cfg.Listeners = []protocol.Listener{{Network: "unix", Host: "/a"}}
+	x := &Exchange{Out: out, In: in, Board: board, Slot: 1}
+	board.Slot(0).Assign(1, 4)
+	board.Slot(0).State.Store(uint32(protocol.SlotServing))
+	r := newRigIn(t, cfg, board.Slot(1), x, echo)
+	seen := make(map[uint64]bool)
+	from := protocol.NewReceiver(out, in)
+	for range 3 {
+		_, fd := r.pair()
+		c := r.conns.get()
+		c.reset(fd, 0, netip.AddrPort{})
+		if r.watch(c, unix.EPOLL_CTL_ADD) != nil || !r.handOver(c, nil) {
+			t.Fatal("it stays")
+		}
+		h, err := from.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen[h.From] || !x.isOwn(&h) {
+			t.Errorf("%x: seen %v, own %v", h.From, seen[h.From], x.isOwn(&h))
+		}
+		seen[h.From] = true
+		if !r.putBack(&h) {
+			t.Fatal("it is not put back")
+		}
+		if h, err = from.Receive(); err != nil {
+			t.Fatal(err)
+		}
+		if seen[h.From] {
+			t.Errorf("%x is there twice", h.From)
+		}
+		seen[h.From] = true
+		unix.Close(h.FD)
 	}
 }
 

@@ -80,12 +80,6 @@ func torment(kids *children, o options, seed uint64, shape *shape, length time.D
 	if logs != dir {
 		maps.Copy(r.faults, rootFaults())
 	}
-	if shape.front {
-		// Connections of a unix socket are alike to who takes them over: one can be
-		// lost where the last descriptor goes in just that moment.
-		delete(r.faults, "fds-worker")
-		delete(r.faults, "app-fds")
-	}
 	r.plan = newPlan(seed, slices.Sorted(maps.Keys(r.faults)))
 	if r.server, err = start(kids, o, dir, logs, shape); err == nil {
 		err = r.server.run()
