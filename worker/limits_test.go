@@ -71,6 +71,37 @@ func TestWithoutLimits(t *testing.T) {
 	}
 }
 
+// TestRoomBehindHead: wherever the end of a head lies in its buffer, there is room to read
+// a body in chunks that is larger than what is held of it.
+func TestRoomBehindHead(t *testing.T) {
+	for name, d := range map[string]*fakeDisk{"no spool": nil, "full disk": {free: 1}} {
+		t.Run(name, func(t *testing.T) {
+			cfg := testConfig()
+			cfg.LimitRequestFieldSize, cfg.LimitRequestLine = 0, 0
+			r := newRig(t, cfg, func(c *call) {
+				b, rc := c.all()
+				c.ok(fmt.Sprintf("%d %v %v", len(b), rc, string(b) == bodyOf(len(b))))
+			})
+			if d != nil {
+				r.spools.limit, r.spools.disk = 1<<30, d
+			}
+			r.start()
+			for _, class := range inputClasses[:len(inputClasses)-1] {
+				for _, near := range []int{-1, 0, 1} {
+					request := inChunks("/", bodyOf(bodyBuffer+100_000))
+					end := strings.Index(request, "\r\n\r\n") + 2
+					size := (class + near) % bodyBuffer // of the head: it may be with the body in a buffer
+					pad := size - end - len("A: \r\n\r\n")
+					request = request[:end] + "A: " + strings.Repeat("x", pad) + request[end-2:]
+					c := r.dialTCP()
+					post(c, request)
+					responses(t, c).want(200, fmt.Sprintf("%d 0 true", bodyBuffer+100_000))
+				}
+			}
+		})
+	}
+}
+
 // With limits as they are by default a head is no larger than a buffer; with any that
 // is higher it may be.
 func TestHeadLimit(t *testing.T) {

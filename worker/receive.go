@@ -389,6 +389,11 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 // gathered is called when there is of a body what shall be in memory.
 func (l *Loop) gathered(c *conn) gathered {
 	in := c.in
+	if in.chunked && !in.done && !l.inputs.grow(in, in.n+spoolRoom) {
+		// What follows is decoded behind it: without room, nothing could be read.
+		l.closeConn(c)
+		return gotNothing
+	}
 	if !in.done && (in.chunked || in.received() < in.length) && l.beginSpool(c) {
 		return gotNothing
 	}
