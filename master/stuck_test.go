@@ -156,7 +156,7 @@ func TestTimeoutClock(t *testing.T) {
 		}
 		rec.Wait(rec.Started())
 		r.pass(time.Hour)
-		rec.Waited(r.s.clock.mono())
+		rec.Waited(rec.Started(), r.s.clock.mono())
 		r.pass(4900 * time.Millisecond)
 		interrupts(0)
 		r.pass(100*time.Millisecond + soon)

@@ -187,18 +187,29 @@ func (t *Thread) Begin(now int64, method, target, client []byte) {
 // A request has a clock, which --timeout is held against. It runs from the request's
 // begin, stands still while the request waits for its client, and begins anew whenever
 // data has gone either way. The thread's own writer, or who writes in its name, calls
-// the next four.
+// Progress and SetTimeout. Wait and Waited may be called by others, a moment too late
+// even: they say of which request they speak, and touch no other's.
 
 // Progress records that the request has taken or given data.
 func (t *Thread) Progress(now int64) { t.progress.Store(now) }
 
 // Wait stops the clock of the request that began at start.
-func (t *Thread) Wait(start int64) { t.waits.Store(start) }
+func (t *Thread) Wait(start int64) { raise(&t.waits, start) }
 
 // Waited starts it again, from the beginning.
-func (t *Thread) Waited(now int64) {
-	t.progress.Store(now) // first, or the clock would be seen to run from before
-	t.waits.Store(0)
+func (t *Thread) Waited(start, now int64) {
+	if t.start.Load() != start {
+		return // the clock is another's, which began after now
+	}
+	raise(&t.progress, now) // first, or the clock would be seen to run from before
+	t.waits.CompareAndSwap(start, 0)
+}
+
+// raise sets a time, unless it is later by now: requests begin one after the other.
+func raise(at *atomic.Int64, to int64) {
+	for was := at.Load(); was < to && !at.CompareAndSwap(was, to); {
+		was = at.Load()
+	}
 }
 
 // SetTimeout gives the request that began at start another timeout, and its clock a

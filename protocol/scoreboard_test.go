@@ -187,7 +187,7 @@ func TestClock(t *testing.T) {
 	if r.ClockSince(100) != 0 {
 		t.Error("the clock runs")
 	}
-	r.Waited(500)
+	r.Waited(100, 500)
 	at(100, 30, 0, 530)
 	r.SetTimeout(100, 510, 5)
 	at(100, 30, 0, 515)
@@ -198,6 +198,16 @@ func TestClock(t *testing.T) {
 	r.End()
 	begin(600)
 	at(600, 30, 0, 630)
+	// Somebody who waited for the client of the earlier one is done with it.
+	r.Waited(100, 620)
+	at(600, 30, 0, 630)
+	r.Wait(600)
+	r.Wait(100) // … or begins to, a moment late
+	at(600, 30, 0, never)
+	r.Waited(100, 640)
+	at(600, 30, 0, never)
+	r.Waited(600, 650)
+	at(600, 30, 0, 680)
 }
 
 func TestTornRecord(t *testing.T) {

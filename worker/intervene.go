@@ -88,19 +88,22 @@ func (l *Loop) Deadline(t *Thread, in int64) (left int64, limited bool) {
 	return rec.Deadline(t.Taken, l.cfg.Timeout, l.cfg.TotalTimeout) - now, true
 }
 
-// Wait is called before t's request waits for its client, to send or to take something:
-// what the client is slow with, the application is not. It returns what Waited wants to
-// know when the request goes on. Whichever thread waits calls them.
-func (l *Loop) Wait(t *Thread) int64 {
-	l.slot.ThreadRecs[t.index].Wait(t.Taken)
+// Wait is called before t's request that began at start waits for its client, to send or
+// to take something: what the client is slow with, the application is not. It returns
+// what Waited wants to know when the request goes on. Whichever thread waits calls them,
+// and the request may have ended meanwhile if that is not its own.
+func (l *Loop) Wait(t *Thread, start int64) int64 {
+	l.slot.ThreadRecs[t.index].Wait(start)
 	return l.now()
 }
 
 // Waited is the end of Wait.
-func (l *Loop) Waited(t *Thread, since int64) {
-	now := l.now()
-	l.slot.ThreadRecs[t.index].Waited(now)
-	t.forClient.Add(now - since)
+func (l *Loop) Waited(t *Thread, start, since int64) {
+	now, rec := l.now(), &l.slot.ThreadRecs[t.index]
+	rec.Waited(start, now)
+	if rec.Started() == start {
+		t.forClient.Add(now - since)
+	}
 }
 
 // progress is called when t's request has taken or given data.

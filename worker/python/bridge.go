@@ -131,10 +131,14 @@ func hostlerReadAt(i C.int, p unsafe.Pointer, n, off C.int64_t) C.int64_t {
 }
 
 //export hostlerWait
-func hostlerWait(i C.int) C.int64_t { return C.int64_t(w.Loop.Wait(w.Loop.Thread(int(i)))) }
+func hostlerWait(i C.int, start C.int64_t) C.int64_t {
+	return C.int64_t(w.Loop.Wait(w.Loop.Thread(int(i)), int64(start)))
+}
 
 //export hostlerWaited
-func hostlerWaited(i C.int, since C.int64_t) { w.Loop.Waited(w.Loop.Thread(int(i)), int64(since)) }
+func hostlerWaited(i C.int, start, since C.int64_t) {
+	w.Loop.Waited(w.Loop.Thread(int(i)), int64(start), int64(since))
+}
 
 //export hostlerSendFile
 func hostlerSendFile(i C.int, fd C.int, off C.int64_t) C.int {

@@ -47,11 +47,12 @@ int loop_init(PyObject *a, PyObject *r) {
 
 int wait_fd(struct thread *th, short events) {
 	struct pollfd p = {th->task->fd, events, 0};
+	int64_t request = th->task->taken; /* th may be another's, which has the next when we are back */
 	PyThreadState *ts = PyEval_SaveThread();
-	int64_t since = hostlerWait(th->index);
+	int64_t since = hostlerWait(th->index, request);
 	int n = poll(&p, 1, 1000);
 	int interrupted = n < 0 && errno == EINTR;
-	hostlerWaited(th->index, since); /* here: who waits for the GIL does not wait for the client */
+	hostlerWaited(th->index, request, since); /* here: who waits for the GIL does not wait for the client */
 	PyEval_RestoreThread(ts);
 	if (interrupted && PyErr_CheckSignals())
 		return -1;
