@@ -91,10 +91,12 @@ type Config struct {
 	SpoolLimit    int64    // bytes; 0: none is spooled
 	StreamUploads []string // patterns of paths
 
-	LogLevel  string // debug, info, warning or error
-	AccessLog string // "": none, "-": standard output
-	ErrorLog  string // "-": standard error
-	Admin     Bind   // zero: no admin server
+	LogLevel         string // debug, info, warning or error
+	AccessLog        string // "": none, "-": standard output
+	AccessLogFormat  string // see internal/accesslog
+	AccessLogExclude []string
+	ErrorLog         string // "-": standard error
+	Admin            Bind   // zero: no admin server
 	// AdminHosts are names for which the admin server answers at a loopback address.
 	AdminHosts   []string
 	AdminQueries bool   // /status shows query strings

@@ -19,8 +19,6 @@ func gunicornHint(flag string) (hint string, takesValue bool) {
 		return " (hostler needs no such directory)", true
 	case "--statsd-host":
 		return " (hostler speaks Prometheus; see --admin-bind)", true
-	case "--access-logformat":
-		return " (the format of the access log is fixed)", true
 	}
 	return "", false
 }

@@ -517,6 +517,18 @@ func table() []*setting {
 			value: custom("a file, `-` or `off`", func(c *Config) *string { return &c.AccessLog }, parseLog),
 		},
 		{
+			name: "access-log-format", aliases: []string{"access-logformat"}, group: groupLogs, arg: "FORMAT", def: "combined",
+			help:  "combined, timed, json, or Gunicorn's atoms",
+			more:  "`combined` is Apache's format, and Gunicorn's default; `timed` has the duration in microseconds behind it; `json` is an object a line. A format of one's own is a text like `%(h)s %(r)s %(s)s %(L)s`: [logs.md](logs.md) lists the atoms.",
+			value: custom("`combined`, `timed`, `json`, or a text with atoms like `%(h)s`", func(c *Config) *string { return &c.AccessLogFormat }, parseAccessFormat),
+		},
+		{
+			name: "access-log-exclude", group: groupLogs, arg: "PATTERN",
+			help:  "paths without a line there; may be repeated",
+			more:  "As for `--pool`, `*` stands for anything. It is meant for health checks. Requests that are refused before they have a path, and those that are lost with their worker, have their line in any case.",
+			value: list("a pattern that begins with / or *", ",", func(c *Config) *[]string { return &c.AccessLogExclude }, parsePattern),
+		},
+		{
 			name: "error-log", aliases: []string{"error-logfile", "log-file"}, group: groupLogs, arg: "FILE", def: "-",
 			help: "all other logging; -: standard error",
 			more: "What the application writes to `wsgi.errors` and standard error goes there too, and waits, as anywhere, where nobody takes it. hostler's own lines do not, as those of `--access-log`, of which all else is true here, too; " +

@@ -9,6 +9,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"hostler/internal/accesslog"
 )
 
 // value is how the texts given for a setting become a field of Config.
@@ -271,4 +273,12 @@ func parseLevel(s string) (string, error) {
 		return "error", nil
 	}
 	return "", fmt.Errorf("%q is not one of debug, info, warning, error", s)
+}
+
+// parseAccessFormat checks a format of the access log.
+func parseAccessFormat(s string) (string, error) {
+	if _, err := accesslog.Parse(s); err != nil {
+		return "", err
+	}
+	return s, nil
 }

@@ -265,7 +265,7 @@ func TestReadiness(t *testing.T) {
 // TestAccessLog reads lines as a log analyser would.
 func TestAccessLog(t *testing.T) {
 	access := filepath.Join(t.TempDir(), "access.log")
-	s := start(t, "--access-log", access, "rules:app")
+	s := start(t, "--access-log", access, "--access-log-format", "timed", "rules:app")
 	s.raw("GET /hello?a=%22 HTTP/1.1\r\nHost: a\r\nConnection: close\r\nUser-Agent: me \"and\\ you\xe9\r\nReferer: http://b/\r\n\r\n")
 	s.raw("HEAD /hello HTTP/1.0\r\n\r\n")
 	s.raw("POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc")
@@ -280,7 +280,7 @@ func TestAccessLog(t *testing.T) {
 	})
 	for i, want := range []string{
 		`"GET /hello\?a=%22 HTTP/1\.1" 200 \d+ "http://b/" "me \\"and\\\\ you\\xe9" \d+`,
-		`"HEAD /hello HTTP/1\.0" 200 0 "-" "-" \d+`,
+		`"HEAD /hello HTTP/1\.0" 200 - "-" "-" \d+`,
 		`"POST /echo HTTP/1\.1" 200 3 "-" "-" \d+`,
 		`"GET /exception HTTP/1\.1" 500 \d+ "-" "-" \d+`,
 		`"-" 400 \d+ "-" "-" \d+`,
@@ -318,18 +318,18 @@ func TestAccessLogBytes(t *testing.T) {
 	}
 	for _, c := range []struct{ request, want string }{
 		{"GET /write HTTP/1.1\r\nHost: a\r\n", `" 200 9 `}, // in chunks
-		{"HEAD /write HTTP/1.1\r\nHost: a\r\n", `" 200 0 `},
+		{"HEAD /write HTTP/1.1\r\nHost: a\r\n", `" 200 - `},
 		{"GET /long HTTP/1.1\r\nHost: a\r\n", `" 200 3 `},
-		{"GET /204 HTTP/1.1\r\nHost: a\r\n", `" 204 0 `},
-		{"GET /304 HTTP/1.1\r\nHost: a\r\n", `" 304 0 `},
+		{"GET /204 HTTP/1.1\r\nHost: a\r\n", `" 204 - `},
+		{"GET /304 HTTP/1.1\r\nHost: a\r\n", `" 304 - `},
 		{"GET /exception HTTP/1.1\r\nHost: a\r\n", `" 500 26 `},
-		{"HEAD /exception HTTP/1.1\r\nHost: a\r\n", `" 500 0 `},
+		{"HEAD /exception HTTP/1.1\r\nHost: a\r\n", `" 500 - `},
 		{"GET /static/a.txt HTTP/1.1\r\nHost: a\r\n", `" 200 10 `},
 		{"GET /static/a.txt HTTP/1.1\r\nHost: a\r\nRange: bytes=2-4\r\n", `" 206 3 `},
-		{"HEAD /static/a.txt HTTP/1.1\r\nHost: a\r\n", `" 200 0 `},
+		{"HEAD /static/a.txt HTTP/1.1\r\nHost: a\r\n", `" 200 - `},
 		{"GET /static/nowhere HTTP/1.1\r\nHost: a\r\n", `" 404 14 `},
 		{"GET / HTTP/1.1\r\n", `"-" 400 16 `},
-		{"HEAD / HTTP/1.1\r\n", `"-" 400 0 `},
+		{"HEAD / HTTP/1.1\r\n", `"-" 400 - `},
 		{"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n", `"-" 405 23 `},
 	} {
 		s.raw(c.request + "Connection: close\r\n\r\n")
@@ -337,8 +337,8 @@ func TestAccessLogBytes(t *testing.T) {
 	}
 	c := s.framed()
 	for _, k := range []struct{ method, path, want string }{
-		{"GET", "/write", `HTTP/2.0" 200 9 `}, {"HEAD", "/write", `HTTP/2.0" 200 0 `}, {"GET", "/exception", `HTTP/2.0" 500 26 `},
-		{"GET", "/" + strings.Repeat("a", 9000), `"-" 414 25 `}, {"HEAD", "/" + strings.Repeat("a", 9000), `"-" 414 0 `},
+		{"GET", "/write", `HTTP/2.0" 200 9 `}, {"HEAD", "/write", `HTTP/2.0" 200 - `}, {"GET", "/exception", `HTTP/2.0" 500 26 `},
+		{"GET", "/" + strings.Repeat("a", 9000), `"-" 414 25 `}, {"HEAD", "/" + strings.Repeat("a", 9000), `"-" 414 - `},
 	} {
 		_, body := c.answerOf(c.open(true, ":method", k.method, ":scheme", "http", ":authority", "a", ":path", k.path))
 		if k.method == "HEAD" && body != "" {

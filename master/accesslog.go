@@ -1,10 +1,10 @@
 package master
 
 import (
-	"fmt"
-	"strings"
+	"os"
 	"time"
 
+	"hostler/internal/accesslog"
 	"hostler/protocol"
 )
 
@@ -16,29 +16,11 @@ type lostRequest struct {
 	age    time.Duration
 }
 
-// appendAccessLine appends the access-log line of a request that got no answer.
-// It has the fields of the workers' lines; status 000 and the cause tell it
-// apart.
-func appendAccessLine(dst []byte, now time.Time, r lostRequest) []byte {
-	client := r.Client
-	if client == "" {
-		client = "-"
-	}
-	return fmt.Appendf(dst, "%s - - [%s] \"%s %s HTTP/1.1\" 000 0 \"-\" \"-\" %d worker=%d cause=%s\n",
-		escapeField(client), now.Format("02/Jan/2006:15:04:05 -0700"),
-		escapeField(r.Method), escapeField(r.Target), r.age.Microseconds(), r.worker, r.cause)
-}
-
-// escapeField keeps a client from forging lines or fields: what is not
-// printable, quotes and backslashes are written as \xHH.
-func escapeField(s string) string {
-	var b strings.Builder
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
-			fmt.Fprintf(&b, `\x%02x`, c)
-		} else {
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
+// appendAccessLine appends the access-log line of a request that got no answer. Its
+// status is 000; what the record of a request does not hold is not in it either.
+func appendAccessLine(dst []byte, f *accesslog.Format, now time.Time, r lostRequest) []byte {
+	return f.Append(dst, &accesslog.Entry{
+		Client: []byte(r.Client), Method: []byte(r.Method), Target: []byte(r.Target), Protocol: "HTTP/1.1",
+		At: now, Duration: r.age, Worker: r.worker, PID: os.Getpid(), Cause: r.cause,
+	}, accesslog.NewClock(now))
 }

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hostler/internal/accesslog"
 	"hostler/internal/logfile"
 	"hostler/internal/logwriter"
 	"hostler/protocol"
@@ -27,6 +29,7 @@ const lastLines = 500 * time.Millisecond
 // when the files are opened anew.
 type logFiles struct {
 	access, errors logFile
+	format         *accesslog.Format
 
 	version int               // of what is behind the descriptors
 	lines   *logwriter.Writer // for our own lines in the access log; nil: there were none
@@ -45,7 +48,12 @@ func newLogFiles(set *Settings) *logFiles {
 	if real, err := filepath.EvalSymlinks(dir); err == nil { // see pin
 		dir = real
 	}
+	format, err := accesslog.Parse(cmp.Or(set.Worker.AccessFormat, accesslog.Combined))
+	if err != nil {
+		panic(err) // it has been looked at
+	}
 	return &logFiles{
+		format: format,
 		access: newLogFile("access log", set.AccessLog, dir),
 		errors: newLogFile("error log", set.ErrorLog, dir),
 	}

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hostler/internal/accesslog"
 	"hostler/protocol"
 )
 
@@ -174,9 +175,10 @@ func TestWorkerEnv(t *testing.T) {
 
 func TestAccessLog(t *testing.T) {
 	now := time.Date(2024, 3, 1, 12, 30, 0, 0, time.FixedZone("", 3600))
-	line := appendAccessLine(nil, now, lostRequest{
+	format, _ := accesslog.Parse("%(h)s %(t)s \"%(r)s\" %(s)s %(D)s worker=%(worker)s cause=%(cause)s")
+	line := appendAccessLine(nil, format, now, lostRequest{
 		Activity: protocol.Activity{Method: "GET", Target: "/a b\n\"\\é", Client: ""}, worker: 3, cause: "oom", age: 1500 * time.Microsecond})
-	want := `- - - [01/Mar/2024:12:30:00 +0100] "GET /a b\x0a\x22\x5c\xc3\xa9 HTTP/1.1" 000 0 "-" "-" 1500 worker=3 cause=oom` + "\n"
+	want := `- [01/Mar/2024:12:30:00 +0100] "GET /a b\n\"\\\xc3\xa9 HTTP/1.1" 000 1500 worker=3 cause=oom` + "\n"
 	if string(line) != want {
 		t.Errorf("got  %swant %s", line, want)
 	}

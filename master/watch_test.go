@@ -52,7 +52,7 @@ func TestTimeout(t *testing.T) {
 			!strings.Contains(log, "thread=0 method=GET target=/stuck client=192.0.2.1 age=5") {
 			t.Errorf("log has it %d times", n)
 		}
-		if out := r.stdout.String(); strings.Count(out, "\n") != 1 || !strings.Contains(out, "/stuck") || !strings.Contains(out, "cause=timeout") {
+		if out := r.stdout.String(); strings.Count(out, "\n") != 1 || !strings.Contains(out, `"GET /stuck HTTP/1.1" 000 `) || !strings.Contains(log, "cause=timeout") {
 			t.Errorf("access log: %q", out)
 		}
 	})

@@ -102,8 +102,10 @@ type WorkerConfig struct {
 	ProxyProtocol string   `json:"proxy_protocol,omitempty"`  // "v1", "v2", "auto"; "": off
 	ProxyAllowIPs []string `json:"proxy_allow_ips,omitempty"` // as ForwardedAllowIPs; their connections begin with a header of that protocol
 
-	AccessLog string `json:"access_log,omitempty"` // "-": stdout; "": off; else its file comes by KindReopen
-	LogLevel  string `json:"log_level"`
+	AccessLog     string   `json:"access_log,omitempty"`     // "-": stdout; "": off; else its file comes by KindReopen
+	AccessFormat  string   `json:"access_format,omitempty"`  // see internal/accesslog; "": combined
+	AccessExclude []string `json:"access_exclude,omitempty"` // patterns of paths that have no line
+	LogLevel      string   `json:"log_level"`
 	// Development makes the worker report its modules, and show KindPage's text.
 	Development bool   `json:"development,omitempty"`
 	Page        string `json:"page,omitempty"`  // with Development: the application could not be loaded; every request is answered with this text

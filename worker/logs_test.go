@@ -50,13 +50,3 @@ func TestStalledAccessLog(t *testing.T) {
 		t.Errorf("%d lines are there, %d lost, of %d", got, lost.Load(), n)
 	}
 }
-
-func TestEscaped(t *testing.T) {
-	for in, want := range map[string]string{
-		"": "", "plain": "plain", `"`: `\"`, "a\"b\\": `a\"b\\`, "\n": `\x0a`, "a\x00\x1f b\x7f\x80\xff": `a\x00\x1f b\x7f\x80\xff`, "é": `\xc3\xa9`,
-	} {
-		if got := string(appendEscaped([]byte("> "), []byte(in))); got != "> "+want {
-			t.Errorf("%q: %s", in, got)
-		}
-	}
-}

@@ -154,7 +154,10 @@ func New(c Config) (*Loop, error) {
 		Proxies: s.ProxyAllowIPs, ProxyProtocol: s.ProxyProtocol}); err != nil {
 		return nil, err
 	}
-	l.access.to = c.AccessLog
+	l.access.to, l.access.worker = c.AccessLog, s.Worker
+	if err := l.access.setFormat(s.AccessFormat, s.AccessExclude); err != nil {
+		return nil, err
+	}
 	l.ready.max = s.Queue
 	l.overload.target = s.QueueWait
 	l.spare.off = !s.SpareThread

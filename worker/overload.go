@@ -76,6 +76,7 @@ func (l *Loop) decline(t *Thread, c *conn) bool {
 	l.slot.Counters.Shed.Add(1)
 	r := &t.reply
 	*r = reply{arrived: t.arrived, remaining: -1, status: 503}
+	t.Started, t.StatusLen, t.FieldsLen = 0, 0, 0 // they are of t's last request
 	t.conn = c
 	r.close = l.mustClose(t)
 	r.stage = stageSent

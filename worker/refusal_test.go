@@ -207,6 +207,10 @@ func TestEveryRefusalShows(t *testing.T) {
 			_, body, _ := strings.Cut(answer, "\r\n\r\n")
 			sent = len(body)
 		}
+		size := "-"
+		if sent > 0 {
+			size = fmt.Sprint(sent)
+		}
 		if strings.Contains(answer, echoed) {
 			t.Errorf("%v: the answer repeats the request: %q", reason, answer)
 		}
@@ -222,7 +226,7 @@ func TestEveryRefusalShows(t *testing.T) {
 		b, _ := os.ReadFile(path)
 		all := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
 		last := all[len(all)-1]
-		if len(all) != lines || !strings.HasPrefix(last, "127.0.0.1 - - [") || !strings.Contains(last, fmt.Sprintf(`] "-" %d %d "-" "-" `, reason.Status(), sent)) {
+		if len(all) != lines || !strings.HasPrefix(last, "127.0.0.1 - - [") || !strings.Contains(last, fmt.Sprintf(`] "-" %d %s "-" "-"`, reason.Status(), size)) {
 			t.Errorf("%v: %d lines in the access log, the last is %q", reason, len(all), last)
 		}
 	}

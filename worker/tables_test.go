@@ -61,20 +61,6 @@ func TestAccessLog(t *testing.T) {
 	}
 }
 
-func TestAppendEscaped(t *testing.T) {
-	for in, want := range map[string]string{
-		"":                          "",
-		"/plain?a=b~":               "/plain?a=b~",
-		"\" 200 1\n127.0.0.1 -":     `\" 200 1\x0a127.0.0.1 -`,
-		`\x0a`:                      `\\x0a`,
-		"\x00\x1b[2J\x7f\x80\xff\r": `\x00\x1b[2J\x7f\x80\xff\x0d`,
-	} {
-		if got := string(appendEscaped(nil, []byte(in))); got != want {
-			t.Errorf("%q became %s, want %s", in, got, want)
-		}
-	}
-}
-
 func TestRejectsFitTheScoreboard(t *testing.T) {
 	if http1.NumReasons > protocol.MaxRejects {
 		t.Errorf("%d reasons, room for %d", http1.NumReasons, protocol.MaxRejects)

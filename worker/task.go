@@ -137,6 +137,8 @@ type Thread struct {
 	parked bool // on Loop.idle
 	onward bool // a request has been answered without a Python thread: see goesOn
 
+	line accessLine // of the access log
+
 	tlsEnv []byte // what Task.TLS points to; outside the heap, nil before it is needed
 	bell   int    // eventfd for streams of HTTP/2; -1: there are none
 }

@@ -166,6 +166,8 @@ func masterSettings(c *config.Config) *master.Settings {
 			SpoolDir:              c.SpoolDir,
 			SpoolLimit:            c.SpoolLimit,
 			StreamUploads:         c.StreamUploads,
+			AccessFormat:          c.AccessLogFormat,
+			AccessExclude:         c.AccessLogExclude,
 			ForwardedAllowIPs:     c.ForwardedAllowIPs,
 			ForwardedHeaders:      c.ForwardedHeaders,
 			ForwardedUntrusted:    c.ForwardedUntrusted,
