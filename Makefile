@@ -8,7 +8,7 @@ SHELL := /bin/bash
 
 VERSION := $(shell cat VERSION)
 PAYLOAD := cmd/hostler/payload
-GOFILES := $(shell find . -path ./build -prune -o -path './$(PAYLOAD)/*.py' -prune -o \( -name '*.go' -o -name '*.c' -o -name '*.h' -o -name '*.py' -o -name '*.ld' \) -print) go.mod go.sum
+GOFILES := $(shell find . -path ./build -prune -o \( -name '*.go' -o -name '*.c' -o -name '*.h' -o -name '*.py' -o -name '*.ld' \) -print) go.mod go.sum
 PYTHON  := python3
 VENV    := build/venv
 APPS    := build/apps
@@ -27,20 +27,14 @@ check-tools:
 	@$(call need,$(PYTHON),python3,python3)
 	@go list -m >/dev/null 2>&1 || { echo "make: $$(go version) cannot build this module, go.mod asks for Go $$(awk '$$1 == "go" {print $$2}' go.mod): take a newer one from https://go.dev/dl/" >&2; exit 1; }
 
-# The worker library, without Python headers, and the Python side. netgo: it looks
+# The worker library, without Python headers. netgo: it looks
 # no names up, and need not have libresolv in every worker. late.ld: its runtime
 # does not start before the library is told to.
 $(PAYLOAD)/worker.so: $(GOFILES) | check-tools
 	CGO_ENABLED=1 go build -buildvcs=false -tags netgo -trimpath -buildmode=c-shared -ldflags='-s -w -buildid= -extldflags=-Wl,-T,$(CURDIR)/cmd/hostler-worker/late.ld' -o build/worker.so ./cmd/hostler-worker
 	cp build/worker.so $@
 
-$(PAYLOAD)/bootstrap.py: worker/python/imports.py worker/python/threads.py worker/python/development.py worker/python/profile.py worker/python/bootstrap.py
-	cat $^ > $@
-
-$(PAYLOAD)/launch.py: worker/python/launch.py
-	cp $< $@
-
-bin/hostler: $(PAYLOAD)/worker.so $(PAYLOAD)/bootstrap.py $(PAYLOAD)/launch.py $(GOFILES) VERSION ## build bin/hostler
+bin/hostler: $(PAYLOAD)/worker.so $(GOFILES) VERSION ## build bin/hostler
 	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags='-s -w -buildid= -X main.version=$(VERSION)' -o $@ ./cmd/hostler
 
 EXAMPLE ?= auto
@@ -133,4 +127,4 @@ lint: check-tools $(VENV)/.done ## gofmt, go vet, staticcheck, ruff, C with warn
 	cc -std=gnu11 -O2 -Wall -Wextra -Wshadow -Wconversion -Werror -fsyntax-only worker/python/*.c
 
 clean: ## remove what make made
-	rm -rf bin build $(PAYLOAD)/worker.so $(PAYLOAD)/bootstrap.py $(PAYLOAD)/launch.py
+	rm -rf bin build $(PAYLOAD)/worker.so

@@ -40,7 +40,12 @@ func Check(ctx context.Context, opts Options) error {
 		return err
 	}
 	defer lib.Close()
-	sp, err := newSpawner(opts.Log, opts.Payload.Bootstrap, rawFD(lib), rawFD(file))
+	modules, err := opts.openModules()
+	if err != nil {
+		return err
+	}
+	defer modules.Close()
+	sp, err := newSpawner(opts.Log, opts.Payload.Bootstrap, rawFD(modules), rawFD(lib), rawFD(file))
 	if err != nil {
 		return err
 	}

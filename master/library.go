@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"hostler/protocol"
 )
 
 // openLibrary makes the payload's library ready for workers.
@@ -19,6 +21,16 @@ func (o *Options) openLibrary() (*os.File, error) {
 		return nil, err
 	}
 	return openLibrary(o.Log, lib, o.CacheDir)
+}
+
+// openModules makes the payload's Python modules ready for workers, who have them
+// behind a file descriptor.
+func (o *Options) openModules() (*os.File, error) {
+	f, err := protocol.NewMemory("hostler-modules", o.Payload.Modules)
+	if err != nil {
+		return nil, fmt.Errorf("cannot keep the workers' Python modules: %w", err)
+	}
+	return f, nil
 }
 
 // openLibrary puts the worker library where a worker can load it from through a

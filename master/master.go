@@ -24,7 +24,8 @@ type Payload struct {
 	// Library reads the worker library, an ELF shared object: megabytes, which
 	// nobody needs any more once workers can load it.
 	Library   func() ([]byte, error)
-	Bootstrap string // Python source that loads it
+	Bootstrap string // Python source that loads it, for python -c
+	Modules   []byte // of Python's, which Bootstrap loads
 }
 
 // Options are what a Master is made from.
@@ -169,7 +170,12 @@ func (m *Master) Run(ctx context.Context) error {
 		return err
 	}
 	defer lib.Close()
-	sp, err := newSpawner(m.opts.Log, m.opts.Payload.Bootstrap, rawFD(lib), rawFD(m.file))
+	modules, err := m.opts.openModules()
+	if err != nil {
+		return err
+	}
+	defer modules.Close()
+	sp, err := newSpawner(m.opts.Log, m.opts.Payload.Bootstrap, rawFD(modules), rawFD(lib), rawFD(m.file))
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -32,6 +33,7 @@ const mostStarts = 4 * protocol.MaxSlots
 type spawner struct {
 	log        *slog.Logger
 	bootstrap  string
+	modules    int    // file descriptor of the Python modules
 	library    int    // file descriptor of the worker library
 	scoreboard int    // file descriptor of the scoreboard
 	exchange   [2]int // descriptors of both ends, see protocol.NewExchange
@@ -75,9 +77,9 @@ func (r *spawnRequest) close() {
 
 var _ starter = (*spawner)(nil)
 
-// newSpawner returns a spawner that gives every worker the library and the
-// scoreboard behind these file descriptors. They must stay open until Close.
-func newSpawner(log *slog.Logger, bootstrap string, library, scoreboard int) (*spawner, error) {
+// newSpawner returns a spawner that gives every worker the Python modules, the library
+// and the scoreboard behind these file descriptors. They must stay open until Close.
+func newSpawner(log *slog.Logger, bootstrap string, modules, library, scoreboard int) (*spawner, error) {
 	// Workers are in process groups of their own; one that read from the
 	// terminal would be stopped by SIGTTIN.
 	null, err := os.Open(os.DevNull)
@@ -85,7 +87,7 @@ func newSpawner(log *slog.Logger, bootstrap string, library, scoreboard int) (*s
 		return nil, fmt.Errorf("cannot start workers: %w", err)
 	}
 	s := &spawner{
-		log: log, bootstrap: bootstrap, library: library, scoreboard: scoreboard, stdin: null,
+		log: log, bootstrap: bootstrap, modules: modules, library: library, scoreboard: scoreboard, stdin: null,
 		exchange: [2]int{rawFD(null), rawFD(null)}, // a worker that only checks the application needs none
 		requests: make(chan spawnRequest, mostStarts),
 		childs:   make(chan os.Signal, 1),
@@ -251,7 +253,7 @@ func (s *spawner) startFresh(spec processSpec, to func(report)) (*child, error) 
 	if err != nil {
 		return nil, err
 	}
-	r := spawnRequest{child: c, python: spec.python, argv: []string{spec.python, "-c", s.bootstrap, arg}, owned: []int{theirs}}
+	r := spawnRequest{child: c, python: spec.python, owned: []int{theirs}}
 	if spec.config.Chdir == "" {
 		r.dir = spec.dir
 	}
@@ -278,9 +280,11 @@ func (s *spawner) startFresh(spec processSpec, to func(report)) (*child, error) 
 	if spec.config.HooksOnly {
 		atOurEnd = syscall.SIGTERM
 	}
+	files = append(files, listeners...)
+	r.argv = []string{spec.python, "-c", s.bootstrap, arg, strconv.Itoa(len(files))}
 	r.attr = &syscall.ProcAttr{
 		Env:   spec.env,
-		Files: append(files, listeners...),
+		Files: append(files, uintptr(s.modules)),
 		Sys: &syscall.SysProcAttr{
 			Setpgid: spec.identity == nil, // Ctrl-C in the terminal is for the master only
 			// Another user is not to type into the master's terminal (TIOCSTI), nor to

@@ -5,7 +5,7 @@
 // # Control socket
 //
 // One SOCK_SEQPACKET pair per worker. A message is one packet: a kind byte and
-// a payload that the kind defines (see Message). Python's bootstrap speaks it
+// a payload that the kind defines (see Message). The Python side speaks it
 // too (it must be able to say "boot failed" before any Go code runs in the
 // worker), which is why the encoding is this plain.
 //

@@ -35,6 +35,22 @@ func newMemory(name string, size int) (*os.File, error) {
 	return f, nil
 }
 
+// NewMemory makes sealed memory with that content. The caller closes it.
+func NewMemory(name string, content []byte) (*os.File, error) {
+	f, err := newMemory(name, len(content))
+	if err != nil {
+		return nil, err
+	}
+	if _, err = f.WriteAt(content, 0); err == nil {
+		err = seal(f, sealContent)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // seal keeps everybody, from here on, from what the seals say.
 func seal(f *os.File, seals int) error {
 	raw, err := f.SyscallConn()

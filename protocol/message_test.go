@@ -99,7 +99,7 @@ func kinds(t *testing.T) map[Kind]string {
 	return found
 }
 
-// Python's bootstrap writes these bytes without any Go code.
+// The Python side (worker/bootstrap/_hostler/protocol.py) writes these bytes without any Go code.
 func TestMessageBytes(t *testing.T) {
 	for want, m := range map[string]Message{
 		"R":      {Kind: KindReady},

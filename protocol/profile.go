@@ -11,7 +11,7 @@ import (
 
 const (
 	// MaxProfile bounds what a worker's profile may take, in bytes. The sampler
-	// (worker/python/profile.py) keeps below it by itself.
+	// (worker/bootstrap/_hostler/profile.py) keeps below it by itself.
 	MaxProfile = 5 << 20
 	// MaxProfileTime and MaxProfileRate bound a request.
 	MaxProfileTime = 10 * time.Minute

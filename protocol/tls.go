@@ -57,18 +57,7 @@ func writeTLSMemory(m *TLSMaterial) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := newMemory("hostler-tls", len(b))
-	if err != nil {
-		return nil, err
-	}
-	if _, err = f.WriteAt(b, 0); err == nil {
-		err = seal(f, sealContent)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
+	return NewMemory("hostler-tls", b)
 }
 
 // ReadTLSMaterial returns what NewTLSMemory has written.

@@ -15,6 +15,8 @@ const (
 	FDHandIn     = 7
 	FDSecrets    = 8 // see TLSMaterial; closed once it is read
 	FDListeners  = 9
+	// Behind the last listener: the Python modules, whose number is an argument of its
+	// own; closed once they are compiled.
 )
 
 // Listener describes an inherited listening socket. Its position tells its
@@ -112,7 +114,7 @@ type WorkerConfig struct {
 	Check       bool   `json:"check,omitempty"` // import the application, say ready, exit
 
 	// InternalEnv names variables that the master has put into the environment
-	// for the Go runtime alone; the bootstrap takes them out of os.environ.
+	// for the Go runtime alone; the Python side takes them out of os.environ.
 	InternalEnv []string `json:"internal_env,omitempty"`
 }
 

@@ -250,7 +250,7 @@ func (w *Worker) Finished() time.Duration {
 	return w.Loop.GraceLeft()
 }
 
-// dumpSignal is what the bootstrap has registered with faulthandler, whose
+// dumpSignal is what the Python side has registered with faulthandler, whose
 // handler needs neither the GIL nor a sane interpreter. It is a number, since the first
 // one that is free is 34 to glibc and 35 to musl.
 const dumpSignal = unix.Signal(35)

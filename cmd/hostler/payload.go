@@ -5,10 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strconv"
-	"strings"
 
 	"hostler/master"
+	"hostler/worker/bootstrap"
 )
 
 // payloadFiles holds what make has put into payload/. A plain go build finds
@@ -25,15 +24,5 @@ func payload() (master.Payload, error) {
 	if _, err := fs.Stat(payloadFiles, "payload/worker.so"); err != nil {
 		return master.Payload{}, fmt.Errorf("cannot start workers: %w", errNoPayload)
 	}
-	boot, err := payloadFiles.ReadFile("payload/bootstrap.py")
-	if err != nil {
-		return master.Payload{}, fmt.Errorf("cannot start workers: %w", errNoPayload)
-	}
-	launch, err := payloadFiles.ReadFile("payload/launch.py")
-	if err != nil {
-		return master.Payload{}, fmt.Errorf("cannot start workers: %w", errNoPayload)
-	}
-	// What Go escapes, and how, Python reads alike.
-	program := strings.Replace(string(launch), `SOURCE = ""`, "SOURCE = "+strconv.QuoteToASCII(string(boot)), 1)
-	return master.Payload{Library: lib, Bootstrap: program}, nil
+	return master.Payload{Library: lib, Bootstrap: bootstrap.Launch, Modules: bootstrap.Modules()}, nil
 }

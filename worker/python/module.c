@@ -1,4 +1,4 @@
-/* The extension module _hostler, which the bootstrap loads. */
+/* The extension module _hostler.bridge, which the Python side loads. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdlib.h>
@@ -178,7 +178,7 @@ static PyMethodDef module_methods[] = {
 	{0},
 };
 
-static PyModuleDef module = {.ob = {1, NULL}, .name = "_hostler", .size = -1, .methods = module_methods};
+static PyModuleDef module = {.ob = {1, NULL}, .name = "bridge", .size = -1, .methods = module_methods};
 
 size_t object_head(void) {
 	PyObject *n = PyObject_GetAttrString((PyObject *)&PyBaseObject_Type, "__basicsize__");
@@ -197,7 +197,7 @@ size_t object_head(void) {
  * owner's references, those of others, the type. */
 enum { FREE_HEAD = 32, FREE_HEAD_REFS = 12 };
 
-__attribute__((visibility("default"))) PyObject *PyInit__hostler(void) {
+__attribute__((visibility("default"))) PyObject *PyInit_bridge(void) {
 	static struct { uint64_t head[8]; PyModuleDef def; } room;
 	size_t head = object_head();
 	if (head == 0)

@@ -1,11 +1,11 @@
-# What the bootstrap imports is the standard library's, whatever files of the same
-# names lie where the application is: a json.py there must not prevent the start, nor
-# a traceback.py lose tracebacks. The build puts this file before all others. It must be
-# valid for any Python.
+"""What this package imports is the standard library's, whatever files of the same names
+lie where the application is: a json.py there must not prevent the start, nor a
+traceback.py lose tracebacks. So this module comes first, and imports next to nothing."""
+
 import os
 import sys
 
-# All that the bootstrap imports, now or when it needs it, and what these import, by
+# All that the package imports, now or when it needs it, and what these import, by
 # the union of CPython's versions. (The application finds those, too: other servers have
 # imported most of them before it comes.)
 OWN = frozenset(
@@ -38,6 +38,3 @@ def prefer_standard_library():
     finders = [f for f in sys.meta_path if getattr(f, "__name__", "") == "PathFinder"]
     if path and finders:  # else it is a Python that is built in some other way
         sys.meta_path.insert(sys.meta_path.index(finders[0]), StandardLibrary(finders[0], path))
-
-
-prefer_standard_library()

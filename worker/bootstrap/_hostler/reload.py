@@ -1,7 +1,10 @@
-# For --reload: which files the application is made of, and what is wrong with them.
-# The build puts this file before bootstrap.py.
+"""For --reload: which files the application is made of, and what is wrong with them."""
+
 import os
 import sys
+import time
+
+from _hostler.protocol import MODULES, tell
 
 
 def source_files():
@@ -43,26 +46,27 @@ def files_of(error):
 class Modules:
     """Tells the master of files, of each once."""
 
-    def __init__(self, control):
-        self.control = control
+    def __init__(self):
         self.told = set()
 
     def tell(self, files):
-        packet = b"M"
+        names = b""
         for path in sorted(files - self.told):
             name = os.fsencode(path) + b"\0"
-            if len(packet) + len(name) > 32768:
-                os.write(self.control, packet)
-                packet = b"M"
-            packet += name
-        if len(packet) > 1:
-            os.write(self.control, packet)
+            if len(names) + len(name) > 32767:
+                tell(MODULES, names)
+                names = b""
+            names += name
+        if names:
+            tell(MODULES, names)
         self.told |= files
+
+    def tell_of(self, error=None):
+        """Tell of the files of all modules, and of those that an exception went through."""
+        self.tell(source_files() | files_of(error))
 
     def follow(self, threads):
         """Tell of what is imported later, for as long as the process lives."""
-        import time
-
         def look():
             count = 0
             while True:

@@ -1,7 +1,9 @@
-# For hostler ctl profile: what the threads are at, time and again.
-# The build puts this file before bootstrap.py.
+"""For hostler ctl profile: what the threads are at, time and again."""
+
 import os
 import sys
+
+from _hostler.frames import is_ours
 
 DEEPEST = 256  # frames of a stack; of deeper ones the middle is left out
 LARGEST = 4 << 20  # bytes of what is sent; what took least is left out
@@ -85,10 +87,6 @@ def codes_of(frame, labels):
     if len(codes) > DEEPEST:
         codes[DEEPEST // 2 : -DEEPEST // 2] = [None]
     return tuple(codes)
-
-
-def is_ours(filename):
-    return filename == "<string>" or os.path.basename(filename) == "threading.py"
 
 
 def label(code, names):

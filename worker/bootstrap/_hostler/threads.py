@@ -1,17 +1,13 @@
-# Threads of the system's, also where the application has something else put in the
-# place of Python's threads: gevent and eventlet make each threading.Thread one of many
-# tasks of one thread, of which the first that serves would keep all others from running.
-# The build puts this file before bootstrap.py. It must be valid for any Python.
-try:
-    import _thread
-except ImportError:  # Python 2
-    _thread = None
+"""Threads of the system's, also where the application has something else put in the
+place of Python's threads: gevent and eventlet make each threading.Thread one of many
+tasks of one thread, of which the first that serves would keep all others from running."""
+
+import _thread
+import threading
 
 
 def originals():
     """What threads are made with."""
-    import threading
-
     names = ("Thread", "_start_new_thread", "_start_joinable_thread", "Lock", "get_ident")
     return [getattr(threading, name, None) for name in names] + [threading.Thread.start, _thread.start_new_thread]
 
@@ -25,8 +21,6 @@ class Threads:
 
     def start(self, target, args, name):
         """Start a thread, and return something to join it by."""
-        import threading
-
         # Others may wrap Thread.start, and so may have it called.
         now = originals()
         if now[:-2] == self.originals[:-2] and now[-1] is self.originals[-1]:
@@ -46,8 +40,6 @@ class PlainThread:
 
     def run(self, target, args, name):
         try:
-            import threading
-
             threading.current_thread().name = name  # a stand-in, made for the occasion
         except Exception:
             pass  # for people only

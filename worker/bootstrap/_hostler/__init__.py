@@ -1,0 +1,16 @@
+"""The Python side of hostler's processes.
+
+launch.py, which runs first, finds these modules, compiled, in no folder at all. Each kind
+of process imports those that it needs, and all of them before the application or, at the
+latest, before it serves:
+
+    all        stdlib start interpreter descriptors protocol signals threads app frames log
+    worker     worker library wsgi objects profile; with --reload: reload
+    mold       those of its workers, and mold audit title
+    hooks      hooks title
+    as told    paste (--paste), hooks (--hooks)
+
+stdlib comes first: no other module imports a file of the application's that is called as
+one of the standard library's. Nobody imports these modules by a name of theirs: all names
+begin with _hostler. And none of theirs is looked for under that name.
+"""

@@ -1,0 +1,49 @@
+"""The application that a file of PasteDeploy's describes (--paste)."""
+
+import os
+import sys
+
+from _hostler.app import LoadError
+
+
+def load_paste(spec):
+    """Return the application that FILE[#NAME] describes, as PasteDeploy has it, with
+    the file's logging set up: by plaster, which Pyramid has, or without it."""
+    path, _, name = spec.partition("#")
+    path = os.path.abspath(path)
+    if not os.path.isfile(path):
+        raise LoadError("there is no file %s (--paste)" % path)
+    app = by_plaster(path, name or None) or by_paste(path, name or None)
+    if not callable(app):
+        raise LoadError("what %s describes is not callable, but %s" % (spec, type(app).__name__))
+    return app
+
+
+def by_plaster(path, name):
+    """Return None if plaster, or its loader of such files, is not installed."""
+    try:
+        import plaster
+    except ImportError:
+        return None
+    try:
+        loader = plaster.get_loader(path, protocols=["wsgi"])
+    except plaster.LoaderNotFound:
+        return None
+    loader.setup_logging()
+    return loader.get_wsgi_app(name)
+
+
+def by_paste(path, name):
+    import configparser
+    import logging.config
+
+    try:
+        from paste.deploy import loadapp
+    except ImportError:
+        raise LoadError("--paste needs PasteDeploy, or plaster and plaster_pastedeploy, which %s does not have" % sys.executable)
+    there = {"__file__": path, "here": os.path.dirname(path)}
+    file = configparser.RawConfigParser()
+    file.read([path])
+    if file.has_section("loggers"):
+        logging.config.fileConfig(path, there, disable_existing_loggers=False)
+    return loadapp("config:" + path, name=name)

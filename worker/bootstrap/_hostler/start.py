@@ -1,0 +1,117 @@
+"""What a process of the server's begins with, whatever it is to be: a worker, a mold, the
+process of the hooks, or a check of the application. launch.py calls main()."""
+
+import faulthandler
+import json
+import os
+import sys
+
+from _hostler import interpreter
+from _hostler.app import load
+from _hostler.descriptors import Descriptors
+from _hostler.protocol import CONTROL, LISTENERS, READY, fail, tell
+from _hostler.signals import DUMP, own_signals
+from _hostler.threads import Threads
+
+
+def main(finder):
+    """Be what the settings say. finder finds modules of this package, until no more are
+    needed."""
+    interpreter.check()
+    raw = sys.argv[1]
+    settings = json.loads(raw)
+    threads = Threads()
+    own = prepare(settings)
+    modules = hooks = None
+    if settings.get("development"):
+        from _hostler.reload import Modules
+
+        modules = Modules()
+    if settings.get("hooks"):
+        from _hostler.hooks import Hooks
+
+        hooks = Hooks(settings)
+    if settings.get("hooks_only"):
+        finder.close()
+        hooks.serve()
+        return
+    if settings["worker"] <= 1:
+        interpreter.mention_build()
+    if settings.get("check"):
+        finder.close()
+        load(settings, modules)
+        tell(READY)
+        return
+    be_worker(settings, raw, threads, own, modules, hooks, finder)
+
+
+def prepare(settings):
+    """Make the process what the settings say, and Python what its server needs."""
+    for name in settings.get("internal_env") or ():
+        os.environ.pop(name, None)  # Go reads it from the process's first stack
+    faulthandler.enable()  # before the library: after it, it would hide Go's own faults
+    faulthandler.register(DUMP, all_threads=True, chain=False)
+    if hasattr(sys.stdout, "reconfigure"):  # to a pipe it would come in blocks, late
+        sys.stdout.reconfigure(line_buffering=True)
+    own_signals()
+    # Not even for a moment for programs that the application runs.
+    listeners = len(settings["listeners"] or ())
+    if settings.get("check"):
+        listeners = 0
+    for fd in range(CONTROL, LISTENERS + listeners):
+        os.set_inheritable(fd, False)
+    own = Descriptors(range(CONTROL, LISTENERS + listeners))
+
+    if settings.get("umask"):
+        os.umask(int(settings["umask"], 8))
+    if settings.get("chdir"):
+        try:
+            os.chdir(settings["chdir"])
+        except OSError as e:
+            fail("cannot change to the directory %s: %s" % (settings["chdir"], e.strerror))
+    try:
+        here = os.getcwd()
+    except OSError as e:
+        fail("there is no working directory, it has been removed or moved: %s" % e.strerror)
+    sys.path[:] = [p for p in sys.path if p != ""]
+    sys.path[:0] = settings.get("pythonpath") or []
+    sys.path.insert(0, here)
+    sys.argv[:] = ["hostler", settings["app"]]
+    return own
+
+
+def be_worker(settings, raw, threads, own, modules, hooks, finder):
+    """Be a worker; with --preload a mold first, and then each of its workers."""
+    from _hostler.library import load_library
+    from _hostler.worker import Worker
+
+    if hooks and not settings.get("mold"):
+        hooks.post_fork(settings)
+    if settings.get("mold"):
+        from _hostler.mold import Mold
+
+        mold = Mold(settings, own)
+        app = load(settings, modules)
+        raw = mold.serve(app)  # returns in each worker
+        server = mold.server
+        settings = json.loads(raw)
+        if hooks:
+            hooks.post_fork(settings)
+    else:
+        app = load(settings, modules)
+        server = load_library()
+    if hooks:
+        hooks.post_worker_init(app)
+    worker = Worker(server, settings, raw, threads)
+    if modules:
+        from _hostler.reload import or_error_page
+
+        app = or_error_page(server, app)
+    finder.close()
+    worker.start(app)
+    if modules:
+        modules.follow(threads)
+    worker.run()
+    if hooks:
+        hooks.worker_exit()
+    worker.leave()
