@@ -272,7 +272,7 @@ func (c *child) awaitName(log *slog.Logger) {
 		}
 	}()
 	buf := make([]byte, 64)
-	h := hearing{log: log, words: string(protocol.KindBorn)}
+	h := hearing{log: log, words: protocol.Words(protocol.PartyNewborn)}
 	defer h.end()
 	for {
 		n, pid, err := c.receive(buf)

@@ -10,28 +10,19 @@ import (
 	"hostler/protocol"
 )
 
-// What a process of ours may say, by kinds of message. It runs the application and
-// may be another user's: who says something else has gone wrong, or means ill.
-const (
-	wordsOfWorker = string(protocol.KindReady) + string(protocol.KindBootFailed) + string(protocol.KindDrained) +
-		string(protocol.KindSlow) + string(protocol.KindProfiled) + string(protocol.KindUnfit)
-	wordsOfDeveloped = wordsOfWorker + string(protocol.KindModules)
-	wordsOfMold      = string(protocol.KindReady) + string(protocol.KindBootFailed) + string(protocol.KindForked) +
-		string(protocol.KindModules)
-	wordsOfHooks = string(protocol.KindBootFailed) + string(protocol.KindHooks) + string(protocol.KindHookDone)
-)
-
-// wordsOf returns what a process that is started with c may say.
+// wordsOf returns the kinds of message that a process which is started with c may send.
+// It runs the application and may be another user's: who says something else has gone
+// wrong, or means ill.
 func wordsOf(c *protocol.WorkerConfig) string {
 	switch {
 	case c.HooksOnly:
-		return wordsOfHooks
+		return protocol.Words(protocol.PartyHooks)
 	case c.Mold:
-		return wordsOfMold
+		return protocol.Words(protocol.PartyMold)
 	case c.Development:
-		return wordsOfDeveloped
+		return protocol.Words(protocol.PartyWorker | protocol.PartyDeveloped)
 	}
-	return wordsOfWorker
+	return protocol.Words(protocol.PartyWorker)
 }
 
 var errNotItsWord = errors.New("it is not for this process to say that")

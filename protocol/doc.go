@@ -9,11 +9,60 @@
 // too (it must be able to say "boot failed" before any Go code runs in the
 // worker), which is why the encoding is this plain.
 //
-//	worker → master: Ready, BootFailed (text), Drained
-//	master → worker: Drain (how, how long), Dump, Reopen
-//
 // End of file on the socket means that the other side is gone. For a worker
 // that is an order: drain and exit.
+//
+// # Messages
+//
+// Who sends each of them to whom, which fields of a Message it carries, and what it
+// means. Made from the table in kinds.go by go generate.
+//
+//	R Ready       worker, mold → master
+//	              the application is loaded; a worker accepts now, a mold can be forked
+//	F BootFailed  worker, mold, hooks → master (Text)
+//	              why; the process exits next
+//	E Drained     worker → master
+//	              nothing is left to do; Python finalises next
+//	Q Slow        worker → master (Text)
+//	              a list of SlowRequests as JSON
+//	Z Profiled    worker → master (Text)
+//	              the next part of what a profile has found, "" after the last; see WorkerProfile
+//	X Unfit       worker → master (Text)
+//	              why it cannot go on; it is to be replaced
+//	M Modules     worker with Development, mold → master (Text)
+//	              files that it has imported, each ended by a NUL
+//	P Forked      mold → master (Text)
+//	              it has forked the worker, or why not
+//	J Born        forked worker → master
+//	              it has been forked; which process it is is the kernel's word, not its own
+//	N Hooks       hooks → master (Text)
+//	              the hooks that there are; it is ready
+//	K HookDone    hooks → master (Text)
+//	              the hook has been run; what went wrong, in one line
+//	D Drain       master → worker, hooks (Mode, Grace)
+//	              leave, in this way and this time
+//	T Dump        master → worker
+//	              write every thread's Python traceback to the error log
+//	I Interrupt   master → worker (Thread, Start)
+//	              raise the timeout's exception in the thread, if it still runs that request
+//	B Stack       master → worker (Thread, Start)
+//	              report the stack of the thread, if it still runs that request
+//	Y Profile     master → worker (Text)
+//	              take a profile, a ProfileRequest
+//	L Level       master → worker (Text)
+//	              the log level from now on, as in WorkerConfig
+//	U Reopen      master → worker, mold, hooks (Text; beside it its file)
+//	              the log of that name (LogAccess, LogErrors) goes elsewhere
+//	G Page        master → worker with Development (Text)
+//	              answer every request with this, which says what is wrong with the code
+//	S TLS         master → worker (beside it sealed memory)
+//	              there is other TLS material
+//	V Descriptor  master → worker (Number; beside it what takes its place)
+//	              a descriptor that was given at exec is replaced
+//	W Fork        master → mold (Text; beside it its control socket, its FDSecrets)
+//	              fork a worker with these settings
+//	H Hook        master → hooks (Text)
+//	              run a hook, a HookCall
 //
 // # Scoreboard
 //

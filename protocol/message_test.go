@@ -6,7 +6,9 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,6 +22,11 @@ var messages = []Message{
 	{Kind: KindInterrupt, Thread: MaxThreads - 1, Start: 1<<62 + 5},
 	{Kind: KindStack, Thread: 0, Start: 1},
 	{Kind: KindSlow, Text: `[{}]`},
+	{Kind: KindProfile, Text: `{"seconds":1}`},
+	{Kind: KindProfiled, Text: "a;b 1\n"}, {Kind: KindProfiled},
+	{Kind: KindModules, Text: "/srv/a.py\x00/srv/b.py\x00"},
+	{Kind: KindPage, Text: "Traceback"}, {Kind: KindPage},
+	{Kind: KindTLS},
 	{Kind: KindReady},
 	{Kind: KindDrained},
 	{Kind: KindDump},
@@ -52,29 +59,79 @@ func TestMessageRoundTrip(t *testing.T) {
 	}
 }
 
-// TestEveryKind holds the encoder and the decoder against what is written beside
-// each kind: the fields of Message that are named there travel.
+// TestEveryKind holds the encoder and the decoder against the table: the fields that a
+// row's payload names travel, and no others.
 func TestEveryKind(t *testing.T) {
-	for kind, comment := range kinds(t) {
-		m := Message{Kind: kind, Mode: DrainStop, Grace: time.Second, Text: "text", Thread: 3, Start: 5, Number: FDHandOut}
+	for _, row := range MessageKinds() {
+		m := Message{Kind: row.Kind, Mode: DrainStop, Grace: time.Second, Text: "text", Thread: 3, Start: 5, Number: FDHandOut}
 		got, err := ParseMessage(m.Append(nil))
 		if err != nil {
-			t.Errorf("kind %c: %v", kind, err)
+			t.Errorf("kind %c: %v", row.Kind, err)
 			continue
 		}
 		for _, field := range reflect.VisibleFields(reflect.TypeOf(m)) {
 			travels := !reflect.ValueOf(got).FieldByIndex(field.Index).IsZero()
-			if field.Name != "Kind" && travels != strings.Contains(comment, field.Name) {
-				t.Errorf("kind %c: %s travels: %t, and its comment says %q", kind, field.Name, travels, comment)
+			if field.Name != "Kind" && travels != slices.Contains(row.Payload.Fields(), field.Name) {
+				t.Errorf("kind %c: %s travels: %t, and its payload is %q", row.Kind, field.Name, travels, row.Payload.Fields())
 			}
+		}
+		if !slices.ContainsFunc(messages, func(m Message) bool { return m.Kind == row.Kind }) {
+			t.Errorf("kind %c is not among the messages that these tests send", row.Kind)
 		}
 	}
 }
 
-// kinds returns the comments of the constants in message.go.
-func kinds(t *testing.T) map[Kind]string {
+// TestMessageTable holds the table against the constants of the source.
+func TestMessageTable(t *testing.T) {
+	names := constants(t)
+	seen := make(map[Kind]bool)
+	for _, row := range MessageKinds() {
+		if seen[row.Kind] {
+			t.Errorf("two rows are about kind %c", row.Kind)
+		}
+		seen[row.Kind] = true
+		if names[row.Kind] != "Kind"+row.Name {
+			t.Errorf("the row %s is about the constant %q", row.Name, names[row.Kind])
+		}
+		if (row.From == PartyMaster) == (row.To == PartyMaster) || row.From == 0 || row.To == 0 || (row.From|row.To)>>numParties != 0 {
+			t.Errorf("%s goes from %v to %v: one side has to be the master", row.Name, row.From, row.To)
+		}
+		if row.Meaning == "" {
+			t.Errorf("%s has no meaning", row.Name)
+		}
+		for i := range numParties {
+			if p := Party(1) << i; strings.IndexByte(Words(p), byte(row.Kind)) >= 0 != (row.From&p != 0) {
+				t.Errorf("may a %v say %s? its words are %q", p, row.Name, Words(p))
+			}
+		}
+	}
+	for kind, name := range names {
+		if !seen[kind] {
+			t.Errorf("%s has no row", name)
+		}
+	}
+}
+
+// doc.go has the table: go generate puts it there.
+func TestDocHasTheTable(t *testing.T) {
+	text, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), "// # Messages\n//\n"+MessageDoc()) {
+		t.Errorf("doc.go does not list the messages as they are: run go generate ./protocol")
+	}
+	for _, row := range MessageKinds() {
+		if !strings.Contains(string(text), " "+row.Name+" ") || !strings.Contains(string(text), row.Meaning) {
+			t.Errorf("doc.go does not speak of %s", row.Name)
+		}
+	}
+}
+
+// constants returns the names of the constants in message.go.
+func constants(t *testing.T) map[Kind]string {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "message.go", nil, parser.ParseComments)
+	file, err := parser.ParseFile(token.NewFileSet(), "message.go", nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +146,7 @@ func kinds(t *testing.T) map[Kind]string {
 			if err != nil {
 				t.Fatal(err)
 			}
-			found[Kind(c)] = v.Comment.Text()
+			found[Kind(c)] = v.Names[0].Name
 		}
 		return true
 	})
@@ -117,6 +174,7 @@ func TestParseMessageRefuses(t *testing.T) {
 	for name, p := range map[string]string{
 		"empty":            "",
 		"unknown kind":     "x",
+		"text kind, lower": "rx",
 		"zero kind":        "\x00",
 		"ready payload":    "Rx",
 		"drained payload":  "E\x00",
