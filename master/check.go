@@ -17,7 +17,6 @@ import (
 // error. Nothing is bound.
 func Check(ctx context.Context, opts Options) error {
 	set := *opts.Settings
-	set.Worker.Check = true
 	if err := checkDirectory(&set); err != nil {
 		return err
 	}
@@ -52,7 +51,8 @@ func Check(ctx context.Context, opts Options) error {
 	defer sp.Close()
 
 	board.Slot(0).Assign(1, set.Threads)
-	cfg := set.workerConfig(0, 1, 1, 0)
+	cfg := set.workerConfig(opts.Version, 0, 1, 1, 0)
+	cfg.Check = true
 	spec := processSpec{python: python, config: cfg, identity: identity, secrets: -1, errors: -1}
 	spec.env, cfg.InternalEnv = workerEnv(slices.Concat(os.Environ(), loginEnv(set.User)), set.Env)
 	reports := make(chan report, 8)

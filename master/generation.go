@@ -339,7 +339,7 @@ func (s *supervisor) start(g *generation, why string) error {
 	} else {
 		limit = jittered(g.set, limit)
 	}
-	cfg := g.set.workerConfig(slot, g.number, max(s.target(g.set), g.set.MaxWorkers), limit)
+	cfg := g.set.workerConfig(s.stats.version, slot, g.number, max(s.target(g.set), g.set.MaxWorkers), limit)
 	cfg.Listeners = g.listenerInfos()
 	cfg.InternalEnv, cfg.MasterPID = g.internal, os.Getpid()
 	if g.page != "" {

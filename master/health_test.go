@@ -118,7 +118,7 @@ func TestExchangeIsMended(t *testing.T) {
 		got := func(p *fakeProcess, want int) {
 			t.Helper()
 			if n, m := p.got(protocol.KindDescriptor); n != want || m.Number != protocol.FDHandIn {
-				t.Errorf("worker %d was given %d descriptors, the last %d", p.spec.config.Worker, n, m.Number)
+				t.Errorf("worker %d was given %d descriptors, the last %d", p.spec.config.Number, n, m.Number)
 			}
 		}
 		p := r.all()[0]

@@ -55,7 +55,7 @@ type hookEvent struct {
 
 // startHelper starts the process for g's hooks, which begins with one of them.
 func (s *supervisor) startHelper(g *generation, first string) error {
-	cfg := g.set.workerConfig(0, g.number, s.target(g.set), 0)
+	cfg := g.set.workerConfig(s.stats.version, 0, g.number, s.target(g.set), 0)
 	cfg.HooksOnly, cfg.Preload, cfg.MasterPID, cfg.InternalEnv = true, false, os.Getpid(), g.internal
 	s.ids++
 	h := &helper{id: s.ids, gen: g, first: first, started: s.clock.now()}

@@ -7,6 +7,7 @@ import (
 
 	"hostler/internal/upgrade"
 	"hostler/protocol"
+	"hostler/settings"
 )
 
 // Settings is what the master runs on. Each generation has its own.
@@ -55,8 +56,8 @@ type Settings struct {
 	MaxMemoryHard     int64         // bytes of anonymous memory; 0: no limit
 
 	// Worker holds the settings that the master passes on without a look. The
-	// master fills in the slot, the listeners and what is named above.
-	Worker protocol.WorkerConfig
+	// master fills in what is named above.
+	Worker settings.Worker
 }
 
 // Bind is an address to listen on.
@@ -101,15 +102,16 @@ func (s *Settings) title() string {
 	return s.App
 }
 
-// workerConfig returns the settings of the worker in slot, less its listeners.
-func (s *Settings) workerConfig(slot, generation, workers, maxRequests int) *protocol.WorkerConfig {
-	c := s.Worker
-	c.Slot, c.Worker, c.Generation = slot, slot+1, generation
+// workerConfig returns the settings of the worker in slot, less its listeners. Version
+// is hostler's.
+func (s *Settings) workerConfig(version string, slot, generation, workers, maxRequests int) *protocol.WorkerConfig {
+	c := protocol.WorkerConfig{Worker: s.Worker, Version: version}
+	c.Slot, c.Number, c.Generation = slot, slot+1, generation
 	c.App, c.Name, c.Chdir = s.App, s.title(), s.Chdir
 	c.Workers, c.Threads = workers, s.Threads
 	c.MaxRequests, c.Hooks = maxRequests, s.Hooks
-	c.GracefulTimeout = int64(s.GracefulTimeout)
-	c.Timeout, c.TotalTimeout = int64(s.Timeout), int64(s.TotalTimeout)
+	c.GracefulTimeout = s.GracefulTimeout
+	c.Timeout, c.TotalTimeout = s.Timeout, s.TotalTimeout
 	c.AccessLog = s.AccessLog
 	c.Development = s.WatchCode
 	return &c

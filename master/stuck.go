@@ -45,7 +45,7 @@ func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
 			busy++
 		}
 		since := rec.ClockSince(a.Start)
-		if !ok || mono <= rec.Deadline(a.Start, int64(limit), int64(total)) {
+		if !ok || mono <= rec.Deadline(a.Start, limit, total) {
 			delete(w.late, i)
 			delete(w.stuck, i)
 			continue

@@ -410,7 +410,7 @@ func TestReplacementFirst(t *testing.T) {
 		causeMemory:   func(r *rig, p *fakeProcess) { r.host.setMemory(p.PID(), 1<<40) },
 		causeTimeout:  func(r *rig, p *fakeProcess) { r.begin(p, 0, "/", time.Hour) },
 		causeRestart: func(r *rig, p *fakeProcess) {
-			async(func() error { return r.master().Restart(r.t.Context(), p.spec.config.Worker) })
+			async(func() error { return r.master().Restart(r.t.Context(), p.spec.config.Number) })
 		},
 		causeReload: func(r *rig, _ *fakeProcess) { r.signal(hup) },
 	} {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hostler/protocol"
+	"hostler/settings"
 )
 
 // TestWords: a process is believed in what its part has to say, and what else it
@@ -21,8 +22,8 @@ func TestWords(t *testing.T) {
 		may    string
 	}{
 		{"worker", protocol.WorkerConfig{}, "RFEQZX"},
-		{"worker of a developer", protocol.WorkerConfig{Development: true}, "RFEQZXM"},
-		{"mold", protocol.WorkerConfig{Mold: true, Preload: true}, "RFPM"},
+		{"worker of a developer", protocol.WorkerConfig{Worker: settings.Worker{Development: true}}, "RFEQZXM"},
+		{"mold", protocol.WorkerConfig{Mold: true, Worker: settings.Worker{Preload: true}}, "RFPM"},
 		{"hooks", protocol.WorkerConfig{HooksOnly: true}, "FNK"},
 	} {
 		var log bytes.Buffer

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"hostler/protocol"
+	"hostler/settings"
 )
 
 // busy fills every counter and gauge of a slot.
@@ -385,7 +386,7 @@ func TestPools(t *testing.T) {
 	for i, names := range [][]string{{"a", "b"}, {"b"}, nil} {
 		s := r.start(i, 100+i)
 		for k, name := range names {
-			r.snap.Workers[i].Pools = append(r.snap.Workers[i].Pools, protocol.Pool{Name: name, Pattern: "/", Threads: 4})
+			r.snap.Workers[i].Pools = append(r.snap.Workers[i].Pools, settings.Pool{Name: name, Pattern: "/", Threads: 4})
 			s.Pools[k].Busy.Store(int64(1 + i))
 			s.Pools[k].Depth.Store(int64(10 * (1 + i)))
 		}

@@ -1,6 +1,9 @@
 package metrics
 
-import "hostler/protocol"
+import (
+	"hostler/protocol"
+	"hostler/settings"
+)
 
 // histogram is a sum over histograms of the scoreboard.
 type histogram struct {
@@ -132,7 +135,7 @@ func (t *totals) addGauges(s *protocol.Slot) {
 type poolTotals struct{ threads, busy, depth int64 }
 
 // addPools adds the pools of the worker that holds s.
-func (t *totals) addPools(s *protocol.Slot, pools []protocol.Pool) {
+func (t *totals) addPools(s *protocol.Slot, pools []settings.Pool) {
 	for i, p := range pools {
 		if t.pools == nil {
 			t.pools = make(map[string]poolTotals)

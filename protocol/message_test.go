@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"go/ast"
 	"go/parser"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hostler/settings"
 )
 
 var messages = []Message{
@@ -230,23 +233,31 @@ func FuzzParseMessage(f *testing.F) {
 
 func fullConfig() *WorkerConfig {
 	return &WorkerConfig{
-		Slot: 3, Worker: 4, Generation: 2, App: "pkg.mod:create_app(x=\"é\")", Name: "shop", Version: "1", Chdir: "/srv/shop", Umask: "027",
-		PythonPath: []string{"a", "b"}, Preload: true, Mold: true, Warmup: []string{"/"}, Paste: "production.ini#main", Hooks: "hooks", HooksOnly: true, MasterPID: 7, Workers: 4, Threads: 8, WorkerConnections: 1000, Queue: 64,
-		Listeners: []Listener{{Network: "tcp", Host: "::1", Port: "8000", TLS: true, Redirect: "443"}, {Network: "unix", Host: "/run/shop.sock"}}, HTTP2Cleartext: true, MinRate: 8, QueueWait: 9, SpareThread: true, LimitBuffers: 10, HealthPaths: []string{"/up"}, MaxRequests: 1050,
-		KeepAlive: 1, HeaderTimeout: 2, BodyTimeout: 3, WriteTimeout: 4, GracefulTimeout: 1<<63 - 1, Timeout: 5, TotalTimeout: 6, Pools: []Pool{{Name: "x", Pattern: "/x*", Threads: 2}}, Static: []Static{{Prefix: "/static", Dir: "/srv"}},
+		Slot: 3, Number: 4, Generation: 2, Name: "shop", Version: "1", Mold: true, HooksOnly: true, MasterPID: 7, Workers: 4,
+		Listeners:   []Listener{{Network: "tcp", Host: "::1", Port: "8000", TLS: true, Redirect: "443"}, {Network: "unix", Host: "/run/shop.sock"}},
+		MaxRequests: 1050, Check: true, Page: "broken", InternalEnv: []string{"GOGC"},
+		Worker: fullSettings(),
+	}
+}
+
+func fullSettings() settings.Worker {
+	return settings.Worker{
+		App: "pkg.mod:create_app(x=\"é\")", Paste: "production.ini#main", Chdir: "/srv/shop", Umask: "027",
+		PythonPath: []string{"a", "b"}, Preload: true, Warmup: []string{"/"}, Hooks: "hooks", Threads: 8, WorkerConnections: 1000, Queue: 64,
+		HTTP2Cleartext: true, MinRate: 8, QueueWait: 9, SpareThread: true, LimitBuffers: 10, HealthPaths: []string{"/up"},
+		KeepAlive: 1, HeaderTimeout: 2, BodyTimeout: 3, WriteTimeout: 4, GracefulTimeout: 1<<63 - 1, Timeout: 5, TotalTimeout: 6, Pools: []settings.Pool{{Name: "x", Pattern: "/x*", Threads: 2}}, Static: []settings.Static{{Prefix: "/static", Dir: "/srv"}},
 		LimitRequestLine: 5, LimitRequestFields: 6, LimitRequestFieldSize: 7, LimitRequestBody: 1 << 40, SpoolDir: "/spool", SpoolLimit: 1 << 41, StreamUploads: []string{"/put/*"},
-		ForwardedAllowIPs: []string{"127.0.0.1/32", "unix"}, ForwardedHeaders: []string{"for"}, ForwardedUntrusted: ForwardedDrop,
-		ProxyProtocol: "v2", ProxyAllowIPs: []string{"10.0.0.0/8"}, AccessLog: "-", LogLevel: "debug", Check: true, Development: true, Page: "broken",
-		InternalEnv: []string{"GOGC"},
+		ForwardedAllowIPs: []string{"127.0.0.1/32", "unix"}, ForwardedHeaders: []string{"for"}, ForwardedUntrusted: settings.ForwardedDrop,
+		ProxyProtocol: "v2", ProxyAllowIPs: []string{"10.0.0.0/8"}, AccessLog: "-", AccessLogFormat: "json", AccessLogExclude: []string{"/up"}, LogLevel: "debug", Development: true,
 	}
 }
 
 func TestWorkerConfigRoundTrip(t *testing.T) {
 	full := fullConfig()
 	v := reflect.ValueOf(*full)
-	for i := range v.NumField() {
-		if v.Field(i).IsZero() {
-			t.Errorf("the test leaves %s out", v.Type().Field(i).Name)
+	for _, f := range reflect.VisibleFields(v.Type()) {
+		if v.FieldByIndex(f.Index).IsZero() {
+			t.Errorf("the test leaves %s out", f.Name)
 		}
 	}
 	for _, c := range []*WorkerConfig{full, {}} {
@@ -261,6 +272,34 @@ func TestWorkerConfigRoundTrip(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(got, c) {
 			t.Errorf("%+v became %+v, %v", c, got, err)
 		}
+	}
+}
+
+// TestWorkerConfigEncoding: the bootstrap reads these names, and times as nanoseconds.
+func TestWorkerConfigEncoding(t *testing.T) {
+	const want = `{"slot":3,"worker":4,"generation":2,"app":"pkg.mod:create_app(x=\"é\")","name":"shop","version":"1",
+		"chdir":"/srv/shop","umask":"027","pythonpath":["a","b"],"preload":true,"mold":true,
+		"warmup":["/"],"paste":"production.ini#main","hooks":"hooks","hooks_only":true,"master_pid":7,"workers":4,
+		"threads":8,"spare_thread":true,"pools":[{"name":"x","pattern":"/x*",
+		"threads":2}],"static":[{"prefix":"/static","dir":"/srv"}],
+		"worker_connections":1000,"queue":64,
+		"listeners":[{"network":"tcp","host":"::1","port":"8000","tls":true,"redirect":"443"},{"network":"unix","host":"/run/shop.sock","port":""}],
+		"max_requests":1050,"min_rate":8,"queue_wait":9,"health_paths":["/up"],"http2_cleartext":true,
+		"timeout":5,"total_timeout":6,"keep_alive":1,"header_timeout":2,"body_timeout":3,"write_timeout":4,"graceful_timeout":9223372036854775807,
+		"limit_request_line":5,"limit_request_fields":6,"limit_request_field_size":7,"limit_request_body":1099511627776,
+		"spool_dir":"/spool","spool_limit":2199023255552,"stream_uploads":["/put/*"],"limit_buffers":10,
+		"forwarded_allow_ips":["127.0.0.1/32","unix"],"forwarded_headers":["for"],"forwarded_untrusted":"drop",
+		"proxy_protocol":"v2","proxy_allow_ips":["10.0.0.0/8"],"access_log":"-","access_format":"json","access_exclude":["/up"],"log_level":"debug","development":true,"page":"broken","check":true,"internal_env":["GOGC"]}`
+	s, err := fullConfig().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got, wanted map[string]any
+	if err := errors.Join(json.Unmarshal([]byte(s), &got), json.Unmarshal([]byte(want), &wanted)); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, wanted) {
+		t.Errorf("the settings are encoded as\n%s\nnot as\n%s", s, want)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -233,18 +234,18 @@ func (t *Thread) ClockSince(start int64) int64 {
 // Deadline returns when the time of the request that began at start is up, where
 // timeout is what its clock may show, unless the application has another wish, and
 // total what it may take by any clock. 0: there is no such limit.
-func (t *Thread) Deadline(start, timeout, total int64) int64 {
+func (t *Thread) Deadline(start int64, timeout, total time.Duration) int64 {
 	at := int64(math.MaxInt64)
 	if total > 0 {
-		at = start + total
+		at = start + int64(total)
 	}
 	if since := t.ClockSince(start); timeout > 0 && since != 0 {
 		if t.limitOf.Load() == start {
 			if limit := t.limit.Load(); t.limitOf.Load() == start {
-				timeout = limit
+				timeout = time.Duration(limit)
 			}
 		}
-		at = min(at, since+timeout)
+		at = min(at, since+int64(timeout))
 	}
 	return at
 }

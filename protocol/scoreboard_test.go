@@ -167,7 +167,7 @@ func die(r *Thread) { r.head.Store(uint64(uint32(r.head.Load()>>32)|1) << 32) }
 func TestClock(t *testing.T) {
 	var r Thread
 	begin := func(at int64) { r.Begin(at, []byte("GET"), []byte("/"), nil) }
-	at := func(start, timeout, total, want int64) {
+	at := func(start int64, timeout, total time.Duration, want int64) {
 		t.Helper()
 		if got := r.Deadline(start, timeout, total); got != want {
 			t.Errorf("the time is up at %d, not %d", got, want)

@@ -1,6 +1,10 @@
 package protocol
 
-import "time"
+import (
+	"time"
+
+	"hostler/settings"
+)
 
 // Snapshot is what the master says about itself and its workers at one moment.
 // It is immutable once published. It is not for workers: it stands here so that
@@ -56,7 +60,7 @@ const StateFrozen = "frozen"
 type WorkerStatus struct {
 	Slot, Number, PID, Generation int
 	State                         SlotState
-	Frozen                        bool      // it gives no sign of life, and serves nobody
-	Started, ReadySince           time.Time // ReadySince is zero until it is ready
-	Pools                         []Pool    // of its generation's
+	Frozen                        bool            // it gives no sign of life, and serves nobody
+	Started, ReadySince           time.Time       // ReadySince is zero until it is ready
+	Pools                         []settings.Pool // of its generation's
 }

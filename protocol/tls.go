@@ -10,13 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Whether clients show certificates.
-const (
-	ClientCertsNone     = ""
-	ClientCertsOptional = "optional"
-	ClientCertsRequired = "required"
-)
-
 // TLSMaterial is what a worker needs to serve TLS. It comes in a sealed memfd, on
 // FDSecrets (/dev/null where no listener speaks TLS) and, when it has changed, beside
 // KindTLS; the worker reads it once and closes it. It is not in the settings, which
@@ -24,12 +17,12 @@ const (
 // be allowed to read.
 type TLSMaterial struct {
 	Pairs       []KeyPair  `json:"pairs"`
-	ClientCAs   []byte     `json:"client_cas,omitempty"` // PEM
-	ClientCerts string     `json:"client_certs,omitempty"`
-	MinVersion  uint16     `json:"min_version"` // as in crypto/tls
-	Ciphers     []uint16   `json:"ciphers"`     // of TLS 1.2, likewise; none: its choice
-	Protocols   []string   `json:"protocols"`   // for ALPN, the preferred one first
-	TicketKeys  [][32]byte `json:"ticket_keys"` // of session tickets: the first encrypts, all decrypt
+	ClientCAs   []byte     `json:"client_cas,omitempty"`   // PEM
+	ClientCerts string     `json:"client_certs,omitempty"` // as in the settings
+	MinVersion  uint16     `json:"min_version"`            // as in crypto/tls
+	Ciphers     []uint16   `json:"ciphers"`                // of TLS 1.2, likewise; none: its choice
+	Protocols   []string   `json:"protocols"`              // for ALPN, the preferred one first
+	TicketKeys  [][32]byte `json:"ticket_keys"`            // of session tickets: the first encrypts, all decrypt
 }
 
 // KeyPair is a certificate chain and its key, in PEM.

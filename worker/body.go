@@ -134,7 +134,7 @@ func (l *Loop) Read(t *Thread, dst []byte) int {
 		if b.waited == 0 {
 			b.waited = now
 		}
-		limit, rate := l.cfg.BodyTimeout, l.cfg.MinRate
+		limit, rate := int64(l.cfg.BodyTimeout), l.cfg.MinRate
 		switch {
 		case limit <= 0:
 		case now-b.waited > limit:

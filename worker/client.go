@@ -3,7 +3,7 @@ package worker
 import (
 	"strconv"
 
-	"hostler/protocol"
+	"hostler/settings"
 	"hostler/worker/http1"
 	"hostler/worker/origin"
 )
@@ -13,7 +13,7 @@ import (
 // false if the request has been refused.
 func (l *Loop) forwarded(t *Thread, c *conn, buf []byte) bool {
 	if !c.trusted {
-		if field := l.origin.Distrust(&t.Req, l.cfg.ForwardedUntrusted == protocol.ForwardedDrop); field != 0 {
+		if field := l.origin.Distrust(&t.Req, l.cfg.ForwardedUntrusted == settings.ForwardedDrop); field != 0 {
 			l.sayUntrusted(c, http1.KnownFields[field])
 		}
 		return true

@@ -4,14 +4,14 @@ import (
 	"strings"
 	"testing"
 
-	"hostler/protocol"
+	"hostler/settings"
 	"hostler/worker/http1"
 )
 
 // What a proxy says counts only if it is trusted. Of what others say nothing counts,
 // and it reaches the application or not.
 func TestForwarded(t *testing.T) {
-	for _, how := range []string{"trusted", protocol.ForwardedKeep, protocol.ForwardedDrop} {
+	for _, how := range []string{"trusted", settings.ForwardedKeep, settings.ForwardedDrop} {
 		cfg := testConfig()
 		cfg.ForwardedHeaders = []string{"for", "proto", "host", "prefix", "cf-connecting-ip"}
 		cfg.ForwardedUntrusted = how
@@ -62,7 +62,7 @@ func TestForwarded(t *testing.T) {
 					told++
 				}
 				k.want = seen{"127.0.0.1:4711", strings.Replace(k.target, "%61", "a", 1), 0, k.want.fields}
-				if how == protocol.ForwardedDrop {
+				if how == settings.ForwardedDrop {
 					k.want.fields = k.left
 				}
 			}

@@ -25,7 +25,7 @@ func TestDrainInEachState(t *testing.T) {
 	for _, mode := range []protocol.DrainMode{protocol.DrainReplaced, protocol.DrainStop} {
 		t.Run(string(rune(mode)), func(t *testing.T) {
 			cfg := testConfig()
-			cfg.KeepAlive = int64(3 * time.Second)
+			cfg.KeepAlive = 3 * time.Second
 			gate := make(chan struct{})
 			big := pattern(4 << 20)
 			r := serve(t, cfg, func(c *call) {
@@ -125,7 +125,7 @@ func TestDrainGraceIsAnEnd(t *testing.T) {
 // close; its connection must not keep a server that stops for all of KeepAlive.
 func TestDrainStopHastensLateComers(t *testing.T) {
 	cfg := testConfig()
-	cfg.KeepAlive = int64(time.Hour)
+	cfg.KeepAlive = time.Hour
 	gate := make(chan struct{})
 	r := serve(t, cfg, func(c *call) {
 		c.head("200 OK")

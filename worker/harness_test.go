@@ -23,6 +23,7 @@ import (
 
 	"hostler/internal/logwriter"
 	"hostler/protocol"
+	"hostler/settings"
 	"hostler/worker/http1"
 )
 
@@ -53,11 +54,14 @@ type call struct {
 
 func testConfig() *protocol.WorkerConfig {
 	return &protocol.WorkerConfig{
-		Workers: 1, Threads: 1, WorkerConnections: 512, Queue: 256,
+		Workers:   1,
 		Listeners: []protocol.Listener{{Network: "tcp", Host: "a", Port: "80"}},
-		KeepAlive: int64(20 * time.Second), HeaderTimeout: int64(20 * time.Second),
-		BodyTimeout: int64(20 * time.Second), WriteTimeout: int64(20 * time.Second),
-		LimitRequestLine: 8190, LimitRequestFields: 100, LimitRequestFieldSize: 8190,
+		Worker: settings.Worker{
+			Threads: 1, WorkerConnections: 512, Queue: 256,
+			KeepAlive: 20 * time.Second, HeaderTimeout: 20 * time.Second,
+			BodyTimeout: 20 * time.Second, WriteTimeout: 20 * time.Second,
+			LimitRequestLine: 8190, LimitRequestFields: 100, LimitRequestFieldSize: 8190,
+		},
 	}
 }
 

@@ -173,7 +173,7 @@ func TestHTTP2PassesOver(t *testing.T) {
 // whatever it goes on to send.
 func TestHTTP2NeverReads(t *testing.T) {
 	cfg := cleartextConfig()
-	cfg.WriteTimeout, cfg.KeepAlive, cfg.MinRate = int64(time.Second), int64(time.Hour), 240
+	cfg.WriteTimeout, cfg.KeepAlive, cfg.MinRate = time.Second, time.Hour, 240
 	for name, more := range map[string]func(f *framer) error{
 		"silent": func(*framer) error { return nil },
 		"pings":  func(f *framer) error { return f.WritePing(false, [8]byte{}) },

@@ -10,6 +10,7 @@ import (
 
 	"hostler/internal/logwriter"
 	"hostler/protocol"
+	"hostler/settings"
 )
 
 const (
@@ -32,11 +33,11 @@ type logs struct {
 
 func openLogs(cfg *protocol.WorkerConfig, k *protocol.Counters) *logs {
 	l := &logs{level: new(slog.LevelVar)}
-	l.level.Set(logLevel(cfg.LogLevel))
+	l.level.Set(settings.Level(cfg.LogLevel))
 	l.errors = logwriter.New(logwriter.Options{FD: 2, Records: true, Self: true,
 		Lost: func(n uint64) { k.ErrorLogErrs.Add(n) },
 		Say:  func(n uint64, why error) { l.Warn("lines of this log are lost", "lines", n, "error", why) }})
-	l.Logger = slog.New(slog.NewTextHandler(l.errors, &slog.HandlerOptions{Level: l.level})).With("worker", cfg.Worker)
+	l.Logger = slog.New(slog.NewTextHandler(l.errors, &slog.HandlerOptions{Level: l.level})).With("worker", cfg.Number)
 	l.dumps = l.takeDumps()
 	if cfg.AccessLog == "" {
 		return l
@@ -108,17 +109,4 @@ func (l *logs) flush() {
 		l.access.Flush(lastLines)
 	}
 	l.errors.Flush(lastLines)
-}
-
-// logLevel reads a level as the settings have it.
-func logLevel(s string) slog.Level {
-	switch s {
-	case "debug":
-		return slog.LevelDebug
-	case "warning":
-		return slog.LevelWarn
-	case "error":
-		return slog.LevelError
-	}
-	return slog.LevelInfo
 }

@@ -154,12 +154,12 @@ func New(c Config) (*Loop, error) {
 		Proxies: s.ProxyAllowIPs, ProxyProtocol: s.ProxyProtocol}); err != nil {
 		return nil, err
 	}
-	l.access.to, l.access.worker = c.AccessLog, s.Worker
-	if err := l.access.setFormat(s.AccessFormat, s.AccessExclude); err != nil {
+	l.access.to, l.access.worker = c.AccessLog, s.Number
+	if err := l.access.setFormat(s.AccessLogFormat, s.AccessLogExclude); err != nil {
 		return nil, err
 	}
 	l.ready.max = s.Queue
-	l.overload.target = s.QueueWait
+	l.overload.target = int64(s.QueueWait)
 	l.spare.off = !s.SpareThread
 	l.pools = newPools(s.Pools)
 	l.spools = newSpools(s, c.Slot)

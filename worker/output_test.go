@@ -126,7 +126,7 @@ func TestLastPieceFreesTheThread(t *testing.T) {
 
 func TestWriteTimeoutInTheApplication(t *testing.T) {
 	cfg := testConfig()
-	cfg.WriteTimeout = int64(100 * time.Millisecond)
+	cfg.WriteTimeout = 100 * time.Millisecond
 	result := make(chan int, 1)
 	r := serve(t, cfg, func(c *call) {
 		c.head("200 OK")

@@ -46,7 +46,7 @@ func TestOverloadLaw(t *testing.T) {
 // first.
 func TestOverload(t *testing.T) {
 	cfg := testConfig()
-	cfg.QueueWait = int64(30 * time.Millisecond)
+	cfg.QueueWait = 30 * time.Millisecond
 	cfg.HealthPaths = []string{"/up"}
 	var served, refused atomic.Int64
 	r := serve(t, cfg, func(c *call) {

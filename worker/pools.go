@@ -1,6 +1,8 @@
 package worker
 
-import "hostler/protocol"
+import (
+	"hostler/settings"
+)
 
 // pool is a lane: requests for certain paths, which run on so many threads at once
 // and no more. What exceeds that waits in a queue of the pool's, as an input of its
@@ -26,7 +28,7 @@ type line struct {
 	first   int
 }
 
-func newPools(configured []protocol.Pool) []*pool {
+func newPools(configured []settings.Pool) []*pool {
 	var all []*pool
 	for i, c := range configured {
 		all = append(all, &pool{index: i, threads: c.Threads, pathPattern: newPathPattern(c.Pattern)})

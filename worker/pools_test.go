@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hostler/protocol"
+	"hostler/settings"
 )
 
 func TestPoolMatch(t *testing.T) {
@@ -37,7 +38,7 @@ func TestPoolMatch(t *testing.T) {
 		{"*.csv", "/x/y.csv.gz", false},
 		{"/a**b", "/ab", true},
 	} {
-		p := newPools([]protocol.Pool{{Pattern: c.pattern}})[0]
+		p := newPools([]settings.Pool{{Pattern: c.pattern}})[0]
 		if got := p.match([]byte(c.path)); got != c.want {
 			t.Errorf("%s of %s: %v", c.path, c.pattern, got)
 		}
@@ -48,7 +49,7 @@ func TestPoolMatch(t *testing.T) {
 func pooled() *protocol.WorkerConfig {
 	cfg := testConfig()
 	cfg.Threads = 4
-	cfg.Pools = []protocol.Pool{{Name: "slow", Pattern: "/slow*", Threads: 2}}
+	cfg.Pools = []settings.Pool{{Name: "slow", Pattern: "/slow*", Threads: 2}}
 	return cfg
 }
 
@@ -250,7 +251,7 @@ func TestPoolBodies(t *testing.T) {
 // TestPoolStress: never more than the pool has, and no permit is lost.
 func TestPoolStress(t *testing.T) {
 	cfg := pooled()
-	cfg.Pools = append(cfg.Pools, protocol.Pool{Name: "rest", Pattern: "*", Threads: 3})
+	cfg.Pools = append(cfg.Pools, settings.Pool{Name: "rest", Pattern: "*", Threads: 3})
 	var slow, rest, most atomic.Int64
 	r := serve(t, cfg, func(c *call) {
 		n, limit := &rest, int64(3)

@@ -176,9 +176,9 @@ func (l *Loop) weighConn(c *conn, now int64) candidate {
 		}
 		if k.kind = protocol.EvictedHead; k.phase == phaseIdle && c.served > 0 {
 			k.kind = protocol.EvictedIdle
-			since = c.deadline.Load() - l.cfg.KeepAlive
+			since = c.deadline.Load() - int64(l.cfg.KeepAlive)
 		} else {
-			since = c.deadline.Load() - l.cfg.HeaderTimeout
+			since = c.deadline.Load() - int64(l.cfg.HeaderTimeout)
 		}
 		if c.in != nil {
 			k.input = c.in.touched()
@@ -195,7 +195,7 @@ func (l *Loop) weighConn(c *conn, now int64) candidate {
 			since, k.rate, k.bytes = c.out.weigh(now)
 		case http2Idle:
 			k.kind = protocol.EvictedIdle
-			since = c.deadline.Load() - l.cfg.KeepAlive
+			since = c.deadline.Load() - int64(l.cfg.KeepAlive)
 		default:
 			return candidate{}
 		}

@@ -62,7 +62,7 @@ func TestMakeRoom(t *testing.T) {
 			t.Parallel()
 			cfg := testConfig()
 			cfg.WorkerConnections = limit
-			cfg.HeaderTimeout, cfg.KeepAlive, cfg.BodyTimeout, cfg.WriteTimeout = int64(time.Hour), int64(time.Hour), int64(time.Hour), int64(time.Hour)
+			cfg.HeaderTimeout, cfg.KeepAlive, cfg.BodyTimeout, cfg.WriteTimeout = time.Hour, time.Hour, time.Hour, time.Hour
 			cfg.MinRate = 240
 			big := pattern(8 << 20)
 			r := serve(t, cfg, func(c *call) {
@@ -102,7 +102,7 @@ func TestMakeRoomKeepsTheBusy(t *testing.T) {
 	cfg := testConfig()
 	cfg.WorkerConnections = 3
 	cfg.Threads = 2
-	cfg.KeepAlive = int64(time.Hour)
+	cfg.KeepAlive = time.Hour
 	opened, open := gate(t)
 	r := serve(t, cfg, func(c *call) {
 		if c.target == "/wait" {
@@ -158,7 +158,7 @@ func TestLimitBuffers(t *testing.T) {
 	config := func() *protocol.WorkerConfig {
 		cfg := cleartextConfig()
 		cfg.LimitBuffers = 4 * size
-		cfg.WriteTimeout, cfg.BodyTimeout = int64(time.Hour), int64(time.Hour)
+		cfg.WriteTimeout, cfg.BodyTimeout = time.Hour, time.Hour
 		return cfg
 	}
 	app := func(c *call) {

@@ -176,7 +176,7 @@ func TestProxyHeaderOnlyFirst(t *testing.T) {
 // closed without a word when the time is up or the peer leaves.
 func TestSlowProxyHeader(t *testing.T) {
 	cfg := proxyConfig("auto")
-	cfg.HeaderTimeout = int64(700 * time.Millisecond)
+	cfg.HeaderTimeout = 700 * time.Millisecond
 	r := serve(t, cfg, peer)
 	slow, silent := r.dial(), r.dial()
 	send(t, slow, v2IPv4[:20])

@@ -13,7 +13,7 @@ import (
 // up all the same.
 func TestMinRate(t *testing.T) {
 	cfg := testConfig()
-	cfg.BodyTimeout, cfg.WriteTimeout = int64(400*time.Millisecond), int64(400*time.Millisecond)
+	cfg.BodyTimeout, cfg.WriteTimeout = 400*time.Millisecond, 400*time.Millisecond
 	cfg.MinRate = 1 << 20
 	r := serve(t, cfg, func(c *call) {
 		body, rc := c.all()

@@ -235,29 +235,29 @@ func (l *Loop) settle(c *conn, p phase) bool {
 // slowest is the time limit for the next byte of n so far, since began, that a
 // connection moves: patience after the last one, and never later than the minimum
 // rate allows, of which patience is granted once.
-func (l *Loop) slowest(c *conn, began, n, patience int64) int64 {
+func (l *Loop) slowest(c *conn, began, n int64, patience time.Duration) int64 {
 	return l.slowestAfter(c, l.now(), began, n, patience)
 }
 
 // slowestAfter is slowest where the last byte has moved at some time before.
-func (l *Loop) slowestAfter(c *conn, moved, began, n, patience int64) int64 {
+func (l *Loop) slowestAfter(c *conn, moved, began, n int64, patience time.Duration) int64 {
 	if patience <= 0 {
 		return 0
 	}
-	limit := moved + patience
+	limit := moved + int64(patience)
 	if l.cfg.MinRate <= 0 {
 		return limit
 	}
-	bound := began + patience + n*int64(time.Second)/l.cfg.MinRate
+	bound := began + int64(patience) + n*int64(time.Second)/l.cfg.MinRate
 	c.tooSlow.Store(bound < limit)
 	return min(limit, bound)
 }
 
-func (l *Loop) deadline(limit int64) int64 {
+func (l *Loop) deadline(limit time.Duration) int64 {
 	if limit <= 0 {
 		return 0
 	}
-	return l.now() + limit
+	return l.now() + int64(limit)
 }
 
 // firstDeadline is the time limit for the first byte of a connection.
@@ -265,7 +265,7 @@ func (l *Loop) firstDeadline(now int64) int64 {
 	if l.cfg.HeaderTimeout <= 0 {
 		return 0
 	}
-	return now + l.cfg.HeaderTimeout
+	return now + int64(l.cfg.HeaderTimeout)
 }
 
 type gathered int

@@ -162,7 +162,7 @@ func TestEveryRefusalShows(t *testing.T) {
 	defer close(disk.stands)
 	stalled := rigOf("", false, func(r *rig) {
 		r.spools.limit, r.spools.disk = 1<<30, disk
-		r.cfg.LimitRequestBody, r.cfg.BodyTimeout = 0, int64(100*time.Millisecond)
+		r.cfg.LimitRequestBody, r.cfg.BodyTimeout = 0, 100*time.Millisecond
 	})
 	lines := 0
 	for reason := http1.ReasonNone + 1; int(reason) < http1.NumReasons; reason++ {
@@ -280,7 +280,7 @@ func TestRefusedHead(t *testing.T) {
 // TestLateHead is that for a request that does not become whole in time.
 func TestLateHead(t *testing.T) {
 	cfg := testConfig()
-	cfg.HeaderTimeout = int64(50 * time.Millisecond)
+	cfg.HeaderTimeout = 50 * time.Millisecond
 	r := serve(t, cfg, echo)
 	for _, begin := range []string{"HEAD / HTTP/1.1\r\nHost: x\r\nA", "\r\nHEAD / HT"} {
 		c := r.dialTCP()

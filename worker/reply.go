@@ -549,7 +549,7 @@ func (t *Thread) framed() bool {
 }
 
 func (l *Loop) idleDeadline(now int64) int64 {
-	return now + l.cfg.KeepAlive
+	return now + int64(l.cfg.KeepAlive)
 }
 
 // account counts and logs the request that t has ended.

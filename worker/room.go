@@ -70,7 +70,7 @@ func (l *Loop) WaitRoom(t *Thread) int {
 	if left < before || w.moved == 0 {
 		w.moved = now
 	}
-	if limit := l.cfg.WriteTimeout; limit > 0 && (now-w.moved > limit || c.out.tooSlow(l, now)) {
+	if limit := int64(l.cfg.WriteTimeout); limit > 0 && (now-w.moved > limit || c.out.tooSlow(l, now)) {
 		return l.giveUp(t)
 	}
 	switch {

@@ -50,7 +50,7 @@ func TestThreadsOfTheDeaf(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg := cleartextConfig()
-			cfg.Threads, cfg.WriteTimeout, cfg.MinRate, cfg.LimitBuffers = 4, int64(time.Hour), 240, 64<<20
+			cfg.Threads, cfg.WriteTimeout, cfg.MinRate, cfg.LimitBuffers = 4, time.Hour, 240, 64<<20
 			r := serve(t, cfg, generator)
 			deaf(r)
 			eventually(t, "all threads to wait", func() bool {
@@ -75,7 +75,7 @@ func TestThreadsOfTheDeaf(t *testing.T) {
 // where memory holds the rest of it, and arrives whole.
 func TestBuffersOnForOthers(t *testing.T) {
 	cfg := cleartextConfig()
-	cfg.WriteTimeout, cfg.LimitBuffers = int64(time.Hour), 64<<20
+	cfg.WriteTimeout, cfg.LimitBuffers = time.Hour, 64<<20
 	r := serve(t, cfg, generator)
 	f := r.framer()
 	f.must(f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))

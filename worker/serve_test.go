@@ -407,8 +407,8 @@ func TestResets(t *testing.T) {
 
 func TestTimeouts(t *testing.T) {
 	cfg := testConfig()
-	cfg.KeepAlive, cfg.HeaderTimeout = int64(100*time.Millisecond), int64(300*time.Millisecond)
-	cfg.BodyTimeout, cfg.WriteTimeout = int64(600*time.Millisecond), int64(100*time.Millisecond)
+	cfg.KeepAlive, cfg.HeaderTimeout = 100*time.Millisecond, 300*time.Millisecond
+	cfg.BodyTimeout, cfg.WriteTimeout = 600*time.Millisecond, 100*time.Millisecond
 	r := serve(t, cfg, func(c *call) {
 		if c.target == "/big" {
 			c.head("200 OK")
@@ -491,7 +491,7 @@ func TestTimeouts(t *testing.T) {
 // has arrived meanwhile is answered all the same.
 func TestLateSweep(t *testing.T) {
 	cfg := testConfig()
-	cfg.KeepAlive, cfg.HeaderTimeout = int64(time.Millisecond), int64(time.Millisecond)
+	cfg.KeepAlive, cfg.HeaderTimeout = time.Millisecond, time.Millisecond
 	r := newRig(t, cfg, func(c *call) { c.ok("x") })
 	whole, half := r.dial(), r.dial()
 	send(t, whole, get)

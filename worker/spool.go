@@ -320,7 +320,7 @@ func (l *Loop) sweepSpools(now int64) {
 	l.spools.mu.Lock()
 	var stalled []*spool
 	for s := range l.spools.all {
-		if s.takeAway(now - l.cfg.BodyTimeout) {
+		if s.takeAway(now - int64(l.cfg.BodyTimeout)) {
 			stalled = append(stalled, s)
 		}
 	}

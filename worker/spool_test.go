@@ -402,7 +402,7 @@ func TestSpoolFails(t *testing.T) {
 // nothing to anybody else.
 func TestSpoolStalls(t *testing.T) {
 	d := &fakeDisk{stands: make(chan struct{})}
-	r := spoolRig(t, d, func(cfg *protocol.WorkerConfig) { cfg.BodyTimeout = int64(200 * time.Millisecond) })
+	r := spoolRig(t, d, func(cfg *protocol.WorkerConfig) { cfg.BodyTimeout = 200 * time.Millisecond })
 	var stuck []*reader
 	for _, frame := range framings {
 		c := r.dialTCP()
@@ -484,7 +484,7 @@ func TestSpoolGone(t *testing.T) {
 	f.conn.Close()
 	r.empty(d)
 
-	r = spoolRig(t, d, func(cfg *protocol.WorkerConfig) { cfg.BodyTimeout = int64(2 * time.Second) })
+	r = spoolRig(t, d, func(cfg *protocol.WorkerConfig) { cfg.BodyTimeout = 2 * time.Second })
 	for _, c := range half() {
 		if p, err := responses(t, c).read(false); p.status != 408 {
 			t.Errorf("%d %v", p.status, err)

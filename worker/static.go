@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"hostler/protocol"
+	"hostler/settings"
 	"hostler/worker/http1"
 	"hostler/worker/static"
 )
@@ -18,7 +18,7 @@ import (
 // file's descriptor go into the connection's output, as an application's response
 // does, and the client takes it at its pace.
 
-func openStatic(dirs []protocol.Static) (static.Roots, error) {
+func openStatic(dirs []settings.Static) (static.Roots, error) {
 	var all []static.Dir
 	for _, d := range dirs {
 		all = append(all, static.Dir(d))

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"hostler/protocol"
+	"hostler/settings"
 )
 
 // staticFile is larger than what sockets hold, and than a turn.
@@ -30,7 +31,7 @@ func staticConfig(t testing.TB, cfg *protocol.WorkerConfig) *protocol.WorkerConf
 			t.Fatal(err)
 		}
 	}
-	cfg.Static = []protocol.Static{{Prefix: "/static", Dir: dir}}
+	cfg.Static = []settings.Static{{Prefix: "/static", Dir: dir}}
 	return cfg
 }
 
@@ -429,7 +430,7 @@ func TestStaticDrain(t *testing.T) {
 
 func TestStaticMissing(t *testing.T) {
 	cfg := testConfig()
-	cfg.Static = []protocol.Static{{Prefix: "/static", Dir: filepath.Join(t.TempDir(), "nothing")}}
+	cfg.Static = []settings.Static{{Prefix: "/static", Dir: filepath.Join(t.TempDir(), "nothing")}}
 	if _, err := New(Config{Settings: cfg, Slot: new(protocol.Slot)}); err == nil || !strings.Contains(fmt.Sprint(err), "cannot serve files at /static") {
 		t.Errorf("%v", err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"hostler/internal/testcert"
 	"hostler/protocol"
+	"hostler/settings"
 )
 
 // keyPair makes a certificate for names, signed by itself.
@@ -233,7 +234,7 @@ func TestTLSClientCerts(t *testing.T) {
 		t.Fatal(err)
 	}
 	app := func(c *call) { c.ok(strings.ReplaceAll(string(bytesAt(c.t.TLS, int(c.t.TLSLen))), "\x00", "|")) }
-	for _, mode := range []string{protocol.ClientCertsOptional, protocol.ClientCertsRequired} {
+	for _, mode := range []string{settings.ClientCertsOptional, settings.ClientCertsRequired} {
 		r := serveTLS(t, tlsTestConfig(), protocol.TLSMaterial{ClientCAs: ca.Cert, ClientCerts: mode}, app)
 		c := r.dialTLS(&tls.Config{Certificates: []tls.Certificate{pair}})
 		send(t, c, get)
@@ -250,7 +251,7 @@ func TestTLSClientCerts(t *testing.T) {
 		if err == nil {
 			_, err = c.Read(b[:])
 		}
-		if (err == nil) != (mode == protocol.ClientCertsOptional) {
+		if (err == nil) != (mode == settings.ClientCertsOptional) {
 			t.Errorf("%s, without a certificate: %v", mode, err)
 		}
 		other := keyPair(t, "stranger")
@@ -268,7 +269,7 @@ func TestTLSClientCerts(t *testing.T) {
 // TestTLSHandshakes that do not come to an end, or were never meant to be one.
 func TestTLSHandshakes(t *testing.T) {
 	cfg := tlsTestConfig()
-	cfg.HeaderTimeout = int64(300 * time.Millisecond)
+	cfg.HeaderTimeout = 300 * time.Millisecond
 	r := serveTLS(t, cfg, protocol.TLSMaterial{MinVersion: tls.VersionTLS13}, echo)
 	before := runtime.NumGoroutine()
 

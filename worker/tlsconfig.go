@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hostler/protocol"
+	"hostler/settings"
 )
 
 // tlsConfig is what crypto/tls has to know. Curves and all that is not said here are
@@ -33,9 +34,9 @@ func tlsConfig(m *protocol.TLSMaterial) (*tls.Config, error) {
 		return nil, errors.New("cannot serve TLS without a certificate")
 	}
 	switch m.ClientCerts {
-	case protocol.ClientCertsOptional:
+	case settings.ClientCertsOptional:
 		c.ClientAuth = tls.VerifyClientCertIfGiven
-	case protocol.ClientCertsRequired:
+	case settings.ClientCertsRequired:
 		c.ClientAuth = tls.RequireAndVerifyClientCert
 	}
 	if c.ClientAuth != tls.NoClientCert {

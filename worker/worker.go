@@ -14,6 +14,7 @@ import (
 
 	"hostler/internal/proctitle"
 	"hostler/protocol"
+	"hostler/settings"
 )
 
 // Worker is the Go side of a worker process: the loop, and its ties to the
@@ -81,7 +82,7 @@ func (w *Worker) Serve() error {
 	if err := w.Loop.Listen(fds, w.wake); err != nil {
 		return err
 	}
-	title := fmt.Sprintf("hostler: worker %d gen %d", w.cfg.Worker, w.cfg.Generation)
+	title := fmt.Sprintf("hostler: worker %d gen %d", w.cfg.Number, w.cfg.Generation)
 	if w.cfg.Name != "" {
 		title += " [" + w.cfg.Name + "]"
 	}
@@ -188,7 +189,7 @@ func (w *Worker) control() {
 		case protocol.KindDescriptor:
 			w.Loop.Replace(m.Number, fd)
 		case protocol.KindLevel:
-			w.log.level.Set(logLevel(m.Text))
+			w.log.level.Set(settings.Level(m.Text))
 		}
 	}
 }
@@ -230,14 +231,14 @@ func (w *Worker) lost(what string, fatal bool) {
 // orphaned leaves in good order when there is no master any more, and at the
 // latest when the graceful timeout is over.
 func (w *Worker) orphaned() {
-	grace := time.Duration(w.cfg.GracefulTimeout)
+	grace := w.cfg.GracefulTimeout
 	time.AfterFunc(grace+time.Second, func() { unix.Exit(1) })
 	w.Loop.Drain(protocol.DrainStop, grace)
 }
 
 // Leave drains the worker at its own wish (a SIGTERM sent to it directly).
 func (w *Worker) Leave() {
-	go w.Loop.Drain(protocol.DrainReplaced, time.Duration(w.cfg.GracefulTimeout))
+	go w.Loop.Drain(protocol.DrainReplaced, w.cfg.GracefulTimeout)
 }
 
 // Finished is called when the Python threads have left, before Python finalises. It

@@ -14,7 +14,7 @@ import (
 	"hostler/internal/logwriter"
 	"hostler/master"
 	"hostler/metrics"
-	"hostler/protocol"
+	"hostler/settings"
 	"hostler/worker/http1"
 )
 
@@ -145,8 +145,7 @@ func masterSettings(c *config.Config) *master.Settings {
 		WatchCode: c.Reload, WatchExtra: c.ReloadExtra,
 		RecycleJitter: c.RecycleJitter, MaxUnavailable: c.MaxUnavailable,
 		MaxAge: c.MaxAge, MaxMemory: c.MaxMemory, MaxMemoryHard: c.MaxMemoryHard,
-		Worker: protocol.WorkerConfig{
-			Version:               buildVersion(),
+		Worker: settings.Worker{
 			Paste:                 c.Paste,
 			PythonPath:            c.PythonPath,
 			Umask:                 c.Umask,
@@ -154,10 +153,10 @@ func masterSettings(c *config.Config) *master.Settings {
 			Warmup:                c.Warmup,
 			WorkerConnections:     c.WorkerConnections,
 			Queue:                 c.Queue,
-			KeepAlive:             int64(c.KeepAlive),
-			HeaderTimeout:         int64(c.HeaderTimeout),
-			BodyTimeout:           int64(c.BodyTimeout),
-			WriteTimeout:          int64(c.WriteTimeout),
+			KeepAlive:             c.KeepAlive,
+			HeaderTimeout:         c.HeaderTimeout,
+			BodyTimeout:           c.BodyTimeout,
+			WriteTimeout:          c.WriteTimeout,
 			LimitRequestLine:      c.LimitRequestLine,
 			LimitRequestFields:    c.LimitRequestFields,
 			LimitRequestFieldSize: c.LimitRequestFieldSize,
@@ -166,8 +165,8 @@ func masterSettings(c *config.Config) *master.Settings {
 			SpoolDir:              c.SpoolDir,
 			SpoolLimit:            c.SpoolLimit,
 			StreamUploads:         c.StreamUploads,
-			AccessFormat:          c.AccessLogFormat,
-			AccessExclude:         c.AccessLogExclude,
+			AccessLogFormat:       c.AccessLogFormat,
+			AccessLogExclude:      c.AccessLogExclude,
 			ForwardedAllowIPs:     c.ForwardedAllowIPs,
 			ForwardedHeaders:      c.ForwardedHeaders,
 			ForwardedUntrusted:    c.ForwardedUntrusted,
@@ -177,15 +176,15 @@ func masterSettings(c *config.Config) *master.Settings {
 			HTTP2Cleartext:        c.HTTP2Cleartext,
 			MinRate:               c.MinRate,
 			SpareThread:           c.SpareThread,
-			QueueWait:             int64(c.QueueWait),
+			QueueWait:             c.QueueWait,
 			HealthPaths:           c.HealthPaths,
 		},
 	}
 	for _, p := range c.Pools {
-		s.Worker.Pools = append(s.Worker.Pools, protocol.Pool(p))
+		s.Worker.Pools = append(s.Worker.Pools, settings.Pool(p))
 	}
 	for _, d := range c.Static {
-		s.Worker.Static = append(s.Worker.Static, protocol.Static(d))
+		s.Worker.Static = append(s.Worker.Static, settings.Static(d))
 	}
 	for _, b := range c.Binds {
 		s.Binds = append(s.Binds, master.Bind(b))

@@ -7,7 +7,7 @@ import (
 
 	"hostler/config"
 	"hostler/master"
-	"hostler/protocol"
+	"hostler/settings"
 )
 
 // notPassedOn are the settings that the master is not to know, and why.
@@ -42,13 +42,11 @@ func TestEverySettingArrives(t *testing.T) {
 	}
 }
 
-// filledLater are the fields of a worker's settings that the master fills in for
-// each worker, see (*master.Settings).workerConfig.
+// filledLater are the fields of a worker's settings that the master fills in, see
+// (*master.Settings).workerConfig.
 var filledLater = map[string]bool{
-	"Slot": true, "Worker": true, "Generation": true, "App": true, "Name": true, "Chdir": true, "Mold": true,
-	"Hooks": true, "HooksOnly": true, "MasterPID": true, "Workers": true, "Threads": true, "Listeners": true,
-	"MaxRequests": true, "Timeout": true, "TotalTimeout": true, "GracefulTimeout": true, "AccessLog": true,
-	"ErrorLog": true, "Development": true, "Page": true, "Check": true, "InternalEnv": true,
+	"App": true, "Chdir": true, "Hooks": true, "Threads": true, "Timeout": true, "TotalTimeout": true,
+	"GracefulTimeout": true, "AccessLog": true, "Development": true,
 }
 
 // TestEverySettingIsSet sets all settings: none of the master's may still be zero.
@@ -63,9 +61,9 @@ func TestEverySettingIsSet(t *testing.T) {
 			t.Errorf("master.Settings.%s: nothing sets it", field.Name)
 		}
 	}
-	for _, field := range fields(protocol.WorkerConfig{}) {
+	for _, field := range fields(settings.Worker{}) {
 		if reflect.ValueOf(s.Worker).FieldByIndex(field.Index).IsZero() && !filledLater[field.Name] {
-			t.Errorf("protocol.WorkerConfig.%s: nothing sets it", field.Name)
+			t.Errorf("settings.Worker.%s: nothing sets it", field.Name)
 		}
 	}
 }

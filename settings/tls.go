@@ -1,0 +1,8 @@
+package settings
+
+// Whether clients show certificates.
+const (
+	ClientCertsNone     = ""
+	ClientCertsOptional = "optional"
+	ClientCertsRequired = "required"
+)
