@@ -194,6 +194,14 @@ func (l *Loop) runHousekeeping() {
 	}
 }
 
+// sweepEarly has the housekeeping look for what has ended in a moment.
+func (l *Loop) sweepEarly() {
+	select {
+	case l.sweepSoon <- struct{}{}:
+	default:
+	}
+}
+
 // tickDate prepares the value of the Date field, and the time for the access log.
 func (l *Loop) tickDate(now time.Time) {
 	l.access.tick(now)

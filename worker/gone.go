@@ -34,15 +34,27 @@ func (l *Loop) stillWanted(t *Thread) int {
 
 // leftSocket says whether the peer has left.
 func leftSocket(fd int, now int64, silent *int64) bool {
-	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
-	if n, err := unix.Poll(p, 0); n <= 0 || err != nil {
+	switch e := ended(fd); {
+	case e == 0:
 		return false
-	}
-	if p[0].Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0 {
+	case e != unix.POLLRDHUP:
 		return true
 	}
 	if *silent == 0 {
 		*silent = now
 	}
 	return now-*silent > halfOpen
+}
+
+// hungUp says whether a connection has ended in both directions.
+func hungUp(fd int) bool { return ended(fd)&^unix.POLLRDHUP != 0 }
+
+// ended says what has ended of a connection: unix.POLLRDHUP, the peer's side, and what
+// poll(2) reports of both.
+func ended(fd int) int16 {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	if n, err := unix.Poll(p, 0); n <= 0 || err != nil {
+		return 0
+	}
+	return p[0].Revents
 }

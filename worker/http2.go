@@ -100,6 +100,7 @@ type http2Conn struct {
 	midway   int64     // until when the client must get on with what it has begun; 0: it has not
 	goneAway int64     // when the end was announced; 0: it was not
 	lastWord bool      // no more streams are taken
+	silent   int64     // since when the client's side has ended; 0: it has not
 	closed   bool
 	waits    bool // in Loop.unsent
 }
@@ -116,7 +117,8 @@ type http2Conn struct {
 //	                                              --write-timeout, at --min-rate
 //	busy     a stream                             when its streams do
 //	idle     nothing of these                     after --keep-alive, or at once  GOAWAY
-//	                                              if the last word is said
+//	                                              if the last word is said, or
+//	                                              the client has ended its side
 //
 // The last word is the second of the two GOAWAY frames by which a worker that leaves
 // says so (see takeLeave). In whatever state it is said: what has been begun goes on to
@@ -172,7 +174,10 @@ func (h *http2Conn) keepTime() {
 	case http2Writing:
 		limit = h.untaken()
 	case http2Idle:
-		if limit = l.now(); !h.lastWord {
+		switch limit = l.now(); {
+		case h.silent != 0:
+			l.sweepEarly() // the client may wait for our end
+		case !h.lastWord:
 			limit = l.idleDeadline(limit)
 		}
 	}
@@ -252,7 +257,7 @@ func (l *Loop) receiveFrames(t *Thread, c *conn) bool {
 			if !c.via.drains() || n == len(t.buf) || c.hup {
 				continue
 			}
-		} else if err != unix.EAGAIN {
+		} else if err != unix.EAGAIN && (err != nil || !h.halfClosed()) {
 			h.settle() // what is wrong with its last frames is said all the same
 			l.closeConn(c)
 			return false
@@ -264,6 +269,30 @@ func (l *Loop) receiveFrames(t *Thread, c *conn) bool {
 		}
 		h.touched = append(touched, h.touched...)
 	}
+}
+
+// halfClosed is called when the client has ended its side of an owned connection. What it
+// has asked for is answered all the same, as on a connection of HTTP/1.1, as far as the
+// windows reach that it has opened. It returns false if there is nothing left to do, or
+// the client has gone altogether.
+func (h *http2Conn) halfClosed() bool {
+	if hungUp(h.c.fd) {
+		return false
+	}
+	h.keep(nil)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.silent == 0 {
+		h.silent = h.l.now()
+		h.opened = true // those that wait for a window end
+		for _, s := range h.streams {
+			if !s.ended { // there is an end to be read
+				h.touch(s)
+			}
+		}
+	}
+	h.sendFrames()
+	return len(h.streams) > 0 || h.c.out.pending.Load()
 }
 
 // take returns the streams for which something has come.
@@ -321,6 +350,8 @@ func (h *http2Conn) patience() int64 {
 	l := h.l
 	limit := int64(0)
 	switch {
+	case h.silent != 0:
+		return 0
 	case !h.settled:
 		limit = l.firstDeadline(h.began)
 	case len(h.partial) == 0:
@@ -427,7 +458,7 @@ func (h *http2Conn) unblock() *stream {
 		return nil
 	}
 	for i, s := range h.blocked {
-		if !s.starved || s.window > 0 && h.window > 0 || s.dead {
+		if !s.starved || s.window > 0 && h.window > 0 || s.dead || h.silent != 0 {
 			h.blocked = append(h.blocked[:i], h.blocked[i+1:]...)
 			s.waitsForRoom, s.starved = false, false
 			return s
@@ -485,7 +516,7 @@ func (h *http2Conn) end(code http2.ErrCode) {
 func (h *http2Conn) expire() {
 	l, c := h.l, h.c
 	h.mu.Lock()
-	state, bye := h.state(), h.lastWord
+	state, bye := h.state(), h.lastWord || h.silent != 0
 	if writing := h.untaken(); writing != 0 && writing <= l.now() {
 		state = http2Writing
 	}

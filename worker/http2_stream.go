@@ -136,10 +136,11 @@ func (s *stream) runOn(bell int) bool {
 }
 
 // left implements transport: the client has reset the stream, or left altogether.
-func (s *stream) left(int64, *int64) bool {
-	s.h.mu.Lock()
-	defer s.h.mu.Unlock()
-	return s.dead || s.h.closed
+func (s *stream) left(now int64, _ *int64) bool {
+	h := s.h
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return s.dead || h.closed || h.silent != 0 && now-h.silent > halfOpen
 }
 
 // dequeued implements transport. It takes an owned stream out of those that a thread
@@ -168,7 +169,7 @@ func (s *stream) read(b []byte) (int, error) {
 	n := copy(b, s.body)
 	h.l.streamBytes.Add(-int64(n))
 	if n == 0 {
-		if s.ended {
+		if s.ended || h.silent != 0 {
 			return 0, nil
 		}
 		return 0, unix.EAGAIN
@@ -221,6 +222,9 @@ func (s *stream) send(m message) (int, error) {
 			if k <= 0 {
 				s.starved = true
 				h.push() // what fits
+				if h.silent != 0 {
+					return n, unix.EPIPE // nobody will open the window
+				}
 				if n == 0 {
 					return 0, unix.EAGAIN
 				}

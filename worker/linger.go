@@ -57,10 +57,7 @@ func (l *Loop) finishSocket(c *conn, framed, unread bool) {
 	case framed && !c.hup:
 		c.unread = false
 		c.setPhase(phaseLinger, l.now()+farewellTime)
-		select {
-		case l.sweepSoon <- struct{}{}:
-		default:
-		}
+		l.sweepEarly()
 		l.lingering(c)
 	default:
 		l.closeConn(c)
