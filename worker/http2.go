@@ -313,6 +313,8 @@ func (l *Loop) serveStreams(t *Thread, touched []*stream) bool {
 			l.reject(&s.conn, http1.ReasonHeadTooLarge, s.isHead)
 		case s.in != nil && s.in.spool != nil:
 			go l.spoolOn(&s.conn)
+		case phase(s.phase.Load()) == phaseWriting: // it is answered; this was its client's end
+			l.resume(t, &s.conn)
 		case mine == nil && t.runs():
 			mine = s
 		case t.runs():

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -171,4 +172,74 @@ func TestHTTP2HalfClosedEnds(t *testing.T) {
 	eventually(t, "all to be gone", func() bool { return r.conns.n.Load() == 0 })
 	r.stopNow()
 	r.level()
+}
+
+// TestHTTP2LateEnd: a client may say that its body has ended when the answer to it waits
+// for a window already, and together with another request.
+func TestHTTP2LateEnd(t *testing.T) {
+	big := pattern(200_000)
+	cfg := cleartextConfig()
+	cfg.Threads = 1
+	r := serve(t, cfg, func(c *call) {
+		b, _ := c.all()
+		if c.target == "/1" {
+			b = append(b, big...)
+		}
+		c.ok(string(b))
+	})
+	f := r.framer()
+	f.ask(1, false, "content-length", "4")
+	f.must(f.WriteData(1, false, []byte("body")))
+	got := ""
+	take := func(want int) {
+		f.want(fmt.Sprint(want, " bytes"), func(fr http2.Frame) bool {
+			switch fr := fr.(type) {
+			case *http2.DataFrame:
+				if fr.StreamID == 1 {
+					got += string(fr.Data())
+				}
+			case *http2.RSTStreamFrame:
+				if fr.ErrCode != http2.ErrCodeNo {
+					t.Fatalf("%v", fr)
+				}
+			}
+			return len(got) == want
+		})
+	}
+	take(65535)
+	eventually(t, "the rest to wait", func() bool {
+		waits := false
+		r.conns.each(func(c *conn) {
+			if h := c.http2.Load(); h != nil {
+				for _, s := range h.open() {
+					waits = waits || s.state.Load() == 0 && phase(s.phase.Load()) == phaseWriting
+				}
+			}
+		})
+		return waits
+	})
+	// In one read, and the other request first.
+	var all bytes.Buffer
+	w := http2.NewFramer(&all, nil)
+	block := f.block(":method", "GET", ":scheme", "http", ":path", "/3", ":authority", "x")
+	f.must(w.WriteHeaders(http2.HeadersFrameParam{StreamID: 3, BlockFragment: block, EndStream: true, EndHeaders: true}))
+	f.must(w.WriteData(1, true, nil))
+	send(t, f.conn, all.String())
+	for _, id := range []uint32{3, 5} { // after it, 1 has been looked at
+		if id == 5 {
+			f.ask(5, true)
+		}
+		f.want("the answer to another", func(fr http2.Frame) bool {
+			if rst, ok := fr.(*http2.RSTStreamFrame); ok {
+				t.Fatalf("%v", rst)
+			}
+			return fr.Header().StreamID == id && fr.Header().Flags.Has(http2.FlagDataEndStream)
+		})
+	}
+	f.must(f.WriteWindowUpdate(0, 1<<20))
+	f.must(f.WriteWindowUpdate(1, 1<<20))
+	take(4 + len(big))
+	if got != "body"+big {
+		t.Error("the answer is another")
+	}
 }
