@@ -190,7 +190,7 @@ func (l *Loop) Write(t *Thread, data []byte, ref uintptr, final bool) int {
 	if r.noBody && res != WriteGone {
 		return WriteCut
 	}
-	if res == WriteWait && (r.remaining == 0 && l.outBytes.Load() < outTotal || t.room.moved != 0 && l.buffersOn(c.out.left())) {
+	if res == WriteWait && (r.remaining == 0 && l.outBytes.Load() < outTotal || t.room.moved != 0 && l.buffersOn(t, c.out.left())) {
 		res = WriteOK
 	}
 	if cut && !r.cut {

@@ -9,7 +9,8 @@ import (
 
 // A Python thread in the middle of a response of which enough waits for the client has
 // to wait, too. That is as it should be while nobody else wants the thread. When
-// requests wait and no thread is free, who waits for a client is asked to go on:
+// requests wait and no thread is free, or none of their pool's permits, who waits for a
+// client is asked to go on:
 //
 //   - what the application makes is buffered beyond outLimit, up to outMost, for as long
 //     as all that is buffered is less than half of --limit-buffers. A response of no
@@ -74,18 +75,18 @@ func (l *Loop) WaitRoom(t *Thread) int {
 		return l.giveUp(t)
 	}
 	switch {
-	case l.buffersOn(left):
+	case l.buffersOn(t, left):
 		return WriteOK
-	case l.starved() && l.crawls(t, now) && l.giveOne(now):
+	case l.starved(t) && l.crawls(t, now) && l.giveOne(now):
 		return l.giveUp(t)
 	}
 	return WriteWait
 }
 
-// buffersOn says whether a thread that would wait for its client shall go on, with so
-// much of its response left.
-func (l *Loop) buffersOn(left int64) bool {
-	return left <= outMost && l.outBytes.Load() < l.roomForAll() && l.starved()
+// buffersOn says whether t, which would wait for its client, shall go on, with so much of
+// its response left.
+func (l *Loop) buffersOn(t *Thread, left int64) bool {
+	return left <= outMost && l.outBytes.Load() < l.roomForAll() && l.starved(t)
 }
 
 // hasRoom ends a thread's wait, if it waits.
@@ -111,11 +112,22 @@ func (l *Loop) roomForAll() int64 {
 }
 
 // starved says that requests, or connections that may bring some, wait while no thread
-// is free.
-func (l *Loop) starved() bool {
+// is free; or that some wait for t's permit of a pool.
+func (l *Loop) starved(t *Thread) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if t.pool != nil && t.pool.depth() > 0 {
+		return true
+	}
 	return l.leader == nil && len(l.idle) == 0 && (l.ready.n > 0 || l.batchPos < l.batchEnd)
+}
+
+// rivals is how many threads may run what waits for t's.
+func (l *Loop) rivals(t *Thread) int {
+	if t.pool != nil {
+		return min(t.pool.threads, len(l.threads))
+	}
+	return len(l.threads)
 }
 
 // crawls says whether t's client has taken next to nothing for long enough to lose its
@@ -123,7 +135,7 @@ func (l *Loop) starved() bool {
 func (l *Loop) crawls(t *Thread, now int64) bool {
 	w, c := &t.room, t.conn
 	patience := crawlEnough
-	if c.via.waiting(0) > max(1, len(l.threads)/threadShare) {
+	if c.via.waiting(0) > max(1, l.rivals(t)/threadShare) {
 		patience = restEnough
 	}
 	if now-w.since < patience {

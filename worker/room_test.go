@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"hostler/protocol"
 )
 
 // generator is an application that makes pieces: without end, or 8 MiB.
@@ -28,40 +30,70 @@ func generator(c *call) {
 	c.r.EndBody(c.t)
 }
 
+// deafClients ask for a path and take nothing of the answers, as streams of one connection
+// or as connections.
+var deafClients = map[string]func(r *rig, path string, n int){
+	"streams": func(r *rig, path string, n int) {
+		f := r.framer()
+		f.must(f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))
+		for i := range n {
+			b := f.block(":method", "GET", ":scheme", "http", ":path", path, ":authority", "x")
+			f.must(f.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: b, EndStream: true, EndHeaders: true}))
+		}
+		go func() { _, _ = io.Copy(io.Discard, f.conn) }()
+	},
+	"connections": func(r *rig, path string, n int) {
+		for range n {
+			send(r.t, r.dial(), "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n")
+		}
+	},
+}
+
+// waitDeaf waits until n threads wait for their clients.
+func (r *rig) waitDeaf(n int) {
+	r.t.Helper()
+	eventually(r.t, "threads to wait for their clients", func() bool {
+		busy := 0
+		for i := range r.threads {
+			if r.slot.ThreadRecs[i].Started() != 0 {
+				busy++
+			}
+		}
+		return busy == n && r.outBytes.Load() > int64(n)*outLimit
+	})
+}
+
 // TestThreadsOfTheDeaf: clients that take nothing of what a generator makes do not keep
 // the threads from others, be they streams of one connection or connections.
 func TestThreadsOfTheDeaf(t *testing.T) {
-	for name, deaf := range map[string]func(r *rig){
-		"streams": func(r *rig) {
-			f := r.framer()
-			f.must(f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))
-			for id := range uint32(4) {
-				b := f.block(":method", "GET", ":scheme", "http", ":path", "/endless", ":authority", "x")
-				f.must(f.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*id + 1, BlockFragment: b, EndStream: true, EndHeaders: true}))
-			}
-			go func() { _, _ = io.Copy(io.Discard, f.conn) }()
-		},
-		"connections": func(r *rig) {
-			for range 4 {
-				send(r.t, r.dial(), "GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
-			}
-		},
-	} {
+	for name, ask := range deafClients {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg := cleartextConfig()
 			cfg.Threads, cfg.WriteTimeout, cfg.MinRate, cfg.LimitBuffers = 4, time.Hour, 240, 64<<20
 			r := serve(t, cfg, generator)
-			deaf(r)
-			eventually(t, "all threads to wait", func() bool {
-				n := 0
-				for i := range r.threads {
-					if r.slot.ThreadRecs[i].Started() != 0 {
-						n++
-					}
-				}
-				return n == 4 && r.outBytes.Load() > 4*outLimit
-			})
+			ask(r, "/endless", 4)
+			r.waitDeaf(4)
+			for range 3 {
+				c := r.dial()
+				send(t, c, "GET /quick HTTP/1.1\r\nHost: x\r\n\r\n")
+				responses(t, c).want(200, "quick")
+			}
+		})
+	}
+}
+
+// TestPermitsOfTheDeaf: nor do they keep a pool from others, while there are threads.
+func TestPermitsOfTheDeaf(t *testing.T) {
+	for name, ask := range deafClients {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := cleartextConfig()
+			cfg.Threads, cfg.WriteTimeout, cfg.MinRate, cfg.LimitBuffers = 8, int64(time.Hour), 240, 64<<20
+			cfg.Pools = []protocol.Pool{{Name: "slow", Pattern: "/*", Threads: 2}}
+			r := serve(t, cfg, generator)
+			ask(r, "/endless", 2)
+			r.waitDeaf(2)
 			for range 3 {
 				c := r.dial()
 				send(t, c, "GET /quick HTTP/1.1\r\nHost: x\r\n\r\n")
