@@ -14,10 +14,11 @@ type output struct {
 	pending atomic.Bool // items is not empty
 	mu      sync.Mutex
 	items   []outItem
-	bytes   int64 // of memory in items
-	began   int64 // when something was first left over
-	moved   int64 // when the client last took some of it
-	sent    int64 // bytes since then
+	bytes   int64        // of memory in items
+	sealed  atomic.Int64 // … and, beside that, ciphertext that TLS holds back
+	began   int64        // when something was first left over
+	moved   int64        // when the client last took some of it
+	sent    int64        // bytes since then
 }
 
 // itemKind is what a piece of output is. HTTP/1.1 has bytes only; a stream of HTTP/2
@@ -62,11 +63,14 @@ func (o *output) add(l *Loop, i outItem) {
 // buffered counts n bytes more, and has it looked at if these are too many.
 func (l *Loop) buffered(n int) {
 	if all := l.outBytes.Add(int64(n)); all > l.cfg.LimitBuffers && l.cfg.LimitBuffers > 0 {
-		select {
-		case l.sweepSoon <- struct{}{}:
-		default:
-		}
+		l.sweepEarly()
 	}
+}
+
+// seal counts n bytes more of ciphertext that is held back, or fewer.
+func (o *output) seal(l *Loop, n int) {
+	o.sealed.Add(int64(n))
+	l.buffered(n)
 }
 
 // open says that there is something to flush. o.mu is held.
@@ -220,6 +224,9 @@ func (o *output) flush(l *Loop, c *conn) flushed {
 
 // drop forgets what is left; no flush touches the descriptor afterwards.
 func (o *output) drop(l *Loop) {
+	if o.sealed.Load() != 0 {
+		l.outBytes.Add(-o.sealed.Swap(0))
+	}
 	if !o.pending.Load() {
 		return
 	}

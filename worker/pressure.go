@@ -224,7 +224,7 @@ func (l *Loop) weighConn(c *conn, now int64) candidate {
 func (o *output) weigh(now int64) (since, rate, bytes int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.began, perSecond(o.sent, now-o.began), o.bytes
+	return o.began, perSecond(o.sent, now-o.began), o.bytes + o.sealed.Load()
 }
 
 // touched is how much memory an input takes: whole pages.

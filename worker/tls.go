@@ -39,6 +39,7 @@ type wire struct {
 	mu     sync.Mutex
 	corked bool   // gather what is written for one send(2)
 	held   []byte // ciphertext that is not out
+	known  int    // how much of it the connection's output counts
 	broken error
 }
 
@@ -101,13 +102,26 @@ func (w *wire) Write(b []byte) (int, error) {
 		}
 	}
 	w.held = append(w.held, b[n:]...)
+	if !w.corked {
+		w.count()
+	}
 	return len(b), nil
+}
+
+// count tells the connection's output how much is held, when that has been tried to
+// send. w.mu is held.
+func (w *wire) count() {
+	if n := len(w.held) - w.known; n != 0 {
+		w.known = len(w.held)
+		w.c.out.seal(w.l, n)
+	}
 }
 
 // flush sends what is held.
 func (w *wire) flush() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	defer w.count()
 	w.corked = false
 	for len(w.held) > 0 {
 		n, err := sendFD(w.c.fd, w.held, 0)

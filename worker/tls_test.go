@@ -342,6 +342,45 @@ func TestTLSDrain(t *testing.T) {
 	<-r.Drained()
 }
 
+// TestTLSHeldCounts: what TLS holds back is of what is buffered for clients, too.
+func TestTLSHeldCounts(t *testing.T) {
+	big := pattern(8 << 20)
+	r := serveTLS(t, tlsTestConfig(), protocol.TLSMaterial{}, func(c *call) { c.ok(big) })
+	c := r.dialTLS(nil)
+	send(t, c, get)
+	eventually(t, "ciphertext to be held", func() bool {
+		found := false
+		r.conns.each(func(c *conn) {
+			s, is := c.via.(*tlsConn)
+			if !is || phase(c.phase.Load()) != phaseWriting {
+				return
+			}
+			c.out.mu.Lock()
+			defer c.out.mu.Unlock()
+			s.wire.mu.Lock()
+			defer s.wire.mu.Unlock()
+			if len(s.wire.held) == 0 {
+				return
+			}
+			found = true
+			if all := r.outBytes.Load(); all != c.out.bytes+int64(len(s.wire.held)) {
+				t.Errorf("%d bytes count of %d and %d", all, c.out.bytes, len(s.wire.held))
+			}
+		})
+		return found
+	})
+	if p := responses(t, c).want(200, "*"); p.body != big {
+		t.Errorf("%d bytes", len(p.body))
+	}
+	r.level()
+	// A client that goes leaves nothing behind.
+	gone := r.dialTLS(nil)
+	send(t, gone, get)
+	eventually(t, "output to wait", func() bool { return r.outBytes.Load() > 0 })
+	gone.Close()
+	eventually(t, "it to be gone", func() bool { return r.outBytes.Load() == 0 })
+}
+
 // TestTLSHTTP2 is HTTP/2 as browsers speak it, many requests at once.
 func TestTLSHTTP2(t *testing.T) {
 	cfg := tlsTestConfig()
