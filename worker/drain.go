@@ -3,13 +3,26 @@ package worker
 import (
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"hostler/protocol"
 )
 
-// restGrace is how long a connection at rest may live on when the server stops:
-// long enough for a request that is on its way to arrive, and to be answered
+// restGrace is how long a connection at rest may live on when the server stops, at
+// most: long enough for a request that is on its way to arrive, and to be answered
 // with the announcement of the close.
 const restGrace = int64(200 * time.Millisecond)
+
+// restFor is how long that is for a connection: what has been sent arrives within a
+// round trip to the client. One that is sent later may miss the end whenever that is.
+func restFor(fd int) int64 {
+	const atLeast = int64(5 * time.Millisecond) // the client's own time
+	rtt := int64(0)
+	if info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil { // else it is a unix socket
+		rtt = int64(info.Rtt+4*info.Rttvar) * int64(time.Microsecond)
+	}
+	return min(atLeast+rtt, restGrace)
+}
 
 // Start starts the deputy and the housekeeping.
 func (l *Loop) Start() {
@@ -71,18 +84,28 @@ func (l *Loop) GraceLeft() time.Duration { return time.Duration(max(0, l.leaveBy
 
 // hasten shortens the life of connections at rest. Some come to rest only after
 // it, whose last response was under way when the drain began; so the sweeper does
-// it again.
+// it again, and soon.
 func (l *Loop) hasten() {
-	limit := l.now() + restGrace
+	now := l.now()
 	l.conns.each(func(c *conn) {
-		if c.phase.Load() != uint32(phaseIdle) {
+		if phase(c.phase.Load()) != phaseIdle || c.state.Load()&stateOwned != 0 {
 			return
 		}
-		d := c.deadline.Load()
-		if d == 0 || d > limit {
-			c.deadline.CompareAndSwap(d, limit)
+		if d := c.deadline.Load(); d != 0 && d <= now+restGrace || !c.claim(false) {
+			return
+		}
+		if phase(c.phase.Load()) == phaseIdle {
+			grace := restGrace // it has come to ask for something
+			if c.served > 0 {
+				grace = restFor(c.fd)
+			}
+			c.deadline.Store(now + grace)
+		}
+		if !c.release() {
+			l.requeue(c)
 		}
 	})
+	l.sweepEarly()
 }
 
 // checkDrained ends a drain that has nothing left to do.

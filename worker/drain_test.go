@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
 	"golang.org/x/sys/unix"
 
 	"hostler/protocol"
@@ -139,6 +140,48 @@ func TestDrainStopHastensLateComers(t *testing.T) {
 	r.Drain(protocol.DrainStop, time.Hour)
 	close(gate)
 	rd.wantEnd()
+	r.wg.Wait()
+}
+
+// A stop does not wait for connections that rest between requests longer than what is on
+// its way needs to arrive.
+func TestDrainStopAtRest(t *testing.T) {
+	cfg := cleartextConfig()
+	cfg.KeepAlive = time.Hour
+	r := serve(t, cfg, echo)
+	rest, fresh, streams := r.dial(), r.dial(), r.framer()
+	send(t, rest, get)
+	in := responses(t, rest)
+	in.want(200, "GET /a ")
+	streams.ask(1, true)
+	streams.wantStatus(1, "200")
+	eventually(t, "all to rest", func() bool { n := r.phases(); return n[phaseIdle] == 2 && n[phaseStreams] == 1 })
+	r.Drain(protocol.DrainStop, time.Hour)
+	now := r.now()
+	r.conns.each(func(c *conn) {
+		d := c.deadline.Load()
+		switch phase(c.phase.Load()) {
+		case phaseIdle:
+			most := now + restFor(-1) // of a unix socket
+			if c.served == 0 {
+				most = now + restGrace
+			}
+			if d == 0 || d > most {
+				t.Errorf("one that has been served %d times may rest for %v", c.served, time.Duration(d-now))
+			}
+		case phaseStreams:
+			h := c.http2.Load()
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if !h.closed && h.farewell() >= restGrace/2 {
+				t.Errorf("requests of HTTP/2 may come for %v", time.Duration(h.farewell()))
+			}
+		}
+	})
+	in.wantEnd()
+	streams.wantGoAway(http2.ErrCodeNo)
+	streams.wantEOF()
+	responses(t, fresh).wantEnd()
 	r.wg.Wait()
 }
 

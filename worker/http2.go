@@ -627,10 +627,19 @@ func (h *http2Conn) takeLeave(now int64) {
 		h.goneAway = now
 		_ = h.writer.WriteGoAway(1<<31-1, http2.ErrCodeNo, nil)
 		h.push()
-	case !h.lastWord && now-h.goneAway >= http2Farewell:
+	case !h.lastWord && now-h.goneAway >= h.farewell():
 		h.lastWord = true
 		_ = h.writer.WriteGoAway(h.last, http2.ErrCodeNo, nil)
 		h.push()
 		h.keepTime()
 	}
+}
+
+// farewell is how long after the announcement of the end requests may come that were on
+// their way.
+func (h *http2Conn) farewell() int64 {
+	if h.l.stopping.Load() {
+		return min(restFor(h.c.fd), http2Farewell)
+	}
+	return http2Farewell
 }

@@ -134,7 +134,7 @@ func TestHTTP2HalfClosed(t *testing.T) {
 // more, is ended.
 func TestHTTP2HalfClosedEnds(t *testing.T) {
 	cfg := cleartextConfig()
-	cfg.Threads, cfg.WriteTimeout, cfg.KeepAlive = 2, int64(time.Hour), int64(time.Hour)
+	cfg.Threads, cfg.WriteTimeout, cfg.KeepAlive = 2, time.Hour, time.Hour
 	r := serve(t, cfg, generator)
 	raw := r.dialTCP()
 	send(t, raw, http2.ClientPreface)

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/net/http2"
 
-	"hostler/protocol"
+	"hostler/settings"
 )
 
 // generator is an application that makes pieces: without end, or 8 MiB.
@@ -89,8 +89,8 @@ func TestPermitsOfTheDeaf(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg := cleartextConfig()
-			cfg.Threads, cfg.WriteTimeout, cfg.MinRate, cfg.LimitBuffers = 8, int64(time.Hour), 240, 64<<20
-			cfg.Pools = []protocol.Pool{{Name: "slow", Pattern: "/*", Threads: 2}}
+			cfg.Threads, cfg.WriteTimeout, cfg.MinRate, cfg.LimitBuffers = 8, time.Hour, 240, 64<<20
+			cfg.Pools = []settings.Pool{{Name: "slow", Pattern: "/*", Threads: 2}}
 			r := serve(t, cfg, generator)
 			ask(r, "/endless", 2)
 			r.waitDeaf(2)

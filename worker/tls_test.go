@@ -351,10 +351,10 @@ func TestTLSHeldCounts(t *testing.T) {
 	eventually(t, "ciphertext to be held", func() bool {
 		found := false
 		r.conns.each(func(c *conn) {
-			s, is := c.via.(*tlsConn)
-			if !is || phase(c.phase.Load()) != phaseWriting {
+			if phase(c.phase.Load()) != phaseWriting {
 				return
 			}
+			s := c.via.(*tlsConn)
 			c.out.mu.Lock()
 			defer c.out.mu.Unlock()
 			s.wire.mu.Lock()
