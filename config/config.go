@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"hostler/internal/logformat"
 )
 
 // Config is what hostler was told to do. Every field is filled from the table
@@ -95,6 +97,7 @@ type Config struct {
 	AccessLog        string // "": none, "-": standard output
 	AccessLogFormat  string // see internal/accesslog
 	AccessLogExclude []string
+	LogFormat        logformat.Format
 	ErrorLog         string // "-": standard error
 	Admin            Bind   // zero: no admin server
 	// AdminHosts are names for which the admin server answers at a loopback address.

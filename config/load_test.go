@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"hostler/config"
+	"hostler/internal/logformat"
 )
 
 // files stands in for the file system that settings files are read from.
@@ -70,7 +71,7 @@ func TestDefaults(t *testing.T) {
 		"MaxAge": time.Duration(0), "MaxMemory": int64(0), "MaxMemoryHard": int64(0),
 		"HeaderTimeout": 10 * time.Second, "BodyTimeout": 30 * time.Second, "WriteTimeout": time.Minute,
 		"LimitRequestLine": 8192, "LimitRequestFields": 100, "LimitRequestFieldSize": 8192, "LimitRequestBody": int64(0), "SpoolDir": "", "SpoolLimit": int64(1 << 30), "StreamUploads": []string(nil),
-		"LogLevel": "info", "AccessLog": "", "AccessLogFormat": "combined", "AccessLogExclude": []string(nil), "ErrorLog": "-", "Admin": config.Bind{Network: "tcp", Address: "127.0.0.1:9191"},
+		"LogLevel": "info", "LogFormat": logformat.Auto, "AccessLog": "", "AccessLogFormat": "combined", "AccessLogExclude": []string(nil), "ErrorLog": "-", "Admin": config.Bind{Network: "tcp", Address: "127.0.0.1:9191"},
 		"AdminHosts": []string(nil), "AdminQueries": false,
 		"Certs": []string(nil), "Keys": []string(nil), "ClientCAs": "", "ClientCerts": "required", "TLSMinVersion": uint16(tls.VersionTLS12), "HTTPProtocols": []string{"h2", "http/1.1"}, "Ciphers": []uint16{0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8},
 		"MinRate": int64(240), "QueueWait": time.Second, "SpareThread": true, "LimitBuffers": int64(512 << 20), "HealthPaths": []string(nil), "HTTP2Cleartext": false, "Redirects": []config.Bind(nil),

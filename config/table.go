@@ -1,6 +1,10 @@
 package config
 
-import "strings"
+import (
+	"strings"
+
+	"hostler/internal/logformat"
+)
 
 // Bounds that come from elsewhere in hostler: the scoreboard has slots for two
 // generations of maxWorkers and records for maxThreads and maxPools in each, and a
@@ -534,6 +538,12 @@ func table() []*setting {
 			more: "What the application writes to `wsgi.errors` and standard error goes there too, and waits, as anywhere, where nobody takes it. hostler's own lines do not, as those of `--access-log`, of which all else is true here, too; " +
 				"`hostler_error_log_errors_total` counts the lost ones.",
 			value: custom("a file or `-`", func(c *Config) *string { return &c.ErrorLog }, parseText),
+		},
+		{
+			name: "log-format", group: groupLogs, arg: "FORMAT", def: "auto",
+			help:  "of --error-log: auto, text, logfmt, json, journal",
+			more:  "`auto` is `text` on a terminal, `journal` where standard error goes to journald, and else `logfmt`. `text` is for people, with colours on a terminal (unless `NO_COLOR` is set). With `json`, tracebacks are records, too; with `journal`, each line has its priority. See [logs.md](logs.md).",
+			value: custom("`auto`, `text`, `logfmt`, `json` or `journal`", func(c *Config) *logformat.Format { return &c.LogFormat }, logformat.Parse),
 		},
 		{
 			name: "admin-bind", group: groupLogs, arg: "ADDRESS", def: "127.0.0.1:9191",

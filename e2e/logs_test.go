@@ -94,12 +94,14 @@ func TestStalledLogs(t *testing.T) {
 		w.Close()
 		long := "/hello?" + strings.Repeat("x", 4000)
 		c := s.dial()
-		for range 1500 {
-			c.ask(getLine(long), 200)
-		}
-		for range 2500 {
-			c.ask(getLine("/exception"), 500)
-		}
+		// Each worker has a buffer, and the connection may move.
+		s.eventually("lost lines", func() bool {
+			for range 500 {
+				c.ask(getLine(long), 200)
+				c.ask(getLine("/exception"), 500)
+			}
+			return s.metric("hostler_access_log_errors_total", "") >= 100 && s.metric("hostler_error_log_errors_total", "") >= 100
+		})
 		for range 20 {
 			s.raw("rubbish\r\n\r\n")
 		}
@@ -112,10 +114,6 @@ func TestStalledLogs(t *testing.T) {
 		s.eventually("a reload", func() bool { return s.metric("hostler_generation", "") == 2 })
 		if code, _ := s.get("/hello"); code != 200 {
 			t.Errorf("%v: after a reload: %d", args, code)
-		}
-		access, errors := s.metric("hostler_access_log_errors_total", ""), s.metric("hostler_error_log_errors_total", "")
-		if access < 100 || errors < 100 {
-			t.Errorf("%v: lost lines: %v of the access log, %v of the error log", args, access, errors)
 		}
 		text := new(logBuffer)
 		read := make(chan struct{})
@@ -154,7 +152,7 @@ func TestLostLinesAreSaid(t *testing.T) {
 	}
 	text := new(logBuffer)
 	go func() { _, _ = r.WriteTo(text) }()
-	for _, want := range []string{`msg="lines of the access log are lost" worker=1 lines=`, `msg="lines of this log are lost" worker=1 lines=`} {
+	for _, want := range []string{`msg="lines of the access log are lost" worker=1 pid=`, `msg="lines of this log are lost" worker=1 pid=`} {
 		s.eventually(want, func() bool {
 			c.ask(getLine("/exception"), 500)
 			return strings.Contains(text.String(), want)

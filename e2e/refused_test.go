@@ -63,7 +63,7 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%s: %s counted %v times", name, c.reason, n-before)
 		}
 	}
-	s.waitLog(`level=WARN msg="request refused" worker=1 reason=bare_lf client=127.0.0.1`)
+	s.waitLog(fmt.Sprintf(`level=WARN msg="request refused" worker=1 pid=%d reason=bare_lf client=127.0.0.1`, s.workers()[0]))
 	if n := s.metric("hostler_app_exceptions_total", ""); n != 0 {
 		t.Errorf("the application raised %v times", n)
 	}

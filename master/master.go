@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -39,6 +40,8 @@ type Options struct {
 	Log     *slog.Logger
 	// ErrorLog is standard error, where Log writes to. Nil: it is made.
 	ErrorLog *logwriter.Writer
+	// Texts is where tracebacks go, in the format of Log. Nil: to ErrorLog as they are.
+	Texts io.Writer
 	// Admin starts the admin server on l and returns a function that ends it
 	// and closes l. Nil: there is none.
 	Admin func(l net.Listener) (stop func())
@@ -81,12 +84,15 @@ func New(opts Options) (*Master, error) {
 	if opts.ErrorLog == nil {
 		opts.ErrorLog = logwriter.New(logwriter.Options{FD: 2, Records: true})
 	}
+	if opts.Texts == nil {
+		opts.Texts = opts.ErrorLog
+	}
 	c := systemClock()
 	now := c.now()
 	sup := &supervisor{
 		log: opts.Log, board: board, clock: c, set: opts.Settings,
 		oom: newOOMWatch(os.DirFS("/"), now), files: &clerk{log: opts.Log},
-		stderr: opts.ErrorLog, errorLog: opts.ErrorLog,
+		stderr: opts.Texts, errorLog: opts.ErrorLog,
 		events: make(chan any, 64), gone: make(chan struct{}),
 		stats: newStats(opts.Version, now), journal: new(journal),
 	}

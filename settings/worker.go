@@ -1,6 +1,10 @@
 package settings
 
-import "time"
+import (
+	"time"
+
+	"hostler/internal/logformat"
+)
 
 // Worker is what the workers run on. Its JSON is what they are told; times are
 // nanoseconds in it. The zero value of a limit means none unless said otherwise.
@@ -53,10 +57,11 @@ type Worker struct {
 	ProxyProtocol      string   `json:"proxy_protocol,omitempty"`  // "v1", "v2", "auto"; "": off
 	ProxyAllowIPs      []string `json:"proxy_allow_ips,omitempty"` // as ForwardedAllowIPs; their connections begin with a header of that protocol
 
-	AccessLog        string   `json:"access_log,omitempty"`     // "-": standard output; "": none; else a file, which the master opens
-	AccessLogFormat  string   `json:"access_format,omitempty"`  // see internal/accesslog; "": combined
-	AccessLogExclude []string `json:"access_exclude,omitempty"` // patterns of paths that have no line
-	LogLevel         string   `json:"log_level"`                // debug, info, warning or error; see Level
+	AccessLog        string           `json:"access_log,omitempty"`     // "-": standard output; "": none; else a file, which the master opens
+	AccessLogFormat  string           `json:"access_format,omitempty"`  // see internal/accesslog; "": combined
+	AccessLogExclude []string         `json:"access_exclude,omitempty"` // patterns of paths that have no line
+	LogLevel         string           `json:"log_level"`                // debug, info, warning or error; see Level
+	LogFormat        logformat.Format `json:"log_format,omitempty"`     // in an assignment never Auto; "": Logfmt
 	// Development has the code watched: the master reloads when it changes, workers
 	// report their modules, and show what is wrong with it.
 	Development bool `json:"development,omitempty"`

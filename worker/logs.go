@@ -1,13 +1,14 @@
 package worker
 
 import (
-	"bytes"
+	"cmp"
 	"log/slog"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"hostler/internal/logformat"
 	"hostler/internal/logwriter"
 	"hostler/protocol"
 	"hostler/settings"
@@ -25,6 +26,7 @@ const (
 // request nor the housekeeping waits for a disk or a pipe.
 type logs struct {
 	*slog.Logger
+	texts  *logformat.Output // what is no record
 	level  *slog.LevelVar
 	errors *logwriter.Writer // standard error
 	access *logwriter.Writer // nil: there is none
@@ -37,7 +39,9 @@ func openLogs(cfg *protocol.WorkerConfig, k *protocol.Counters) *logs {
 	l.errors = logwriter.New(logwriter.Options{FD: 2, Records: true, Self: true,
 		Lost: func(n uint64) { k.ErrorLogErrs.Add(n) },
 		Say:  func(n uint64, why error) { l.Warn("lines of this log are lost", "lines", n, "error", why) }})
-	l.Logger = slog.New(slog.NewTextHandler(l.errors, &slog.HandlerOptions{Level: l.level})).With("worker", cfg.Number)
+	l.texts = logformat.NewOutput(l.errors, cmp.Or(cfg.LogFormat, logformat.Logfmt), l.level,
+		slog.Int("worker", cfg.Number), slog.Int("pid", os.Getpid()))
+	l.Logger = l.texts.Logger()
 	l.dumps = l.takeDumps()
 	if cfg.AccessLog == "" {
 		return l
@@ -95,7 +99,7 @@ func (l *logs) takeDumps() int {
 			if len(text) == 0 {
 				return // the pipe cannot be read
 			}
-			l.errors.Append(append(bytes.TrimRight(text, "\n"), '\n'))
+			_, _ = l.texts.Write(text) // never fails
 			text = nil
 			_ = r.SetReadDeadline(time.Time{})
 		}

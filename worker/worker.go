@@ -103,12 +103,7 @@ func (w *Worker) tell(m protocol.Message) error {
 }
 
 // Say writes text to the error log, without waiting for anything.
-func (w *Worker) Say(text []byte) {
-	if n := len(text); n > 0 && text[n-1] != '\n' {
-		text = append(slices.Clip(text), '\n')
-	}
-	w.log.errors.Append(text)
-}
+func (w *Worker) Say(text []byte) { _, _ = w.log.texts.Write(text) }
 
 // DumpFD is where faulthandler is to write the tracebacks of all threads: it runs in
 // a signal handler, on a thread that may have a request, and must not wait for a pipe

@@ -7,16 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
-	"time"
 
 	"hostler/config"
 	"hostler/internal/inode"
-	"hostler/internal/logwriter"
 )
 
 // Exit statuses.
@@ -48,37 +45,18 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		explain(stderr, err)
 		return exitUsage
 	}
-	var errorLog *logwriter.Writer
-	if stderr == os.Stderr && !cfg.Check { // nothing in a server waits for a log
-		errorLog = newErrorLog()
-		defer errorLog.Flush(lastLines)
-		stderr = errorLog
-	}
-	if err := start(ctx, cfg, args, env, stderr, errorLog); err != nil {
-		fmt.Fprintf(stderr, "hostler: %v\n", err)
+	log := openLog(cfg, stderr)
+	defer log.flush()
+	if err := start(ctx, cfg, args, env, log); err != nil {
+		fmt.Fprintf(log.to, "hostler: %v\n", err)
 		return exitError
 	}
 	return exitOK
 }
 
-// lastLines is how long the last lines of the log may take.
-const lastLines = 500 * time.Millisecond
-
-// newErrorLog returns standard error for a server.
-func newErrorLog() *logwriter.Writer {
-	var w *logwriter.Writer
-	w = logwriter.New(logwriter.Options{FD: 2, Records: true, Self: true, Say: func(lines uint64, why error) {
-		slog.New(slog.NewTextHandler(w, nil)).Warn("lines of this log are lost", "lines", lines, "error", why)
-	}})
-	return w
-}
-
-// start does what cfg asks for, until that ends. Logs go to stderr, which is errorLog
-// unless that is nil.
-func start(ctx context.Context, cfg *config.Config, args, env []string, stderr io.Writer, errorLog *logwriter.Writer) error {
-	level := new(slog.LevelVar)
-	level.Set(cfg.Level())
-	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+// start does what cfg asks for, until that ends.
+func start(ctx context.Context, cfg *config.Config, args, env []string, out *errorLog) error {
+	log := out.Logger()
 	for _, w := range cfg.Warnings {
 		log.Warn(w)
 	}
@@ -87,12 +65,13 @@ func start(ctx context.Context, cfg *config.Config, args, env []string, stderr i
 		version: buildVersion(),
 		config:  cfg,
 		log:     log,
-		level:   level,
-		errors:  errorLog,
+		level:   out.level,
+		errors:  out.writer,
+		texts:   out,
 		reload: func() (*config.Config, error) {
 			c, err := config.Load(args, env, config.Options{ReadFile: readAgain})
 			if err == nil {
-				level.Set(c.Level())
+				out.follow(c)
 			}
 			return c, err
 		},

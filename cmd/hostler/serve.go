@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -30,6 +31,7 @@ type serveOptions struct {
 	log     *slog.Logger
 	level   *slog.LevelVar
 	errors  *logwriter.Writer // where log writes to; nil: it is no server's
+	texts   io.Writer         // what is no record goes there by way of this
 }
 
 // master returns the options for the master, but for the admin server.
@@ -52,6 +54,7 @@ func (o serveOptions) master() (master.Options, error) {
 		Binary:   o.binary,
 		Log:      o.log,
 		ErrorLog: o.errors,
+		Texts:    o.texts,
 	}, err
 }
 
@@ -173,6 +176,7 @@ func masterSettings(c *config.Config) *master.Settings {
 			ProxyProtocol:         c.ProxyProtocol,
 			ProxyAllowIPs:         c.ProxyAllowIPs,
 			LogLevel:              c.LogLevel,
+			LogFormat:             logFormat(c),
 			HTTP2Cleartext:        c.HTTP2Cleartext,
 			MinRate:               c.MinRate,
 			SpareThread:           c.SpareThread,

@@ -31,7 +31,7 @@ func TestPythonSpeaksTheProtocol(t *testing.T) {
 			}
 			continue
 		}
-		if uses := regexp.MustCompile(`[(!=, ] ?` + name + `\b[,):]`).FindAllString(source, -1); name == "" || len(uses) == 0 {
+		if uses := regexp.MustCompile(`[(!=, ] ?`+name+`\b[,):]`).FindAllString(source, -1); name == "" || len(uses) == 0 {
 			t.Errorf("%s (%s), of %v to %v, has the name %q in Python, and is used %d times", m.Name, letter, m.From, m.To, name, len(uses))
 		}
 	}

@@ -5,6 +5,7 @@ import sys
 from select import POLLOUT, poll  # for itself: gevent puts others in their place
 
 _behind = None  # the library's say, once it runs
+_format = ""  # as the server's log has it
 
 
 def write_by(library_say):
@@ -13,10 +14,33 @@ def write_by(library_say):
     _behind = library_say
 
 
+def look_like(settings):
+    """From here on what is ours looks as the server's log does."""
+    global _format
+    _format = settings.get("log_format", "")
+
+
+def formatted(text):
+    """A text as internal/logformat would write it."""
+    if _format == "journal":
+        return "<3>" + text.rstrip("\n").replace("\n", "\n<3>") + "\n"
+    if _format != "json":
+        return text
+    import json
+    import time
+
+    first, _, rest = text.rstrip("\n").partition("\n")
+    if first.startswith("hostler: "):
+        first = first[9:]
+    record = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "level": "ERROR", "msg": first, "pid": os.getpid()}
+    if rest:
+        record["text"] = rest
+    return json.dumps(record) + "\n"
+
+
 def say(text):
     """Write what is ours to the error log. Nobody waits for that: where standard error
     is a pipe that is full, what does not fit is lost."""
-    data = text.encode("utf-8", "backslashreplace")
     room = poll()
     room.register(2, POLLOUT)
     try:
@@ -24,8 +48,9 @@ def say(text):
             sys.stderr.flush()  # what the application has said before comes before it
     except Exception:
         pass  # it has been closed, or replaced by something odd
-    if _behind and _behind(data):
+    if _behind and _behind(text.encode("utf-8", "backslashreplace")):
         return
+    data = formatted(text).encode("utf-8", "backslashreplace")
     try:
         while data and room.poll(100):
             n = data.rfind(b"\n", 0, 4096) + 1  # as much as a pipe takes in one piece

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 
-from _hostler import interpreter
+from _hostler import interpreter, log
 from _hostler.app import load
 from _hostler.descriptors import Descriptors
 from _hostler.protocol import CONTROL, LISTENERS, READY, fail, tell
@@ -21,6 +21,7 @@ def main(finder):
     raw = sys.argv[1]
     settings = json.loads(raw)
     threads = Threads()
+    log.look_like(settings)
     own = prepare(settings)
     modules = hooks = None
     if settings.get("development"):
