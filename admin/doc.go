@@ -9,7 +9,7 @@
 //
 // No worker is asked for any of it. All answers come from the scoreboard and
 // the master's last snapshot, so they come while every Python thread is stuck.
-// All of it can be read only: what changes the server is a signal.
+// All of it can be read only: what changes the server is hostler ctl, or a signal.
 //
 // # What is shown
 //

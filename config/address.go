@@ -117,7 +117,7 @@ func binds(field func(*Config) *[]Bind) value {
 	return v
 }
 
-// peers is a list of those whose forwarding headers are believed.
+// peers is a list of those that are trusted.
 func peers(field func(*Config) *[]string) value {
 	return list("`*`, or addresses, networks (`10.0.0.0/8`) and `unix` with commas between them", ",", field, parsePeer)
 }

@@ -24,7 +24,7 @@ Signals to the master:
   USR1         open log files anew
   USR2         replace the binary; no request is lost
 
-With --ctl-socket, hostler ctl shows and steers the running server: hostler ctl --help.
+With --ctl-socket, hostler ctl shows and controls the running server: hostler ctl --help.
 
 Examples:
   hostler shop.wsgi

@@ -295,7 +295,7 @@ func TestWarnings(t *testing.T) {
 		{[]string{"HOSTLER_MAX_REQUESTS_JITTER=5"}, nil, "HOSTLER_MAX_REQUESTS_JITTER: does nothing without --max-requests"},
 		{nil, []string{"--worker-connections=2", "--threads=4"}, "--worker-connections: 2 connections cannot keep 4 threads busy"},
 		{nil, []string{"--queue=20000"}, "--queue: never fills: a worker has no more than 10000 connections"},
-		{nil, []string{"--forwarded-allow-ips=*,10.0.0.1"}, `--forwarded-allow-ips: "*" believes everyone; the rest of the list does nothing`},
+		{nil, []string{"--forwarded-allow-ips=*,10.0.0.1"}, `--forwarded-allow-ips: "*" trusts everyone; the rest of the list does nothing`},
 		{[]string{"HOSTLER_WRKERS=5"}, nil, "environment variable HOSTLER_WRKERS is no setting (did you mean HOSTLER_WORKERS?)"},
 		{[]string{"HOSTLER_ENV=production"}, nil, "environment variable HOSTLER_ENV is no setting"},
 		{[]string{"HOSTLER_CHECK=1"}, nil, "environment variable HOSTLER_CHECK is no setting"},

@@ -192,8 +192,8 @@ func table() []*setting {
 		},
 		{
 			name: "forwarded-allow-ips", group: groupNetwork, arg: "IPS", def: "127.0.0.1,::1,unix",
-			help: "proxies whose X-Forwarded-* are believed",
-			more: "Addresses and networks with commas between them. `*` believes everyone, `unix` those that connect to a `unix:` address; an empty value nobody. A list holds as it stands: without `unix` in it, those are not believed. (To Gunicorn they always are; so where its variable stands in for the default, `unix` is put to it.) " +
+			help: "trusted proxies: their X-Forwarded-* count",
+			more: "Addresses and networks with commas between them. `*` trusts everyone, `unix` those that connect to a `unix:` address; an empty value nobody. A list holds as it stands: without `unix` in it, those are not trusted. (To Gunicorn they always are; so where its variable stands in for the default, `unix` is put to it.) " +
 				"Only name proxies that set these headers themselves. From everyone else these fields mean nothing to hostler, and `--forwarded-untrusted` says what becomes of them.",
 			// Who listens on a unix socket means the proxy that he lets connect to it.
 			defaults: []fallback{{variable: "FORWARDED_ALLOW_IPS", prefix: "unix,"}},
@@ -202,13 +202,13 @@ func table() []*setting {
 		{
 			name: "forwarded-untrusted", group: groupNetwork, arg: "WHAT", def: "keep",
 			help: "X-Forwarded-* of other peers: keep or drop",
-			more: "`keep` leaves them in environ as they came (HTTP_X_FORWARDED_FOR …), as other servers do; an application that believes them must know whom it hears. With `drop` they do not reach it. " +
+			more: "`keep` leaves them in environ as they came (HTTP_X_FORWARDED_FOR …), as other servers do; an application that trusts them must know who sent them. With `drop` they do not reach it. " +
 				"Either way the first is logged, with its peer, and `hostler_forwarded_untrusted_total` counts them.",
 			value: custom("`keep` or `drop`", func(c *Config) *string { return &c.ForwardedUntrusted }, parseForwardedUntrusted),
 		},
 		{
 			name: "forwarded-headers", group: groupNetwork, arg: "LIST", def: "for,proto,forwarded",
-			help: "what is believed of what these proxies say",
+			help: "which fields of trusted proxies count",
 			more: "`for`: the client's address; `proto`: its scheme (X-Forwarded-Proto, X-Forwarded-Ssl); `host`: the host it asked for; `prefix`: the path that the application is mounted at. " +
 				"`forwarded`: the field of RFC 7239 counts, too, for those of these that are in the list. `cf-connecting-ip`: Cloudflare's field for the client's address. " +
 				"Name only what your proxy sets itself, or clients will. See [Behind proxies](proxies.md).",

@@ -134,10 +134,10 @@ func (c *Config) warnings() []string {
 		warn("queue", "never fills: a worker has no more than %d connections", c.WorkerConnections)
 	}
 	if c.Given("forwarded-allow-ips") && slices.Contains(c.ForwardedAllowIPs, "*") && len(c.ForwardedAllowIPs) > 1 {
-		warn("forwarded-allow-ips", `"*" believes everyone; the rest of the list does nothing`)
+		warn("forwarded-allow-ips", `"*" trusts everyone; the rest of the list does nothing`)
 	}
 	if _, anywhere := c.origins["forwarded-allow-ips"]; !anywhere && c.Behind != "" && c.Behind != presetNginx {
-		warn("behind", "%s is believed only where it connects from this machine: give its networks with --forwarded-allow-ips", c.Behind)
+		warn("behind", "%s is trusted only where it connects from this machine: give its networks with --forwarded-allow-ips", c.Behind)
 	}
 	if c.Given("proxy-allow-ips") && c.ProxyProtocol == "" {
 		warn("proxy-allow-ips", "does nothing without --proxy-protocol")

@@ -28,7 +28,7 @@ const (
 
 const help = `Usage: hostler ctl [--socket PATH] [--json] COMMAND
 
-Steers a running server that has a control socket (hostler --ctl-socket PATH).
+Controls a running server that has a control socket (hostler --ctl-socket PATH).
 
 Commands:
   status [--watch]    the server and its workers

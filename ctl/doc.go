@@ -1,5 +1,5 @@
 // Package ctl is hostler ctl: both ends of the control socket by which an
-// operator steers a running server.
+// operator controls a running server.
 //
 // It speaks HTTP with JSON bodies, so that scripts can do without our client
 // (curl --unix-socket PATH http://hostler/v1/status). Fields and paths are added

@@ -115,9 +115,9 @@ func TestMaliciousMold(t *testing.T) {
 		how, says string // what the log says of it, once
 		recovers  bool   // as soon as it behaves, without another mold
 	}{
-		{"forge", "a process of this server sent what is no message of its", true},
-		{"child", "who says that it is a worker is none", true},
-		{"lie", "ignoring what a mold says without being asked", true},
+		{"forge", "a process of this server sent a packet that is not one of its messages", true},
+		{"child", "a process says that it is a forked worker, and is not", true},
+		{"lie", "a mold sent a message that nobody asked for", true},
 		{"silent", "giving up the process that workers are forked from", false},
 		{"handler", "giving up the process that workers are forked from", false},
 		{"stopped", "giving up the process that workers are forked from", false},

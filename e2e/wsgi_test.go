@@ -66,7 +66,7 @@ func TestForwarded(t *testing.T) {
 			lines, count = 1, 11
 			s.waitLog(`field=x-forwarded-proto peer=127.0.0.1 if_it_is_your_proxy="--forwarded-allow-ips 127.0.0.1"`)
 		}
-		if n := strings.Count(s.log.String(), "not believed"); n != lines {
+		if n := strings.Count(s.log.String(), "not trusted"); n != lines {
 			t.Errorf("trusting %s: %d lines in the log, want %d: %s", c.allow, n, lines, s.log)
 		}
 		if n := s.metric("hostler_forwarded_untrusted_total", ""); n != count {

@@ -75,7 +75,7 @@ func (c *clerk) run() {
 		c.todo = c.todo[1:]
 		c.mu.Unlock()
 		late := time.AfterFunc(errandTime, func() {
-			c.log.Warn("something that should be done at once takes long: is a file system away?", "what", e.what, "after", errandTime)
+			c.log.Warn("an errand on files takes long: does a file system not answer?", "what", e.what, "after", errandTime)
 		})
 		e.do()
 		late.Stop()

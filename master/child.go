@@ -284,7 +284,7 @@ func (c *child) awaitName(log *slog.Logger) {
 			continue
 		}
 		if err := c.named(pid); err != nil {
-			h.log.Error("who says that it is a worker is none", "error", err)
+			h.log.Error("a process says that it is a forked worker, and is not", "error", err)
 			return
 		}
 		return

@@ -285,7 +285,7 @@ func (m *mold) hear(r report) {
 		m.answered(r.message.Text)
 	case !m.said:
 		m.said = true
-		m.s.log.Error("ignoring what a mold says without being asked, and more of that kind", "pid", m.proc.PID(), "kind", string(rune(kind)))
+		m.s.log.Error("a mold sent a message that nobody asked for; such messages are ignored", "pid", m.proc.PID(), "kind", string(rune(kind)))
 	}
 }
 

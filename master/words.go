@@ -73,7 +73,7 @@ func (h *hearing) parse(packet []byte, from int) (protocol.Message, bool) {
 		return m, true
 	}
 	if h.odd++; h.odd == 1 {
-		h.log.Error("a process of this server sent what is no message of its; it and the like are ignored", "pid", h.pid, "kind", oddKind(packet), "error", err)
+		h.log.Error("a process of this server sent a packet that is not one of its messages; such packets are ignored", "pid", h.pid, "kind", oddKind(packet), "error", err)
 	}
 	return m, false
 }
@@ -81,7 +81,7 @@ func (h *hearing) parse(packet []byte, from int) (protocol.Message, bool) {
 // end says what came after the first odd packet.
 func (h *hearing) end() {
 	if h.odd > 1 {
-		h.log.Error("a process of this server sent packets that are no messages of its", "pid", h.pid, "packets", h.odd)
+		h.log.Error("a process of this server sent packets that are not its messages", "pid", h.pid, "packets", h.odd)
 	}
 }
 

@@ -78,7 +78,7 @@ func (l *Loop) sayUntrusted(c *conn, field string) {
 	if remedy != "" {
 		args = append(args, "if_it_is_your_proxy", "--forwarded-allow-ips "+remedy)
 	}
-	l.log.Warn("what this peer says of its client is not believed", args...)
+	l.log.Warn("a peer that is not trusted says who its client is", args...)
 }
 
 // untrustedElsewhere reports whether another worker has logged what sayUntrusted logs.

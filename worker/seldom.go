@@ -30,7 +30,7 @@ func (s *seldom) say(log *slog.Logger, level slog.Level, msg string, args ...any
 	s.next, s.missed = now.Add(seldomPause), 0
 	s.mu.Unlock()
 	if missed > 0 {
-		args = append(args, "unsaid", missed)
+		args = append(args, "suppressed", missed)
 	}
 	log.Log(context.Background(), level, msg, args...)
 }
