@@ -259,15 +259,14 @@ func (l *Loop) admit(c *conn) {
 	ev, fd := c.interest(), c.fd
 	// Released first: the set may report the connection before EpollCtl returns.
 	c.state.Store(0)
-	if unix.EpollCtl(l.epfd, unix.EPOLL_CTL_ADD, fd, &ev) != nil && c.claim(false) {
+	if l.set.control(unix.EPOLL_CTL_ADD, fd, ev) != nil && c.claim(false) {
 		l.closeConn(c)
 	}
 }
 
 // watch registers an owned connection with the set, or changes what is watched.
 func (l *Loop) watch(c *conn, op int) error {
-	ev := c.interest()
-	return unix.EpollCtl(l.epfd, op, c.fd, &ev)
+	return l.set.control(op, c.fd, c.interest())
 }
 
 // interest is what the set is to report of an owned connection.

@@ -27,14 +27,10 @@ func (l *Loop) runDeputy() {
 	var last uint64
 	still := 0
 	for ticks := 0; ; ticks++ {
-		l.mu.Lock()
-		unsent := len(l.unsent) > 0
-		sleep := still > deputyRest && l.leader != nil && l.batchPos == l.batchEnd && l.ready.n == 0 && l.spare.held.depth() == 0 && !unsent
-		l.asleep = sleep
-		l.mu.Unlock()
+		sleep, unsent := l.sched.rest(still > deputyRest)
 		if sleep {
 			select {
-			case <-l.deputyWake:
+			case <-l.sched.deputyWake:
 				still = 0
 			case <-l.stop:
 				return
@@ -50,9 +46,9 @@ func (l *Loop) runDeputy() {
 		default:
 		}
 		if unsent {
-			l.sendUnsent()
+			l.sched.sendUnsent()
 		}
-		if l.spare.waiting.Load() > 0 {
+		if l.sched.waiting.Load() > 0 {
 			l.letGo()
 		}
 		n := l.calls.Load()
@@ -70,27 +66,10 @@ func (l *Loop) runDeputy() {
 // waits in epoll_wait: a follower is woken to lead, or, if there is none, the
 // deputy reads, parses and queues.
 func (l *Loop) stepIn() {
-	l.mu.Lock()
-	away := l.leader == nil
-	work := l.ready.n > 0 || l.batchPos < l.batchEnd
-	var f *Thread
-	if away || work {
-		f = l.unpark()
-	}
-	l.mu.Unlock()
-	if f != nil || !away {
+	if !l.sched.stir() {
 		// calls need not have changed since: the thread that was away may have
 		// been in Next already.
 		l.setWedged(false)
-	}
-	if f != nil {
-		f.wake()
-		return
-	}
-	if !away && work {
-		l.poke() // the leader knows nothing of what has been put there meanwhile
-	}
-	if !away {
 		return
 	}
 	l.setWedged(true)
@@ -99,15 +78,7 @@ func (l *Loop) stepIn() {
 	l.readOn()
 	l.poll(l.deputy)
 	for {
-		l.mu.Lock()
-		have := l.batchPos < l.batchEnd
-		var ev unix.EpollEvent
-		if have {
-			ev = l.batch[l.batchPos]
-			l.batchPos++
-			l.deputy.arrived = l.batchAt
-		}
-		l.mu.Unlock()
+		ev, have := l.sched.event(l.deputy)
 		if !have {
 			return
 		}
@@ -119,15 +90,10 @@ func (l *Loop) stepIn() {
 // those that are away may wait for just these, and bodies of its streams; and, where we serve files ourselves,
 // what may ask for one.
 func (l *Loop) readOn() {
-	l.mu.Lock()
-	n := l.ready.n // more may be left meanwhile
-	l.mu.Unlock()
-	for range n {
-		l.mu.Lock()
-		c := l.ready.take(func(c *conn) bool {
+	for range l.sched.depth(&l.sched.ready) { // more may be left meanwhile
+		c := l.sched.steal(&l.sched.ready, func(c *conn) bool {
 			return c.http2.Load() != nil || (c.fd < 0 || l.static != nil) && (c.in == nil || !c.in.queued)
-		}, l.slot)
-		l.mu.Unlock()
+		})
 		if c == nil {
 			return
 		}
@@ -137,11 +103,8 @@ func (l *Loop) readOn() {
 
 // poll takes what is ready, without waiting.
 func (l *Loop) poll(t *Thread) {
-	if n := pollEvents(l.epfd, t.Events[:]); n > 0 {
-		now := l.now()
-		l.mu.Lock()
-		l.take(t.Events[:n], now)
-		l.mu.Unlock()
+	if n := l.set.poll(t.Events[:]); n > 0 {
+		l.sched.bring(t.Events[:n], l.now())
 	}
 }
 

@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"hostler/protocol"
 )
 
 // ask sends n requests with targets of their own over c, some of them pipelined,
@@ -148,7 +146,7 @@ func TestNoLongerWedged(t *testing.T) {
 	if !r.wedged.Load() {
 		t.Fatal("not wedged with every thread away")
 	}
-	if _, _, what := r.pop(r.Thread(0)); what != popLead {
+	if _, _, what := r.sched.next(r.Thread(0)); what != choseLead {
 		t.Fatal(what)
 	}
 	r.stepIn() // no call since
@@ -166,12 +164,10 @@ func TestStepsDown(t *testing.T) {
 	if got := r.giveWay(a); got != Follow || !a.parked {
 		t.Errorf("quick calls: %d, parked: %v", got, a.parked)
 	}
-	if _, _, what := r.pop(b); what != popLead {
+	if _, _, what := r.sched.next(b); what != choseLead {
 		t.Errorf("the other one: %v", what)
 	}
-	r.mu.Lock()
-	r.unpark()
-	r.mu.Unlock()
+	r.sched.wake()
 	if got := r.giveWay(a); got != Run || a.parked {
 		t.Errorf("another leads: %d, parked: %v", got, a.parked)
 	}
@@ -206,43 +202,6 @@ func TestMoreEventsThanABatch(t *testing.T) {
 	close(stop)
 	for _, c := range conns {
 		responses(t, c).want(200, "GET /a ")
-	}
-}
-
-// The batch takes what comes, wherever it stands.
-func TestBatchGrows(t *testing.T) {
-	r := newRig(t, testConfig(), nil)
-	evs := make([]unix.EpollEvent, maxEvents)
-	next := int32(0)
-	fill := func() {
-		for i := range evs {
-			evs[i].Fd = next
-			next++
-		}
-		r.take(evs, 1)
-	}
-	want := int32(0)
-	for _, pops := range []int{1, 0, 0, 200, 3, 60, 1} {
-		fill()
-		for range pops {
-			if r.batchPos == r.batchEnd {
-				break
-			}
-			if got := r.batch[r.batchPos].Fd; got != want {
-				t.Fatalf("event %d came, not %d", got, want)
-			}
-			want++
-			r.batchPos++
-		}
-	}
-	for ; r.batchPos < r.batchEnd; r.batchPos++ {
-		if got := r.batch[r.batchPos].Fd; got != want {
-			t.Fatalf("event %d came, not %d", got, want)
-		}
-		want++
-	}
-	if want != next {
-		t.Errorf("%d of %d events came", want, next)
 	}
 }
 
@@ -328,9 +287,9 @@ func TestQueuedBehindTheLeader(t *testing.T) {
 }
 
 func (r *rig) leads() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.leader != nil
+	r.sched.mu.Lock()
+	defer r.sched.mu.Unlock()
+	return r.sched.leader != nil
 }
 
 // Followers are woken last in, first out.
@@ -347,10 +306,10 @@ func TestFollowersAreAStack(t *testing.T) {
 		}
 	}
 	for i := 3; i > 0; i-- {
-		r.nudge()
+		r.sched.wake()
 		for j := 1; j < 4; j++ {
 			if awake := atomic.LoadUint32(&r.Thread(j).Wake) == 1; awake != (j >= i) {
-				t.Errorf("after %d nudges thread %d: awake %v", 4-i, j, awake)
+				t.Errorf("after %d wakes thread %d: awake %v", 4-i, j, awake)
 			}
 		}
 	}
@@ -451,42 +410,5 @@ func TestClaimAndRelease(t *testing.T) {
 	}
 	if !c.release() || c.state.Load() != 0 {
 		t.Error("not released")
-	}
-}
-
-func TestRingTake(t *testing.T) {
-	slot := new(protocol.Slot)
-	for n := range 40 {
-		for gone := range n {
-			r := ring{max: 100}
-			conns := make([]conn, n)
-			for i := range 7 { // so that it wraps
-				r.push(&conn{}, slot)
-				if i > 2 {
-					r.pop(slot)
-				}
-			}
-			for r.n > 0 {
-				r.pop(slot)
-			}
-			for i := range conns {
-				r.push(&conns[i], slot)
-			}
-			if got := r.take(func(c *conn) bool { return c == &conns[gone] }, slot); got != &conns[gone] {
-				t.Fatalf("%d of %d: another one", gone, n)
-			}
-			r.unpop(&conns[gone], slot)
-			if got := r.pop(slot); got != &conns[gone] {
-				t.Fatalf("%d of %d: not in front", gone, n)
-			}
-			for i := range conns {
-				if i != gone && r.pop(slot) != &conns[i] {
-					t.Fatalf("%d of %d: the order has changed at %d", gone, n, i)
-				}
-			}
-			if r.n != 0 || r.take(func(*conn) bool { return true }, slot) != nil {
-				t.Fatal("not empty")
-			}
-		}
 	}
 }

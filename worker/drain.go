@@ -118,20 +118,7 @@ func (l *Loop) checkDrained() {
 // end makes the threads leave when they have done what they are at.
 func (l *Loop) end() {
 	l.drainEnd.Do(func() {
-		l.mu.Lock()
-		l.exiting = true
-		for {
-			f := l.unpark()
-			if f == nil {
-				break
-			}
-			f.wake()
-		}
-		lead := l.leader != nil
-		l.mu.Unlock()
-		if lead {
-			l.poke()
-		}
+		l.sched.exit()
 		close(l.drained)
 	})
 }

@@ -109,7 +109,7 @@ func (l *Loop) handOver(c *conn, data []byte) bool {
 	}
 	// By itself the set would go on to report it: a registration lives for as
 	// long as any process has the socket open.
-	if unix.EpollCtl(l.epfd, unix.EPOLL_CTL_DEL, c.fd, nil) != nil {
+	if l.set.control(unix.EPOLL_CTL_DEL, c.fd, unix.EpollEvent{}) != nil {
 		return false
 	}
 	h := protocol.Handover{FD: c.fd, From: x.stamp(), Hops: c.hops + 1, Served: c.served > 0, Awaits: c.awaits, Anonymous: c.anonymous,
@@ -183,17 +183,13 @@ func (c *conn) unparsed() []byte {
 // requeue leaves an owned connection, which has something to read, to a Python
 // thread.
 func (l *Loop) requeue(c *conn) {
-	if !l.enqueue(c) {
-		if c.http2.Load() == nil {
-			l.shed(c)
-			return
-		}
-		// It is its requests that are declined, one by one.
-		l.mu.Lock()
-		l.ready.force(c, l.slot)
-		l.mu.Unlock()
+	switch {
+	case l.enqueue(c):
+	case c.http2.Load() != nil: // it is its requests that are declined, one by one
+		l.sched.push(c, anyway)
+	default:
+		l.shed(c)
 	}
-	l.nudge()
 }
 
 // plain says whether a connection is no more than its socket and what has been read
@@ -210,17 +206,12 @@ func (c *conn) portable() bool {
 // while all of this one's are away.
 func (l *Loop) offload() {
 	for l.surplus > 0 {
-		l.mu.Lock()
-		c := l.ready.take((*conn).portable, l.slot)
-		l.mu.Unlock()
+		c := l.sched.steal(&l.sched.ready, (*conn).portable)
 		if c == nil {
 			return
 		}
 		if !l.handOver(c, c.unparsed()) {
-			l.mu.Lock()
-			l.ready.unpop(c, l.slot)
-			l.mu.Unlock()
-			l.nudge()
+			l.sched.push(c, atFront)
 			return
 		}
 		l.surplus--

@@ -102,7 +102,7 @@ type http2Conn struct {
 	lastWord bool      // no more streams are taken
 	silent   int64     // since when the client's side has ended; 0: it has not
 	closed   bool
-	waits    bool // in Loop.unsent
+	waits    bool // it has been left to sendNow
 }
 
 // http2State is what a connection is at; the first that holds. It decides how long it
@@ -380,28 +380,15 @@ func (h *http2Conn) push() {
 		return
 	}
 	h.waits = true
-	l.mu.Lock()
-	l.unsent = append(l.unsent, h)
-	wake := l.asleep
-	l.asleep = false
-	l.mu.Unlock()
-	if wake {
-		l.wakeDeputy()
-	}
+	l.sched.sendLater(h)
 }
 
-// sendUnsent sends what has waited for other answers until now.
-func (l *Loop) sendUnsent() {
-	l.mu.Lock()
-	all := l.unsent
-	l.unsent = nil
-	l.mu.Unlock()
-	for _, h := range all {
-		h.mu.Lock()
-		h.waits = false
-		h.sendFrames()
-		h.mu.Unlock()
-	}
+// sendNow implements sender: the deputy has waited for other answers until now.
+func (h *http2Conn) sendNow() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waits = false
+	h.sendFrames()
 }
 
 // sendFrames sends the frames that have been gathered. h.mu is held.

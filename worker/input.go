@@ -27,7 +27,7 @@ type input struct {
 	spool   *spool // where the body's begin is, or all of it; nil: in mem
 	done    bool   // chunked: the last chunk has been seen
 	queued  bool   // whole, waiting for a Python thread
-	pass    *pool  // that it has a permit of; nil: none
+	pass    *lane  // that it has a permit of; nil: none
 	held    bool   // it has waited for a second free thread
 	until   int64  // … for no longer than this
 	dec     http1.Chunked

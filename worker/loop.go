@@ -57,8 +57,8 @@ type Loop struct {
 	onLost   func(what string, fatal bool) // see SetLost; may be nil
 	origin   origin.Policy                 // who may say who a client is
 	overload overload
-	epfd     int
-	wakefd   int
+	set      *pollSet
+	sched    *scheduler
 	tls      atomic.Pointer[tls.Config] // for connections to come
 	conns    *connTable
 	inputs   inputPool
@@ -99,55 +99,29 @@ type Loop struct {
 	pressure pressure
 	rooms    roomWaits
 
-	mu       sync.Mutex // everything below; held for a few instructions at a time
-	ready    ring
-	batch    []unix.EpollEvent
-	batchPos int
-	batchEnd int
-	batchAt  int64 // when the batch's events were taken
-	turn     bool  // the batch's, where the queue has something too
-	leader   *Thread
-	idle     []*Thread // followers; the last to sleep is the first to be woken
-	asleep   bool      // the deputy has gone to sleep for want of work
-	exiting  bool
-	garbage  []uintptr    // Python objects to be released
-	unsent   []*http2Conn // they have frames that wait for the answers to other requests
-
-	surplus    int // the deputy's: requests that it may still give to other workers
-	deputy     *Thread
-	sweeper    *Thread
-	deputyWake chan struct{}
-	sweepSoon  chan struct{}
-	stop       chan struct{} // closed when the threads leave
+	surplus   int // the deputy's: requests that it may still give to other workers
+	deputy    *Thread
+	sweeper   *Thread
+	sweepSoon chan struct{}
+	stop      chan struct{} // closed when the threads leave
 }
 
 // New makes a Loop with its threads, none of which runs yet.
 func New(c Config) (*Loop, error) {
 	s := c.Settings
-	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	set, err := newPollSet()
 	if err != nil {
-		return nil, fmt.Errorf("cannot create an epoll set: %w", err)
-	}
-	wakefd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		return nil, fmt.Errorf("cannot create an eventfd: %w", err)
-	}
-	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: -1}
-	if err := unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, wakefd, &ev); err != nil {
-		return nil, fmt.Errorf("cannot watch the eventfd: %w", err)
+		return nil, err
 	}
 	l := &Loop{
 		cfg: s, slot: c.Slot, log: c.Log, exchange: c.Exchange,
 		limits: headLimits(s),
-		epfd:   epfd, wakefd: wakefd,
-		conns:      newConnTable(maxConnections(s.WorkerConnections, c.Log)),
-		drained:    make(chan struct{}),
-		deputyWake: make(chan struct{}, 1),
-		sweepSoon:  make(chan struct{}, 1),
-		pressure:   pressure{wanted: make(chan struct{}, 1)},
-		stop:       make(chan struct{}),
-		asleep:     true,
-		batch:      make([]unix.EpollEvent, 2*maxEvents),
+		set:    set, sched: newScheduler(set, s.Queue, &c.Slot.Gauges),
+		conns:     newConnTable(maxConnections(s.WorkerConnections, c.Log)),
+		drained:   make(chan struct{}),
+		sweepSoon: make(chan struct{}, 1),
+		pressure:  pressure{wanted: make(chan struct{}, 1)},
+		stop:      make(chan struct{}),
 	}
 	l.inputs.limit, l.inputs.full = s.LimitBuffers, l.sweepSoon
 	if l.origin, err = origin.NewPolicy(origin.Options{Trusted: s.ForwardedAllowIPs, Fields: s.ForwardedHeaders,
@@ -158,17 +132,16 @@ func New(c Config) (*Loop, error) {
 	if err := l.access.setFormat(s.AccessLogFormat, s.AccessLogExclude); err != nil {
 		return nil, err
 	}
-	l.ready.max = s.Queue
 	l.overload.target = int64(s.QueueWait)
 	l.spare.off = !s.SpareThread
-	l.pools = newPools(s.Pools)
+	l.pools = newPools(s.Pools, s.Queue, c.Slot)
 	l.spools = newSpools(s, c.Slot)
 	if l.static, err = openStatic(s.Static); err != nil {
 		return nil, err
 	}
 	l.tickDate(time.Now())
 	for i := range s.Threads {
-		t, err := newThread(i, epfd, &l.limits)
+		t, err := newThread(i, set.fd, &l.limits)
 		if err != nil {
 			return nil, fmt.Errorf("cannot allocate a thread's buffers: %w", err)
 		}
@@ -180,7 +153,7 @@ func New(c Config) (*Loop, error) {
 		l.threads = append(l.threads, t)
 	}
 	for _, t := range []**Thread{&l.deputy, &l.sweeper} {
-		if *t, err = newThread(-1, epfd, &l.limits); err != nil {
+		if *t, err = newThread(-1, set.fd, &l.limits); err != nil {
 			return nil, fmt.Errorf("cannot allocate the deputy's buffers: %w", err)
 		}
 	}
@@ -234,24 +207,24 @@ func (l *Loop) Next(t *Thread) int {
 	}
 	l.yield(t)
 	for {
-		c, ev, what := l.pop(t)
+		c, ev, what := l.sched.next(t)
 		switch what {
-		case popReady:
+		case choseReady:
 			if l.dequeued(t, c) {
 				return Run
 			}
-		case popEvent:
+		case choseEvent:
 			if l.event(t, ev) {
 				return Run
 			}
-		case popLead:
+		case choseLead:
 			t.leading = true
 			return Lead
-		case popFollow:
+		case choseFollow:
 			return Follow
-		case popExit:
+		case choseExit:
 			return Exit
-		case popGarbage:
+		case choseGarbage:
 			return Garbage
 		}
 	}
@@ -270,20 +243,10 @@ func (l *Loop) giveWay(t *Thread) int {
 	if l.average.Load() > quickCall {
 		return Yield
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.leader != nil || l.exiting || len(l.garbage) > 0 {
-		return Run // the other has been and gone: it leads
+	if l.sched.stepDown(t) {
+		return Follow
 	}
-	l.follow(t)
-	return Follow
-}
-
-// follow makes t a follower. Loop.mu is held.
-func (l *Loop) follow(t *Thread) {
-	atomic.StoreUint32(&t.Wake, 0)
-	t.parked = true
-	l.idle = append(l.idle, t)
+	return Run
 }
 
 // NextHeld is Next for a thread that keeps the GIL because getting it has been
@@ -295,27 +258,17 @@ func (l *Loop) NextHeld(t *Thread) int {
 	}
 	polled := false
 	for {
-		l.mu.Lock()
-		c := l.ready.pop(l.slot)
-		var ev unix.EpollEvent
-		have := false
-		if c == nil && l.batchPos < l.batchEnd {
-			ev, have = l.batch[l.batchPos], true
-			l.batchPos++
-			t.arrived = l.batchAt
-		}
-		free := l.leader == nil
-		l.mu.Unlock()
+		c, ev, what := l.sched.atOnce(t)
 		switch {
-		case c != nil:
+		case what == choseReady:
 			if l.dequeued(t, c) {
 				return Run
 			}
-		case have:
+		case what == choseEvent:
 			if l.event(t, ev) {
 				return Run
 			}
-		case free && !polled:
+		case what == choseLead && !polled:
 			polled = true
 			l.poll(t)
 		default:
@@ -341,103 +294,7 @@ func (l *Loop) lead(t *Thread) {
 	n := int(t.NEvents)
 	t.NEvents = 0
 	t.seen = t.Polled
-	wake := false
-	l.mu.Lock()
-	if l.leader == t {
-		l.leader = nil
-	}
-	if n > 0 {
-		l.take(t.Events[:n], t.Polled)
-		if l.asleep {
-			l.asleep, wake = false, true
-		}
-	}
-	l.mu.Unlock()
-	if wake {
-		l.wakeDeputy()
-	}
-}
-
-func (l *Loop) wakeDeputy() {
-	select {
-	case l.deputyWake <- struct{}{}:
-	default:
-	}
-}
-
-// take adds events to the batch. Only one thread leads at a time, and it leads
-// only when the batch is empty; but others poll, too, when nobody leads, so room
-// is not a given, and the batch grows.
-func (l *Loop) take(evs []unix.EpollEvent, at int64) {
-	if l.batchPos == l.batchEnd {
-		l.batchPos, l.batchEnd = 0, 0
-		l.batchAt = at
-	}
-	for i := range evs {
-		if l.batchEnd == len(l.batch) {
-			if l.batchPos == 0 {
-				l.batch = append(l.batch, make([]unix.EpollEvent, len(l.batch))...)
-			}
-			copy(l.batch, l.batch[l.batchPos:l.batchEnd])
-			l.batchEnd -= l.batchPos
-			l.batchPos = 0
-		}
-		l.batch[l.batchEnd] = evs[i]
-		l.batchEnd++
-	}
-}
-
-type popped int
-
-const (
-	popReady popped = iota
-	popEvent
-	popLead
-	popFollow
-	popExit
-	popGarbage
-)
-
-func (l *Loop) pop(t *Thread) (*conn, unix.EpollEvent, popped) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.garbage) > 0 {
-		return nil, unix.EpollEvent{}, popGarbage
-	}
-	// By turns: a client that pipelines without end keeps the queue filled.
-	if l.ready.n > 0 && !(l.turn && l.batchPos < l.batchEnd) {
-		l.turn = true
-		return l.ready.pop(l.slot), unix.EpollEvent{}, popReady
-	}
-	l.turn = false
-	if l.batchPos < l.batchEnd {
-		ev := l.batch[l.batchPos]
-		l.batchPos++
-		t.arrived = l.batchAt
-		return nil, ev, popEvent
-	}
-	if l.exiting {
-		return nil, unix.EpollEvent{}, popExit
-	}
-	if l.leader == nil {
-		l.leader = t
-		return nil, unix.EpollEvent{}, popLead
-	}
-	l.follow(t)
-	return nil, unix.EpollEvent{}, popFollow
-}
-
-// unpark takes the follower that slept last off the list; the caller wakes it.
-// Loop.mu is held.
-func (l *Loop) unpark() *Thread {
-	n := len(l.idle)
-	if n == 0 {
-		return nil
-	}
-	t := l.idle[n-1]
-	l.idle = l.idle[:n-1]
-	t.parked = false
-	return t
+	l.sched.led(t, t.Events[:n], t.Polled)
 }
 
 // event handles one event of the set. It returns true if t has a request to run.
@@ -519,43 +376,9 @@ func (l *Loop) run(t *Thread, c *conn, now int64) bool {
 	l.slot.ThreadRecs[t.index].Begin(now, t.Req.Method.In(buf), t.Req.Target.In(buf), t.Remote[:t.RemoteLen])
 	l.slot.Gauges.Served.Add(1)
 	if l.average.Load() > quickCall {
-		l.promote()
+		l.sched.promote()
 	}
 	return true
-}
-
-// promote wakes a follower to lead, if nobody leads and one is there.
-func (l *Loop) promote() {
-	l.mu.Lock()
-	var f *Thread
-	if l.leader == nil {
-		f = l.unpark()
-	}
-	l.mu.Unlock()
-	if f != nil {
-		f.wake()
-	}
-}
-
-// nudge makes some thread look at the queue: a follower if one sleeps, else the
-// leader. Threads that are away will look when they come back.
-func (l *Loop) nudge() {
-	l.mu.Lock()
-	f := l.unpark()
-	poke := f == nil && l.leader != nil
-	l.mu.Unlock()
-	if f != nil {
-		f.wake()
-	} else if poke {
-		l.poke()
-	}
-}
-
-// poke makes epoll_wait return.
-func (l *Loop) poke() {
-	one := [8]byte{1}
-	// Fails only when the counter is full, which wakes just as well.
-	_, _ = unix.Write(l.wakefd, one[:])
 }
 
 // dequeued goes on with a connection from the ready queue.
@@ -579,116 +402,17 @@ func (l *Loop) dequeued(t *Thread, c *conn) bool {
 // queue is full.
 func (l *Loop) enqueue(c *conn) bool {
 	c.setPhase(phaseReady, 0)
-	ahead := len(l.cfg.HealthPaths) > 0 && l.asksForHealth(c)
-	l.mu.Lock()
-	ok := ahead
-	if ahead {
-		l.ready.unpop(c, l.slot)
-	} else {
-		ok = l.ready.push(c, l.slot)
+	return l.sched.push(c, l.placeOf(c))
+}
+
+// placeOf is where in the queue a connection goes that nobody has had yet.
+func (l *Loop) placeOf(c *conn) place {
+	if len(l.cfg.HealthPaths) > 0 && l.asksForHealth(c) {
+		return atFront
 	}
-	l.mu.Unlock()
-	return ok
+	return atEnd
 }
 
 // TakeGarbage moves up to len(dst) objects whose reference is to be dropped to
 // dst. The caller holds the GIL and drops them.
-func (l *Loop) TakeGarbage(dst []uintptr) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n := copy(dst, l.garbage)
-	l.garbage = append(l.garbage[:0], l.garbage[n:]...)
-	return n
-}
-
-// discard leaves a reference to be dropped by a Python thread.
-func (l *Loop) discard(ref uintptr) {
-	l.mu.Lock()
-	l.garbage = append(l.garbage, ref)
-	l.mu.Unlock()
-	l.nudge()
-}
-
-// ring is the ready queue.
-type ring struct {
-	q    []*conn
-	head int
-	n    int
-	max  int
-}
-
-func (r *ring) push(c *conn, s *protocol.Slot) bool {
-	if r.n >= r.max { // beyond it by force, or unpop
-		return false
-	}
-	r.force(c, s)
-	return true
-}
-
-// force is push for what has its place in the queue from before.
-func (r *ring) force(c *conn, s *protocol.Slot) {
-	if r.n == len(r.q) {
-		r.grow()
-	}
-	r.q[(r.head+r.n)%len(r.q)] = c
-	r.n++
-	r.publish(s)
-}
-
-// take removes the first connection for which ok says so, or returns nil.
-func (r *ring) take(ok func(*conn) bool, s *protocol.Slot) *conn {
-	at := func(i int) **conn { return &r.q[(r.head+i)%len(r.q)] }
-	for i := range r.n {
-		c := *at(i)
-		if !ok(c) {
-			continue
-		}
-		for ; i > 0; i-- {
-			*at(i) = *at(i - 1)
-		}
-		r.pop(s)
-		return c
-	}
-	return nil
-}
-
-// unpop puts c to the front.
-func (r *ring) unpop(c *conn, s *protocol.Slot) {
-	if r.n == len(r.q) {
-		r.grow()
-	}
-	r.head = (r.head + len(r.q) - 1) % len(r.q)
-	r.q[r.head] = c
-	r.n++
-	r.publish(s)
-}
-
-// grow makes room for more.
-func (r *ring) grow() {
-	q := make([]*conn, max(16, 2*len(r.q)))
-	for i := range r.n {
-		q[i] = r.q[(r.head+i)%len(r.q)]
-	}
-	r.q, r.head = q, 0
-}
-
-func (r *ring) pop(s *protocol.Slot) *conn {
-	if r.n == 0 {
-		return nil
-	}
-	c := r.q[r.head]
-	r.q[r.head] = nil
-	r.head = (r.head + 1) % len(r.q)
-	r.n--
-	r.publish(s)
-	return c
-}
-
-func (r *ring) publish(s *protocol.Slot) {
-	s.Gauges.QueueDepth.Store(int64(r.n))
-	var oldest int64
-	if r.n > 0 && r.q[r.head].in != nil {
-		oldest = r.q[r.head].in.arrived
-	}
-	s.Gauges.QueueOldest.Store(oldest)
-}
+func (l *Loop) TakeGarbage(dst []uintptr) int { return l.sched.takeGarbage(dst) }

@@ -245,7 +245,7 @@ func (i *outItem) free(l *Loop) {
 		unix.Close(i.file)
 	}
 	if i.ref != 0 {
-		l.discard(i.ref)
+		l.sched.discard(i.ref)
 	}
 	*i = outItem{file: -1}
 }

@@ -116,9 +116,7 @@ func (a *accepter) closeOwn() {
 // lost says what this process needs to serve and has no more, or "". Fatal says that
 // nothing at all can be served.
 func (l *Loop) lost() (what string, fatal bool) {
-	// That the eventfd is in the set says that both are there, and ours.
-	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: -1}
-	if err := unix.EpollCtl(l.epfd, unix.EPOLL_CTL_ADD, l.wakefd, &ev); err != unix.EEXIST {
+	if !l.set.intact() {
 		return "its epoll set", true
 	}
 	if !l.own.has(protocol.FDControl) {

@@ -38,7 +38,7 @@ func TestPoolMatch(t *testing.T) {
 		{"*.csv", "/x/y.csv.gz", false},
 		{"/a**b", "/ab", true},
 	} {
-		p := newPools([]settings.Pool{{Pattern: c.pattern}})[0]
+		p := newPools([]settings.Pool{{Pattern: c.pattern}}, 1, new(protocol.Slot))[0]
 		if got := p.match([]byte(c.path)); got != c.want {
 			t.Errorf("%s of %s: %v", c.path, c.pattern, got)
 		}

@@ -446,9 +446,7 @@ func (l *Loop) start(t *Thread, c *conn) bool {
 		if !l.enqueue(c) {
 			in.queued = false
 			l.shed(c)
-			return false
 		}
-		l.nudge() // a thread may have come back since, and lead
 		return false
 	}
 	return l.serveReady(t, c)
@@ -581,9 +579,7 @@ func (l *Loop) queueParsed(t *Thread, c *conn) {
 	t.pos, t.end = 0, 0
 	if !l.enqueue(c) {
 		l.shed(c)
-		return
 	}
-	l.nudge() // a thread may have come back since, and lead
 }
 
 // inputOf returns an input with the request that t has just parsed in its buffer,
@@ -606,7 +602,7 @@ func (l *Loop) shed(c *conn) {
 func (l *Loop) dropInput(t *Thread) {
 	if t.in != nil {
 		if t.in.pass != nil {
-			l.leavePool(t.in.pass)
+			l.sched.done(t.in.pass)
 		}
 		l.inputs.put(t.in)
 		t.in = nil

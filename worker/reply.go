@@ -413,9 +413,9 @@ func (l *Loop) conclude(t *Thread) bool {
 		l.inputs.put(t.in)
 		t.in = nil
 	}
-	if t.pool != nil {
-		l.leavePool(t.pool)
-		t.pool = nil
+	if t.pass != nil {
+		l.sched.done(t.pass)
+		t.pass = nil
 	}
 	t.conn = nil
 	return l.nextOf(t, c, now)
@@ -492,17 +492,13 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 			return false
 		}
 	}
-	if l.enqueue(c) {
-		// Nobody may be leading, nor going to while the queue has something.
-		l.mu.Lock()
-		look := l.leader == nil && l.batchPos == l.batchEnd
-		l.turn = true
-		l.mu.Unlock()
+	c.setPhase(phaseReady, 0)
+	if ok, look := l.sched.giveWay(c, l.placeOf(c)); ok {
 		if look {
 			l.poll(t)
 		}
 		if !t.runs() {
-			l.nudge()
+			l.sched.wake()
 		}
 		return false
 	}

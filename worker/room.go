@@ -77,7 +77,7 @@ func (l *Loop) WaitRoom(t *Thread) int {
 	switch {
 	case l.buffersOn(t, left):
 		return WriteOK
-	case l.starved(t) && l.crawls(t, now) && l.giveOne(now):
+	case l.sched.starved(t) && l.crawls(t, now) && l.giveOne(now):
 		return l.giveUp(t)
 	}
 	return WriteWait
@@ -86,7 +86,7 @@ func (l *Loop) WaitRoom(t *Thread) int {
 // buffersOn says whether t, which would wait for its client, shall go on, with so much of
 // its response left.
 func (l *Loop) buffersOn(t *Thread, left int64) bool {
-	return left <= outMost && l.outBytes.Load() < l.roomForAll() && l.starved(t)
+	return left <= outMost && l.outBytes.Load() < l.roomForAll() && l.sched.starved(t)
 }
 
 // hasRoom ends a thread's wait, if it waits.
@@ -111,21 +111,10 @@ func (l *Loop) roomForAll() int64 {
 	return outTotal / 2
 }
 
-// starved says that requests, or connections that may bring some, wait while no thread
-// is free; or that some wait for t's permit of a pool.
-func (l *Loop) starved(t *Thread) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if t.pool != nil && t.pool.depth() > 0 {
-		return true
-	}
-	return l.leader == nil && len(l.idle) == 0 && (l.ready.n > 0 || l.batchPos < l.batchEnd)
-}
-
 // rivals is how many threads may run what waits for t's.
 func (l *Loop) rivals(t *Thread) int {
-	if t.pool != nil {
-		return min(t.pool.threads, len(l.threads))
+	if t.pass != nil {
+		return min(t.pass.permits, len(l.threads))
 	}
 	return len(l.threads)
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"maps"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,13 +21,12 @@ import (
 // is slow if its latest three requests were; one that has been quick often enough is
 // forgotten.
 type spareThread struct {
-	off     bool
-	routes  atomic.Pointer[map[uint64]*route] // that have been slow lately, by protocol.RouteHash; replaced to be changed, under Loop.mu; nil: none
-	slow    atomic.Uint64                     // slow requests that have ended
-	worth   atomic.Bool                       // most requests are quick
-	waiting atomic.Int64                      // in held
+	off    bool
+	routes atomic.Pointer[map[uint64]*route] // that have been slow lately, by protocol.RouteHash; replaced to be changed; nil: none
+	slow   atomic.Uint64                     // slow requests that have ended
+	worth  atomic.Bool                       // most requests are quick
 
-	held line // under Loop.mu
+	mu sync.Mutex // to change routes
 
 	// The housekeeping's: requests, and slow ones, up to its last look, and moving
 	// sums of what came since.
@@ -83,18 +83,7 @@ func (l *Loop) mayRun(t *Thread, c *conn, routes map[uint64]*route, buf []byte, 
 	}
 	c.in.held, c.in.until = true, until
 	c.setPhase(phaseReady, 0)
-	l.mu.Lock()
-	full := l.spare.held.depth() >= l.cfg.Queue
-	if full {
-		l.ready.force(c, l.slot)
-	} else {
-		l.spare.held.push(c)
-		l.spare.waiting.Add(1)
-	}
-	l.mu.Unlock()
-	if full {
-		l.nudge()
-	} else {
+	if l.sched.hold(c) {
 		l.slot.Counters.Held.Add(1)
 	}
 	return false
@@ -136,22 +125,11 @@ func (l *Loop) letGo() {
 		free, _ := l.otherThreads(-1)
 		one = free > 1
 	}
-	l.mu.Lock()
-	n := 0
-	for {
-		c := v.held.take(func(c *conn) bool { return all || one || now >= c.in.until })
-		if c == nil {
-			break
-		}
+	l.sched.letGo(func(c *conn) bool {
+		first := one
 		one = false
-		l.ready.force(c, l.slot)
-		n++
-	}
-	v.waiting.Add(int64(-n))
-	l.mu.Unlock()
-	for range n {
-		l.nudge()
-	}
+		return all || first || now >= c.in.until
+	})
 }
 
 // learn is told how long a request that t has run had the thread, in nanoseconds, if
@@ -181,8 +159,8 @@ func (l *Loop) learn(t *Thread, took int64) {
 
 // remember returns the route of that key, which is a new one where there was none.
 func (l *Loop) remember(key uint64) *route {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.spare.mu.Lock()
+	defer l.spare.mu.Unlock()
 	known := make(map[uint64]*route)
 	if old := l.spare.routes.Load(); old != nil && len(*old) < knownRoutes {
 		if r := (*old)[key]; r != nil {
@@ -197,8 +175,8 @@ func (l *Loop) remember(key uint64) *route {
 }
 
 func (l *Loop) forget(r *route) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.spare.mu.Lock()
+	defer l.spare.mu.Unlock()
 	old := l.spare.routes.Load()
 	if old == nil {
 		return

@@ -98,7 +98,7 @@ func TestSpareThread(t *testing.T) {
 		r.took.Store(int64(time.Minute))
 	}
 	all, open := s.block(6)
-	eventually(t, "four are held", func() bool { return s.spare.waiting.Load() == 4 && s.running.Load() == 2 })
+	eventually(t, "four are held", func() bool { return s.sched.waiting.Load() == 4 && s.running.Load() == 2 })
 	for range 20 {
 		s.ask("/a")
 		if n := s.running.Load(); n != 2 {
@@ -114,7 +114,7 @@ func TestSpareThread(t *testing.T) {
 	open()
 	s.finish(all)
 	responses(t, c).want(200, "GET /slow/up ")
-	if n := s.spare.waiting.Load(); n != 0 {
+	if n := s.sched.waiting.Load(); n != 0 {
 		t.Errorf("%d are held", n)
 	}
 }
@@ -295,7 +295,7 @@ func TestSpareThreadOfOthers(t *testing.T) {
 	}
 	second, quick := free.dial(), free.dial()
 	send(t, second, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-	eventually(t, "it is held", func() bool { return free.spare.waiting.Load() == 1 })
+	eventually(t, "it is held", func() bool { return free.sched.waiting.Load() == 1 })
 	rd := responses(t, quick)
 	for range 10 {
 		send(t, quick, get)

@@ -347,9 +347,7 @@ func (l *Loop) startSpooled(c *conn, in *input) {
 	if !l.enqueue(c) {
 		in.queued = false
 		l.shed(c)
-		return
 	}
-	l.nudge()
 }
 
 // free gives the file up. Nobody waits for that: it may take its time.

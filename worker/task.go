@@ -108,7 +108,7 @@ const TaskSize = unsafe.Sizeof(Task{})
 
 // Thread is a Python thread as this package sees it. All of it belongs to the
 // thread while it is in Next or in the application; the fields in the second
-// group belong to Loop.mu.
+// group belong to the scheduler's lock.
 type Thread struct {
 	*Task
 	index  int
@@ -121,7 +121,7 @@ type Thread struct {
 	path   []byte
 	conn   *conn
 	inARow int    // requests of one connection served in a row
-	pool   *pool  // whose permit the request has; nil: it needs none
+	pass   *lane  // whose permit the request has; nil: it needs none
 	route  *route // of the request, if it is one that has been slow
 	body   bodyReader
 	reply  reply
@@ -134,7 +134,7 @@ type Thread struct {
 	full      bool  // the last read may have left something in the socket
 	arrived   int64 // when the event was taken that t works on
 
-	parked bool // on Loop.idle
+	parked bool // it follows
 	onward bool // a request has been answered without a Python thread: see goesOn
 
 	line accessLine // of the access log
