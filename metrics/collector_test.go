@@ -20,27 +20,29 @@ import (
 // busy fills every counter and gauge of a slot.
 func busy(r *rig, s *protocol.Slot) {
 	c, g := &s.Counters, &s.Gauges
-	c.Requests[1][2].Add(5)
-	c.Requests[3][5].Add(2)
+	c.Requests[1][protocol.CodeIndex(200)].Add(4)
+	c.Requests[1][protocol.CodeIndex(204)].Add(1)
+	c.Requests[3][protocol.CodeIndex(503)].Add(1)
+	c.Requests[3][protocol.CodeIndex(599)].Add(1)
 	c.Requests[0][0].Add(1)
 	for _, ns := range []int64{50e3, 100e3, 3e6, 40e9} {
 		c.Duration.Observe(ns)
 	}
 	c.QueueWait.Observe(1e9)
 	c.GILWait.Add(250e6)
-	c.BytesIn.Add(1000)
-	c.BytesOut.Add(2000)
+	c.ReceivedBytes.Add(1000)
+	c.SentBytes.Add(2000)
 	c.Accepted.Add(7)
-	c.Shed.Add(3)
+	c.Unavailable.Add(3)
 	c.HandedOut.Add(2)
 	c.HandedIn.Add(1)
 	c.AppExceptions.Add(4)
 	c.AppViolations.Add(5)
-	c.AccessLogErrs.Add(6)
-	c.ErrorLogErrs.Add(2)
+	c.AccessLogErrors.Add(6)
+	c.ErrorLogErrors.Add(2)
 	c.ForwardedUntrusted.Add(19)
 	c.Timeouts[protocol.TimeoutBody].Add(8)
-	c.Rejects[3].Add(9)
+	c.Rejected[3].Add(9)
 	g.ConnsIdle.Store(10)
 	g.ConnsReading.Store(11)
 	g.ConnsRunning.Store(12)
@@ -54,8 +56,9 @@ func busy(r *rig, s *protocol.Slot) {
 func TestValues(t *testing.T) {
 	r := newRig(t)
 	busy(r, r.start(0, 100))
-	r.start(1, 101).Counters.Requests[1][2].Add(1)
+	r.start(1, 101).Counters.Requests[1][protocol.CodeIndex(200)].Add(1)
 	r.stat(100, 1, 150, 50, 3)
+	r.files(100, 12)
 	r.snap.RequestTimeouts, r.snap.BootFailures, r.snap.Generation = 2, 3, 4
 	r.snap.Reloads["failure"], r.snap.Upgrades["success"], r.snap.Exits["signal"] = 1, 1, 5
 	r.snap.LastReload = time.Unix(5000, 0)
@@ -67,6 +70,13 @@ func TestValues(t *testing.T) {
 		`hostler_requests_total{code="5xx",method="POST"}`:                          2,
 		`hostler_requests_total{code="none",method="other"}`:                        1,
 		`hostler_requests_total{code="4xx",method="PUT"}`:                           0,
+		`hostler_responses_total{code="200"}`:                                       5,
+		`hostler_responses_total{code="204"}`:                                       1,
+		`hostler_responses_total{code="503"}`:                                       1,
+		`hostler_responses_total{code="other"}`:                                     1,
+		`hostler_responses_total{code="404"}`:                                       0,
+		`hostler_worker_open_fds{worker="1"}`:                                       12,
+		`hostler_worker_max_fds{worker="1"}`:                                        1024,
 		`hostler_request_duration_seconds_bucket{le="0.0001"}`:                      2,
 		`hostler_request_duration_seconds_bucket{le="0.0025"}`:                      2,
 		`hostler_request_duration_seconds_bucket{le="0.005"}`:                       3,
@@ -291,7 +301,7 @@ func TestAllSlots(t *testing.T) {
 	for i := range protocol.MaxSlots {
 		s := r.start(i, 1000+i)
 		s.Gauges.Threads.Store(1 << 40) // scribbled over
-		s.Counters.Requests[1][2].Add(1)
+		s.Counters.Requests[1][protocol.CodeIndex(200)].Add(1)
 	}
 	r.want("every slot", map[string]float64{`hostler_requests_total{code="2xx",method="GET"}`: protocol.MaxSlots,
 		`hostler_threads{state="idle"}`: protocol.MaxSlots * protocol.MaxThreads})
@@ -315,7 +325,7 @@ func TestScrapesWhileWorkersWrite(t *testing.T) {
 					default:
 					}
 					s.ThreadRecs[i].Begin(n+1, []byte("GET"), []byte("/some/path"), []byte("127.0.0.1"))
-					s.Counters.Requests[1][2].Add(1)
+					s.Counters.Requests[1][protocol.CodeIndex(200)].Add(1)
 					s.Counters.Duration.Observe(n * 1000 % 40e9)
 					s.Gauges.ConnsIdle.Add(1 - n%3)
 					s.ThreadRecs[i].End()

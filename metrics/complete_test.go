@@ -3,6 +3,7 @@ package metrics
 import (
 	"maps"
 	"reflect"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -23,10 +24,48 @@ func TestEveryCounterIsExported(t *testing.T) {
 		name := counters.Type().Field(i).Name
 		before := r.workers()
 		count(t, name, counters.Field(i))
-		if maps.Equal(r.workers(), before) {
+		changed := ""
+		for series, v := range r.workers() {
+			if v != before[series] {
+				changed += series + " "
+			}
+		}
+		if changed == "" {
 			t.Errorf("no metric shows Counters.%s", name)
 		}
+		// One name for a thing: who reads of it on a dashboard finds it in the source.
+		for _, word := range words(name) {
+			if !strings.Contains(changed, word) {
+				t.Errorf("Counters.%s is shown by %s: no name there has %q", name, changed, word)
+			}
+		}
 	}
+}
+
+// TestEveryGaugeIsExported does the same with what describes the worker now. A few are
+// for the master's eyes only.
+func TestEveryGaugeIsExported(t *testing.T) {
+	r := newRig(t)
+	slot := r.start(0, 100)
+	r.c.mono = func() int64 { return 100e9 }
+	own := map[string]string{"Heartbeat": "worker_up says what comes of it", "GILWanted": "worker_exits_total does", "Served": "--max-requests is held against it"}
+	gauges := reflect.ValueOf(&slot.Gauges).Elem()
+	for i := range gauges.NumField() {
+		name := gauges.Type().Field(i).Name
+		before := r.workers()
+		count(t, name, gauges.Field(i))
+		if shown, why := !maps.Equal(r.workers(), before), own[name]; shown == (why != "") {
+			t.Errorf("Gauges.%s is shown by a metric: %t; it is not to be, since %q", name, shown, why)
+		}
+	}
+}
+
+// words are those of a field's name, as a metric's name has them.
+func words(field string) (all []string) {
+	for _, w := range regexp.MustCompile(`[A-Z]+(?:[a-z]+)?`).FindAllString(strings.ReplaceAll(field, "GILWait", "GilWait"), -1) {
+		all = append(all, strings.TrimSuffix(strings.ToLower(w), "s"))
+	}
+	return all
 }
 
 // workers are the samples that come from the scoreboard. The others, of the

@@ -1,8 +1,11 @@
 // Package metrics shows the scoreboard and what the master knows as Prometheus
 // metrics.
 //
+// Each metric is a row of one table (table.go): name, type, labels, help, and how it is
+// read. docs/metrics.md is made of it by go generate.
+//
 // A scrape asks no worker anything. It reads shared memory, the master's last
-// snapshot and, per worker, one file in /proc; so it is answered when every
+// snapshot and, per worker, a few files in /proc; so it is answered when every
 // worker hangs, and a worker that was killed leaves nothing uncounted but what
 // it did not write down itself.
 //
@@ -13,9 +16,10 @@
 // its pid: a slot is handed out again, so there are at most protocol.MaxSlots
 // values. A slot that was once used stays: its counters are needed for the sums
 // to be right, and worker_up is 0 for it while nobody holds it. What describes
-// a process (start time, memory) is there only while there is one. The code
-// label is the class of the status: 2xx; "none" stands for a request that got
-// no answer. The method label is one of protocol.Methods.
+// a process (start time, memory, descriptors) is there only while there is one. The
+// code label of requests_total is the class of the status: 2xx; "none" stands for a
+// request that got no answer. That of responses_total is a registered status, or
+// "other". The method label is one of protocol.Methods.
 //
 // # Counters
 //

@@ -89,6 +89,16 @@ func (r *rig) stat(pid, born, user, system, pages int) {
 		pid, user, system, born, pages))}
 }
 
+// files gives pid so many open files, of 1024.
+func (r *rig) files(pid, n int) {
+	dir := strconv.Itoa(pid)
+	for i := range n {
+		r.proc[dir+"/fd/"+strconv.Itoa(i)] = &fstest.MapFile{}
+	}
+	r.proc[dir+"/limits"] = &fstest.MapFile{Data: []byte("Limit                     Soft Limit           Hard Limit           Units     \n" +
+		"Max processes             7                    8                    processes \nMax open files            1024                 4096                 files     \n")}
+}
+
 // scrape returns the whole exposition as Prometheus would read it.
 func (r *rig) scrape() string {
 	r.t.Helper()

@@ -29,7 +29,7 @@ const (
 // that is not named here, so that clients cannot make up labels.
 var Methods = [...]string{"other", "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"}
 
-// Classes are the values of the code label. Index 0 counts requests that got no
+// Classes are the classes of a status. Index 0 counts requests that got no
 // answer (the client had gone, or the worker died).
 var Classes = [...]string{"none", "1xx", "2xx", "3xx", "4xx", "5xx"}
 
@@ -98,30 +98,30 @@ func (e Eviction) Rank() int { return min(int(e), int(EvictedBody)) }
 
 // Counters only ever grow, across all workers that held the slot.
 type Counters struct {
-	Requests        [len(Methods)][len(Classes)]atomic.Uint64
-	Duration        Histogram    // arrival of the whole request to the end of the response
-	QueueWait       Histogram    // arrival of the whole request to the application's start
-	GILWait         atomic.Int64 // nanoseconds spent by Python threads waiting for the GIL
-	BytesIn         atomic.Uint64
-	BytesOut        atomic.Uint64
-	Accepted        atomic.Uint64
-	Handshakes      atomic.Uint64 // of TLS
-	Shed            atomic.Uint64 // requests answered 503 because the ready queue was full
-	Held            atomic.Uint64 // requests to slow routes that waited for a second free thread
-	AcceptErrors    atomic.Uint64
-	AppExceptions   atomic.Uint64
-	AppViolations   atomic.Uint64 // PEP 3333 broken by the application, e.g. more bytes than Content-Length
-	Timeouts        [NumTimeouts]atomic.Uint64
-	Evicted         [NumEvictions]atomic.Uint64
-	Rejects         [MaxRejects]atomic.Uint64 // by http1.Reason
-	SpooledBodies   atomic.Uint64             // bodies that went to a file, or their begin
-	SpooledBytes    atomic.Uint64
-	SpoolFailures   atomic.Uint64
-	AccessLogErrs   atomic.Uint64 // lines that are lost
-	ErrorLogErrs    atomic.Uint64
-	HandedOut       atomic.Uint64 // connections given to other workers
-	HandedIn        atomic.Uint64 // … and taken from them
-	HandshakeErrors atomic.Uint64
+	Requests          [len(Methods)][NumCodes]atomic.Uint64 // by method and CodeIndex
+	Duration          Histogram                             // arrival of the whole request to the end of the response
+	QueueWait         Histogram                             // arrival of the whole request to the application's start
+	GILWait           atomic.Int64                          // nanoseconds spent by Python threads waiting for the GIL
+	ReceivedBytes     atomic.Uint64
+	SentBytes         atomic.Uint64
+	Accepted          atomic.Uint64
+	Handshakes        atomic.Uint64 // of TLS
+	Unavailable       atomic.Uint64 // requests answered 503: the queue was full, or they had waited too long
+	Held              atomic.Uint64 // requests to slow routes that waited for a second free thread
+	AcceptErrors      atomic.Uint64
+	AppExceptions     atomic.Uint64
+	AppViolations     atomic.Uint64 // PEP 3333 broken by the application, e.g. more bytes than Content-Length
+	Timeouts          [NumTimeouts]atomic.Uint64
+	Evicted           [NumEvictions]atomic.Uint64
+	Rejected          [MaxRejects]atomic.Uint64 // by http1.Reason
+	SpooledBodies     atomic.Uint64             // bodies that went to a file, or their begin
+	SpooledBytes      atomic.Uint64
+	SpoolFailures     atomic.Uint64
+	AccessLogErrors   atomic.Uint64 // lines that are lost
+	ErrorLogErrors    atomic.Uint64
+	HandedOut         atomic.Uint64 // connections given to other workers
+	HandedIn          atomic.Uint64 // … and taken from them
+	HandshakeFailures atomic.Uint64
 
 	// ForwardedUntrusted counts requests of which somebody who is not trusted says
 	// where they come from.

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"math"
 	"os"
+	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,9 +32,9 @@ func TestTwoMappings(t *testing.T) {
 	}
 	defer b.Close()
 	last := MaxSlots - 1
-	b.Slot(last).Counters.BytesIn.Add(7)
+	b.Slot(last).Counters.ReceivedBytes.Add(7)
 	b.Slot(last).ThreadRecs[MaxThreads-1].Begin(5, []byte("GET"), []byte("/x"), []byte("::1"))
-	if n := a.Slot(last).Counters.BytesIn.Load(); n != 7 {
+	if n := a.Slot(last).Counters.ReceivedBytes.Load(); n != 7 {
 		t.Errorf("one mapping counted 7, the other reads %d", n)
 	}
 	if got, ok := a.Slot(last).ThreadRecs[MaxThreads-1].Snapshot(); !ok || got != (Activity{5, "GET", "/x", "::1"}) {
@@ -355,5 +357,47 @@ func BenchmarkObserve(b *testing.B) {
 	h := &board.Slot(0).Counters.Duration
 	for b.Loop() {
 		h.Observe(1500e3)
+	}
+}
+
+// TestNoGaugeIsInherited: a worker begins with none of what its predecessor in the slot
+// left, however that ended. Counters stay.
+func TestNoGaugeIsInherited(t *testing.T) {
+	b, f, err := CreateScoreboard()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	defer b.Close()
+	for name, end := range map[string]func(*Slot){"free": (*Slot).Free, "assign": func(s *Slot) { s.Assign(2, 0) }} {
+		s := b.Slot(0)
+		fields := reflect.ValueOf(&s.Gauges).Elem()
+		for i := range fields.NumField() {
+			switch v := fields.Field(i).Addr().Interface().(type) {
+			case *atomic.Int64:
+				v.Store(7)
+			case *atomic.Uint64:
+				v.Store(7)
+			default:
+				t.Fatalf("Gauges.%s is of a kind that is new to this test: %T", fields.Type().Field(i).Name, v)
+			}
+		}
+		s.Counters.Accepted.Store(7)
+		end(s)
+		for i := range fields.NumField() {
+			left := true
+			switch v := fields.Field(i).Addr().Interface().(type) {
+			case *atomic.Int64:
+				left = v.Load() != 0
+			case *atomic.Uint64:
+				left = v.Load() != 0
+			}
+			if left {
+				t.Errorf("%s: Gauges.%s is left", name, fields.Type().Field(i).Name)
+			}
+		}
+		if s.Counters.Accepted.Load() != 7 {
+			t.Errorf("%s: a counter was set back", name)
+		}
 	}
 }

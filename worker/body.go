@@ -123,7 +123,7 @@ func (l *Loop) Read(t *Thread, dst []byte) int {
 		case err != nil || n == 0:
 			n = ReadBroken
 		default:
-			l.slot.Counters.BytesIn.Add(uint64(n))
+			l.slot.Counters.ReceivedBytes.Add(uint64(n))
 			b.remaining -= int64(n)
 			b.open = b.remaining > 0
 		}
@@ -197,7 +197,7 @@ func (l *Loop) readChunked(t *Thread, dst []byte) int {
 		case err != nil || n == 0:
 			return ReadBroken
 		}
-		l.slot.Counters.BytesIn.Add(uint64(n))
+		l.slot.Counters.ReceivedBytes.Add(uint64(n))
 		in.n += n
 	}
 }

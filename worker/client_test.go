@@ -85,7 +85,7 @@ func TestForwarded(t *testing.T) {
 		rd.want(400, "*")
 		rd.wantEnd()
 		for _, reason := range []http1.Reason{http1.ReasonForwardedMismatch, http1.ReasonBadForwarded} {
-			if n := r.slot.Counters.Rejects[reason].Load(); n != 1 {
+			if n := r.slot.Counters.Rejected[reason].Load(); n != 1 {
 				t.Errorf("%v is counted %d times", reason, n)
 			}
 		}

@@ -71,7 +71,7 @@ func stress(t *testing.T, threads, conns, requests int, held bool, work func(r *
 		t.Errorf("%d requests made %d calls", conns*requests, n)
 	}
 	eventually(t, "all are counted", func() bool { // after the answer is out
-		return r.slot.Counters.Requests[1][2].Load() == uint64(conns*requests)
+		return r.slot.Counters.OfClass(1, 2) == uint64(conns*requests)
 	})
 }
 
@@ -244,7 +244,7 @@ func TestWedged(t *testing.T) {
 	bad := r.dial()
 	send(t, bad, "nonsense\r\n\r\n")
 	responses(t, bad).want(400, "*")
-	if n := r.slot.Counters.Shed.Load(); n != 2 {
+	if n := r.slot.Counters.Unavailable.Load(); n != 2 {
 		t.Errorf("%d requests counted as shed", n)
 	}
 	close(gate)

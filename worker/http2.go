@@ -243,7 +243,7 @@ func (l *Loop) receiveFrames(t *Thread, c *conn) bool {
 	for {
 		n, err := c.via.read(t.buf)
 		if n > 0 {
-			l.slot.Counters.BytesIn.Add(uint64(n))
+			l.slot.Counters.ReceivedBytes.Add(uint64(n))
 			if e := h.feed(t.buf[:n]); e != nil {
 				h.fail(e)
 				return false

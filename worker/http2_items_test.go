@@ -107,12 +107,12 @@ func TestHTTP2WaitsAsItIs(t *testing.T) {
 				f.ask(id, true)
 			}
 			if id == 11 {
-				eventually(t, "the request to be read", func() bool { return r.slot.Counters.BytesIn.Load() > 0 })
+				eventually(t, "the request to be read", func() bool { return r.slot.Counters.ReceivedBytes.Load() > 0 })
 				time.Sleep(5 * time.Millisecond) // or later: nothing hangs on it
 				f.must(f.WriteData(id, true, []byte("abc")))
 			} else {
 				eventually(t, "the answer to wait", func() bool {
-					return r.slot.Counters.Requests[1][2].Load()+r.slot.Counters.Requests[0][4].Load() >= 2
+					return r.slot.Counters.OfClass(1, 2)+r.slot.Counters.OfClass(0, 4) >= 2
 				})
 			}
 			got := f.frames(id)

@@ -86,7 +86,7 @@ func TestHTTP2Bodies(t *testing.T) {
 			t.Fatalf("%d bytes without a length: %v, %d bytes back", n, err, len(got))
 		}
 	}
-	if n := r.slot.Counters.Requests[4][2].Load() + r.slot.Counters.Requests[3][2].Load(); n != 20 {
+	if n := r.slot.Counters.OfClass(4, 2) + r.slot.Counters.OfClass(3, 2); n != 20 {
 		t.Errorf("%d requests counted", n)
 	}
 }

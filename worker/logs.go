@@ -37,7 +37,7 @@ func openLogs(cfg *protocol.WorkerConfig, k *protocol.Counters) *logs {
 	l := &logs{level: new(slog.LevelVar)}
 	l.level.Set(settings.Level(cfg.LogLevel))
 	l.errors = logwriter.New(logwriter.Options{FD: 2, Records: true, Self: true,
-		Lost: func(n uint64) { k.ErrorLogErrs.Add(n) },
+		Lost: func(n uint64) { k.ErrorLogErrors.Add(n) },
 		Say:  func(n uint64, why error) { l.Warn("lines of this log are lost", "lines", n, "error", why) }})
 	l.texts = logformat.NewOutput(l.errors, cmp.Or(cfg.LogFormat, logformat.Logfmt), l.level,
 		slog.Int("worker", cfg.Number), slog.Int("pid", os.Getpid()))
@@ -51,7 +51,7 @@ func openLogs(cfg *protocol.WorkerConfig, k *protocol.Counters) *logs {
 		fd = 1
 	}
 	l.access = logwriter.New(logwriter.Options{FD: fd, Gather: accessGather,
-		Lost: func(n uint64) { k.AccessLogErrs.Add(n) },
+		Lost: func(n uint64) { k.AccessLogErrors.Add(n) },
 		Say:  func(n uint64, why error) { l.Warn("lines of the access log are lost", "lines", n, "error", why) }})
 	return l
 }

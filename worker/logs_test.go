@@ -25,7 +25,7 @@ func TestStalledAccessLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	pw.Close()
-	lost := &r.slot.Counters.AccessLogErrs
+	lost := &r.slot.Counters.AccessLogErrors
 	r.access.to = logwriter.New(logwriter.Options{FD: fd, Gather: accessGather, Lost: func(n uint64) { lost.Add(n) }})
 	r.start()
 	const n = 1000

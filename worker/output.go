@@ -188,7 +188,7 @@ func (o *output) flush(l *Loop, c *conn) flushed {
 		if err != nil || n == 0 && i.file >= 0 {
 			return flushGone // of a file that has shrunk nothing comes
 		}
-		l.slot.Counters.BytesOut.Add(uint64(n))
+		l.slot.Counters.SentBytes.Add(uint64(n))
 		o.sent += int64(n)
 		o.moved = l.now()
 		if phase(c.phase.Load()) == phaseWriting {

@@ -73,7 +73,7 @@ func (l *Loop) asksForHealth(c *conn) bool {
 // client that has to open another one makes things worse. It returns false, as t has
 // no request to run; goesOn says whether the connection is still the caller's.
 func (l *Loop) decline(t *Thread, c *conn) bool {
-	l.slot.Counters.Shed.Add(1)
+	l.slot.Counters.Unavailable.Add(1)
 	r := &t.reply
 	*r = reply{arrived: t.arrived, remaining: -1, status: 503}
 	t.Started, t.StatusLen, t.FieldsLen = 0, 0, 0 // they are of t's last request

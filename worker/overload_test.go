@@ -105,7 +105,7 @@ func TestOverload(t *testing.T) {
 	eventually(t, "work to go on", func() bool { return served.Load() > before+100 })
 	close(stop)
 	wg.Wait()
-	if n := r.slot.Counters.Shed.Load(); int64(n) != refused.Load() {
+	if n := r.slot.Counters.Unavailable.Load(); int64(n) != refused.Load() {
 		t.Errorf("%d counted, %d refused", n, refused.Load())
 	}
 }

@@ -177,7 +177,7 @@ func TestPoolFull(t *testing.T) {
 		send(t, c, get)
 		responses(t, c).want(200, "GET /a ")
 	}
-	if n := r.slot.Counters.Shed.Load(); n != 3 {
+	if n := r.slot.Counters.Unavailable.Load(); n != 3 {
 		t.Errorf("%d sent away", n)
 	}
 	open()

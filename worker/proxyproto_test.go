@@ -137,7 +137,7 @@ func TestBadProxyHeader(t *testing.T) {
 			}
 			responses(t, conn).wantEnd()
 		}
-		if n := r.slot.Counters.Rejects[c.reason].Load(); n != 2 {
+		if n := r.slot.Counters.Rejected[c.reason].Load(); n != 2 {
 			t.Errorf("%q with %s: %v is counted %d times", c.sent, c.version, c.reason, n)
 		}
 		r.stopNow()
@@ -190,7 +190,7 @@ func TestSlowProxyHeader(t *testing.T) {
 		conn.Close()
 	}
 	gone.Close()
-	eventually(t, "it is noticed", func() bool { return r.slot.Counters.Rejects[http1.ReasonBadProxyHeader].Load() == 1 })
+	eventually(t, "it is noticed", func() bool { return r.slot.Counters.Rejected[http1.ReasonBadProxyHeader].Load() == 1 })
 	responses(t, slow).wantEnd()
 	responses(t, silent).wantEnd()
 	if n := r.slot.Counters.Timeouts[protocol.TimeoutHead].Load(); n != 2 {

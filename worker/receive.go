@@ -58,7 +58,7 @@ func (l *Loop) fill(t *Thread, c *conn) bool {
 			}
 			t.full = t.end+n == len(t.buf) || !c.via.drains()
 			t.end += n
-			l.slot.Counters.BytesIn.Add(uint64(n))
+			l.slot.Counters.ReceivedBytes.Add(uint64(n))
 			return true
 		case err == unix.EAGAIN && t.pos == t.end:
 			if c.release() {
@@ -382,7 +382,7 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 			return l.endOfInput(c)
 		}
 		in.n += n
-		l.slot.Counters.BytesIn.Add(uint64(n))
+		l.slot.Counters.ReceivedBytes.Add(uint64(n))
 	}
 }
 
@@ -595,7 +595,7 @@ func (l *Loop) inputOf(t *Thread) *input {
 
 // shed answers 503 to the whole request in c.in, since nobody can run it soon.
 func (l *Loop) shed(c *conn) {
-	l.slot.Counters.Shed.Add(1)
+	l.slot.Counters.Unavailable.Add(1)
 	l.refuse(c, 503, "Retry-After: 1\r\n", c.asksHead())
 }
 
@@ -638,7 +638,7 @@ func (l *Loop) refuse(c *conn, status int, extra string, isHead bool) {
 	c.via.detach() // from the thread that was about to run it
 	m := c.via.failure(make([]byte, 0, 512), status, extra, true, isHead, *l.date.Load())
 	l.deliver(c, m, 0)
-	l.slot.Counters.Requests[0][status/100].Add(1)
+	l.slot.Counters.Requests[0][protocol.CodeIndex(status)].Add(1)
 	l.access.refused(c, status, failureSize(status, isHead))
 	l.endSoon(c)
 }

@@ -56,7 +56,7 @@ func (r *refusals) due(reason http1.Reason, now int64) uint64 {
 // noteRefusal counts a refused request and, if it is its turn, logs it. Nothing of
 // what the client sent goes into the log.
 func (l *Loop) noteRefusal(c *conn, reason http1.Reason) {
-	l.slot.Counters.Rejects[reason].Add(1)
+	l.slot.Counters.Rejected[reason].Add(1)
 	say, unsaid := l.refusals.note(reason, l.now())
 	if !say {
 		return

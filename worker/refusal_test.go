@@ -214,7 +214,7 @@ func TestEveryRefusalShows(t *testing.T) {
 		if strings.Contains(answer, echoed) {
 			t.Errorf("%v: the answer repeats the request: %q", reason, answer)
 		}
-		if n := r.slot.Counters.Rejects[reason].Load(); n != 1 {
+		if n := r.slot.Counters.Rejected[reason].Load(); n != 1 {
 			t.Errorf("%v: counted %d times", reason, n)
 		}
 		said := log.take()
@@ -255,10 +255,10 @@ func TestRefusedHead(t *testing.T) {
 			for _, cut := range []int{0, len("HEAD /"), len(input) - 1} {
 				tried++
 				c := r.dialTCP()
-				before := r.slot.Counters.BytesIn.Load()
+				before := r.slot.Counters.ReceivedBytes.Load()
 				_, _ = io.WriteString(c, input[:cut])
 				if cut < 10 {
-					eventually(t, "the first part is read", func() bool { return r.slot.Counters.BytesIn.Load() >= before+uint64(cut) })
+					eventually(t, "the first part is read", func() bool { return r.slot.Counters.ReceivedBytes.Load() >= before+uint64(cut) })
 				} // else it may have been refused
 				_, _ = io.WriteString(c, input[cut:])
 				if reason == http1.ReasonTruncatedBody {
@@ -332,7 +332,7 @@ func TestRefusedWhileRead(t *testing.T) {
 		c := r.dialTCP()
 		go func() { _, _ = io.WriteString(c, chunkHead+"180000\r\n"+strings.Repeat("x", 0x180000)+"\r\n"+end) }()
 		readAll(c)
-		if n := r.slot.Counters.Rejects[reason].Load(); n != 1 {
+		if n := r.slot.Counters.Rejected[reason].Load(); n != 1 {
 			t.Errorf("%v: counted %d times", reason, n)
 		}
 		if said := log.take(); !strings.Contains(said, "reason="+reason.String()+" ") {

@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hostler/protocol"
 	"hostler/worker/http1"
 )
 
@@ -123,7 +124,7 @@ func (l *Loop) openReply(t *Thread, size int64) message {
 func (l *Loop) count(t *Thread) {
 	t.reply.counted = true
 	// A status beyond 599 is to a client what 5xx is (RFC 9110, 15).
-	l.slot.Counters.Requests[t.Req.MethodID][min(t.reply.status/100, 5)].Add(1)
+	l.slot.Counters.Requests[t.Req.MethodID][protocol.CodeIndex(t.reply.status)].Add(1)
 }
 
 // mustClose says whether the response has to be the connection's last. A stream of
@@ -237,7 +238,7 @@ func (l *Loop) deliver(c *conn, m message, ref uintptr) (res int, kept bool) {
 		if err != nil && err != unix.EAGAIN {
 			return WriteGone, false
 		}
-		l.slot.Counters.BytesOut.Add(uint64(n))
+		l.slot.Counters.SentBytes.Add(uint64(n))
 		if err == nil && n == total && !c.holdsBack() {
 			return WriteOK, false
 		}

@@ -111,9 +111,9 @@ func TestPartialHeadsAtEveryByte(t *testing.T) {
 		"POST /p?q HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n",
 	} {
 		for i := 1; i < len(req); i++ {
-			bytesIn := r.slot.Counters.BytesIn.Load()
+			bytesIn := r.slot.Counters.ReceivedBytes.Load()
 			send(t, c, req[:i])
-			eventually(t, "the first part is read", func() bool { return r.slot.Counters.BytesIn.Load() == bytesIn+uint64(i) })
+			eventually(t, "the first part is read", func() bool { return r.slot.Counters.ReceivedBytes.Load() == bytesIn+uint64(i) })
 			send(t, c, req[i:])
 			rd.want(200, "POST /p?q body")
 		}
@@ -392,9 +392,9 @@ func TestResets(t *testing.T) {
 		"GET / HTTP/1.1\r\n\r\n",
 	} {
 		c := r.dialTCP()
-		in := r.slot.Counters.BytesIn.Load()
+		in := r.slot.Counters.ReceivedBytes.Load()
 		send(t, c, s)
-		eventually(t, "it is read", func() bool { return r.slot.Counters.BytesIn.Load() == in+uint64(len(s)) })
+		eventually(t, "it is read", func() bool { return r.slot.Counters.ReceivedBytes.Load() == in+uint64(len(s)) })
 		time.Sleep(5 * time.Millisecond)
 		_ = c.SetLinger(0)
 		c.Close()

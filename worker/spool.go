@@ -203,7 +203,7 @@ func (l *Loop) spoolOn(c *conn) {
 		n, err := c.via.read(in.mem[in.n:limit])
 		if n > 0 {
 			in.n += n
-			l.slot.Counters.BytesIn.Add(uint64(n))
+			l.slot.Counters.ReceivedBytes.Add(uint64(n))
 			continue
 		}
 		if err != unix.EAGAIN {

@@ -430,7 +430,7 @@ func TestSpoolStalls(t *testing.T) {
 	if answer := readAll(head); !strings.HasPrefix(answer, "HTTP/1.1 503 ") || !strings.HasSuffix(answer, "\r\n\r\n") {
 		t.Errorf("HEAD: %q", answer)
 	}
-	if n := r.slot.Counters.Rejects[http1.ReasonSpoolStalled].Load(); n != 4 {
+	if n := r.slot.Counters.Rejected[http1.ReasonSpoolStalled].Load(); n != 4 {
 		t.Errorf("%d are counted", n)
 	}
 	close(d.stands)

@@ -122,8 +122,8 @@ func TestStatic(t *testing.T) {
 	in.wantEnd()
 	k := &r.slot.Counters
 	eventually(t, "the counts", func() bool {
-		return k.Requests[1][2].Load() == 10 && k.Requests[1][4].Load() == 4 && k.Requests[1][3].Load() == 1 &&
-			k.Requests[2][2].Load() == 1 && k.Requests[2][4].Load() == 1 && k.Requests[3][4].Load() == 3
+		return k.OfClass(1, 2) == 10 && k.OfClass(1, 4) == 4 && k.OfClass(1, 3) == 1 &&
+			k.OfClass(2, 2) == 1 && k.OfClass(2, 4) == 1 && k.OfClass(3, 4) == 3
 	})
 	if n := r.slot.Gauges.Served.Load(); n != 2 {
 		t.Errorf("%d requests count as run by the application", n)

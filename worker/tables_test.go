@@ -37,7 +37,7 @@ func TestAccessLog(t *testing.T) {
 		}
 	}
 	send(t, r.dial(), "junk\r\n\r\n")
-	eventually(t, "the refusal is counted", func() bool { return r.slot.Counters.Requests[0][4].Load() > 0 })
+	eventually(t, "the refusal is counted", func() bool { return r.slot.Counters.OfClass(0, 4) > 0 })
 	r.stopNow()
 	pw.Close()
 	r.access.to.Close()

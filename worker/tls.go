@@ -288,7 +288,7 @@ func (l *Loop) handshake(c *conn, s *tlsConn) {
 		return
 	}
 	if err := s.tls.Handshake(); err != nil {
-		l.slot.Counters.HandshakeErrors.Add(1)
+		l.slot.Counters.HandshakeFailures.Add(1)
 		l.log.Debug("no TLS", "client", string(c.remote[:c.remoteLen]), "error", err)
 		c.via = &c.sock
 		var header tls.RecordHeaderError

@@ -296,7 +296,7 @@ func TestTLSHandshakes(t *testing.T) {
 		c.Close()
 	}
 	eventually(t, "all gone", func() bool { return r.conns.n.Load() == 0 && runtime.NumGoroutine() <= before })
-	if n := r.slot.Counters.HandshakeErrors.Load(); n < 5 {
+	if n := r.slot.Counters.HandshakeFailures.Load(); n < 5 {
 		t.Errorf("%d failures counted", n)
 	}
 	if r.slot.Counters.Timeouts[protocol.TimeoutHead].Load() < 2 {
