@@ -40,8 +40,9 @@ type child struct {
 // ending is how a process has ended.
 type ending struct {
 	status syscall.WaitStatus
-	why    string // it was not forked, because of that; "": it was, or nobody wanted it
-	err    error  // it could not be started
+	cpu    float64 // seconds of CPU time that it has used
+	why    string  // it was not forked, because of that; "": it was, or nobody wanted it
+	err    error   // it could not be started
 }
 
 // newChild makes a control socket, and the child that will be at its other end.
@@ -248,7 +249,7 @@ func (c *child) listen(log *slog.Logger, to func(report)) {
 	if e.why != "" {
 		to(report{message: protocol.Message{Kind: protocol.KindBootFailed, Text: e.why}})
 	}
-	to(report{exited: true, status: e.status, err: e.err})
+	to(report{exited: true, status: e.status, cpu: e.cpu, err: e.err})
 }
 
 // await returns true when the process is there, and false if there will be none.

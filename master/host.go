@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,16 +25,16 @@ type systemHost struct {
 	opts     Options
 	flip     *upgrade.Upgrader
 	ctl      ctlSocket
-	ready    chan struct{}   // closed when this binary may be replaced
-	down     chan<- struct{} // closed at the end of it all
-	turn     *turn           // to answer on the admin address
-	admin    *adminServer    // nil: there was none yet
-	pid      *pidFile        // nil: none was written
-	foreign  *atomic.Int32   // see spawner
-	exchange [2]int          // both ends, for the workers of this binary and the next
-	unit     []*unitSocket   // opened by the service manager
-	owner    bool            // the sockets are ours to end: there is no parent that serves on
-	dir      string          // see startDirectory
+	ready    chan struct{}       // closed when this binary may be replaced
+	down     chan<- struct{}     // closed at the end of it all
+	turn     *turn               // to answer on the admin address
+	admin    *adminServer        // nil: there was none yet
+	pid      *pidFile            // nil: none was written
+	apart    func() (end func()) // spawner.apart
+	exchange [2]int              // both ends, for the workers of this binary and the next
+	unit     []*unitSocket       // opened by the service manager
+	owner    bool                // the sockets are ours to end: there is no parent that serves on
+	dir      string              // see startDirectory
 
 	files       *filewatch.Watcher // nil: no code is watched
 	watched     string             // the directory of that code
@@ -207,8 +206,7 @@ func (h *systemHost) replace(carry []string, files map[upgrade.Key]int) error {
 	case <-time.After(upgradeMargin):
 		return errors.New("the start is not complete yet")
 	}
-	h.foreign.Add(1) // the upgrade waits for the new master itself
-	defer h.foreign.Add(-1)
+	defer h.apart()() // the upgrade waits for the new master itself
 	// An upgrade is refused while the binary before us is still leaving. It may
 	// have gone a moment ago, and we have not noticed yet.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)

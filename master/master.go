@@ -191,7 +191,7 @@ func (m *Master) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sp.exchange, h.foreign = h.exchange, &sp.foreign
+	sp.exchange, h.apart = h.exchange, sp.apart
 	h.codeChanged = func(files []string) { m.sup.post(codeEvent{files}) }
 	sp.molded = func(ev moldEvent) { m.sup.post(ev) }
 	m.sup.takeScale()

@@ -122,19 +122,20 @@ func (s *spawner) startForked(spec processSpec, to func(report)) (process, error
 func (s *spawner) adopt(c *child, pid int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if ws, gone := s.stranger(pid); gone {
-		if c.begin(pid) {
-			c.end(ending{status: ws})
-		}
-		return nil
-	}
 	if s.kids[pid] != nil {
 		return fmt.Errorf("process %d is there already, as another one", pid)
 	}
-	if !isOurs(pid) {
+	if isOurs(pid) { // whoever had the number before
+		s.add(c, pid)
+		return nil
+	}
+	e, gone := s.stranger(pid)
+	if !gone {
 		return fmt.Errorf("process %d is not our child", pid)
 	}
-	s.add(c, pid)
+	if c.begin(pid) {
+		c.end(e)
+	}
 	return nil
 }
 

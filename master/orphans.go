@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"hostler/internal/procstat"
 )
 
 // What becomes of processes that are no workers but ours all the same: orphans
@@ -32,8 +34,8 @@ const (
 
 // stranger is a process that has ended.
 type stranger struct {
-	status syscall.WaitStatus
-	at     time.Time
+	ending
+	at time.Time
 }
 
 // reapStrangers reaps what nobody else will: orphans that the kernel made our
@@ -44,12 +46,12 @@ func (s *spawner) reapStrangers() {
 		if _, ours := s.kids[pid]; !ok || ours {
 			return // one of ours will be seen next time; its signal is on the way
 		}
-		var ws syscall.WaitStatus
-		if _, err := syscall.Wait4(pid, &ws, syscall.WNOHANG, nil); err != nil {
+		e, ended, err := reapChild(pid)
+		if !ended || err != nil {
 			return
 		}
-		s.log.Debug("an orphan has ended", "pid", pid, "status", statusText(ws))
-		s.strangers[pid] = stranger{ws, time.Now()}
+		s.log.Debug("an orphan has ended", "pid", pid, "status", statusText(e.status))
+		s.strangers[pid] = stranger{e, time.Now()}
 		if len(s.strangers) > manyStrangers {
 			maps.DeleteFunc(s.strangers, func(_ int, st stranger) bool { return time.Since(st.at) > strangerFor })
 		}
@@ -61,10 +63,10 @@ func (s *spawner) reapStrangers() {
 }
 
 // stranger returns how a forked worker has ended that ended before it was known.
-func (s *spawner) stranger(pid int) (syscall.WaitStatus, bool) {
+func (s *spawner) stranger(pid int) (ending, bool) {
 	st, gone := s.strangers[pid]
 	delete(s.strangers, pid)
-	return st.status, gone && time.Since(st.at) <= strangerFor
+	return st.ending, gone && time.Since(st.at) <= strangerFor
 }
 
 // endOrphans has the processes that the application left behind end, where we are
@@ -88,6 +90,22 @@ func (s *spawner) endOrphans() {
 		}
 	}
 	s.log.Warn("processes that the application left behind do not end; leaving them to the kernel")
+}
+
+// reapChild reaps a child of ours if it has ended. How much CPU time it has used is
+// what /proc says of it last, as it did before: wait4(2) adds that of its own children.
+func reapChild(pid int) (e ending, ended bool, err error) {
+	if isZombie(pid) {
+		if p, err := procstat.Read(os.DirFS("/proc"), pid); err == nil {
+			e.cpu = p.CPU
+		}
+	}
+	var use syscall.Rusage
+	got, err := syscall.Wait4(pid, &e.status, syscall.WNOHANG, &use)
+	if err == nil && got != 0 && e.cpu == 0 { // less than a tick, or we may not look
+		e.cpu = time.Duration(use.Utime.Nano() + use.Stime.Nano()).Seconds()
+	}
+	return e, err == nil && got != 0, err
 }
 
 // nextZombie returns a child that has ended, without reaping it.

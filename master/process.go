@@ -54,7 +54,8 @@ type report struct {
 	deaf    bool // it has closed its control socket
 	exited  bool // this is its end
 	status  syscall.WaitStatus
-	err     error // the end of one that could not be started
+	cpu     float64 // seconds of CPU time that it used in its life
+	err     error   // the end of one that could not be started
 }
 
 // clock is the time as the state goroutine sees it.

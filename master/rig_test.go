@@ -82,6 +82,7 @@ type fakeProcess struct {
 	pid    int
 	manner manner
 	report func(report)
+	cpu    float64 // what it will have used
 
 	mu      sync.Mutex
 	ready   bool
@@ -181,7 +182,7 @@ func (p *fakeProcess) exit(ws syscall.WaitStatus) {
 	p.dead = true
 	p.mu.Unlock()
 	if !was {
-		p.report(report{exited: true, status: ws})
+		p.report(report{exited: true, status: ws, cpu: p.cpu})
 	}
 }
 

@@ -18,6 +18,7 @@ type stats struct {
 	upgrades    map[string]uint64
 	timeouts    uint64
 	hooksFailed uint64
+	goneCPU     []float64 // by slot; replaced to be changed, since snapshots have it
 }
 
 func newStats(version string, now time.Time) stats {
@@ -29,6 +30,14 @@ func newStats(version string, now time.Time) stats {
 		st.exits[c] = 0
 	}
 	return st
+}
+
+// spent adds the CPU time of a worker that is gone to that of its slot.
+func (st *stats) spent(slot int, seconds float64) {
+	all := make([]float64, max(len(st.goneCPU), slot+1))
+	copy(all, st.goneCPU)
+	all[slot] += seconds
+	st.goneCPU = all
 }
 
 func (st *stats) reloaded(ok bool, now time.Time) {
@@ -60,6 +69,7 @@ func (s *supervisor) publish() {
 		Upgrades:             maps.Clone(s.stats.upgrades),
 		BootFailures:         s.backoff.failures,
 		HookFailures:         s.stats.hooksFailed,
+		GoneCPU:              s.stats.goneCPU,
 	}
 	if s.current != nil {
 		v.Generation = s.current.number

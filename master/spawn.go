@@ -44,8 +44,8 @@ type spawner struct {
 	done     chan struct{}
 	over     sync.WaitGroup
 
-	// foreign is not 0 while somebody else in this process has children of his
-	// own, which are not ours to reap.
+	// foreign counts who else in this process has children of his own, which are
+	// not ours to reap: see apart.
 	foreign atomic.Int32
 	// molded is told of molds that begin and end, in that order. It may be nil.
 	molded func(moldEvent)
@@ -180,6 +180,7 @@ func (s *spawner) forkExec(r spawnRequest) {
 // was given up before that, it is killed. Called with s.mu held.
 func (s *spawner) add(c *child, pid int) {
 	s.kids[pid] = c
+	delete(s.strangers, pid)
 	if c.begin(pid) {
 		return
 	}
@@ -201,6 +202,16 @@ func (s *spawner) reapLoop() {
 	}
 }
 
+// apart is called before somebody else in this process has children of his own, and end
+// when they have ended.
+func (s *spawner) apart() (end func()) {
+	s.foreign.Add(1)
+	return func() {
+		s.foreign.Add(-1)
+		s.reapLater() // orphans that have ended meanwhile
+	}
+}
+
 // reapLater has the processes looked at that ended while they could not be.
 func (s *spawner) reapLater() {
 	select {
@@ -216,10 +227,9 @@ func (s *spawner) reap() {
 	defer s.mu.Unlock()
 	for pid, c := range s.kids {
 		c.beforeReaping()
-		var ws syscall.WaitStatus
-		got, err := syscall.Wait4(pid, &ws, syscall.WNOHANG, nil)
+		e, ended, err := reapChild(pid)
 		switch {
-		case err == syscall.EINTR || err == nil && got == 0:
+		case err == syscall.EINTR || err == nil && !ended:
 			continue
 		case err != nil:
 			// ECHILD: somebody else took the state. That the process is gone is
@@ -227,7 +237,7 @@ func (s *spawner) reap() {
 			s.log.Error("cannot learn how a worker ended", "pid", pid, "error", err)
 		}
 		delete(s.kids, pid)
-		c.end(ending{status: ws})
+		c.end(e)
 	}
 	if s.subreaper && !s.starting && s.foreign.Load() == 0 {
 		s.reapStrangers()

@@ -266,6 +266,7 @@ func (s *supervisor) handle(ev any) {
 		case ev.err != nil:
 			s.startRefused(w, ev.err)
 		case ev.exited:
+			s.stats.spent(w.slot, ev.cpu)
 			s.workerExited(w, ev.status)
 		case ev.begun:
 			s.began(w)

@@ -527,3 +527,31 @@ func TestReadyAsItLeaves(t *testing.T) {
 		}
 	})
 }
+
+// TestCPUOfTheGone: what workers have used in their lives is kept by the slot, each once.
+func TestCPUOfTheGone(t *testing.T) {
+	withRig(t, testSettings(), nil, func(r *rig) {
+		r.awaitServing()
+		for i, cpu := range []float64{1.5, 2, 0.25} {
+			before := r.view().GoneCPU
+			p := r.all()[len(r.all())-1]
+			if i == 0 {
+				p = r.all()[0]
+			}
+			slot := p.spec.config.Slot
+			p.cpu = cpu
+			p.exit(killed(syscall.SIGSEGV))
+			r.pass(time.Minute)
+			had := 0.0
+			if slot < len(before) {
+				had = before[slot]
+			}
+			if now := r.view().GoneCPU; now[slot] != had+cpu {
+				t.Errorf("worker %d: %v became %v by %v seconds", slot+1, before, now, cpu)
+			}
+		}
+		if now := r.view().GoneCPU; len(now) != 1 || now[0] != 3.75 {
+			t.Errorf("all in all: %v", now)
+		}
+	})
+}

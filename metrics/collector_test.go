@@ -291,9 +291,11 @@ func TestShortLivedWorkerIsCounted(t *testing.T) {
 	r := newRig(t)
 	r.samples()
 	busy(r, r.start(0, 100))
+	r.stat(100, 7, 120, 30, 1)
 	r.end(0, "signal")
 	r.want("after its death", map[string]float64{`hostler_requests_total{code="2xx",method="GET"}`: 5,
-		`hostler_worker_requests_total{worker="1"}`: 8})
+		`hostler_worker_cpu_seconds_total{worker="1"}`: 1.5,
+		`hostler_worker_requests_total{worker="1"}`:    8})
 }
 
 func TestAllSlots(t *testing.T) {

@@ -1,23 +1,15 @@
 package metrics
 
-import "hostler/internal/procstat"
+// cpuAccount is the CPU time of the processes that have held a slot. What those that are
+// gone have used the master knows, from their ends; the one that holds it now is looked
+// at. One that has just ended is for a moment neither: the account never goes back.
+type cpuAccount struct{ seen float64 }
 
-// cpuAccount adds up the CPU time of the processes that hold a slot one after
-// the other.
-type cpuAccount struct {
-	pid  int
-	born uint64
-	last float64 // of the process above, when it was last seen
-	gone float64 // of all before it
-}
-
-// see takes in that p holds the slot.
-func (a *cpuAccount) see(p procstat.Process) {
-	if a.pid != p.PID || a.born != p.Born {
-		a.gone += a.last
-		a.pid, a.born, a.last = p.PID, p.Born, 0
+// total is all of it, where the one that holds the slot has used now.
+func (a *cpuAccount) total(gone []float64, slot int, now float64) float64 {
+	if slot < len(gone) {
+		now += gone[slot]
 	}
-	a.last = max(a.last, p.CPU)
+	a.seen = max(a.seen, now)
+	return a.seen
 }
-
-func (a *cpuAccount) total() float64 { return a.gone + a.last }

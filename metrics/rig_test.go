@@ -25,6 +25,7 @@ type rig struct {
 	mu   sync.Mutex
 	snap protocol.Snapshot
 	proc fstest.MapFS
+	used map[int]float64 // CPU time, by pid
 }
 
 func newRig(t testing.TB) *rig {
@@ -34,7 +35,7 @@ func newRig(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { b.Close(); f.Close() })
-	r := &rig{t: t, board: b, proc: fstest.MapFS{}}
+	r := &rig{t: t, board: b, proc: fstest.MapFS{}, used: make(map[int]float64)}
 	r.snap = protocol.Snapshot{
 		Version: "1.2.3", App: "app:app", Started: time.Unix(1000, 0), Generation: 1, Ready: true, TargetWorkers: 2, MinWorkers: 1, MaxWorkers: 4,
 		ThreadsPerWorker: 2, Exits: map[string]uint64{"exit": 0, "signal": 0},
@@ -75,6 +76,10 @@ func (r *rig) end(slot int, cause string) {
 	for i, w := range r.snap.Workers {
 		if w.Slot == slot {
 			delete(r.proc, strconv.Itoa(w.PID)+"/stat")
+			gone := make([]float64, max(len(r.snap.GoneCPU), slot+1))
+			copy(gone, r.snap.GoneCPU)
+			gone[slot] += r.used[w.PID]
+			r.snap.GoneCPU = gone
 			r.snap.Workers = append(r.snap.Workers[:i], r.snap.Workers[i+1:]...)
 			break
 		}
@@ -84,6 +89,7 @@ func (r *rig) end(slot int, cause string) {
 
 // stat says what /proc shows for pid: CPU time in ticks of 10 ms, memory in pages.
 func (r *rig) stat(pid, born, user, system, pages int) {
+	r.used[pid] = float64(user+system) / 100
 	r.proc[strconv.Itoa(pid)+"/stat"] = &fstest.MapFile{Data: []byte(fmt.Sprintf(
 		"%d (py) thon (x) S 1 1 1 0 -1 4194560 100 0 0 0 %d %d 7 7 20 0 3 0 %d 123456 %d 18446744073709551615 1 1\n",
 		pid, user, system, born, pages))}

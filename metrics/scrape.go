@@ -41,15 +41,16 @@ func (c *Collector) begin() *scrape {
 			account = new(cpuAccount)
 			c.cpu[i] = account
 		}
+		now := 0.0
 		if w.status != nil {
 			// A worker may be gone before the master has heard of it.
 			if p, err := procstat.Read(c.proc, w.status.PID); err == nil {
-				account.see(p)
+				now = p.CPU
 				w.process = &p
 				w.fds, w.maxFDs = procstat.Files(c.proc, w.status.PID)
 			}
 		}
-		w.cpu = account.total()
+		w.cpu = account.total(snap.GoneCPU, i, now)
 		s.workers = append(s.workers, w)
 	}
 	return s

@@ -28,6 +28,7 @@ type Snapshot struct {
 	NextBoot                        time.Time         // when the next try is due; zero: none is put off
 	LogLost                         LogLost           // of the master's own lines
 	Workers                         []WorkerStatus
+	GoneCPU                         []float64           // seconds that workers which are gone have used, by slot; may be shorter
 	DeadListeners                   []string            // addresses that nobody can connect to: a worker has shut down the socket
 	Certificates                    []CertificateStatus // in use; none without TLS
 	CertificatesFailed              string              // why their files of today are not in use; "": they are
