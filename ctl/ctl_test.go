@@ -1,13 +1,16 @@
 package ctl
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -192,6 +195,49 @@ func TestLongReload(t *testing.T) {
 	f := &fake{takes: headerTimeout + 500*time.Millisecond}
 	if status, stdout, stderr := call(t, testServer(t, f), "reload"); status != 0 || stdout != "reloaded: generation 3 serves\n" {
 		t.Errorf("status %d, %q, %q", status, stdout, stderr)
+	}
+}
+
+// TestSilentRequests: who begins a request and does not go on keeps no connection, what it
+// asks for is not done, and who waits for an answer may wait for longer.
+func TestSilentRequests(t *testing.T) {
+	t.Parallel()
+	f := &fake{takes: headerTimeout + 500*time.Millisecond}
+	path := testServer(t, f)
+	ask := func(text string) *bufio.Reader {
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		_ = c.SetDeadline(time.Now().Add(60 * time.Second))
+		if _, err := io.WriteString(c, text); err != nil {
+			t.Fatal(err)
+		}
+		return bufio.NewReader(c)
+	}
+	waits := ask("POST /v1/reload HTTP/1.1\r\nHost: x\r\n\r\n")
+	for _, k := range []struct {
+		name, text string
+		status     int
+	}{
+		{"a body that does not come", "POST /v1/scale HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{", 408},
+		{"one that nobody reads", "GET /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{", 200},
+	} {
+		r := ask(k.text)
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil || resp.StatusCode != k.status {
+			t.Fatalf("%s: %v, %v", k.name, resp, err)
+		}
+		if _, err := io.Copy(io.Discard, r); err != nil {
+			t.Errorf("%s: the connection does not end: %v", k.name, err)
+		}
+	}
+	if resp, err := http.ReadResponse(waits, nil); err != nil || resp.StatusCode != 200 {
+		t.Errorf("a reload that takes its time: %v, %v", resp, err)
+	}
+	if len(f.asked) != 1 {
+		t.Errorf("%q was done", f.asked)
 	}
 }
 

@@ -138,8 +138,16 @@ func Handler(o Options) http.Handler {
 		level, err := h.SetLevel(ctx, r.Level)
 		return Level{Level: level}, err
 	})
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		readBy(w, time.Now().Add(headerTimeout))
+		defer func() { readBy(w, time.Now().Add(headerTimeout)) }() // the server reads what has been left
+		mux.ServeHTTP(w, r)
+	})
 }
+
+// readBy is until when the rest of a request may come. What cannot have a limit needs
+// none.
+func readBy(w http.ResponseWriter, t time.Time) { _ = http.NewResponseController(w).SetReadDeadline(t) }
 
 // badRequest is an error that no other moment would mend.
 type badRequest struct{ error }
@@ -154,10 +162,16 @@ func command[T any](mux *http.ServeMux, h *handler, name string, do func(context
 		var request T
 		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 		d.DisallowUnknownFields()
-		if err := d.Decode(&request); err != nil && !errors.Is(err, io.EOF) { // no body: the zero request
+		err := d.Decode(&request)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			answer(w, http.StatusRequestTimeout, Failure{Message: fmt.Sprintf("the request did not come within %v", headerTimeout)})
+			return
+		case err != nil && !errors.Is(err, io.EOF): // no body: the zero request
 			answer(w, http.StatusBadRequest, Failure{Message: fmt.Sprintf("malformed request: %v", err)})
 			return
 		}
+		readBy(w, time.Time{}) // who waits for the answer may wait for long
 		h.Log.Info("asked for by hostler ctl", "command", name)
 		result, err := do(r.Context(), request)
 		if err != nil {
