@@ -56,14 +56,13 @@ type load struct {
 
 	mu       sync.Mutex
 	failures []failure
-	versions map[string]time.Time // when each version of the code last answered
 
 	stop chan struct{}
 	wg   sync.WaitGroup
 }
 
 func startLoad(addr string, s *shape, clients int, seed uint64) *load {
-	l := &load{addr: addr, shape: s, versions: make(map[string]time.Time), stop: make(chan struct{})}
+	l := &load{addr: addr, shape: s, stop: make(chan struct{})}
 	for i := range clients {
 		c := &client{l: l, number: i, slow: i >= clients-2, rand: rand.New(rand.NewPCG(seed, uint64(i)+1))}
 		if s.tls && i%2 == 1 {
@@ -217,8 +216,7 @@ func (c *client) one(r request) {
 		fail(phase, err)
 		return
 	}
-	version, err := checkAnswer(status, body, id, &r)
-	if err != nil {
+	if err := checkAnswer(status, body, id, &r); err != nil {
 		fail("answer", err)
 		return
 	}
@@ -226,11 +224,6 @@ func (c *client) one(r request) {
 		c.alive = begin // the rest may have been in the sockets, and its process gone
 	}
 	c.l.ok.Add(1)
-	if version != "" {
-		c.l.mu.Lock()
-		c.l.versions[version] = time.Now()
-		c.l.mu.Unlock()
-	}
 	// A worker that leaves cannot give a connection of TLS to another. To it this one
 	// has been at rest since long before the client had taken everything.
 	slowTLS := c.slow && c.l.shape.tls && c.h2 == nil
@@ -260,28 +253,28 @@ func (c *client) exchange(r *request, id uint64) (status int, body []byte, phase
 	return resp.StatusCode, body, "", nil
 }
 
-// checkAnswer says what is wrong with an answer, or which code gave it.
-func checkAnswer(status int, body []byte, id uint64, r *request) (version string, err error) {
+// checkAnswer says what is wrong with an answer.
+func checkAnswer(status int, body []byte, id uint64, r *request) error {
 	if status != http.StatusOK {
-		return "", fmt.Errorf("status %d, %q", status, body[:min(len(body), 80)])
+		return fmt.Errorf("status %d, %q", status, body[:min(len(body), 80)])
 	}
 	if r.whole != nil {
 		if !bytes.Equal(body, r.whole) {
-			return "", fmt.Errorf("%d bytes, not the file's %d, or others", len(body), len(r.whole))
+			return fmt.Errorf("%d bytes, not the file's %d, or others", len(body), len(r.whole))
 		}
-		return "", nil
+		return nil
 	}
 	first, rest, _ := bytes.Cut(body, []byte("\n"))
 	f := strings.Fields(string(first))
 	switch {
 	case len(f) != 3 || f[0] != fmt.Sprint(id):
-		return "", fmt.Errorf("somebody else's answer: %q", first)
+		return fmt.Errorf("somebody else's answer: %q", first)
 	case len(rest) != r.extra:
-		return "", fmt.Errorf("%d bytes instead of %d", len(rest), r.extra)
+		return fmt.Errorf("%d bytes instead of %d", len(rest), r.extra)
 	case r.body != nil && !bytes.Equal(rest, r.body):
-		return "", fmt.Errorf("other bytes than were sent")
+		return fmt.Errorf("other bytes than were sent")
 	}
-	return f[2], nil
+	return nil
 }
 
 func (c *client) hangUp() {
