@@ -9,131 +9,16 @@ import (
 )
 
 const (
-	// watchOften is how often workers are looked at where something is about to
-	// be done about one.
-	watchOften = 100 * time.Millisecond
 	// watchMemory is how often a worker's memory is looked at, where it matters.
 	watchMemory = 2 * time.Second
 	// youth is how long a worker serves before it may be replaced for its memory. An
 	// application that takes what it needs at the first request would have its
 	// workers replaced all the time.
 	youth = 10 * time.Second
-	// watchSeldom bounds how late a request that ran into --timeout is noticed.
-	watchSeldom = 500 * time.Millisecond
 	// abortGrace is how long faulthandler may take to write the tracebacks of a
 	// boot that hangs.
 	abortGrace = time.Second
-	// asleep is how long the state goroutine waits where nothing is due.
-	asleep = time.Hour
 )
-
-// untilNext is how long nothing is due.
-func (s *supervisor) untilNext() time.Duration {
-	now := s.clock.now()
-	next := now.Add(asleep)
-	sooner := func(t time.Time) {
-		if t.Before(next) {
-			next = t
-		}
-	}
-	if s.current != nil && s.current.certs != nil && !s.current.certs.looking {
-		sooner(s.current.certs.next)
-	}
-	if s.oom.file != "" {
-		sooner(s.oom.readAt.Add(oomWindow))
-	}
-	if s.phase == phaseServing && s.backoff.failures > 0 {
-		if s.backoff.wait(now) {
-			sooner(s.backoff.next)
-		} else {
-			sooner(now.Add(watchSeldom)) // until the boot has proven itself
-		}
-	}
-	if s.watchdog > 0 && s.phase == phaseServing {
-		sooner(s.feedAt())
-	}
-	if s.preparing != nil {
-		sooner(s.preparing.deadline)
-	}
-	if !s.stopping.last.IsZero() {
-		sooner(s.stopping.last)
-	}
-	if s.phase == phaseServing {
-		sooner(s.looked.Add(lookEvery))
-	}
-	for _, h := range s.helpers {
-		if !h.deadline.IsZero() {
-			sooner(h.deadline)
-		}
-	}
-	if s.scales() {
-		sooner(s.scaling.lookAt)
-	}
-	for _, w := range s.workers {
-		if !w.deadline.IsZero() {
-			sooner(w.deadline)
-		}
-		if !w.deaf && !w.deafSince.IsZero() {
-			sooner(w.deafSince.Add(deafAfter))
-		}
-		if w.state != stateServing && w.state != stateDraining {
-			continue
-		}
-		switch {
-		case len(w.stuck)+len(w.late) > 0 || w.board.Gauges.GILWanted.Load() != 0:
-			sooner(now.Add(watchOften))
-		case w.gen.set.Timeout > 0 || w.gen.set.TotalTimeout > 0:
-			sooner(now.Add(min(max(w.gen.set.shortestTimeout()/20, watchOften), watchSeldom)))
-		}
-		if slow := w.gen.set.SlowRequest; slow > 0 {
-			sooner(now.Add(min(max(slow/10, watchOften), watchSeldom)))
-		}
-		for _, seen := range w.slow {
-			if !seen.stacked {
-				sooner(seen.dumped.Add(dumpPause))
-			}
-		}
-		if w.state != stateServing {
-			continue
-		}
-		if w.maxRequests > 0 {
-			sooner(now.Add(watchOften))
-		}
-		if !w.oldAt.IsZero() && w.condemned == "" && now.Before(w.oldAt) {
-			sooner(w.oldAt)
-		} else if !w.oldAt.IsZero() {
-			sooner(now.Add(watchSeldom)) // another one is being replaced
-		}
-		if w.gen.set.MaxMemory > 0 || w.gen.set.MaxMemoryHard > 0 {
-			sooner(w.memoryAt.Add(watchMemory))
-		}
-	}
-	return max(next.Sub(now), time.Millisecond)
-}
-
-// tick does what is due.
-func (s *supervisor) tick() {
-	now, mono := s.clock.now(), s.clock.mono()
-	s.due = time.Time{}
-	s.oom.tick(now)
-	s.look(now)
-	for _, w := range s.workers {
-		s.checkDeadline(w, now)
-		s.checkStuck(w, now, mono)
-		s.checkGIL(w, mono)
-		s.checkSlow(w, now, mono)
-		s.checkMemory(w, now)
-		s.checkDeaf(w, now)
-	}
-	s.checkHelpers(now)
-	s.checkPreparation(now)
-	s.checkStop(now)
-	s.recycle()
-	s.forgive(now)
-	s.checkCertificates(now)
-	s.feed(now, mono)
-	s.scaleByNeed(now, mono)
-}
 
 // checkDeadline ends the patience with a worker that does not boot or leave.
 func (s *supervisor) checkDeadline(w *worker, now time.Time) {
@@ -240,7 +125,7 @@ func (s *supervisor) checkMemory(w *worker, now time.Time) {
 
 // recycle condemns workers that have served their --max-requests, or are too old
 // or too large, as many at a time as --max-unavailable allows.
-func (s *supervisor) recycle() {
+func (s *supervisor) recycle(now time.Time) {
 	if s.phase != phaseServing || s.reloading() {
 		return
 	}
@@ -250,7 +135,6 @@ func (s *supervisor) recycle() {
 			room-- // it takes memory until it is gone
 		}
 	}
-	now := s.clock.now()
 	for _, w := range s.workers {
 		if w.state != stateServing || w.gen != s.current || w.condemned != "" {
 			continue
