@@ -30,9 +30,14 @@ check-tools:
 # The worker library, without Python headers. netgo: it looks
 # no names up, and need not have libresolv in every worker. late.ld: its runtime
 # does not start before the library is told to.
+LIBRARY = CGO_ENABLED=1 go build -buildvcs=false -tags netgo -trimpath -buildmode=c-shared -ldflags='$(1) -buildid= -extldflags=-Wl,-T,$(CURDIR)/cmd/hostler-worker/late.ld' -o $(2) ./cmd/hostler-worker
+
 $(PAYLOAD)/worker.so: $(GOFILES) | check-tools
-	CGO_ENABLED=1 go build -buildvcs=false -tags netgo -trimpath -buildmode=c-shared -ldflags='-s -w -buildid= -extldflags=-Wl,-T,$(CURDIR)/cmd/hostler-worker/late.ld' -o build/worker.so ./cmd/hostler-worker
+	$(call LIBRARY,-s -w,build/worker.so)
 	cp build/worker.so $@
+
+build/worker.debug.so: $(GOFILES) | check-tools ## the worker library with its symbols, for gdb
+	$(call LIBRARY,,$@)
 
 bin/hostler: $(PAYLOAD)/worker.so $(GOFILES) VERSION ## build bin/hostler
 	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags='-s -w -buildid= -X main.version=$(VERSION)' -o $@ ./cmd/hostler
