@@ -8,27 +8,29 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"hostler/settings"
 )
 
 // maxSocketPath is what fits in a sockaddr_un, less its closing zero.
 const maxSocketPath = 107
 
 // parseBind reads an address to listen on.
-func parseBind(s string) (Bind, error) {
+func parseBind(s string) (settings.Bind, error) {
 	if path, ok := strings.CutPrefix(s, "unix:"); ok {
 		return parseSocketPath(s, strings.TrimPrefix(path, "//"))
 	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil || host == "" && strings.HasPrefix(s, "[") {
-		return Bind{}, badBind(s)
+		return settings.Bind{}, badBind(s)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
-		return Bind{}, fmt.Errorf("%q has no port from 0 to 65535", s)
+		return settings.Bind{}, fmt.Errorf("%q has no port from 0 to 65535", s)
 	}
 	if _, err := netip.ParseAddr(host); err != nil && !isHostname(host) {
-		return Bind{}, badBind(s)
+		return settings.Bind{}, badBind(s)
 	}
-	return Bind{Network: "tcp", Address: net.JoinHostPort(host, port)}, nil
+	return settings.Bind{Network: "tcp", Address: net.JoinHostPort(host, port)}, nil
 }
 
 // badBind explains an address that is none by what people tend to write.
@@ -50,17 +52,17 @@ func badBind(s string) error {
 	return fmt.Errorf("%q is not HOST:PORT, :PORT, [IPV6]:PORT or unix:PATH", s)
 }
 
-func parseSocketPath(s, path string) (Bind, error) {
+func parseSocketPath(s, path string) (settings.Bind, error) {
 	if path == "" {
-		return Bind{}, fmt.Errorf("%q has no path", s)
+		return settings.Bind{}, fmt.Errorf("%q has no path", s)
 	}
 	if _, err := parseText(path); err != nil {
-		return Bind{}, err
+		return settings.Bind{}, err
 	}
 	if len(path) > maxSocketPath {
-		return Bind{}, fmt.Errorf("%q is too long: the path of a socket has at most %d bytes", s, maxSocketPath)
+		return settings.Bind{}, fmt.Errorf("%q is too long: the path of a socket has at most %d bytes", s, maxSocketPath)
 	}
-	return Bind{Network: "unix", Address: path}, nil
+	return settings.Bind{Network: "unix", Address: path}, nil
 }
 
 // ctlSpare is what the control socket's path has to leave free: it is made under
@@ -94,15 +96,15 @@ func isHostname(s string) bool {
 }
 
 // parseAdmin is parseBind for an address that may be none.
-func parseAdmin(s string) (Bind, error) {
+func parseAdmin(s string) (settings.Bind, error) {
 	if s == "off" || s == "" {
-		return Bind{}, nil
+		return settings.Bind{}, nil
 	}
 	return parseBind(s)
 }
 
 // binds is a list that must not be empty.
-func binds(field func(*Config) *[]Bind) value {
+func binds(field func(*Config) *[]settings.Bind) value {
 	v := list("an address, or several with commas between them", ",", field, parseBind)
 	set := v.set
 	v.set = func(c *Config, texts []string) []error {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"hostler/settings"
 )
 
 // The kinds of proxy that --behind knows. What they change stands with the
@@ -36,7 +38,7 @@ func parseForwardedHeader(s string) (string, error) {
 
 func parseForwardedUntrusted(s string) (string, error) {
 	s = strings.ToLower(s)
-	if s != "keep" && s != "drop" {
+	if s != settings.ForwardedKeep && s != settings.ForwardedDrop {
 		return "", fmt.Errorf("%q is neither keep nor drop", s)
 	}
 	return s, nil

@@ -35,7 +35,7 @@ func TestCiphers(t *testing.T) {
 			args = args[:1]
 		}
 		var got []string
-		for _, id := range mustLoad(t, nil, nil, args...).Ciphers {
+		for _, id := range mustLoad(t, nil, nil, args...).TLS.Ciphers {
 			got = append(got, strings.TrimPrefix(tls.CipherSuiteName(id), "TLS_"))
 		}
 		expected := strings.Fields(want)

@@ -3,8 +3,8 @@
 //
 // There is one table of settings (table.go). An entry is all there is to a
 // setting: its flag, environment variable, TOML key, default, check, line of
-// help and paragraph in docs/settings.md; beside it stands the field of Config
-// that it fills. Whatever reads or describes settings walks the table:
+// help and paragraph in docs/settings.md, and the field that it fills, of [Config] or of
+// what package settings holds for all. Whatever reads or describes settings walks the table:
 //
 //	command line ─┐
 //	environment  ─┼─▶ candidates by setting ─▶ the strongest one is checked ─▶ Config

@@ -14,6 +14,7 @@ import (
 
 	"hostler/config"
 	"hostler/internal/logformat"
+	"hostler/settings"
 )
 
 // files stands in for the file system that settings files are read from.
@@ -61,36 +62,36 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("warnings: %q", got.Warnings)
 	}
 	want := map[string]any{
-		"App": "shop", "Workers": 1, "WorkersAuto": false, "MaxWorkers": 0, "Hooks": "", "RecycleJitter": 10, "MaxUnavailable": 1, "Threads": 1, "Queue": 512, "Pools": []config.Pool(nil), "Static": []config.Static(nil),
-		"Binds": []config.Bind{{Network: "tcp", Address: "127.0.0.1:8000"}}, "Backlog": 2048, "WorkerConnections": 10000,
+		"App": "shop", "Workers": 1, "WorkersAuto": false, "MaxWorkers": 0, "Hooks": "", "RecycleJitter": 10, "MaxUnavailable": 1, "Threads": 1, "Queue": 512, "Pools": []settings.Pool(nil), "Static": []settings.Static(nil),
+		"Binds": []settings.Bind{{Network: "tcp", Address: "127.0.0.1:8000"}}, "Backlog": 2048, "WorkerConnections": 10000,
 		"KeepAlive": 5 * time.Second, "ForwardedAllowIPs": []string{"127.0.0.1/32", "::1/128", "unix"}, "ForwardedUntrusted": "keep",
-		"Python": "", "Chdir": "", "PythonPath": []string(nil), "Env": []string(nil), "Preload": false, "Reload": false, "ReloadExtra": []string(nil), "User": "", "Group": "", "Umask": "", "Warmup": []string(nil),
+		"Python": "", "Chdir": "", "PythonPath": []string(nil), "Env": []string(nil), "Preload": false, "Development": false, "ReloadExtra": []string(nil), "User": "", "Group": "", "Umask": "", "Warmup": []string(nil),
 		"Behind": "", "ForwardedHeaders": []string{"for", "proto", "forwarded"}, "ProxyProtocol": "", "ProxyAllowIPs": []string{"127.0.0.1/32", "::1/128"},
 		"Timeout": 30 * time.Second, "TotalTimeout": time.Duration(0), "BootTimeout": time.Minute, "GracefulTimeout": 30 * time.Second,
 		"MaxRequests": 0, "MaxRequestsJitter": 0, "SlowRequest": time.Duration(0),
 		"MaxAge": time.Duration(0), "MaxMemory": int64(0), "MaxMemoryHard": int64(0),
 		"HeaderTimeout": 10 * time.Second, "BodyTimeout": 30 * time.Second, "WriteTimeout": time.Minute,
 		"LimitRequestLine": 8192, "LimitRequestFields": 100, "LimitRequestFieldSize": 8192, "LimitRequestBody": int64(0), "SpoolDir": "", "SpoolLimit": int64(1 << 30), "StreamUploads": []string(nil),
-		"LogLevel": "info", "LogFormat": logformat.Auto, "AccessLog": "", "AccessLogFormat": "combined", "AccessLogExclude": []string(nil), "ErrorLog": "-", "Admin": config.Bind{Network: "tcp", Address: "127.0.0.1:9191"},
+		"LogLevel": "info", "LogFormat": logformat.Auto, "AccessLog": "", "AccessLogFormat": "combined", "AccessLogExclude": []string(nil), "ErrorLog": "-", "Admin": settings.Bind{Network: "tcp", Address: "127.0.0.1:9191"},
 		"AdminHosts": []string(nil), "AdminQueries": false,
-		"Certs": []string(nil), "Keys": []string(nil), "ClientCAs": "", "ClientCerts": "required", "TLSMinVersion": uint16(tls.VersionTLS12), "HTTPProtocols": []string{"h2", "http/1.1"}, "Ciphers": []uint16{0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8},
-		"MinRate": int64(240), "QueueWait": time.Second, "SpareThread": true, "LimitBuffers": int64(512 << 20), "HealthPaths": []string(nil), "HTTP2Cleartext": false, "Redirects": []config.Bind(nil),
+		"TLS":        settings.TLS{ClientCerts: "required", MinVersion: tls.VersionTLS12, Protocols: []string{"h2", "http/1.1"}, Ciphers: []uint16{0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8}},
+		"BindsGiven": false, "AdminGiven": false,
+		"MinRate": int64(240), "QueueWait": time.Second, "SpareThread": true, "LimitBuffers": int64(512 << 20), "HealthPaths": []string(nil), "HTTP2Cleartext": false, "Redirects": []settings.Bind(nil),
 		"CtlSocket": "", "PIDFile": "", "Name": "", "ConfigFile": "", "Check": false, "Paste": "", "Warnings": []string(nil),
 	}
 	v := reflect.ValueOf(*got)
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
-		if !f.IsExported() {
+	for _, f := range reflect.VisibleFields(v.Type()) {
+		if !f.IsExported() || f.Anonymous {
 			continue
 		}
 		w, ok := want[f.Name]
 		if !ok {
 			t.Errorf("no default is expected for %s", f.Name)
-		} else if g := v.Field(i).Interface(); !reflect.DeepEqual(g, w) {
+		} else if g := v.FieldByIndex(f.Index).Interface(); !reflect.DeepEqual(g, w) {
 			t.Errorf("%s = %#v, want %#v", f.Name, g, w)
 		}
 	}
-	if got.AdminGiven() {
+	if got.AdminGiven {
 		t.Error("the default of the admin address passes for given")
 	}
 }
@@ -211,8 +212,8 @@ func TestGiven(t *testing.T) {
 		{true, nil, []string{"HOSTLER_ADMIN_BIND=:1"}, nil},
 		{true, files{"hostler.toml": "admin_bind = 'off'"}, nil, nil},
 	} {
-		if got := mustLoad(t, c.f, c.env, append(c.args, "shop")...); got.AdminGiven() != c.want {
-			t.Errorf("%q %q: AdminGiven is %v", c.env, c.args, got.AdminGiven())
+		if got := mustLoad(t, c.f, c.env, append(c.args, "shop")...); got.AdminGiven != c.want {
+			t.Errorf("%q %q: AdminGiven is %v", c.env, c.args, got.AdminGiven)
 		}
 	}
 	if got := mustLoad(t, nil, []string{"PORT=80"}, "shop"); got.Given("bind") {

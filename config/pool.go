@@ -5,27 +5,29 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"hostler/settings"
 )
 
 // poolName is also the value of a label.
 var poolName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
 
 // parsePool reads NAME=PATTERN:THREADS.
-func parsePool(s string) (Pool, error) {
+func parsePool(s string) (settings.Pool, error) {
 	name, rest, ok := strings.Cut(s, "=")
 	i := strings.LastIndexByte(rest, ':')
 	if !ok || i < 0 {
-		return Pool{}, fmt.Errorf("%q is not NAME=PATTERN:THREADS", s)
+		return settings.Pool{}, fmt.Errorf("%q is not NAME=PATTERN:THREADS", s)
 	}
-	p := Pool{Name: name, Pattern: rest[:i]}
+	p := settings.Pool{Name: name, Pattern: rest[:i]}
 	n, err := strconv.Atoi(rest[i+1:])
 	switch {
 	case !poolName.MatchString(p.Name):
-		return Pool{}, fmt.Errorf("%q cannot be the name of a pool: letters, digits, - and _, 32 at most", p.Name)
+		return settings.Pool{}, fmt.Errorf("%q cannot be the name of a pool: letters, digits, - and _, 32 at most", p.Name)
 	case !isPattern(p.Pattern):
-		return Pool{}, noPattern(p.Pattern)
+		return settings.Pool{}, noPattern(p.Pattern)
 	case err != nil || n < 1 || n > maxThreads:
-		return Pool{}, fmt.Errorf("%q is not a number of threads: a whole number from 1 to %d", rest[i+1:], maxThreads)
+		return settings.Pool{}, fmt.Errorf("%q is not a number of threads: a whole number from 1 to %d", rest[i+1:], maxThreads)
 	}
 	p.Threads = n
 	return p, nil

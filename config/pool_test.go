@@ -6,11 +6,11 @@ import (
 	"strings"
 	"testing"
 
-	"hostler/config"
+	"hostler/settings"
 )
 
 func TestPools(t *testing.T) {
-	want := []config.Pool{{Name: "slow", Pattern: "/export*", Threads: 2}, {Name: "odd-1_B", Pattern: "*a:b=c", Threads: 8}}
+	want := []settings.Pool{{Name: "slow", Pattern: "/export*", Threads: 2}, {Name: "odd-1_B", Pattern: "*a:b=c", Threads: 8}}
 	for _, c := range []struct {
 		name string
 		file files

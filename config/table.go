@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"hostler/internal/logformat"
+	"hostler/settings"
 )
 
 // Bounds that come from elsewhere in hostler: the scoreboard has slots for two
@@ -128,7 +129,7 @@ func table() []*setting {
 			more: "Requests whose path matches PATTERN (`*` stands for anything, slashes too) run on at most THREADS threads of a worker at once: with `--threads 8 --pool export=/export*:2`, however many and slow the exports are, six threads are always there for the rest. " +
 				"What exceeds that waits in a queue of the pool's own, of the length `--queue`, or goes to a worker that has room in the pool; other requests pass it by. A request belongs to the first pool that matches; " +
 				"`--pool health=/health:8 --pool rest=*:7` keeps a thread for `/health`.",
-			value: list("`NAME=PATTERN:THREADS`, e.g. `export=/export*:2`", ",", func(c *Config) *[]Pool { return &c.Pools }, parsePool),
+			value: list("`NAME=PATTERN:THREADS`, e.g. `export=/export*:2`", ",", func(c *Config) *[]settings.Pool { return &c.Pools }, parsePool),
 		},
 		{
 			name: "spare-thread", group: groupProcesses, def: "true",
@@ -164,7 +165,7 @@ func table() []*setting {
 			more: "An IPv6 address stands in brackets: `[::1]:8000`. Several addresses may also be given in one value with commas between them. `:PORT` listens on every address of the machine, IPv4 and IPv6. " +
 				"Started by systemd with sockets (see `deploy/systemd/hostler.socket`), hostler takes these for the addresses that they have, and for all of them where no `--bind` is given.",
 			defaults: []fallback{{variable: "PORT", prefix: "0.0.0.0:"}},
-			value:    binds(func(c *Config) *[]Bind { return &c.Binds }),
+			value:    binds(func(c *Config) *[]settings.Bind { return &c.Binds }),
 		},
 		{
 			name: "backlog", group: groupNetwork, arg: "N", def: "2048",
@@ -224,7 +225,7 @@ func table() []*setting {
 			help: "serve the files in DIR below URL; may be repeated",
 			more: "`--static /static=./static`: GET and HEAD below `/static/` are answered from that directory, without the application, which never sees such a path: what is not there is a 404. " +
 				"Of several, the longest URL counts. [Files](static.md) says what is served, and how.",
-			value: list("`URL=DIR`, e.g. `/static=./static`", "", func(c *Config) *[]Static { return &c.Static }, parseStatic),
+			value: list("`URL=DIR`, e.g. `/static=./static`", "", func(c *Config) *[]settings.Static { return &c.Static }, parseStatic),
 		},
 		{
 			name: "proxy-protocol", group: groupNetwork, arg: "VERSION", def: "off",
@@ -244,41 +245,41 @@ func table() []*setting {
 			help: "certificate chain in PEM; may be repeated",
 			more: "With it, every `--bind` but `unix:` speaks HTTPS. Of several, each with its `--keyfile`, a client gets the one that suits the name it asks for (SNI), or else the first. " +
 				"The master reads the files, so the workers' user need not be able to. They are looked at every few seconds, and a pair that has been replaced serves new connections; one that cannot be used leaves the old one in place, and shows in `hostler_tls_certificates_current`.",
-			value: list("a file", "", func(c *Config) *[]string { return &c.Certs }, parseText),
+			value: list("a file", "", func(c *Config) *[]string { return &c.TLS.Certs }, parseText),
 		},
 		{
 			name: "keyfile", group: groupTLS, arg: "FILE",
 			help:  "its private key in PEM [in the same file]; repeatable",
-			value: list("a file", "", func(c *Config) *[]string { return &c.Keys }, parseText),
+			value: list("a file", "", func(c *Config) *[]string { return &c.TLS.Keys }, parseText),
 		},
 		{
 			name: "ca-certs", group: groupTLS, arg: "FILE",
 			help:  "authorities whose certificates clients show, in PEM",
 			more:  "What a client has shown is in environ by the names of Apache's mod_ssl: `SSL_CLIENT_VERIFY`, `SSL_CLIENT_S_DN`, `SSL_CLIENT_S_DN_CN`, `SSL_CLIENT_I_DN`, `SSL_CLIENT_M_SERIAL`, `SSL_CLIENT_V_START`, `SSL_CLIENT_V_END`, `SSL_CLIENT_CERT`.",
-			value: text(func(c *Config) *string { return &c.ClientCAs }),
+			value: text(func(c *Config) *string { return &c.TLS.ClientCAs }),
 		},
 		{
 			name: "client-certs", group: groupTLS, arg: "WHEN", def: "required",
 			help:  "optional or required: with --ca-certs",
-			value: custom("`optional` or `required`", func(c *Config) *string { return &c.ClientCerts }, parseClientCerts),
+			value: custom("`optional` or `required`", func(c *Config) *string { return &c.TLS.ClientCerts }, parseClientCerts),
 		},
 		{
 			name: "tls-min-version", group: groupTLS, arg: "V", def: "1.2",
 			help:  "lowest version of TLS: 1.2 or 1.3",
-			value: custom("`1.2` or `1.3`", func(c *Config) *uint16 { return &c.TLSMinVersion }, parseTLSVersion),
+			value: custom("`1.2` or `1.3`", func(c *Config) *uint16 { return &c.TLS.MinVersion }, parseTLSVersion),
 		},
 		{
 			name: "ciphers", group: groupTLS, arg: "LIST", def: "ECDHE+AESGCM:ECDHE+CHACHA20",
 			help: "ciphers of TLS 1.2, in OpenSSL's words",
 			more: "Names with colons or commas between them (`ECDHE-RSA-AES128-GCM-SHA256`), and the usual words: `HIGH`, `ECDHE+AESGCM`, `!SHA1`. There are those of Go's `crypto/tls` that are safe; to name another is an error, to leave it out is not. " +
 				"Which of them is taken, Go decides by what both machines are quick with. CBC with SHA-1 (`ECDHE+AES+SHA`) is for clients of before 2014 and not among the default. The ciphers of TLS 1.3 cannot be chosen; all are offered.",
-			value: custom("a list as for `openssl ciphers`", func(c *Config) *[]uint16 { return &c.Ciphers }, parseCiphers),
+			value: custom("a list as for `openssl ciphers`", func(c *Config) *[]uint16 { return &c.TLS.Ciphers }, parseCiphers),
 		},
 		{
 			name: "http-protocols", group: groupTLS, arg: "LIST", def: "h2,h1",
 			help:  "what clients with TLS are offered, the preferred first",
 			more:  "`h2` is HTTP/2, `h1` HTTP/1.1. Without TLS, see `--http2-cleartext`.",
-			value: list("`h2` and `h1` with commas between them", ",", func(c *Config) *[]string { return &c.HTTPProtocols }, parseProtocol),
+			value: list("`h2` and `h1` with commas between them", ",", func(c *Config) *[]string { return &c.TLS.Protocols }, parseProtocol),
 		},
 		{
 			name: "http2-cleartext", group: groupTLS,
@@ -290,7 +291,7 @@ func table() []*setting {
 			name: "redirect-bind", group: groupTLS, arg: "ADDRESS",
 			help:  "plain address that sends clients to https",
 			more:  "Every request is answered 308 with the same address at the first `--bind`. It may be repeated.",
-			value: list("an address, or several with commas between them", ",", func(c *Config) *[]Bind { return &c.Redirects }, parseBind),
+			value: list("an address, or several with commas between them", ",", func(c *Config) *[]settings.Bind { return &c.Redirects }, parseBind),
 		},
 
 		{
@@ -327,7 +328,7 @@ func table() []*setting {
 			help: "development: new workers whenever the code changes",
 			more: "Watches the files of the modules that the application has imported (less Python's own), and reloads as SIGHUP does when one changes. While the code is broken, the traceback is on the console and is what every request is answered with; " +
 				"also if it is broken from the start. Tracebacks tell strangers too much: do not use it where others can connect.",
-			value: boolean(func(c *Config) *bool { return &c.Reload }),
+			value: boolean(func(c *Config) *bool { return &c.Development }),
 		},
 		{
 			name: "reload-extra", aliases: []string{"reload-extra-file"}, group: groupPython, arg: "PATH",
@@ -549,7 +550,7 @@ func table() []*setting {
 			name: "admin-bind", group: groupLogs, arg: "ADDRESS", def: "127.0.0.1:9191",
 			help:  "/metrics, /healthz, /readyz, /status; off",
 			more:  "Where only the default is taken by somebody else, hostler goes on without it and warns; an address that was asked for it must have. A reload that cannot bind a new one fails; the old one is answered until the new generation serves.",
-			value: custom("an address as for `--bind`, or `off`", func(c *Config) *Bind { return &c.Admin }, parseAdmin),
+			value: custom("an address as for `--bind`, or `off`", func(c *Config) *settings.Bind { return &c.Admin }, parseAdmin),
 		},
 		{
 			name: "admin-host", group: groupLogs, arg: "NAME",

@@ -1,10 +1,13 @@
 package config
 
 import (
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"hostler/settings"
 )
 
 func TestTableIsSound(t *testing.T) {
@@ -74,4 +77,79 @@ func TestDistance(t *testing.T) {
 			t.Errorf("distance(%q, %q) = %d, want %d", c.a, c.b, got, c.want)
 		}
 	}
+}
+
+// samples hold a value for every kind of setting, other than none.
+var samples = []string{"1", "2:4", "auto:auto", "true", "x", "/x", "x=/x:1", "/x=.", ":1", "unix:/x", "v1", "nginx"}
+
+// byLoad are the fields that are no setting's: Load fills them.
+var byLoad = map[string]string{
+	"BindsGiven": "whether there was a value",
+	"AdminGiven": "likewise",
+	"Warnings":   "of Load's own",
+	"origins":    "likewise",
+}
+
+// TestRowsAndFields: every row fills a field, and every field has one row.
+func TestRowsAndFields(t *testing.T) {
+	rowOf := make(map[string]string)
+	for _, s := range table() {
+		filled := 0
+		for _, text := range append([]string{s.def}, samples...) {
+			c := new(Config)
+			if s.value.set(c, []string{text}) != nil {
+				continue
+			}
+			for _, field := range set(reflect.ValueOf(*c), "") {
+				if other, taken := rowOf[field]; taken && other != s.name {
+					t.Errorf("%s is filled by --%s and --%s", field, other, s.name)
+				}
+				rowOf[field] = s.name
+				filled++
+			}
+		}
+		if filled == 0 {
+			t.Errorf("--%s fills no field, or a sample is missing", s.name)
+		}
+	}
+	for _, field := range leaves(reflect.TypeFor[Config](), "") {
+		if rowOf[field] == "" && byLoad[field] == "" {
+			t.Errorf("%s has no row in the table", field)
+		}
+		if rowOf[field] != "" && byLoad[field] != "" {
+			t.Errorf("%s is filled by --%s", field, rowOf[field])
+		}
+	}
+}
+
+// leaves are the names of the fields of t, those of structs in it included.
+func leaves(t reflect.Type, prefix string) (names []string) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		switch {
+		case f.Anonymous:
+			names = append(names, leaves(f.Type, prefix)...)
+		case f.Type == reflect.TypeFor[settings.TLS]():
+			names = append(names, leaves(f.Type, f.Name+".")...)
+		default:
+			names = append(names, prefix+f.Name)
+		}
+	}
+	return names
+}
+
+// set are the names of the fields of v, as leaves has them, that are not zero.
+func set(v reflect.Value, prefix string) (names []string) {
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		switch {
+		case f.Anonymous:
+			names = append(names, set(v.Field(i), prefix)...)
+		case f.Type == reflect.TypeFor[settings.TLS]():
+			names = append(names, set(v.Field(i), f.Name+".")...)
+		case !v.Field(i).IsZero():
+			names = append(names, prefix+f.Name)
+		}
+	}
+	return names
 }

@@ -3,10 +3,12 @@ package config
 import (
 	"crypto/tls"
 	"errors"
+
+	"hostler/settings"
 )
 
 func parseClientCerts(s string) (string, error) {
-	if s != "optional" && s != "required" {
+	if s != settings.ClientCertsOptional && s != settings.ClientCertsRequired {
 		return "", errors.New("is neither optional nor required")
 	}
 	return s, nil

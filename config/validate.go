@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+
+	"hostler/settings"
 )
 
 // Validate reports all that is wrong with settings that are each right by
@@ -18,46 +20,46 @@ func (c *Config) Validate() []string {
 	case c.App == "" && c.Paste == "" && !c.Given("app"):
 		problems = append(problems, "no application given: hostler MODULE:ATTR, e.g. hostler shop.wsgi:application")
 	}
-	seen := make(map[Bind]bool)
+	seen := make(map[settings.Bind]bool)
 	for _, b := range c.Binds {
-		if seen[b] && b.fixed() {
+		if seen[b] && b.Fixed() {
 			problems = append(problems, fmt.Sprintf("%s: %s is given twice", c.where("bind"), b))
 		}
 		seen[b] = true
 	}
-	if seen[c.Admin] && c.Admin.fixed() {
+	if seen[c.Admin] && c.Admin.Fixed() {
 		problems = append(problems, fmt.Sprintf("%s: %s is also an address of the application (%s)", c.where("admin-bind"), c.Admin, c.where("bind")))
 	}
-	if b := (Bind{Network: "unix", Address: c.CtlSocket}); seen[b] || c.CtlSocket != "" && b == c.Admin {
+	if b := (settings.Bind{Network: "unix", Address: c.CtlSocket}); seen[b] || c.CtlSocket != "" && b == c.Admin {
 		problems = append(problems, fmt.Sprintf("%s: %s is also another server's address here", c.where("ctl-socket"), c.CtlSocket))
 	}
 	return append(problems, c.validateTLS(seen)...)
 }
 
 // validateTLS is Validate for what has to do with TLS. seen are the other addresses.
-func (c *Config) validateTLS(seen map[Bind]bool) []string {
+func (c *Config) validateTLS(seen map[settings.Bind]bool) []string {
 	var problems []string
 	for _, b := range c.Redirects {
-		if seen[b] && b.fixed() {
+		if seen[b] && b.Fixed() {
 			problems = append(problems, fmt.Sprintf("%s: %s is also another address here", c.where("redirect-bind"), b))
 		}
 		seen[b] = true
 	}
-	tcp := slices.ContainsFunc(c.Binds, func(b Bind) bool { return b.Network == "tcp" })
+	tcp := slices.ContainsFunc(c.Binds, func(b settings.Bind) bool { return b.Network == "tcp" })
 	switch {
-	case len(c.Certs) == 0 && len(c.Keys) > 0:
+	case len(c.TLS.Certs) == 0 && len(c.TLS.Keys) > 0:
 		problems = append(problems, c.where("keyfile")+": a key without --certfile")
-	case len(c.Keys) > 0 && len(c.Keys) != len(c.Certs):
-		problems = append(problems, fmt.Sprintf("%s: %d keys for %d certificates", c.where("keyfile"), len(c.Keys), len(c.Certs)))
-	case len(c.Certs) > 0 && !tcp:
+	case len(c.TLS.Keys) > 0 && len(c.TLS.Keys) != len(c.TLS.Certs):
+		problems = append(problems, fmt.Sprintf("%s: %d keys for %d certificates", c.where("keyfile"), len(c.TLS.Keys), len(c.TLS.Certs)))
+	case len(c.TLS.Certs) > 0 && !tcp:
 		problems = append(problems, c.where("certfile")+": no address would speak TLS; a unix socket does not")
 	}
 	for _, name := range []string{"ca-certs", "redirect-bind"} {
-		if c.Given(name) && len(c.Certs) == 0 {
+		if c.Given(name) && len(c.TLS.Certs) == 0 {
 			problems = append(problems, c.where(name)+": makes no sense without --certfile")
 		}
 	}
-	if len(c.HTTPProtocols) == 0 {
+	if len(c.TLS.Protocols) == 0 {
 		problems = append(problems, c.where("http-protocols")+": has no protocol in it")
 	}
 	prefixes := make(map[string]bool)
@@ -83,14 +85,9 @@ func (c *Config) validateTLS(seen map[Bind]bool) []string {
 	return problems
 }
 
-// fixed is false for none and for a port that the kernel is to choose.
-func (b Bind) fixed() bool {
-	return b.Network == "unix" || b.Network == "tcp" && b.Address[len(b.Address)-2:] != ":0"
-}
-
 // local says whether nobody but this machine can connect.
 func (c *Config) local() bool {
-	return !slices.ContainsFunc(c.Binds, func(b Bind) bool {
+	return !slices.ContainsFunc(c.Binds, func(b settings.Bind) bool {
 		if b.Network != "tcp" {
 			return false
 		}
@@ -118,10 +115,10 @@ func (c *Config) warnings() []string {
 	if len(c.Warmup) > 0 && !c.Preload {
 		warn("warmup", "does nothing without --preload")
 	}
-	if len(c.ReloadExtra) > 0 && !c.Reload {
+	if len(c.ReloadExtra) > 0 && !c.Development {
 		warn("reload-extra", "does nothing without --reload")
 	}
-	if c.Reload && !c.local() {
+	if c.Development && !c.local() {
 		warn("reload", "is for development: tracebacks are shown to whoever can connect")
 	}
 	if c.MaxRequestsJitter > 0 && c.MaxRequests == 0 {
@@ -142,7 +139,7 @@ func (c *Config) warnings() []string {
 	if c.Given("proxy-allow-ips") && c.ProxyProtocol == "" {
 		warn("proxy-allow-ips", "does nothing without --proxy-protocol")
 	}
-	if c.Given("ciphers") && c.TLSMinVersion > tls.VersionTLS12 {
+	if c.Given("ciphers") && c.TLS.MinVersion > tls.VersionTLS12 {
 		warn("ciphers", "does nothing without TLS 1.2 (--tls-min-version)")
 	}
 	if c.ProxyProtocol != "" && len(c.ProxyAllowIPs) == 0 {

@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"hostler/config"
+	"hostler/settings"
 )
 
 func TestGoodValues(t *testing.T) {
-	tcp := func(a string) config.Bind { return config.Bind{Network: "tcp", Address: a} }
+	tcp := func(a string) settings.Bind { return settings.Bind{Network: "tcp", Address: a} }
 	for _, c := range []struct {
 		args  []string
 		field string
@@ -21,16 +22,16 @@ func TestGoodValues(t *testing.T) {
 		{[]string{"-w4"}, "Workers", 4},
 		{[]string{"-w", "2", "-w", "3"}, "Workers", 3},
 		{[]string{"--threads=256"}, "Threads", 256},
-		{[]string{"-b", "[::1]:80", "-b", "localhost:8000"}, "Binds", []config.Bind{tcp("[::1]:80"), tcp("localhost:8000")}},
-		{[]string{"-b", ":80, 0.0.0.0:81,,"}, "Binds", []config.Bind{tcp(":80"), tcp("0.0.0.0:81")}},
-		{[]string{"-b", "[::]:80"}, "Binds", []config.Bind{tcp("[::]:80")}},
-		{[]string{"-b", "[fe80::1%eth0]:80"}, "Binds", []config.Bind{tcp("[fe80::1%eth0]:80")}},
-		{[]string{"-b", "unix:run/shop.sock"}, "Binds", []config.Bind{{Network: "unix", Address: "run/shop.sock"}}},
-		{[]string{"-b", "unix:///run/shop.sock"}, "Binds", []config.Bind{{Network: "unix", Address: "/run/shop.sock"}}},
-		{[]string{"-b", "unix:@shop"}, "Binds", []config.Bind{{Network: "unix", Address: "@shop"}}},
-		{[]string{"--admin-bind", "off"}, "Admin", config.Bind{}},
-		{[]string{"--admin-bind", ""}, "Admin", config.Bind{}},
-		{[]string{"--admin-bind", "unix:/run/admin"}, "Admin", config.Bind{Network: "unix", Address: "/run/admin"}},
+		{[]string{"-b", "[::1]:80", "-b", "localhost:8000"}, "Binds", []settings.Bind{tcp("[::1]:80"), tcp("localhost:8000")}},
+		{[]string{"-b", ":80, 0.0.0.0:81,,"}, "Binds", []settings.Bind{tcp(":80"), tcp("0.0.0.0:81")}},
+		{[]string{"-b", "[::]:80"}, "Binds", []settings.Bind{tcp("[::]:80")}},
+		{[]string{"-b", "[fe80::1%eth0]:80"}, "Binds", []settings.Bind{tcp("[fe80::1%eth0]:80")}},
+		{[]string{"-b", "unix:run/shop.sock"}, "Binds", []settings.Bind{{Network: "unix", Address: "run/shop.sock"}}},
+		{[]string{"-b", "unix:///run/shop.sock"}, "Binds", []settings.Bind{{Network: "unix", Address: "/run/shop.sock"}}},
+		{[]string{"-b", "unix:@shop"}, "Binds", []settings.Bind{{Network: "unix", Address: "@shop"}}},
+		{[]string{"--admin-bind", "off"}, "Admin", settings.Bind{}},
+		{[]string{"--admin-bind", ""}, "Admin", settings.Bind{}},
+		{[]string{"--admin-bind", "unix:/run/admin"}, "Admin", settings.Bind{Network: "unix", Address: "/run/admin"}},
 		{[]string{"--pythonpath", "a:b,c"}, "PythonPath", []string{"a", "b", "c"}},
 		{[]string{"-e", "A=1,2", "--env=B="}, "Env", []string{"A=1,2", "B="}},
 		{[]string{"--spool-dir", "/a/../b"}, "SpoolDir", "/b"},

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"net"
 	"sync"
+
+	"hostler/settings"
 )
 
 // adminAddress is where metrics and health checks are asked for, bound but not
 // answered yet. The zero value is nowhere.
 type adminAddress struct {
-	bind Bind
+	bind settings.Bind
 	l    *listener // nil: the service manager's, or nowhere
 	ln   net.Listener
 }
@@ -30,7 +32,7 @@ func (h *systemHost) ListenAdmin(set *Settings) (*adminAddress, error) {
 	if h.opts.Admin == nil || h.admin != nil && set.Admin == h.admin.bind {
 		return nil, nil
 	}
-	if set.Admin == (Bind{}) {
+	if set.Admin == (settings.Bind{}) {
 		return &adminAddress{}, nil
 	}
 	a, err := h.openAdmin(set.Admin)
@@ -38,14 +40,14 @@ func (h *systemHost) ListenAdmin(set *Settings) (*adminAddress, error) {
 		return a, nil
 	}
 	err = fmt.Errorf("cannot bind the admin address %s: %w", set.Admin, bindCause(err))
-	if !set.AdminOptional {
+	if set.AdminGiven {
 		return nil, err
 	}
 	h.log.Warn("going on without metrics and health checks", "error", err)
 	return &adminAddress{}, nil
 }
 
-func (h *systemHost) openAdmin(b Bind) (*adminAddress, error) {
+func (h *systemHost) openAdmin(b settings.Bind) (*adminAddress, error) {
 	if u := h.findUnitAdmin(b); u != nil {
 		ln, err := net.FileListener(u.file)
 		return &adminAddress{bind: b, ln: ln}, err
@@ -82,8 +84,8 @@ func (h *systemHost) ServeAdmin(a *adminAddress) {
 	if before == nil {
 		return
 	}
-	if before.bind != (Bind{}) || a.bind != (Bind{}) {
-		h.log.Info("the admin address has changed", "from", before.bind.orOff(), "to", a.bind.orOff())
+	if before.bind != (settings.Bind{}) || a.bind != (settings.Bind{}) {
+		h.log.Info("the admin address has changed", "from", orOff(before.bind), "to", orOff(a.bind))
 	}
 	go func() { // its last answers may take a moment
 		before.stop()
@@ -93,8 +95,8 @@ func (h *systemHost) ServeAdmin(a *adminAddress) {
 	}()
 }
 
-func (b Bind) orOff() string {
-	if b == (Bind{}) {
+func orOff(b settings.Bind) string {
+	if b == (settings.Bind{}) {
 		return "off"
 	}
 	return b.String()

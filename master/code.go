@@ -16,7 +16,7 @@ type codeEvent struct{ files []string }
 
 // codeChanged reloads.
 func (s *supervisor) codeChanged(files []string) {
-	if !s.set.WatchCode || s.phase == phaseStopping {
+	if !s.set.Development || s.phase == phaseStopping {
 		return
 	}
 	s.log.Info("the code has changed", "file", files[0], "others", len(files)-1)
@@ -27,7 +27,7 @@ func (s *supervisor) codeChanged(files []string) {
 // reported takes the files that w has imported. What has changed since it was
 // started is news to it.
 func (s *supervisor) reported(w *worker, text string) {
-	if files := strings.FieldsFunc(text, func(r rune) bool { return r == 0 }); len(files) > 0 && w.gen.set.WatchCode {
+	if files := strings.FieldsFunc(text, func(r rune) bool { return r == 0 }); len(files) > 0 && w.gen.set.Development {
 		set, since := w.gen.set, w.started
 		s.files.do("watching the code", func() { s.host.WatchCode(set, files, since) })
 	}
@@ -40,7 +40,7 @@ func (s *supervisor) codeBroken(set *Settings, yes bool) {
 // broken makes the workers of the current generation show err instead of what they
 // would answer. Those that replace them cannot load the code, and show it, too.
 func (s *supervisor) broken(err error) {
-	if !s.current.set.WatchCode {
+	if !s.current.set.Development {
 		return
 	}
 	s.codeBroken(s.current.set, true)
@@ -65,7 +65,7 @@ func (s *supervisor) showPage(w *worker) {
 func (s *supervisor) standIn(err error) bool {
 	failed := s.next
 	var boot *BootError
-	if failed == nil || !failed.set.WatchCode || failed.page != "" || !errors.As(err, &boot) {
+	if failed == nil || !failed.set.Development || failed.page != "" || !errors.As(err, &boot) {
 		return false
 	}
 	s.log.Error("the application does not load; every request is answered with the reason until it does", "error", err)

@@ -12,7 +12,7 @@ import (
 // until it does.
 func TestStandIn(t *testing.T) {
 	set := testSettings()
-	set.WatchCode = true
+	set.Development = true
 	broken := func(int) manner { return manner{fails: "Traceback\nOops"} }
 	stand := func(n int) manner {
 		if n < set.Workers {

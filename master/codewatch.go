@@ -36,12 +36,12 @@ func (h *systemHost) watchFiles(set *Settings) bool {
 		return false
 	}
 	h.watched = dir
-	for _, path := range set.WatchExtra {
+	for _, path := range set.ReloadExtra {
 		h.files.AddTree(absolute("", path))
 	}
 	// Where modules that cannot be found yet will probably be.
 	h.files.AddDir(dir)
-	for _, path := range set.Worker.PythonPath {
+	for _, path := range set.PythonPath {
 		h.files.AddDir(absolute(dir, path))
 	}
 	return true

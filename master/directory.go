@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -51,21 +52,19 @@ func pin(set *Settings, start string) {
 		return // it is gone; whoever needs it will say so
 	}
 	set.dir = wd
-	paths := []*string{&set.PIDFile}
+	paths := []*string{&set.PIDFile, &set.TLS.ClientCAs}
 	if strings.ContainsRune(set.Python, filepath.Separator) {
 		paths = append(paths, &set.Python)
 	}
-	for i := range set.WatchExtra {
-		paths = append(paths, &set.WatchExtra[i])
-	}
-	if t := set.TLS; t != nil {
-		paths = append(paths, &t.ClientCAs)
-		for i := range t.Pairs {
-			paths = append(paths, &t.Pairs[i].Cert, &t.Pairs[i].Key)
+	for _, list := range []*[]string{&set.ReloadExtra, &set.TLS.Certs, &set.TLS.Keys} {
+		*list = slices.Clone(*list) // config has it, too
+		for i := range *list {
+			paths = append(paths, &(*list)[i])
 		}
 	}
-	for i := range set.Worker.Static {
-		paths = append(paths, &set.Worker.Static[i].Dir)
+	set.Static = slices.Clone(set.Static)
+	for i := range set.Static {
+		paths = append(paths, &set.Static[i].Dir)
 	}
 	for _, p := range paths {
 		if *p == "" {

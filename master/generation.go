@@ -134,7 +134,7 @@ func (s *supervisor) commit() {
 		s.reloadEnded(nil)
 		return
 	}
-	if g.set.WatchCode && g.page == "" {
+	if g.set.Development && g.page == "" {
 		s.codeBroken(g.set, false)
 	}
 	s.starter.Retire(old.number)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hostler/protocol"
+	"hostler/settings"
 )
 
 func TestReload(t *testing.T) {
@@ -80,7 +81,7 @@ func TestReloadFails(t *testing.T) {
 		{"boot hangs", "not ready within 30s", func(int) manner { return manner{hangs: true} }, nil, nil},
 		{"settings", "cannot read the settings: bad flag", nil, func(r *rig) { r.host.readErr = errors.New("bad flag") }, nil},
 		{"interpreter", "no Python", nil, func(r *rig) { r.host.next.Python = "missing" }, nil},
-		{"address", "address already in use", nil, func(r *rig) { r.host.next.Binds = []Bind{{"tcp", "taken"}} }, nil},
+		{"address", "address already in use", nil, func(r *rig) { r.host.next.Binds = []settings.Bind{{Network: "tcp", Address: "taken"}} }, nil},
 		{"fork", "resource temporarily unavailable", nil, func(r *rig) { r.refuse = syscall.EAGAIN }, nil},
 		{"dies when ready", "died as soon as it was ready", func(n int) manner { return manner{slow: time.Duration(n) * time.Second} }, nil,
 			func(r *rig) {
@@ -207,10 +208,10 @@ func TestScaleDuringReload(t *testing.T) {
 // since nobody else will.
 func TestRemovedAddress(t *testing.T) {
 	set := testSettings()
-	set.Binds = []Bind{{"tcp", "a"}, {"tcp", "b"}}
+	set.Binds = []settings.Bind{{Network: "tcp", Address: "a"}, {Network: "tcp", Address: "b"}}
 	withRig(t, set, nil, func(r *rig) {
 		r.awaitServing()
-		r.host.next.Binds = []Bind{{"tcp", "b"}, {"tcp", "c"}}
+		r.host.next.Binds = []settings.Bind{{Network: "tcp", Address: "b"}, {Network: "tcp", Address: "c"}}
 		r.signal(hup)
 		r.pass(bootTakes)
 		if _, m := r.all()[0].got(protocol.KindDrain); m.Mode != protocol.DrainStop {

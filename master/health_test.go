@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hostler/protocol"
+	"hostler/settings"
 )
 
 // beat has p give signs of life until the channel that it returns is closed.
@@ -151,7 +152,7 @@ func TestExchangeIsMended(t *testing.T) {
 
 func TestListenersAreRevived(t *testing.T) {
 	set := testSettings()
-	set.Binds = []Bind{{"tcp", "127.0.0.1:1"}, {"unix", "/s"}}
+	set.Binds = []settings.Bind{{Network: "tcp", Address: "127.0.0.1:1"}, {Network: "unix", Address: "/s"}}
 	withRig(t, set, nil, func(r *rig) {
 		r.awaitServing()
 		shut := func(addr string, err error) {
@@ -206,7 +207,7 @@ func TestUnfitWorker(t *testing.T) {
 // TestRevive shuts real sockets down, as a worker can that has them.
 func TestRevive(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	for _, b := range []Bind{{"tcp", "127.0.0.1:0"}, {"tcp", fixedAddress(t)}, {"unix", path}} {
+	for _, b := range []settings.Bind{{Network: "tcp", Address: "127.0.0.1:0"}, {Network: "tcp", Address: fixedAddress(t)}, {Network: "unix", Address: path}} {
 		l, err := openListener(b)
 		if err != nil {
 			t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"hostler/internal/procstat"
 	"hostler/internal/upgrade"
 	"hostler/protocol"
+	"hostler/settings"
 )
 
 // systemHost is the real host.
@@ -167,7 +168,7 @@ func (h *systemHost) FindPython(set *Settings) (string, error) { return findPyth
 
 func (h *systemHost) Environ() []string { return os.Environ() }
 
-func (h *systemHost) Listen(b Bind, backlog int) (*listener, error) {
+func (h *systemHost) Listen(b settings.Bind, backlog int) (*listener, error) {
 	if u := h.findUnit(b); u != nil {
 		return u.listener(b)
 	}

@@ -18,11 +18,12 @@ import (
 	"hostler/internal/unixsocket"
 	"hostler/internal/upgrade"
 	"hostler/protocol"
+	"hostler/settings"
 )
 
 // goNetwork narrows "tcp" to what the address says: Go would listen on all of
 // IPv6 too for 0.0.0.0. An unspecified IPv6 address serves both.
-func (b Bind) goNetwork() string {
+func goNetwork(b settings.Bind) string {
 	if b.Network != "tcp" {
 		return b.Network
 	}
@@ -48,7 +49,7 @@ type sockets interface {
 // listener is a listening socket that workers inherit. The descriptor is the
 // master's own copy.
 type listener struct {
-	Bind
+	settings.Bind
 	fd        int
 	info      protocol.Listener
 	unit      bool        // the service manager's, see unitSocket
@@ -165,7 +166,7 @@ func (l *listener) samePort() bool {
 }
 
 // listen opens b, or takes over the socket that the previous binary had there.
-func listen(s sockets, b Bind, backlog int) (*listener, error) {
+func listen(s sockets, b settings.Bind, backlog int) (*listener, error) {
 	l, err := takeListener(s, b)
 	if err == nil && l == nil {
 		l, err = openListener(b)
@@ -183,7 +184,7 @@ func listen(s sockets, b Bind, backlog int) (*listener, error) {
 
 // takeListener returns the listener of the binary before us for b. It is nil if there
 // is none of use; then what there was is closed.
-func takeListener(s sockets, b Bind) (*listener, error) {
+func takeListener(s sockets, b settings.Bind) (*listener, error) {
 	fd, ok := s.Take(upgrade.ListenerKey(b.Network, b.Address))
 	if !ok {
 		return nil, nil
@@ -210,7 +211,7 @@ func takeListener(s sockets, b Bind) (*listener, error) {
 }
 
 // fileOf is what the file of b's socket is called on its way to another binary.
-func fileOf(b Bind) upgrade.Key { return upgrade.FileKey("socket file " + b.Address) }
+func fileOf(b settings.Bind) upgrade.Key { return upgrade.FileKey("socket file " + b.Address) }
 
 // handOver adds what the next binary needs of ls to files. The descriptors are
 // copies.
@@ -282,7 +283,7 @@ func (l *listener) setBacklog(n int) error {
 // to connect means to write. The directory's mode is there to keep people out.
 const socketMode = 0o666
 
-func openListener(b Bind) (*listener, error) {
+func openListener(b settings.Bind) (*listener, error) {
 	if b.Network == "unix" {
 		if !strings.HasPrefix(b.Address, "@") {
 			if err := unixsocket.Clear(b.Address); err != nil {
@@ -301,7 +302,7 @@ func openListener(b Bind) (*listener, error) {
 	// Workers accept with plain system calls; MPTCP's listeners know neither
 	// receive timeouts nor all of the options.
 	lc.SetMultipathTCP(false)
-	ln, err := lc.Listen(context.Background(), b.goNetwork(), b.Address)
+	ln, err := lc.Listen(context.Background(), goNetwork(b), b.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -374,7 +375,7 @@ func bindCause(err error) error {
 
 // listenerInfo tells workers what they listen on. The host is as
 // configured; the port is the real one, which differs for port 0.
-func listenerInfo(b Bind, addr net.Addr) protocol.Listener {
+func listenerInfo(b settings.Bind, addr net.Addr) protocol.Listener {
 	if b.Network == "unix" {
 		return protocol.Listener{Network: "unix", Host: b.Address}
 	}

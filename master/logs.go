@@ -48,7 +48,7 @@ func newLogFiles(set *Settings) *logFiles {
 	if real, err := filepath.EvalSymlinks(dir); err == nil { // see pin
 		dir = real
 	}
-	format, err := accesslog.Parse(cmp.Or(set.Worker.AccessLogFormat, accesslog.Combined))
+	format, err := accesslog.Parse(cmp.Or(set.AccessLogFormat, accesslog.Combined))
 	if err != nil {
 		panic(err) // it has been looked at
 	}

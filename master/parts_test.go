@@ -18,6 +18,7 @@ import (
 
 	"hostler/internal/accesslog"
 	"hostler/protocol"
+	"hostler/settings"
 )
 
 func TestFindPython(t *testing.T) {
@@ -186,7 +187,7 @@ func TestAccessLog(t *testing.T) {
 	var out bytes.Buffer
 	s := &supervisor{stdout: &out, files: new(clerk)}
 	for _, dest := range []string{path, "-", ""} {
-		set := &Settings{AccessLog: dest}
+		set := &Settings{Master: settings.Master{Worker: settings.Worker{AccessLog: dest}}}
 		g := &generation{set: set, logs: newLogFiles(set)}
 		if err := g.logs.open(nil); err != nil {
 			t.Fatal(err)
@@ -210,16 +211,16 @@ func TestAccessLog(t *testing.T) {
 }
 
 func TestGoNetwork(t *testing.T) {
-	for b, want := range map[Bind]string{
-		{"tcp", "0.0.0.0:80"}:       "tcp4",
-		{"tcp", "127.0.0.1:80"}:     "tcp4",
-		{"tcp", "[::]:80"}:          "tcp",
-		{"tcp", "[::1]:80"}:         "tcp6",
-		{"tcp", "localhost:80"}:     "tcp",
-		{"tcp", ":80"}:              "tcp",
-		{"unix", "/run/some:thing"}: "unix",
+	for b, want := range map[settings.Bind]string{
+		{Network: "tcp", Address: "0.0.0.0:80"}:       "tcp4",
+		{Network: "tcp", Address: "127.0.0.1:80"}:     "tcp4",
+		{Network: "tcp", Address: "[::]:80"}:          "tcp",
+		{Network: "tcp", Address: "[::1]:80"}:         "tcp6",
+		{Network: "tcp", Address: "localhost:80"}:     "tcp",
+		{Network: "tcp", Address: ":80"}:              "tcp",
+		{Network: "unix", Address: "/run/some:thing"}: "unix",
 	} {
-		if got := b.goNetwork(); got != want {
+		if got := goNetwork(b); got != want {
 			t.Errorf("%v: %s, want %s", b, got, want)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"hostler/settings"
 )
 
 // prepareTime is how long all may take that comes before a generation's first
@@ -140,7 +142,7 @@ func (p *preparation) run() (g *generation, err error) {
 	}
 	g.env, g.internal = workerEnv(slices.Concat(p.host.Environ(), loginEnv(set.User)), set.Env)
 	p.at("reading the certificates")
-	if g.certs, err = openCertificates(set.TLS, p.tickets, p.now); err != nil {
+	if g.certs, err = openCertificates(&set.TLS, p.tickets, p.now); err != nil {
 		return nil, err
 	}
 	if g.logs = p.logs; g.logs == nil {
@@ -165,7 +167,7 @@ func (p *preparation) run() (g *generation, err error) {
 }
 
 // listen gives g a listener for b: the one that there is, if it is of use.
-func (p *preparation) listen(g *generation, b Bind) error {
+func (p *preparation) listen(g *generation, b settings.Bind) error {
 	p.at("binding " + b.String())
 	is := func(l *listener) bool { return l.Bind == b }
 	var have *listener

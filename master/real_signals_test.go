@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hostler/protocol"
+	"hostler/settings"
 )
 
 // load asks for answers from several clients until stop is called, which
@@ -94,7 +95,7 @@ func TestReloadThatCannotBoot(t *testing.T) {
 
 func TestReloadChangesAddresses(t *testing.T) {
 	m := newRealMaster(t, "")
-	path := Bind{"unix", filepath.Join(t.TempDir(), "s")}
+	path := settings.Bind{Network: "unix", Address: filepath.Join(t.TempDir(), "s")}
 	tcp := m.set.Binds[0]
 	m.set.Binds = append(m.set.Binds, path)
 	m.start()
@@ -106,7 +107,7 @@ func TestReloadChangesAddresses(t *testing.T) {
 		t.Errorf("mode of the socket: %v, %v", st, err)
 	}
 
-	m.set.Binds = []Bind{path}
+	m.set.Binds = []settings.Bind{path}
 	m.save()
 	m.signal(syscall.SIGHUP)
 	m.awaitLog("msg=reloaded generation=2")
@@ -118,7 +119,7 @@ func TestReloadChangesAddresses(t *testing.T) {
 		return err != nil
 	})
 
-	m.set.Binds = []Bind{tcp}
+	m.set.Binds = []settings.Bind{tcp}
 	m.save()
 	m.signal(syscall.SIGHUP)
 	m.awaitLog("msg=reloaded generation=3")
@@ -134,7 +135,7 @@ func TestReloadChangesAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	m.set.Binds = []Bind{tcp, {"tcp", ln.Addr().String()}}
+	m.set.Binds = []settings.Bind{tcp, {Network: "tcp", Address: ln.Addr().String()}}
 	m.save()
 	m.signal(syscall.SIGHUP)
 	m.awaitLog("cannot bind " + ln.Addr().String() + ": address already in use")
@@ -293,7 +294,7 @@ func TestWorkerInherits(t *testing.T) {
 
 func TestUpgrade(t *testing.T) {
 	m := newRealMaster(t, "")
-	path := Bind{"unix", filepath.Join(t.TempDir(), "s")}
+	path := settings.Bind{Network: "unix", Address: filepath.Join(t.TempDir(), "s")}
 	m.set.Binds = append(m.set.Binds, path)
 	m.start()
 	m.awaitServing()
@@ -353,7 +354,7 @@ func TestCheck(t *testing.T) {
 			if err := os.WriteFile(app, []byte(c.app), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			set := &Settings{App: app, Workers: 4, Threads: 1, BootTimeout: time.Second, Binds: []Bind{{"tcp", "taken"}}}
+			set := &Settings{Master: settings.Master{Worker: settings.Worker{App: app, Threads: 1}, Workers: 4, BootTimeout: time.Second, Binds: []settings.Bind{{Network: "tcp", Address: "taken"}}}}
 			if c.name != "hangs" {
 				set.BootTimeout = time.Minute
 			}

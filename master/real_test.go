@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"hostler/settings"
 )
 
 // Real masters run in processes of their own: signals, upgrades and the
@@ -158,11 +160,11 @@ func newRealMaster(t *testing.T, app string) *realMaster {
 	}
 	dir := t.TempDir()
 	m := &realMaster{t: t, dir: dir, done: make(chan error, 1)}
-	m.set = Settings{
-		App: filepath.Join(dir, "app.py"), Name: "stand-in", Workers: 2, Threads: 1,
-		Binds: []Bind{{"tcp", freeAddr(t)}}, Backlog: 64,
-		PIDFile: filepath.Join(dir, "pid"), BootTimeout: 20 * time.Second, GracefulTimeout: 5 * time.Second,
-	}
+	m.set = Settings{Master: settings.Master{
+		Worker: settings.Worker{App: filepath.Join(dir, "app.py"), Threads: 1, GracefulTimeout: 5 * time.Second}, Name: "stand-in", Workers: 2,
+		Binds: []settings.Bind{{Network: "tcp", Address: freeAddr(t)}}, Backlog: 64,
+		PIDFile: filepath.Join(dir, "pid"), BootTimeout: 20 * time.Second,
+	}}
 	m.app(app)
 	return m
 }
@@ -259,7 +261,7 @@ func (m *realMaster) exit() error {
 }
 
 // ask sends a word to a worker and returns the answer.
-func (m *realMaster) ask(b Bind, word string) (string, error) {
+func (m *realMaster) ask(b settings.Bind, word string) (string, error) {
 	c, err := net.DialTimeout(b.Network, b.Address, 5*time.Second)
 	if err != nil {
 		return "", err

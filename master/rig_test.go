@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"hostler/protocol"
+	"hostler/settings"
 )
 
 // A rig runs a supervisor with fake processes inside a synctest bubble: time is
@@ -362,7 +363,7 @@ func (h *fakeHost) FindPython(set *Settings) (string, error) {
 	return "python", nil
 }
 func (h *fakeHost) Environ() []string { return nil }
-func (h *fakeHost) Listen(b Bind, _ int) (*listener, error) {
+func (h *fakeHost) Listen(b settings.Bind, _ int) (*listener, error) {
 	h.wait()
 	if b.Address == "taken" {
 		return nil, errors.New("cannot bind taken: address already in use")
@@ -483,8 +484,8 @@ func (h *fakeHost) CodeBroken(_ *Settings, yes bool) {
 }
 
 func testSettings() *Settings {
-	return &Settings{App: "app:app", Workers: 2, Threads: 2, GracefulTimeout: 10 * time.Second,
-		BootTimeout: 30 * time.Second, AccessLog: "-"}
+	return &Settings{Master: settings.Master{Workers: 2, BootTimeout: 30 * time.Second,
+		Worker: settings.Worker{App: "app:app", Threads: 2, GracefulTimeout: 10 * time.Second, AccessLog: "-"}}}
 }
 
 // withRig runs f with a supervisor that has just been started.

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -10,67 +11,10 @@ import (
 	"hostler/settings"
 )
 
-// Settings is what the master runs on. Each generation has its own.
+// Settings is what a generation runs on.
 type Settings struct {
-	App  string // MODULE[:ATTR]
-	Name string // for people; "" means App
-
-	Python  string // interpreter; "" searches
-	Chdir   string // where workers run; "": where they are started
-	dir     string // where they are started, as it was when the settings were read; see pin
-	Env     []string
-	Workers int // the least, where MaxWorkers is not 0
-	// MaxWorkers lets the number go by need; 0: it is Workers.
-	MaxWorkers int
-	Threads    int
-
-	Binds         []Bind
-	Redirects     []Bind // addresses that send clients to the first of Binds, by https
-	TLS           *TLS   // what Binds speak, but for unix sockets; nil: plain HTTP
-	BindsGiven    bool   // by the user; else sockets of the service manager come first
-	User, Group   string // who workers are; names or numbers, "": as the master
-	Backlog       int
-	Admin         Bind // zero: no admin server
-	AdminOptional bool // go on with a warning if its address is taken
-
-	WatchCode  bool     // development: reload when the code changes, and show what is wrong with it
-	WatchExtra []string // files and directories that count as code
-
-	Hooks     string // a module; "": none
-	PIDFile   string
-	CtlSocket string // "": none
-	ErrorLog  string // "" or "-": standard error
-	AccessLog string // "" none, "-" standard output
-
-	Timeout           time.Duration // of a request's clock, see protocol.Thread; 0: none
-	TotalTimeout      time.Duration // of a request, whatever it waits for; 0: none
-	BootTimeout       time.Duration // 0: none
-	GracefulTimeout   time.Duration
-	SlowRequest       time.Duration // 0: none is slow
-	MaxRequests       int           // 0: no limit
-	MaxRequestsJitter int
-	MaxAge            time.Duration // 0: no limit
-	RecycleJitter     int           // percent that is taken off these limits, at most
-	MaxUnavailable    int           // workers that may be replaced at a time; 0 means 1
-	MaxMemory         int64         // bytes of anonymous memory; 0: no limit
-	MaxMemoryHard     int64         // bytes of anonymous memory; 0: no limit
-
-	// Worker holds the settings that the master passes on without a look. The
-	// master fills in what is named above.
-	Worker settings.Worker
-}
-
-// Bind is an address to listen on.
-type Bind struct {
-	Network string // "tcp" or "unix"
-	Address string // host:port, or the path
-}
-
-func (b Bind) String() string {
-	if b.Network == "unix" {
-		return "unix:" + b.Address
-	}
-	return b.Address
+	settings.Master
+	dir string // where workers are started, as it was when the settings were read; see pin
 }
 
 // shortestTimeout is the shorter of the two limits of requests, one of which there is.
@@ -95,26 +39,15 @@ func jittered[T int | int64 | time.Duration](s *Settings, limit T) T {
 }
 
 // title is what process titles and messages call the application.
-func (s *Settings) title() string {
-	if s.Name != "" {
-		return s.Name
-	}
-	return s.App
-}
+func (s *Settings) title() string { return cmp.Or(s.Name, s.App) }
 
-// workerConfig returns the settings of the worker in slot, less its listeners. Version
+// workerConfig returns what the worker in slot is told, but for its listeners. Version
 // is hostler's.
 func (s *Settings) workerConfig(version string, slot, generation, workers, maxRequests int) *protocol.WorkerConfig {
-	c := protocol.WorkerConfig{Worker: s.Worker, Version: version}
-	c.Slot, c.Number, c.Generation = slot, slot+1, generation
-	c.App, c.Name, c.Chdir = s.App, s.title(), s.Chdir
-	c.Workers, c.Threads = workers, s.Threads
-	c.MaxRequests, c.Hooks = maxRequests, s.Hooks
-	c.GracefulTimeout = s.GracefulTimeout
-	c.Timeout, c.TotalTimeout = s.Timeout, s.TotalTimeout
-	c.AccessLog = s.AccessLog
-	c.Development = s.WatchCode
-	return &c
+	return &protocol.WorkerConfig{
+		Slot: slot, Number: slot + 1, Generation: generation, Name: s.title(), Version: version,
+		Worker: s.Worker, Workers: workers, MaxRequests: maxRequests,
+	}
 }
 
 // runtimeEnv is what a worker's Go runtime is to find in its environment (it

@@ -93,7 +93,7 @@ func (s *supervisor) publish() {
 	for _, w := range s.workers {
 		v.Workers = append(v.Workers, protocol.WorkerStatus{
 			Slot: w.slot, Number: w.number(), PID: w.proc.PID(), Generation: w.gen.number,
-			State: w.state.slotState(), Frozen: w.frozen && w.state == stateServing, Started: w.started, ReadySince: w.ready, Pools: w.gen.set.Worker.Pools,
+			State: w.state.slotState(), Frozen: w.frozen && w.state == stateServing, Started: w.started, ReadySince: w.ready, Pools: w.gen.set.Pools,
 		})
 	}
 	s.view.Store(v)

@@ -228,7 +228,7 @@ func TestDump(t *testing.T) {
 
 func TestSetLogLevel(t *testing.T) {
 	set := testSettings()
-	set.Worker.LogLevel = "warning"
+	set.LogLevel = "warning"
 	withRig(t, set, nil, func(r *rig) {
 		r.awaitServing()
 		m := r.master()

@@ -138,7 +138,7 @@ func (s *supervisor) endStuck(w *worker, now time.Time, mono int64, busy int) {
 	}
 	g := &w.board.Gauges
 	queued := g.QueueDepth.Load()
-	for i := range w.gen.set.Worker.Pools {
+	for i := range w.gen.set.Pools {
 		queued += w.board.Pools[i].Depth.Load()
 	}
 	others := busy > len(w.stuck) || queued > 0 || g.ConnsWriting.Load() > 0

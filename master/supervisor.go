@@ -12,6 +12,7 @@ import (
 
 	"hostler/internal/logwriter"
 	"hostler/protocol"
+	"hostler/settings"
 )
 
 // phase is where the master is in its life.
@@ -37,7 +38,7 @@ type host interface {
 	// Environ returns what workers inherit.
 	Environ() []string
 	// Listen opens an address, or takes it over from the previous binary.
-	Listen(b Bind, backlog int) (*listener, error)
+	Listen(b settings.Bind, backlog int) (*listener, error)
 	// ListenAdmin opens the admin address of set; nil: it is the one that is answered.
 	ListenAdmin(set *Settings) (*adminAddress, error)
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hostler/protocol"
+	"hostler/settings"
 )
 
 const (
@@ -228,7 +229,7 @@ func TestFirstGenerationFails(t *testing.T) {
 		{"hangs", "was not ready within 30s", nil, func(int) manner { return manner{hangs: true} }},
 		{"hangs and is deaf", "was not ready within 30s", nil, func(int) manner { return manner{hangs: true, deaf: true} }},
 		{"no interpreter", "no Python interpreter found", func(s *Settings) { s.Python = "missing" }, nil},
-		{"address taken", "address already in use", func(s *Settings) { s.Binds = []Bind{{"tcp", "taken"}} }, nil},
+		{"address taken", "address already in use", func(s *Settings) { s.Binds = []settings.Bind{{Network: "tcp", Address: "taken"}} }, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			set := testSettings()

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"hostler/settings"
 )
 
 func (r *rig) expectTold(want ...string) {
@@ -234,11 +236,11 @@ func TestUnitSocketMatches(t *testing.T) {
 		{"unix", path, []string{"unix:" + path}, []string{"unix:" + path + "2", "127.0.0.1:1"}},
 	} {
 		u, port := socket(c.network, c.at)
-		bind := func(s string) Bind {
+		bind := func(s string) settings.Bind {
 			if p, ok := strings.CutPrefix(s, "unix:"); ok {
-				return Bind{"unix", p}
+				return settings.Bind{Network: "unix", Address: p}
 			}
-			return Bind{"tcp", strings.Replace(s, ":P", ":"+port, 1)}
+			return settings.Bind{Network: "tcp", Address: strings.Replace(s, ":P", ":"+port, 1)}
 		}
 		for _, s := range c.yes {
 			if !u.matches(bind(s)) {
@@ -258,19 +260,19 @@ func TestUnitSocketMatches(t *testing.T) {
 
 func TestUnitSocketsUsed(t *testing.T) {
 	h := &systemHost{log: slog.New(slog.DiscardHandler), unit: []*unitSocket{
-		{name: "web", bind: Bind{"unix", "/a"}, addr: &net.UnixAddr{Name: "/a"}},
-		{name: "admin", bind: Bind{"unix", "/b"}, addr: &net.UnixAddr{Name: "/b"}},
-		{name: "more", bind: Bind{"unix", "/c"}, addr: &net.UnixAddr{Name: "/c"}},
+		{name: "web", bind: settings.Bind{Network: "unix", Address: "/a"}, addr: &net.UnixAddr{Name: "/a"}},
+		{name: "admin", bind: settings.Bind{Network: "unix", Address: "/b"}, addr: &net.UnixAddr{Name: "/b"}},
+		{name: "more", bind: settings.Bind{Network: "unix", Address: "/c"}, addr: &net.UnixAddr{Name: "/c"}},
 	}}
-	set := &Settings{Binds: []Bind{{"tcp", "127.0.0.1:8000"}}, Admin: Bind{"tcp", "127.0.0.1:9191"}}
+	set := &Settings{Master: settings.Master{Binds: []settings.Bind{{Network: "tcp", Address: "127.0.0.1:8000"}}, Admin: settings.Bind{Network: "tcp", Address: "127.0.0.1:9191"}}}
 	h.withUnit(set)
-	if !slices.Equal(set.Binds, []Bind{{"unix", "/a"}, {"unix", "/c"}}) {
+	if !slices.Equal(set.Binds, []settings.Bind{{Network: "unix", Address: "/a"}, {Network: "unix", Address: "/c"}}) {
 		t.Errorf("without --bind: %v", set.Binds)
 	}
 	if u := h.findUnitAdmin(set.Admin); u == nil || u.name != "admin" {
 		t.Errorf("for the admin server: %v", u)
 	}
-	set = &Settings{Binds: []Bind{{"tcp", "127.0.0.1:8000"}, {"unix", "/a"}}, BindsGiven: true}
+	set = &Settings{Master: settings.Master{Binds: []settings.Bind{{Network: "tcp", Address: "127.0.0.1:8000"}, {Network: "unix", Address: "/a"}}, BindsGiven: true}}
 	h.withUnit(set)
 	if len(set.Binds) != 2 || h.findUnit(set.Binds[0]) != nil || h.findUnit(set.Binds[1]) != h.unit[0] {
 		t.Errorf("with --bind: %v", set.Binds)

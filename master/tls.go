@@ -12,6 +12,7 @@ import (
 
 	"hostler/internal/inode"
 	"hostler/protocol"
+	"hostler/settings"
 )
 
 const (
@@ -26,22 +27,9 @@ const (
 	maxCertificate = 1 << 20
 )
 
-// TLS says where the TLS material of a generation comes from.
-type TLS struct {
-	Pairs       []CertFiles
-	ClientCAs   string // file; "": none
-	ClientCerts string // as in protocol.TLSMaterial
-	MinVersion  uint16
-	Ciphers     []uint16 // of TLS 1.2
-	Protocols   []string
-}
-
-// CertFiles are a certificate chain and its key. One file may hold both.
-type CertFiles struct{ Cert, Key string }
-
 // certificates is a generation's TLS material, in memory that its workers read.
 type certificates struct {
-	set     *TLS
+	set     *settings.TLS
 	memory  *os.File // sealed; what changes is in other memory
 	version int      // of what is in it
 	sum     [sha256.Size]byte
@@ -70,8 +58,8 @@ func (t *tickets) at(now time.Time) [][32]byte {
 }
 
 // openCertificates reads what set names.
-func openCertificates(set *TLS, tickets [][32]byte, now time.Time) (*certificates, error) {
-	if set == nil {
+func openCertificates(set *settings.TLS, tickets [][32]byte, now time.Time) (*certificates, error) {
+	if !set.On() {
 		return nil, nil
 	}
 	read, err := readCertificates(set, tickets)
@@ -93,8 +81,8 @@ type certificateFiles struct {
 }
 
 // readCertificates reads and checks what set names.
-func readCertificates(set *TLS, tickets [][32]byte) (*certificateFiles, error) {
-	m := &protocol.TLSMaterial{ClientCerts: set.ClientCerts, MinVersion: set.MinVersion, Ciphers: set.Ciphers, Protocols: set.Protocols, TicketKeys: tickets}
+func readCertificates(set *settings.TLS, tickets [][32]byte) (*certificateFiles, error) {
+	m := &protocol.TLSMaterial{MinVersion: set.MinVersion, Ciphers: set.Ciphers, Protocols: set.Protocols, TicketKeys: tickets}
 	sum := sha256.New()
 	var err error
 	read := func(name string) []byte {
@@ -106,22 +94,24 @@ func readCertificates(set *TLS, tickets [][32]byte) (*certificateFiles, error) {
 		return b
 	}
 	files := &certificateFiles{material: m}
-	for _, f := range set.Pairs {
-		p := protocol.KeyPair{Name: f.Cert, Cert: read(f.Cert)}
-		if p.Key = p.Cert; f.Key != f.Cert {
-			p.Key = read(f.Key)
+	for i, cert := range set.Certs {
+		key := set.Key(i)
+		p := protocol.KeyPair{Name: cert, Cert: read(cert)}
+		if p.Key = p.Cert; key != cert {
+			p.Key = read(key)
 		}
 		if err != nil {
 			return nil, err
 		}
 		pair, err := p.Parse()
 		if err != nil {
-			return nil, fmt.Errorf("cannot use the certificate %s with the key %s: %w", f.Cert, f.Key, err)
+			return nil, fmt.Errorf("cannot use the certificate %s with the key %s: %w", cert, key, err)
 		}
 		m.Pairs = append(m.Pairs, p)
-		files.list = append(files.list, protocol.CertificateStatus{Name: nameOf(pair.Leaf, f.Cert), NotAfter: pair.Leaf.NotAfter})
+		files.list = append(files.list, protocol.CertificateStatus{Name: nameOf(pair.Leaf, cert), NotAfter: pair.Leaf.NotAfter})
 	}
 	if set.ClientCAs != "" {
+		m.ClientCerts = set.ClientCerts
 		if m.ClientCAs = read(set.ClientCAs); err != nil {
 			return nil, err
 		}

@@ -11,6 +11,7 @@ import (
 
 	"hostler/internal/testcert"
 	"hostler/protocol"
+	"hostler/settings"
 )
 
 // withTLS are settings with a certificate of their own.
@@ -25,7 +26,7 @@ func withTLS(t *testing.T) *Settings {
 		t.Fatal(err)
 	}
 	set := testSettings()
-	set.TLS = &TLS{Pairs: []CertFiles{{file, file}}, MinVersion: tls.VersionTLS12}
+	set.TLS = settings.TLS{Certs: []string{file}, MinVersion: tls.VersionTLS12}
 	return set
 }
 
@@ -92,7 +93,7 @@ func TestCertificatesHandedOver(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(set.TLS.Pairs[0].Cert, append(cert, key...), 0o600); err != nil {
+		if err := os.WriteFile(set.TLS.Certs[0], append(cert, key...), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		r.pass(certsEvery + time.Second)

@@ -12,14 +12,16 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"golang.org/x/sys/unix"
+
+	"hostler/settings"
 )
 
 // unitSocket is a listening socket that the service manager has opened for us
 // (sd_listen_fds(3)). It stays the manager's: we neither shut it down nor remove
 // its file, nor change its backlog, and it listens on while we restart.
 type unitSocket struct {
-	name string // FileDescriptorName= of the unit, for messages
-	bind Bind   // as one would write it for --bind
+	name string        // FileDescriptorName= of the unit, for messages
+	bind settings.Bind // as one would write it for --bind
 	addr net.Addr
 	file *os.File
 }
@@ -97,7 +99,7 @@ func (u *unitSocket) look() error {
 		u.setTCP(netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port)))
 	case *unix.SockaddrUnix:
 		u.addr = &net.UnixAddr{Name: a.Name, Net: "unix"}
-		u.bind = Bind{Network: "unix", Address: a.Name}
+		u.bind = settings.Bind{Network: "unix", Address: a.Name}
 	default:
 		return errors.New("it is neither TCP nor a Unix socket")
 	}
@@ -106,11 +108,11 @@ func (u *unitSocket) look() error {
 
 func (u *unitSocket) setTCP(a netip.AddrPort) {
 	u.addr = net.TCPAddrFromAddrPort(a)
-	u.bind = Bind{Network: "tcp", Address: a.String()}
+	u.bind = settings.Bind{Network: "tcp", Address: a.String()}
 }
 
 // matches says whether u is what opening b would give.
-func (u *unitSocket) matches(b Bind) bool {
+func (u *unitSocket) matches(b settings.Bind) bool {
 	if b.Network != u.bind.Network {
 		return false
 	}
@@ -118,7 +120,7 @@ func (u *unitSocket) matches(b Bind) bool {
 	if !ok {
 		return b.Address == u.bind.Address
 	}
-	want, err := net.ResolveTCPAddr(b.goNetwork(), b.Address)
+	want, err := net.ResolveTCPAddr(goNetwork(b), b.Address)
 	if err != nil || want.Port != have.Port {
 		return false
 	}
@@ -132,7 +134,7 @@ func (u *unitSocket) matches(b Bind) bool {
 }
 
 // listener returns u as the listener for b.
-func (u *unitSocket) listener(b Bind) (*listener, error) {
+func (u *unitSocket) listener(b settings.Bind) (*listener, error) {
 	fd, err := unix.FcntlInt(uintptr(rawFD(u.file)), unix.F_DUPFD_CLOEXEC, 10)
 	if err != nil {
 		return nil, fmt.Errorf("cannot copy the socket of %s: %w", b, err)
@@ -141,7 +143,7 @@ func (u *unitSocket) listener(b Bind) (*listener, error) {
 }
 
 // findUnit returns the socket of the unit for b, or nil.
-func (h *systemHost) findUnit(b Bind) *unitSocket {
+func (h *systemHost) findUnit(b settings.Bind) *unitSocket {
 	i := slices.IndexFunc(h.unit, func(u *unitSocket) bool { return u.name != adminSocket && u.matches(b) })
 	if i < 0 {
 		return nil
@@ -150,7 +152,7 @@ func (h *systemHost) findUnit(b Bind) *unitSocket {
 }
 
 // findUnitAdmin returns the socket of the unit for the admin server, or nil.
-func (h *systemHost) findUnitAdmin(b Bind) *unitSocket {
+func (h *systemHost) findUnitAdmin(b settings.Bind) *unitSocket {
 	i := slices.IndexFunc(h.unit, func(u *unitSocket) bool { return u.name == adminSocket || u.matches(b) })
 	if i < 0 {
 		return nil
@@ -163,9 +165,9 @@ func (h *systemHost) withUnit(set *Settings) {
 	if set.BindsGiven || len(h.unit) == 0 {
 		return
 	}
-	var binds []Bind
+	var binds []settings.Bind
 	for _, u := range h.unit {
-		if u.name != adminSocket && (set.Admin == Bind{} || !u.matches(set.Admin)) && !slices.ContainsFunc(set.Redirects, u.matches) {
+		if u.name != adminSocket && (set.Admin == settings.Bind{} || !u.matches(set.Admin)) && !slices.ContainsFunc(set.Redirects, u.matches) {
 			binds = append(binds, u.bind)
 		}
 	}
@@ -177,7 +179,7 @@ func (h *systemHost) withUnit(set *Settings) {
 // warnUnused names the sockets on which clients would wait for ever.
 func (h *systemHost) warnUnused(log *slog.Logger, set *Settings) {
 	for _, u := range h.unit {
-		used := u.name == adminSocket && set.Admin != Bind{} || set.Admin != Bind{} && u.matches(set.Admin) ||
+		used := u.name == adminSocket && set.Admin != settings.Bind{} || set.Admin != settings.Bind{} && u.matches(set.Admin) ||
 			slices.ContainsFunc(slices.Concat(set.Binds, set.Redirects), u.matches)
 		if !used {
 			log.Warn("a socket of the service manager is not used: no setting names its address", "socket", u.name, "address", u.bind.String())

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hostler/protocol"
+	"hostler/settings"
 )
 
 func withTimeout() *Settings {
@@ -480,7 +481,7 @@ func TestMemoryDoesNotLoop(t *testing.T) {
 }
 
 func TestJitter(t *testing.T) {
-	set := &Settings{RecycleJitter: 20}
+	set := &Settings{Master: settings.Master{RecycleJitter: 20}}
 	low, high := 1000, 0
 	for range 1000 {
 		n := jittered(set, 1000)

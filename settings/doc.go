@@ -8,5 +8,6 @@
 // worker's own beside it. Nobody copies settings from one struct to another: a new one
 // is a field here, a row of config's table, and its use.
 //
-// The package depends on nothing of ours, so that all others may depend on it.
+// The package depends on nothing of ours but the names of logs' formats, so that all
+// others may depend on it.
 package settings

@@ -60,6 +60,9 @@ func start(ctx context.Context, cfg *config.Config, args, env []string, out *err
 	for _, w := range cfg.Warnings {
 		log.Warn(w)
 	}
+	if cfg.ConfigFile != "" {
+		log.Info("settings come from a file, too", "file", cfg.ConfigFile)
+	}
 	o := serveOptions{
 		binary:  findBinary(os.Args[0]),
 		version: buildVersion(),

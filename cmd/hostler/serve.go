@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -15,7 +14,6 @@ import (
 	"hostler/internal/logwriter"
 	"hostler/master"
 	"hostler/metrics"
-	"hostler/settings"
 	"hostler/worker/http1"
 )
 
@@ -135,79 +133,10 @@ func check(ctx context.Context, o serveOptions) error {
 	return master.Check(ctx, opts)
 }
 
-// masterSettings translates the settings for the master.
+// masterSettings returns what the master runs on. The format of the log is what it came
+// out as here: workers' standard error is the master's.
 func masterSettings(c *config.Config) *master.Settings {
-	s := &master.Settings{
-		App: cmp.Or(c.App, c.Paste), Name: c.Name,
-		Python: c.Python, Chdir: c.Chdir, Env: c.Env, Workers: c.Workers, MaxWorkers: c.MaxWorkers, Threads: c.Threads,
-		BindsGiven: c.Given("bind"), Backlog: c.Backlog, User: c.User, Group: c.Group,
-		Admin: master.Bind(c.Admin), AdminOptional: !c.AdminGiven(),
-		Hooks: c.Hooks, PIDFile: c.PIDFile, CtlSocket: c.CtlSocket, ErrorLog: c.ErrorLog, AccessLog: c.AccessLog,
-		Timeout: c.Timeout, TotalTimeout: c.TotalTimeout, BootTimeout: c.BootTimeout, GracefulTimeout: c.GracefulTimeout,
-		MaxRequests: c.MaxRequests, MaxRequestsJitter: c.MaxRequestsJitter, SlowRequest: c.SlowRequest,
-		WatchCode: c.Reload, WatchExtra: c.ReloadExtra,
-		RecycleJitter: c.RecycleJitter, MaxUnavailable: c.MaxUnavailable,
-		MaxAge: c.MaxAge, MaxMemory: c.MaxMemory, MaxMemoryHard: c.MaxMemoryHard,
-		Worker: settings.Worker{
-			Paste:                 c.Paste,
-			PythonPath:            c.PythonPath,
-			Umask:                 c.Umask,
-			Preload:               c.Preload,
-			Warmup:                c.Warmup,
-			WorkerConnections:     c.WorkerConnections,
-			Queue:                 c.Queue,
-			KeepAlive:             c.KeepAlive,
-			HeaderTimeout:         c.HeaderTimeout,
-			BodyTimeout:           c.BodyTimeout,
-			WriteTimeout:          c.WriteTimeout,
-			LimitRequestLine:      c.LimitRequestLine,
-			LimitRequestFields:    c.LimitRequestFields,
-			LimitRequestFieldSize: c.LimitRequestFieldSize,
-			LimitRequestBody:      c.LimitRequestBody,
-			LimitBuffers:          c.LimitBuffers,
-			SpoolDir:              c.SpoolDir,
-			SpoolLimit:            c.SpoolLimit,
-			StreamUploads:         c.StreamUploads,
-			AccessLogFormat:       c.AccessLogFormat,
-			AccessLogExclude:      c.AccessLogExclude,
-			ForwardedAllowIPs:     c.ForwardedAllowIPs,
-			ForwardedHeaders:      c.ForwardedHeaders,
-			ForwardedUntrusted:    c.ForwardedUntrusted,
-			ProxyProtocol:         c.ProxyProtocol,
-			ProxyAllowIPs:         c.ProxyAllowIPs,
-			LogLevel:              c.LogLevel,
-			LogFormat:             logFormat(c),
-			HTTP2Cleartext:        c.HTTP2Cleartext,
-			MinRate:               c.MinRate,
-			SpareThread:           c.SpareThread,
-			QueueWait:             c.QueueWait,
-			HealthPaths:           c.HealthPaths,
-		},
-	}
-	for _, p := range c.Pools {
-		s.Worker.Pools = append(s.Worker.Pools, settings.Pool(p))
-	}
-	for _, d := range c.Static {
-		s.Worker.Static = append(s.Worker.Static, settings.Static(d))
-	}
-	for _, b := range c.Binds {
-		s.Binds = append(s.Binds, master.Bind(b))
-	}
-	for _, b := range c.Redirects {
-		s.Redirects = append(s.Redirects, master.Bind(b))
-	}
-	if len(c.Certs) > 0 {
-		s.TLS = &master.TLS{MinVersion: c.TLSMinVersion, Ciphers: c.Ciphers, Protocols: c.HTTPProtocols, ClientCAs: c.ClientCAs}
-		if c.ClientCAs != "" {
-			s.TLS.ClientCerts = c.ClientCerts
-		}
-		for i, cert := range c.Certs {
-			f := master.CertFiles{Cert: cert, Key: cert}
-			if i < len(c.Keys) {
-				f.Key = c.Keys[i]
-			}
-			s.TLS.Pairs = append(s.TLS.Pairs, f)
-		}
-	}
+	s := &master.Settings{Master: c.Master}
+	s.LogFormat = logFormat(c)
 	return s
 }

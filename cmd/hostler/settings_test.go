@@ -1,111 +1,157 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 
 	"hostler/config"
-	"hostler/master"
 	"hostler/settings"
+	"hostler/worker/bootstrap"
 )
 
-// notPassedOn are the settings that the master is not to know, and why.
-var notPassedOn = map[string]string{
-	"WorkersAuto":  "for the log only",
-	"Behind":       "has become the defaults of others",
-	"AdminHosts":   "read as they are, see keepLive and TestAdminSettings",
-	"AdminQueries": "likewise",
-	"ConfigFile":   "has been read",
-	"Check":        "another command",
-	"Warnings":     "for the log only",
+// TestEverySettingIsRead: what can be set is used somewhere. That each field has its row
+// in config's table, and each row its field, is for config to test.
+func TestEverySettingIsRead(t *testing.T) {
+	read := fieldsRead(t)
+	python := string(bootstrap.Modules())
+	for _, v := range []any{settings.Worker{}, settings.Master{}, settings.TLS{}, config.Config{}} {
+		typ := reflect.TypeOf(v)
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			name := typ.PkgPath() + "." + typ.Name() + "." + f.Name
+			key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if f.IsExported() && !f.Anonymous && !read[name] && (key == "" || !strings.Contains(python, `"`+key+`"`)) {
+				t.Errorf("nobody reads %s", name)
+			}
+		}
+	}
 }
 
-// TestEverySettingArrives changes one setting after the other: the master's
-// settings must be others each time.
-func TestEverySettingArrives(t *testing.T) {
-	// Some count only where there are others; two certificates, so that a second
-	// key may follow.
-	base := func() *config.Config {
-		return &config.Config{Certs: []string{"a", "b"}, Keys: []string{"a"}, ClientCAs: "ca", ClientCerts: "optional"}
+// fieldsRead returns the fields of the settings that our packages read, config's own
+// use of those of others apart: it fills them.
+func fieldsRead(t *testing.T) map[string]bool {
+	t.Helper()
+	files := token.NewFileSet()
+	packages := listPackages(t)
+	exports := make(map[string]string)
+	for _, p := range packages {
+		exports[p.ImportPath] = p.Export
 	}
-	plain := masterSettings(base())
-	for i, field := range fields(config.Config{}) {
-		if notPassedOn[field.Name] != "" {
+	imports := importer.ForCompiler(files, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
+	read := make(map[string]bool)
+	for _, p := range packages {
+		if !strings.HasPrefix(p.ImportPath, "hostler/") {
 			continue
 		}
-		c := base()
-		change(t, reflect.ValueOf(c).Elem().FieldByIndex(field.Index), i)
-		if reflect.DeepEqual(masterSettings(c), plain) {
-			t.Errorf("%s goes nowhere", field.Name)
+		var parsed []*ast.File
+		for _, name := range p.GoFiles {
+			f, err := parser.ParseFile(files, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			parsed = append(parsed, f)
+		}
+		info := &types.Info{Selections: make(map[*ast.SelectorExpr]*types.Selection)}
+		if _, err := (&types.Config{Importer: imports}).Check(p.ImportPath, files, parsed, info); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range parsed {
+			for _, s := range selectionsRead(f) {
+				if name := ownerOf(info.Selections[s]); !strings.HasPrefix(name, "hostler/settings.") || p.ImportPath != "hostler/config" {
+					read[name] = true
+				}
+			}
 		}
 	}
+	return read
 }
 
-// filledLater are the fields of a worker's settings that the master fills in, see
-// (*master.Settings).workerConfig.
-var filledLater = map[string]bool{
-	"App": true, "Chdir": true, "Hooks": true, "Threads": true, "Timeout": true, "TotalTimeout": true,
-	"GracefulTimeout": true, "AccessLog": true, "Development": true,
-}
-
-// TestEverySettingIsSet sets all settings: none of the master's may still be zero.
-func TestEverySettingIsSet(t *testing.T) {
-	c := new(config.Config)
-	for i, field := range fields(*c) {
-		change(t, reflect.ValueOf(c).Elem().FieldByIndex(field.Index), i)
-	}
-	s := masterSettings(c)
-	for _, field := range fields(master.Settings{}) {
-		if reflect.ValueOf(s).Elem().FieldByIndex(field.Index).IsZero() && field.Name != "BindsGiven" { // which is not a field's value
-			t.Errorf("master.Settings.%s: nothing sets it", field.Name)
+// selectionsRead are the x.f in file that are neither assigned to nor taken the address of.
+func selectionsRead(file *ast.File) (all []*ast.SelectorExpr) {
+	written := make(map[ast.Expr]bool)
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.AssignStmt:
+			for _, to := range n.Lhs {
+				written[to] = true
+			}
+		case *ast.UnaryExpr:
+			if n.Op == token.AND {
+				written[n.X] = true
+			}
+		case *ast.SelectorExpr:
+			if !written[n] {
+				all = append(all, n)
+			}
 		}
-	}
-	for _, field := range fields(settings.Worker{}) {
-		if reflect.ValueOf(s.Worker).FieldByIndex(field.Index).IsZero() && !filledLater[field.Name] {
-			t.Errorf("settings.Worker.%s: nothing sets it", field.Name)
-		}
-	}
+		return true
+	})
+	return all
 }
 
-func fields(v any) (exported []reflect.StructField) {
-	for _, f := range reflect.VisibleFields(reflect.TypeOf(v)) {
-		if f.IsExported() {
-			exported = append(exported, f)
-		}
+// ownerOf names the field that is selected with the struct that it is declared in.
+func ownerOf(s *types.Selection) string {
+	if s == nil || s.Kind() != types.FieldVal {
+		return ""
 	}
-	return exported
+	typ := s.Recv()
+	for i, step := range s.Index() {
+		if p, ok := typ.Underlying().(*types.Pointer); ok {
+			typ = p.Elem()
+		}
+		f := typ.Underlying().(*types.Struct).Field(step)
+		if i == len(s.Index())-1 {
+			return fmt.Sprintf("%s.%s", types.TypeString(typ, nil), f.Name())
+		}
+		typ = f.Type()
+	}
+	return ""
 }
 
-// change makes v another value, which depends on n.
-func change(t *testing.T, v reflect.Value, n int) {
+type goPackage struct {
+	ImportPath, Dir, Export string
+	GoFiles                 []string
+}
+
+// listPackages returns hostler's packages and what they import, compiled. Its Python side
+// in C is not among them.
+func listPackages(t *testing.T) (all []goPackage) {
 	t.Helper()
-	switch v.Kind() {
-	case reflect.Bool:
-		v.SetBool(!v.Bool())
-	case reflect.Int, reflect.Int64:
-		v.SetInt(v.Int() + int64(n) + 1)
-	case reflect.Uint16:
-		v.SetUint(v.Uint() + uint64(n) + 1)
-	case reflect.String:
-		v.SetString(fmt.Sprintf("%sother%d", v.String(), n))
-	case reflect.Slice:
-		item := reflect.New(v.Type().Elem()).Elem()
-		change(t, item, n)
-		v.Set(reflect.Append(v, item))
-	case reflect.Struct:
-		for i := range v.NumField() {
-			change(t, v.Field(i), n)
+	cmd := exec.Command("go", "list", "-export", "-deps", "-json=ImportPath,Dir,Export,GoFiles", "hostler/cmd/hostler", "hostler/worker")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		switch err := d.Decode(&p); {
+		case errors.Is(err, io.EOF):
+			return all
+		case err != nil:
+			t.Fatal(err)
 		}
-	default:
-		t.Fatalf("settings of the kind %s are new to this test", v.Kind())
+		all = append(all, p)
 	}
 }
 
 // TestAdminSettings: the admin server follows its settings from one reload to the next.
 func TestAdminSettings(t *testing.T) {
 	o := serveOptions{config: &config.Config{}, reload: func() (*config.Config, error) {
-		return &config.Config{AdminHosts: []string{"node7"}, AdminQueries: true}, nil
+		return &config.Config{Master: settings.Master{AdminHosts: []string{"node7"}, AdminQueries: true}}, nil
 	}}
 	live := o.keepLive()
 	if c := live.Load(); len(c.AdminHosts) != 0 || c.AdminQueries {

@@ -1,0 +1,62 @@
+package settings
+
+import "time"
+
+// Master is what a server runs on.
+type Master struct {
+	Worker // what the workers are told, too
+
+	Name string // for people; "": the application's
+
+	Workers    int // the least, where MaxWorkers is not 0
+	MaxWorkers int // lets the number go by need; 0: it is Workers
+
+	Python      string   // interpreter; "": to be found
+	Env         []string // KEY=VALUE, of workers
+	User, Group string   // who workers are; names or numbers. "": as the master, and the user's
+	ReloadExtra []string // files and directories that count as code, with Development
+
+	Binds      []Bind
+	BindsGiven bool   // by the user; else sockets of the service manager come first
+	Redirects  []Bind // addresses that send clients to the first of Binds, by https
+	TLS        TLS    // what Binds speak, but for unix sockets
+	Backlog    int
+
+	Admin        Bind     // zero: no admin server
+	AdminGiven   bool     // by the user; else the server goes on without it if it is taken
+	AdminHosts   []string // names for which the admin server answers at a loopback address
+	AdminQueries bool     // /status shows query strings
+	CtlSocket    string   // "": none
+	PIDFile      string   // "": none
+	ErrorLog     string   // "" or "-": standard error
+
+	BootTimeout       time.Duration // 0: none
+	SlowRequest       time.Duration // 0: none is slow
+	MaxRequests       int           // 0: no limit
+	MaxRequestsJitter int
+	MaxAge            time.Duration // 0: no limit
+	MaxMemory         int64         // bytes of anonymous memory; 0: no limit
+	MaxMemoryHard     int64         // bytes of anonymous memory; 0: no limit
+	RecycleJitter     int           // percent that is taken off these limits, at most
+	MaxUnavailable    int           // workers that may be replaced at a time; 0 means 1
+}
+
+// Bind is an address to listen on. The zero value is none.
+type Bind struct {
+	Network string // "tcp" or "unix"
+	Address string // host:port, or the path
+}
+
+// String returns b as one would write it for --bind.
+func (b Bind) String() string {
+	if b.Network == "unix" {
+		return "unix:" + b.Address
+	}
+	return b.Address
+}
+
+// Fixed reports whether no two sockets can have b: it is neither none nor a port that
+// the kernel is to choose.
+func (b Bind) Fixed() bool {
+	return b.Network == "unix" || b.Network == "tcp" && b.Address[len(b.Address)-2:] != ":0"
+}
