@@ -73,8 +73,8 @@ func serve(ctx context.Context, o serveOptions) error {
 			stop(ctx)
 		}
 	}
-	var steer *master.Master // likewise
-	opts.Ctl = func(path string, takeover bool) (master.CtlServer, error) { return serveCtl(path, takeover, steer, o) }
+	var running *master.Master // likewise
+	opts.Ctl = func(path string, takeover bool) (master.CtlServer, error) { return serveCtl(path, takeover, running, o) }
 	m, err := master.New(opts)
 	if err != nil {
 		return err
@@ -82,7 +82,7 @@ func serve(ctx context.Context, o serveOptions) error {
 	if h, err = adminHandler(m, live, o.log); err != nil {
 		return err
 	}
-	steer = m
+	running = m
 	return m.Run(ctx)
 }
 

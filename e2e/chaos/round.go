@@ -73,7 +73,7 @@ func torment(kids *children, o options, seed uint64, shape *shape, length time.D
 	defer os.RemoveAll(dir)
 	defer unmount()
 	r.faults = faults()
-	maps.Copy(r.faults, steering())
+	maps.Copy(r.faults, controls())
 	if shape.preload {
 		maps.Copy(r.faults, moldFaults())
 	}

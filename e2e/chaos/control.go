@@ -14,8 +14,8 @@ import (
 	"hostler/protocol"
 )
 
-// steering is what an operator does with hostler ctl.
-func steering() map[kind]func(*round, step) {
+// controls is what an operator does with hostler ctl.
+func controls() map[kind]func(*round, step) {
 	return map[kind]func(*round, step){
 		"scale":       (*round).scale,
 		"restart":     (*round).restart,
