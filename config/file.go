@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,14 +15,43 @@ func (l *loader) readTOML(path string, data []byte) {
 	var top map[string]toml.Primitive
 	meta, err := toml.Decode(string(data), &top)
 	if err != nil {
-		var syntax toml.ParseError
-		if errors.As(err, &syntax) {
-			l.problemf("%s:%d: %s", path, syntax.Position.Line, strings.TrimPrefix(syntax.Message, "toml: "))
-		} else {
-			l.problemf("%s: %v", path, err)
-		}
+		l.badTOML(path, err)
 		return
 	}
+	l.readTable(path, &meta, top, nil)
+}
+
+// readProject takes the table [tool.hostler] of a pyproject.toml. It returns false if
+// there is none.
+func (l *loader) readProject(path string, data []byte) bool {
+	var project struct {
+		Tool struct {
+			Hostler map[string]toml.Primitive
+		}
+	}
+	meta, err := toml.Decode(string(data), &project)
+	if err != nil {
+		l.badTOML(path, err)
+		return true
+	}
+	if !meta.IsDefined("tool", "hostler") {
+		return false
+	}
+	l.readTable(path, &meta, project.Tool.Hostler, toml.Key{"tool", "hostler"})
+	return true
+}
+
+func (l *loader) badTOML(path string, err error) {
+	var syntax toml.ParseError
+	if errors.As(err, &syntax) {
+		l.problemf("%s:%d: %s", path, syntax.Position.Line, strings.TrimPrefix(syntax.Message, "toml: "))
+	} else {
+		l.problemf("%s: %v", path, err)
+	}
+}
+
+// readTable takes the settings in a table of a file, whose own key is under.
+func (l *loader) readTable(path string, meta *toml.MetaData, table map[string]toml.Primitive, under toml.Key) {
 	byKey := make(map[string]*setting)
 	for _, s := range l.settings {
 		if s.inFile() {
@@ -32,15 +62,14 @@ func (l *loader) readTOML(path string, data []byte) {
 		}
 	}
 	seen := make(map[*setting]string)
-	for _, k := range meta.Keys() {
-		if len(k) != 1 {
-			continue
-		}
-		key := k[0]
-		value, line := examine(&meta, top[key])
+	for _, key := range topKeys(meta, under) {
+		value, line := examine(meta, table[key])
 		origin := fmt.Sprintf("%s:%d: %s", path, line, key)
 		s := byKey[strings.ReplaceAll(key, "-", "_")]
 		switch {
+		case s == nil && key == "tool":
+			l.problemf("%s:%d: unknown key tool: [tool.hostler] is for %s; here settings stand at the top", path, line, projectFile)
+			continue
 		case s == nil:
 			l.problemf("%s:%d: unknown key %s%s", path, line, key, suggest(strings.ReplaceAll(key, "-", "_"), keys(byKey)))
 			continue
@@ -58,6 +87,17 @@ func (l *loader) readTOML(path string, data []byte) {
 	}
 }
 
+// topKeys returns the keys in the table under, in the order of the file. A key may only be
+// there as the first part of others: a.b = 1 has a table a that nobody wrote.
+func topKeys(meta *toml.MetaData, under toml.Key) (found []string) {
+	for _, k := range meta.Keys() {
+		if len(k) > len(under) && slices.Equal(k[:len(under)], under) && !slices.Contains(found, k[len(under)]) {
+			found = append(found, k[len(under)])
+		}
+	}
+	return found
+}
+
 // probe takes a TOML value as it is. It refuses it too, since the position of a
 // key is something that the library tells in errors only.
 type probe struct{ value any }
@@ -71,6 +111,15 @@ func examine(meta *toml.MetaData, primitive toml.Primitive) (value any, line int
 	var positioned toml.ParseError
 	if errors.As(meta.PrimitiveDecode(primitive, &p), &positioned) {
 		line = positioned.Position.Line
+	}
+	if line == 0 { // a table that stands in the keys of its values only
+		var inner map[string]toml.Primitive
+		_ = meta.PrimitiveDecode(primitive, &inner)
+		for _, v := range inner {
+			if _, n := examine(meta, v); n > 0 && (line == 0 || n < line) {
+				line = n
+			}
+		}
 	}
 	return p.value, line
 }

@@ -48,6 +48,12 @@ func TestFileProblems(t *testing.T) {
 		{"frobnicate = 1", []string{"1: unknown key frobnicate"}},
 		{"[server]\nworkers = 1", []string{"1: unknown key server"}},
 		{"config = 'x'", []string{"1: unknown key config"}},
+		{"threads = 2\nworkers.min = 2", []string{"2: workers: is a table; give one value"}},
+		{"\nlimits.request_line = 5\nlimits.x = 1", []string{"2: unknown key limits"}},
+		{"[env.prod]\nA = 1", []string{"1: env: has something else than text under prod"}},
+		{"[server.http]\nworkers = 1", []string{"1: unknown key server"}},
+		{"[[server.http]]\nworkers = 1", []string{"1: unknown key server"}},
+		{"[tool.hostler]\nworkers = 1", []string{"1: unknown key tool: [tool.hostler] is for pyproject.toml; here settings stand at the top"}},
 		{"check = true", []string{"1: unknown key check"}},
 		{"max_requests = 1\nmax-requests = 2", []string{"2: max-requests: is the same setting as max_requests"}},
 		{"keep_alive = 1\nkeepalive = 2", []string{"2: keepalive: is the same setting as keep_alive"}},
@@ -57,7 +63,7 @@ func TestFileProblems(t *testing.T) {
 		{"workers = 2026-01-01", []string{"1: workers: is neither text nor a number"}},
 		{"[[bind]]\na = 1", []string{"1: bind: is neither text nor a number"}},
 		{"workers = true", []string{`1: workers: "true" is not a whole number from 1 to 128, or "auto"`}},
-		{"timeout = inf", []string{`1: timeout: "+Inf" is not a time: give seconds (30, 0.5) or a number with ms, s, m or h (2m)`}},
+		{"timeout = inf", []string{`1: timeout: "+Inf" is not a time: give seconds (30, 0.5) or a number with ms, s, m, h or d (2m)`}},
 		{"bind = [\n ':1',\n '2',\n]\n\nthreads = 0", []string{
 			`6: threads: "0" is not a whole number from 1 to 256`,
 			`1: bind: "2" is only a port: for all addresses write :2, for this machine alone 127.0.0.1:2`,
@@ -75,5 +81,51 @@ func TestFileProblems(t *testing.T) {
 		if !same {
 			t.Errorf("%q: got %q, want %q", c.text, got, c.want)
 		}
+	}
+}
+
+// Keys with a dot are the entries of a table that nobody wrote out.
+func TestDottedKeys(t *testing.T) {
+	got := mustLoad(t, files{"hostler.toml": "env.A = 'x'\nthreads = 2\nenv.B = 2\n"}, nil, "shop")
+	if !slices.Equal(got.Env, []string{"A=x", "B=2"}) || got.Threads != 2 {
+		t.Errorf("got %q, %d threads", got.Env, got.Threads)
+	}
+}
+
+// A project's own file is read where it is named, or found and there is no other.
+func TestProjectFile(t *testing.T) {
+	const project = "[project]\nname = 'shop'\n[tool.ruff]\nline-length = 100\n[tool.hostler]\nworkers = 3\n[tool.hostler.env]\nA = 'x'\n"
+	for _, c := range []struct {
+		name    string
+		files   files
+		args    []string
+		workers int
+		from    string
+	}{
+		{"found", files{"pyproject.toml": project}, nil, 3, "pyproject.toml"},
+		{"beside our own", files{"pyproject.toml": project, "hostler.toml": "workers = 2"}, nil, 2, "hostler.toml"},
+		{"named", files{"/srv/pyproject.toml": project}, []string{"-c", "/srv/pyproject.toml"}, 3, "/srv/pyproject.toml"},
+		{"not wanted", files{"pyproject.toml": project}, []string{"-c", ""}, 1, ""},
+		{"of somebody else", files{"pyproject.toml": "[tool.ruff]\n"}, nil, 1, ""},
+		{"that has a fault, of somebody else", files{"pyproject.toml": "[tool.ruff"}, nil, 1, ""},
+		{"that speaks of us otherwise", files{"pyproject.toml": "[project]\ndependencies = ['hostler']\n"}, nil, 1, ""},
+	} {
+		got := mustLoad(t, c.files, nil, append([]string{"shop"}, c.args...)...)
+		if got.Workers != c.workers || got.ConfigFile != c.from || c.workers == 3 && !slices.Equal(got.Env, []string{"A=x"}) {
+			t.Errorf("%s: %d workers, env %q, from %q", c.name, got.Workers, got.Env, got.ConfigFile)
+		}
+	}
+	for text, want := range map[string]string{
+		"[tool.hostler]\nwrkers = 1":      "pyproject.toml:2: unknown key wrkers (did you mean workers?)",
+		"[tool]\nhostler.workers.min = 1": "pyproject.toml:2: workers: is a table; give one value",
+		"[tool.hostler]\nthreads = 0":     `pyproject.toml:2: threads: "0" is not a whole number from 1 to 256`,
+		"[tool.hostler]\nthreads":         "pyproject.toml:2: ",
+	} {
+		if got := problems(t, files{"pyproject.toml": text}, nil, "shop"); len(got) != 1 || !strings.HasPrefix(got[0], want) {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+	if got := problems(t, files{"pyproject.toml": "[tool.ruff]"}, nil, "shop", "-c", "pyproject.toml"); len(got) != 1 || got[0] != "--config: pyproject.toml has no table [tool.hostler]" {
+		t.Errorf("named without a table: %q", got)
 	}
 }

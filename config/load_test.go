@@ -255,7 +255,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		`--bind: "here" has no port: write here:8000`,
 		`HOSTLER_BACKLOG: "-1" is not a whole number from 1 to 1048576`,
 		`--keep-alive: "-1s" is less than nothing`,
-		`--timeout: "soon" is not a time: give seconds (30, 0.5) or a number with ms, s, m or h (2m)`,
+		`--timeout: "soon" is not a time: give seconds (30, 0.5) or a number with ms, s, m, h or d (2m)`,
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -1,9 +1,11 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 )
 
@@ -113,8 +115,11 @@ func (l *loader) readEnv(env []string) {
 	}
 }
 
+// projectFile may have settings, too, in its table [tool.hostler].
+const projectFile = "pyproject.toml"
+
 // readFile takes the TOML file: the one asked for, or the default one if it
-// exists.
+// exists, or else the project's if that has settings.
 func (l *loader) readFile(read func(string) ([]byte, error)) {
 	s := l.find("config")
 	c, asked := l.given[s]
@@ -130,19 +135,42 @@ func (l *loader) readFile(read func(string) ([]byte, error)) {
 	switch {
 	case err == nil:
 		l.given[s] = candidate{texts: []string{path}, origin: c.origin}
-		l.readTOML(path, data)
-	case !asked && errors.Is(err, fs.ErrNotExist):
-	default:
-		var pathError *fs.PathError
-		if errors.As(err, &pathError) {
-			err = pathError.Err
+		if filepath.Base(path) != projectFile {
+			l.readTOML(path, data)
+		} else if !l.readProject(path, data) {
+			l.problemf("%s: %s has no table [tool.hostler]", c.origin, path)
 		}
+	case !asked && errors.Is(err, fs.ErrNotExist):
+		l.findProject(s, read)
+	default:
 		origin := ""
 		if asked {
 			origin = c.origin + ": "
 		}
-		l.problemf("%scannot read %s: %v", origin, path, err)
+		l.problemf("%scannot read %s: %v", origin, path, pathCause(err))
 	}
+}
+
+// findProject takes the settings of the project in the working directory. A file that
+// does not speak of hostler is others', whatever may be wrong with it.
+func (l *loader) findProject(config *setting, read func(string) ([]byte, error)) {
+	data, err := read(projectFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		l.problemf("cannot read %s: %v", projectFile, pathCause(err))
+	case bytes.Contains(data, []byte("hostler")) && l.readProject(projectFile, data):
+		l.given[config] = candidate{texts: []string{projectFile}, origin: projectFile}
+	}
+}
+
+// pathCause returns err less the path in it.
+func pathCause(err error) error {
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		return pathError.Err
+	}
+	return err
 }
 
 // resolve fills a Config: the defaults first, so that a value that is refused

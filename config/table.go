@@ -586,7 +586,7 @@ func table() []*setting {
 		{
 			name: "config", short: "c", group: groupOther, arg: "FILE", def: "hostler.toml",
 			help:  "settings file",
-			more:  "The default may be missing; a file that was asked for may not. It is read again at SIGHUP. An empty value reads none.",
+			more:  "The default may be missing; a file that was asked for may not. Of a `pyproject.toml` it is the table `[tool.hostler]` that is read. It is read again at SIGHUP. An empty value reads none.",
 			value: custom("a file", func(c *Config) *string { return &c.ConfigFile }, parseText),
 		},
 		{

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -218,18 +219,46 @@ func sizeOrNone(lo, hi int, field func(*Config) *int) value {
 
 func sizes[T int | int64](accepts string, lo, hi T, field func(*Config) *T) value {
 	return custom(accepts, field, func(s string) (T, error) {
-		digits, unit := s, int64(1)
-		if s != "" {
-			if i := strings.IndexByte("kmg", s[len(s)-1]|0x20); i >= 0 {
-				digits, unit = s[:len(s)-1], 1<<(10*(i+1))
-			}
-		}
-		n, err := strconv.ParseInt(digits, 10, 64)
-		if err != nil || n > int64(hi)/unit || n*unit < int64(lo) {
+		n, ok := parseSize(s)
+		if !ok || n > int64(hi) || n < int64(lo) {
 			return 0, fmt.Errorf("%q is not %s", s, accepts)
 		}
-		return T(n * unit), nil
+		return T(n), nil
 	})
+}
+
+// parseSize reads a number of bytes, with a unit or without. 10MB is 10MiB, as people
+// mean it who write it.
+func parseSize(s string) (n int64, ok bool) {
+	digits := strings.TrimRightFunc(s, unicode.IsLetter)
+	unit := int64(1)
+	switch strings.ToLower(s[len(digits):]) {
+	case "", "b":
+	case "k", "kb", "kib":
+		unit = 1 << 10
+	case "m", "mb", "mib":
+		unit = 1 << 20
+	case "g", "gb", "gib":
+		unit = 1 << 30
+	case "t", "tb", "tib":
+		unit = 1 << 40
+	default:
+		return 0, false
+	}
+	whole, fraction, broken := strings.Cut(digits, ".")
+	n, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil || n > math.MaxInt64/unit-1 || broken && (unit == 1 || whole[0] == '-') {
+		return 0, false
+	}
+	n *= unit
+	if broken {
+		f, err := strconv.ParseUint(fraction, 10, 63)
+		if err != nil || len(fraction) > 9 {
+			return 0, false
+		}
+		n += int64(float64(f) / math.Pow10(len(fraction)) * float64(unit))
+	}
+	return n, true
 }
 
 type timePtr = *time.Duration
@@ -237,18 +266,14 @@ type timePtr = *time.Duration
 // maxDuration keeps sums of times from overflowing anywhere.
 const maxDuration = 365 * 24 * time.Hour
 
-// duration is a time in seconds, or in the units of Go.
+// duration is a time in seconds, or in the units of Go and days.
 func duration(field func(*Config) timePtr) value {
-	const accepts = "seconds (`30`, `0.5`), or a number with a unit (`500ms`, `30s`, `2m`, `1h`)"
+	const accepts = "seconds (`30`, `0.5`), or a number with a unit (`500ms`, `30s`, `2m`, `1h`, `7d`)"
 	return custom(accepts, field, func(s string) (time.Duration, error) {
-		withUnit := s
-		if s != "" && (s[len(s)-1] == '.' || '0' <= s[len(s)-1] && s[len(s)-1] <= '9') {
-			withUnit += "s"
-		}
-		d, err := time.ParseDuration(withUnit)
+		d, ok := parseTime(s)
 		switch {
-		case err != nil:
-			return 0, fmt.Errorf("%q is not a time: give seconds (30, 0.5) or a number with ms, s, m or h (2m)", s)
+		case !ok:
+			return 0, fmt.Errorf("%q is not a time: give seconds (30, 0.5) or a number with ms, s, m, h or d (2m)", s)
 		case d < 0:
 			return 0, fmt.Errorf("%q is less than nothing", s)
 		case d > maxDuration:
@@ -256,6 +281,29 @@ func duration(field func(*Config) timePtr) value {
 		}
 		return d, nil
 	})
+}
+
+// parseTime reads a time as in 30, 0.5, 2m, 7d and 1d12h.
+func parseTime(s string) (time.Duration, bool) {
+	var days time.Duration
+	if n, rest, ok := strings.Cut(s, "d"); ok {
+		f, err := strconv.ParseFloat(n, 64)
+		if err != nil || f < 0 || f > 1000 || strings.ContainsAny(n, "eExXpPnN_") {
+			return 0, false
+		}
+		if days = time.Duration(f * 24 * float64(time.Hour)); rest == "" {
+			return days, true
+		}
+		s = rest
+		if !strings.ContainsAny(s[len(s)-1:], "smh") || strings.HasPrefix(s, "-") {
+			return 0, false
+		}
+	}
+	if s != "" && (s[len(s)-1] == '.' || '0' <= s[len(s)-1] && s[len(s)-1] <= '9') {
+		s += "s"
+	}
+	d, err := time.ParseDuration(s)
+	return days + d, err == nil
 }
 
 func logLevel() value {

@@ -62,6 +62,16 @@ func TestGoodValues(t *testing.T) {
 		{[]string{"--forwarded-untrusted", "Drop"}, "ForwardedUntrusted", "drop"},
 		{[]string{"--limit-request-body", "1G"}, "LimitRequestBody", int64(1 << 30)},
 		{[]string{"--limit-request-body", "1000"}, "LimitRequestBody", int64(1000)},
+		{[]string{"--limit-request-body", "10MB"}, "LimitRequestBody", int64(10 << 20)},
+		{[]string{"--limit-request-body", "10MiB"}, "LimitRequestBody", int64(10 << 20)},
+		{[]string{"--limit-request-body", "1.5g"}, "LimitRequestBody", int64(3 << 29)},
+		{[]string{"--limit-request-body", "0.5kB"}, "LimitRequestBody", int64(512)},
+		{[]string{"--limit-request-body", "100B"}, "LimitRequestBody", int64(100)},
+		{[]string{"--limit-request-line", "4KiB"}, "LimitRequestLine", 4096},
+		{[]string{"--max-memory", "1.25T"}, "MaxMemory", int64(5 << 38)},
+		{[]string{"--max-age", "7d"}, "MaxAge", 7 * 24 * time.Hour},
+		{[]string{"--max-age", "0.5d"}, "MaxAge", 12 * time.Hour},
+		{[]string{"--max-age", "1d12h30m"}, "MaxAge", 36*time.Hour + 30*time.Minute},
 		{[]string{"--check"}, "Check", true},
 		{[]string{"-p", "/run/x.pid"}, "PIDFile", "/run/x.pid"},
 		{[]string{"-n", "the shop"}, "Name", "the shop"},
@@ -76,7 +86,7 @@ func TestGoodValues(t *testing.T) {
 
 func TestBadValues(t *testing.T) {
 	const (
-		time = " is not a time: give seconds (30, 0.5) or a number with ms, s, m or h (2m)"
+		time = " is not a time: give seconds (30, 0.5) or a number with ms, s, m, h or d (2m)"
 		form = " is not MODULE, MODULE:ATTR or MODULE:FACTORY()"
 	)
 	long := "unix:/" + strings.Repeat("x", 107)
@@ -125,6 +135,11 @@ func TestBadValues(t *testing.T) {
 		{"timeout", "", `""` + time},
 		{"timeout", "x", `"x"` + time},
 		{"timeout", "1e3", `"1e3"` + time},
+		{"timeout", "d", `"d"` + time},
+		{"timeout", "1d5", `"1d5"` + time},
+		{"timeout", "1d-5h", `"1d-5h"` + time},
+		{"timeout", "1e1d", `"1e1d"` + time},
+		{"timeout", "366d", `"366d" is more than a year`},
 		{"timeout", "NaN", `"NaN"` + time},
 		{"timeout", "-1", `"-1" is less than nothing`},
 		{"timeout", "8761h", `"8761h" is more than a year`},
@@ -136,6 +151,11 @@ func TestBadValues(t *testing.T) {
 		{"limit-request-fields", "32769", `"32769" is not a whole number from 0 to 32768`},
 		{"limit-request-body", "-1", `"-1" is not a number of bytes; k, m and g count in 1024s`},
 		{"limit-request-body", "9999999999g", `"9999999999g" is not a number of bytes; k, m and g count in 1024s`},
+		{"limit-request-body", "1.5", `"1.5" is not a number of bytes; k, m and g count in 1024s`},
+		{"limit-request-body", "-0.5g", `"-0.5g" is not a number of bytes; k, m and g count in 1024s`},
+		{"limit-request-body", "1.-5g", `"1.-5g" is not a number of bytes; k, m and g count in 1024s`},
+		{"limit-request-body", "10Mbit", `"10Mbit" is not a number of bytes; k, m and g count in 1024s`},
+		{"limit-request-body", "1 m", `"1 m" is not a number of bytes; k, m and g count in 1024s`},
 		{"limit-request-body", "k", `"k" is not a number of bytes; k, m and g count in 1024s`},
 		{"log-level", "loud", `"loud" is not one of debug, info, warning, error`},
 		{"check", "maybe", `"maybe" is neither true nor false`},
