@@ -2,7 +2,6 @@ package admin
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -14,25 +13,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"hostler/internal/testlog"
 )
-
-// syncBuffer is a log that may be written and read at a time.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
 
 // listen returns a listener and a client of whatever is served there. A Unix
 // socket in a directory of the test's own is in nobody's way.
@@ -48,7 +31,7 @@ func listen(t *testing.T) (net.Listener, *http.Client) {
 }
 
 func TestServe(t *testing.T) {
-	r, log := newRig(t), new(syncBuffer)
+	r, log := newRig(t), new(testlog.Buffer)
 	l, client := listen(t)
 	stop := Serve(l, r.h, slog.New(slog.NewTextHandler(log, nil)))
 	for path, code := range map[string]int{"/": 200, "/status": 200, "/metrics": 200, "/healthz": 200, "/readyz": 503} {
@@ -102,7 +85,7 @@ func TestStopCutsOffWhatDoesNotEnd(t *testing.T) {
 
 func TestServeReportsThatItEnded(t *testing.T) {
 	l, _ := listen(t)
-	log := new(syncBuffer)
+	log := new(testlog.Buffer)
 	stop := Serve(brokenListener{l}, http.NotFoundHandler(), slog.New(slog.NewTextHandler(log, nil)))
 	for log.String() == "" { // stopping it first would be an orderly end
 		time.Sleep(time.Millisecond)

@@ -16,15 +16,23 @@ import (
 // ask runs do in the state goroutine and returns when it has.
 func (m *Master) ask(ctx context.Context, do func(*supervisor)) error {
 	done := make(chan struct{})
+	if err := m.post(ctx, askEvent{do, done}); err != nil {
+		return err
+	}
 	select {
-	case m.sup.events <- askEvent{do, done}:
+	case <-done:
+		return nil
 	case <-m.sup.gone:
 		return errStopping
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// post gives an event to the state goroutine.
+func (m *Master) post(ctx context.Context, ev any) error {
 	select {
-	case <-done:
+	case m.sup.events <- ev:
 		return nil
 	case <-m.sup.gone:
 		return errStopping

@@ -116,42 +116,16 @@ func (m *Master) Snapshot() protocol.Snapshot {
 // Reload does what SIGHUP does and waits for the result.
 func (m *Master) Reload(ctx context.Context) error {
 	done := make(chan error, 1)
-	select {
-	case m.sup.events <- reloadEvent{done}:
-	case <-m.sup.gone:
-		return errStopping
-	case <-ctx.Done():
-		return fmt.Errorf("cannot reload: %w", ctx.Err())
+	if err := m.post(ctx, reloadEvent{done}); err != nil {
+		return fmt.Errorf("cannot reload: %w", err)
 	}
-	select {
-	case err := <-done:
-		return err
-	case <-m.sup.gone:
-		return errStopping
-	case <-ctx.Done():
-		return fmt.Errorf("the reload goes on: %w", ctx.Err())
-	}
+	return m.await(ctx, "the reload", done)
 }
 
 // Alive returns nil as soon as the state goroutine has answered, and an error if
 // it has ended or ctx does.
 func (m *Master) Alive(ctx context.Context) error {
-	done := make(chan struct{})
-	select {
-	case m.sup.events <- aliveEvent{done}:
-	case <-m.sup.gone:
-		return errStopping
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	select {
-	case <-done:
-		return nil
-	case <-m.sup.gone:
-		return errStopping
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return m.ask(ctx, func(*supervisor) {})
 }
 
 // Run serves until a signal, the end of ctx or a successful upgrade ends it.

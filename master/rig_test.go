@@ -1,7 +1,6 @@
 package master
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"hostler/internal/testlog"
 	"hostler/protocol"
 	"hostler/settings"
 )
@@ -26,31 +26,13 @@ type rig struct {
 	s    *supervisor
 	host *fakeHost
 	procs
-	log    lockedBuffer
-	stderr lockedBuffer
-	stdout lockedBuffer
+	log    testlog.Buffer
+	stderr testlog.Buffer
+	stdout testlog.Buffer
 	cgroup fstest.MapFS
 	result chan error
 	ended  bool
 	stuck  bool // processes are left behind
-}
-
-// lockedBuffer is written by the state goroutine and read by the test's.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // How a fake process boots and leaves.

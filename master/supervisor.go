@@ -101,8 +101,7 @@ type (
 	signalEvent  struct{ sig syscall.Signal }
 	reloadEvent  struct{ done chan<- error } // buffered; may be nil
 	upgradeEvent struct{ err error }
-	aliveEvent   struct{ done chan<- struct{} } // closed in answer
-	askEvent     struct {                       // do runs in the state goroutine
+	askEvent     struct { // do runs in the state goroutine
 		do   func(*supervisor)
 		done chan<- struct{} // closed after it
 	}
@@ -288,8 +287,6 @@ func (s *supervisor) handle(ev any) {
 		s.reload(ev.done)
 	case upgradeEvent:
 		s.upgradeEnded(ev.err)
-	case aliveEvent:
-		close(ev.done)
 	case codeEvent:
 		s.codeChanged(ev.files)
 	case preparedEvent:

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hostler/internal/testlog"
 	"hostler/settings"
 )
 
@@ -277,7 +278,7 @@ func TestUnitSocketsUsed(t *testing.T) {
 	if len(set.Binds) != 2 || h.findUnit(set.Binds[0]) != nil || h.findUnit(set.Binds[1]) != h.unit[0] {
 		t.Errorf("with --bind: %v", set.Binds)
 	}
-	var text lockedBuffer
+	var text testlog.Buffer
 	h.warnUnused(slog.New(slog.NewTextHandler(&text, nil)), set)
 	if got := text.String(); !strings.Contains(got, "socket=more") || !strings.Contains(got, "socket=admin") || strings.Contains(got, "socket=web") {
 		t.Errorf("warned of: %s", got)

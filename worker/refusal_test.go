@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"log/slog"
@@ -9,10 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"hostler/internal/testlog"
 	"hostler/worker/http1"
 )
 
@@ -49,27 +48,6 @@ func TestRefusalsAreLoggedOncePerSecond(t *testing.T) {
 	due(now+3*second, 1)
 	due(now+5*second, 0)
 	note(now+5*second, true, 0)
-}
-
-// lockedBuffer is a log that threads write to.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-// take returns what has been written since it was last called.
-func (l *lockedBuffer) take() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s := l.b.String()
-	l.b.Reset()
-	return s
 }
 
 const (
@@ -132,7 +110,7 @@ const http2Begin = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00
 // TestEveryRefusalShows wants for each reason: a count under its label, a line in
 // the log and one in the access log, and an answer that repeats nothing.
 func TestEveryRefusalShows(t *testing.T) {
-	log := new(lockedBuffer)
+	log := new(testlog.Buffer)
 	path := filepath.Join(t.TempDir(), "access")
 	access, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
@@ -217,7 +195,7 @@ func TestEveryRefusalShows(t *testing.T) {
 		if n := r.slot.Counters.Rejected[reason].Load(); n != 1 {
 			t.Errorf("%v: counted %d times", reason, n)
 		}
-		said := log.take()
+		said := log.Take()
 		if strings.Count(said, "\n") != 1 || !strings.Contains(said, `level=WARN msg="request refused" reason=`+reason.String()+" client=127.0.0.1\n") || strings.Contains(said, echoed) {
 			t.Errorf("%v: the log says %q", reason, said)
 		}
@@ -318,7 +296,7 @@ func readAll(c net.Conn) string {
 // a refusal as well.
 func TestRefusedWhileRead(t *testing.T) {
 	cfg := testConfig()
-	log := new(lockedBuffer)
+	log := new(testlog.Buffer)
 	r := newRig(t, cfg, func(c *call) {
 		if _, rc := c.all(); rc == 0 {
 			t.Error("the body is read to its end")
@@ -335,7 +313,7 @@ func TestRefusedWhileRead(t *testing.T) {
 		if n := r.slot.Counters.Rejected[reason].Load(); n != 1 {
 			t.Errorf("%v: counted %d times", reason, n)
 		}
-		if said := log.take(); !strings.Contains(said, "reason="+reason.String()+" ") {
+		if said := log.Take(); !strings.Contains(said, "reason="+reason.String()+" ") {
 			t.Errorf("%v: the log says %q", reason, said)
 		}
 	}
@@ -343,7 +321,7 @@ func TestRefusedWhileRead(t *testing.T) {
 
 // A flood of rubbish makes few lines, and all of it is accounted for in the end.
 func TestFloodOfRefusals(t *testing.T) {
-	log := new(lockedBuffer)
+	log := new(testlog.Buffer)
 	r := newRig(t, testConfig(), echo)
 	r.log = slog.New(slog.NewTextHandler(log, nil))
 	r.start()
@@ -358,10 +336,8 @@ func TestFloodOfRefusals(t *testing.T) {
 	took := time.Since(begin)
 	r.stopNow()
 	eventually(t, "the rest to be said", func() bool {
-		log.mu.Lock()
-		defer log.mu.Unlock()
 		lines, sum := 0, 0
-		for _, l := range strings.Split(strings.TrimSpace(log.b.String()), "\n") {
+		for _, l := range strings.Split(strings.TrimSpace(log.String()), "\n") {
 			more := 0
 			if _, after, ok := strings.Cut(l, "more="); ok {
 				fmt.Sscan(after, &more)

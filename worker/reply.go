@@ -93,7 +93,7 @@ func (l *Loop) HeadSent(t *Thread) bool { return t.reply.stage == stageSent }
 // length of the whole body where that is known, or -1.
 func (l *Loop) openReply(t *Thread, size int64) message {
 	r, q := &t.reply, &t.Req
-	isHead := q.MethodID == 2
+	isHead := q.MethodID == http1.MethodHead
 	r.noBody = isHead || r.head.NoBody
 	r.close = r.head.Close || l.mustClose(t)
 	o := http1.HeadOptions{AddLength: -1}

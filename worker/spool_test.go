@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/sys/unix"
 
+	"hostler/internal/testlog"
 	"hostler/protocol"
 	"hostler/worker/http1"
 )
@@ -362,7 +363,7 @@ func TestSpoolFails(t *testing.T) {
 		"first fails":  {breaks: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			log := new(lockedBuffer)
+			log := new(testlog.Buffer)
 			r := spoolRig(t, d, nil)
 			r.log = slog.New(slog.NewTextHandler(log, nil))
 			free := d.free
@@ -391,7 +392,7 @@ func TestSpoolFails(t *testing.T) {
 			r.empty(d)
 			if n := r.slot.Counters.SpoolFailures.Load(); n == 0 {
 				t.Error("no failure is counted")
-			} else if said := strings.Count(log.take(), "cannot be spooled"); said == 0 || said > 2 {
+			} else if said := strings.Count(log.Take(), "cannot be spooled"); said == 0 || said > 2 {
 				t.Errorf("%d failures, %d lines in the log", n, said)
 			}
 		})

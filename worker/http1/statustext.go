@@ -1,8 +1,7 @@
 package http1
 
-// StatusText returns the reason phrase that is registered for a status, or
-// "Status". It spares the worker net/http, whose share of the library and of the
-// memory at rest is large.
+// StatusText returns the reason phrase that is registered for a status, or "Status":
+// a status line has one, and the parser does without net/http.
 func StatusText(status int) string {
 	switch status {
 	case 100:
