@@ -66,6 +66,43 @@ func TestPrometheus(t *testing.T) {
 	run(t, "promtool", "check", "rules", "prometheus/rules.yml")
 }
 
+// TestAlerts: each alert fires for what it is about, and none while all is well. Each says
+// how bad it is, and what has happened.
+func TestAlerts(t *testing.T) {
+	run(t, "promtool", "test", "rules", "prometheus/rules_test.yml")
+	rules, err := os.ReadFile("prometheus/rules.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests, err := os.ReadFile("prometheus/rules_test.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alerts := strings.Split(string(rules), "- alert: ")[1:]
+	if len(alerts) == 0 {
+		t.Fatal("there are no alerts")
+	}
+	for _, alert := range alerts {
+		name, rest, _ := strings.Cut(alert, "\n")
+		if !strings.Contains(rest, "labels: {severity: critical}") && !strings.Contains(rest, "labels: {severity: warning}") || !strings.Contains(rest, "summary: ") {
+			t.Errorf("%s has no severity, or no summary", name)
+		}
+		fires, quiet := 0, 0
+		for _, use := range strings.Split(string(tests), "alertname: ")[1:] {
+			if used, rest, _ := strings.Cut(use, "\n"); used != name {
+				continue
+			} else if strings.HasPrefix(strings.TrimSpace(rest), "exp_alerts:") {
+				fires++
+			} else {
+				quiet++
+			}
+		}
+		if fires == 0 || quiet == 0 {
+			t.Errorf("%s is tested to fire %d times, and to be quiet %d times", name, fires, quiet)
+		}
+	}
+}
+
 func TestNginxSite(t *testing.T) {
 	site, err := os.ReadFile("nginx/hostler.conf")
 	if err != nil {

@@ -65,6 +65,7 @@ func (s *supervisor) look(now time.Time) {
 	s.checkExchange(now)
 	for _, l := range s.listeners() {
 		s.checkListener(l, now)
+		l.queue = s.host.Queue(l)
 	}
 }
 

@@ -322,6 +322,9 @@ func (h *systemHost) Stopped(pid int) bool {
 // Machine implements host.
 func (h *systemHost) Machine() machine { return readMachine(os.DirFS("/")) }
 
+// Queue implements host.
+func (h *systemHost) Queue(l *listener) listenQueue { return l.readQueue() }
+
 // Pending implements host.
 func (h *systemHost) Pending(ls []*listener) bool { return anyPending(ls) }
 

@@ -56,6 +56,7 @@ type listener struct {
 	inherited bool        // from the binary before us, which still serves
 	file      *inode.File // of a Unix socket in the file system; nil: there is none, or it is not ours
 	dead      bool        // nobody can connect: a worker has shut it down
+	queue     listenQueue // when it was last looked at
 	fresh     bool        // it is not the socket any more that it was at first
 	mending   mending
 }

@@ -289,7 +289,8 @@ type fakeHost struct {
 	stopped  map[int]bool  // by pid
 	watched  []string
 
-	shut              map[string]bool // by address
+	shut              map[string]bool        // by address
+	queues            map[string]listenQueue // likewise
 	reviveErr         error
 	revived           int
 	exchangeEnded     bool
@@ -373,6 +374,11 @@ func (h *fakeHost) Revive(l *listener, _ int) (bool, error) {
 		h.shut[l.Address] = false
 	}
 	return l.Network == "unix", h.reviveErr
+}
+func (h *fakeHost) Queue(l *listener) listenQueue {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.queues[l.Address]
 }
 func (h *fakeHost) ExchangeEnded() bool {
 	h.mu.Lock()

@@ -85,6 +85,9 @@ func (s *supervisor) publish() {
 	}
 	if s.current != nil {
 		for _, l := range s.listeners() {
+			if q := l.queue; q.known {
+				v.ListenQueues = append(v.ListenQueues, protocol.ListenQueue{Address: l.String(), Depth: q.depth, Limit: q.limit})
+			}
 			if l.dead {
 				v.DeadListeners = append(v.DeadListeners, l.String())
 			}

@@ -73,6 +73,8 @@ type host interface {
 	// Shut says whether somebody has shut down a listening socket, so that nobody
 	// can connect to it.
 	Shut(*listener) bool
+	// Queue returns how many connections wait to be accepted from a socket.
+	Queue(*listener) listenQueue
 	// Revive opens such a socket again. Fresh says that it is another one, with the
 	// same number here, which those that have the old one are to be given.
 	Revive(l *listener, backlog int) (fresh bool, err error)

@@ -13,6 +13,8 @@ type scrape struct {
 	reasons []string
 	mono    int64
 	workers []workerView
+
+	overflows float64 // of listen queues; -1: not known
 }
 
 // workerView is a slot that was ever used, and who holds it.
@@ -29,7 +31,7 @@ type workerView struct {
 // begin gathers what the rows read. The Collector is locked.
 func (c *Collector) begin() *scrape {
 	snap := c.snapshot()
-	s := &scrape{snap: &snap, reasons: c.reasons, mono: c.mono()}
+	s := &scrape{snap: &snap, reasons: c.reasons, mono: c.mono(), overflows: procstat.ListenOverflows(c.proc)}
 	holders := make(map[int]*protocol.WorkerStatus, len(snap.Workers))
 	for i := range snap.Workers {
 		holders[snap.Workers[i].Slot] = &snap.Workers[i]

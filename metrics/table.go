@@ -135,6 +135,27 @@ var connectionFamilies = []family{
 		}},
 	{name: "connections_accepted_total", help: "Connections accepted.",
 		read: counted(func(c *protocol.Counters) uint64 { return c.Accepted.Load() })},
+	{name: "listen_queue_depth", typ: gauge, labels: []string{"address"},
+		help: "Connections that wait to be accepted, by address; of TCP sockets, as of the last second.",
+		read: func(s *scrape, put put) {
+			for _, q := range s.snap.ListenQueues {
+				put(float64(q.Depth), q.Address)
+			}
+		}},
+	{name: "listen_queue_limit", typ: gauge, labels: []string{"address"},
+		help: "How many connections may wait there: the least of --backlog and net.core.somaxconn.",
+		read: func(s *scrape, put put) {
+			for _, q := range s.snap.ListenQueues {
+				put(float64(q.Limit), q.Address)
+			}
+		}},
+	{name: "listen_overflows_total",
+		help: "Connections that the kernel turned away because a listen queue was full: of all TCP sockets in the network namespace, since it began.",
+		read: func(s *scrape, put put) {
+			if s.overflows >= 0 {
+				put(s.overflows)
+			}
+		}},
 	{name: "accept_errors_total",
 		help: "Attempts to accept a connection that failed, for want of file descriptors for the most part.",
 		read: counted(func(c *protocol.Counters) uint64 { return c.AcceptErrors.Load() })},

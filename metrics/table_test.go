@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 	"unicode/utf8"
 
@@ -32,6 +33,8 @@ func TestTable(t *testing.T) {
 	r.files(100, 3)
 	r.snap.Workers[0].Pools = []settings.Pool{{Name: "x", Pattern: "/", Threads: 1}}
 	r.snap.Certificates = []protocol.CertificateStatus{{Name: "example.org", NotAfter: time.Unix(9000, 0)}}
+	r.snap.ListenQueues = []protocol.ListenQueue{{Address: "127.0.0.1:8000", Depth: 3, Limit: 128}}
+	r.proc["self/net/netstat"] = &fstest.MapFile{Data: []byte("TcpExt: ListenOverflows\nTcpExt: 7\n")}
 	found, err := pedantic(t, r.c).Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -29,6 +29,7 @@ type Snapshot struct {
 	LogLost                         LogLost           // of the master's own lines
 	Workers                         []WorkerStatus
 	GoneCPU                         []float64           // seconds that workers which are gone have used, by slot; may be shorter
+	ListenQueues                    []ListenQueue       // of TCP sockets, as of the last second
 	DeadListeners                   []string            // addresses that nobody can connect to: a worker has shut down the socket
 	Certificates                    []CertificateStatus // in use; none without TLS
 	CertificatesFailed              string              // why their files of today are not in use; "": they are
@@ -36,6 +37,13 @@ type Snapshot struct {
 
 // LogLost counts lines of the logs that are lost.
 type LogLost struct{ Access, Error uint64 }
+
+// ListenQueue is how many connections wait to be accepted from a socket, and how many
+// may.
+type ListenQueue struct {
+	Address      string
+	Depth, Limit int
+}
 
 // CertificateStatus is a certificate in use.
 type CertificateStatus struct {
