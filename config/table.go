@@ -303,7 +303,7 @@ func table() []*setting {
 		{
 			name: "chdir", group: groupPython, arg: "DIR",
 			help:  "directory to run the application in",
-			more:  "It is also where modules are looked for first. Other paths among the settings are not relative to it but to where hostler was started.",
+			more:  "It is also where modules are looked for first, and what the names of logs are relative to. Other paths among the settings are relative to where hostler was started.",
 			value: text(func(c *Config) *string { return &c.Chdir }),
 		},
 		{
