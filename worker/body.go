@@ -110,13 +110,13 @@ func (l *Loop) Read(t *Thread, dst []byte) int {
 	}
 	n := 0
 	if b.waited != 0 {
-		t.conn.via.news()
+		t.conn.news()
 	}
 	if b.chunked {
 		n = l.readChunked(t, dst)
 	} else {
 		var err error
-		n, err = t.conn.via.read(dst[:min(int64(len(dst)), b.remaining)])
+		n, err = t.conn.read(dst[:min(int64(len(dst)), b.remaining)])
 		switch {
 		case err == unix.EAGAIN:
 			n = ReadWait
@@ -190,7 +190,7 @@ func (l *Loop) readChunked(t *Thread, dst []byte) int {
 		// The part before in.body is the application's until it has read it;
 		// behind it there is room.
 		in.raw, in.n = in.body, in.body
-		n, err := t.conn.via.read(in.mem[in.n:min(len(in.mem), in.n+inBufferSize)])
+		n, err := t.conn.read(in.mem[in.n:min(len(in.mem), in.n+inBufferSize)])
 		switch {
 		case err == unix.EAGAIN:
 			return ReadWait

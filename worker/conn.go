@@ -66,9 +66,9 @@ type conn struct {
 	in  *input
 	out output
 
-	via   transport // what it is made of: &sock, or what lies over that
-	sock  socket
-	http2 atomic.Pointer[http2Conn] // c is a connection of HTTP/2, which has streams
+	transport // what it is made of: &sock, or what lies over that
+	sock      socket
+	http2     atomic.Pointer[http2Conn] // c is a connection of HTTP/2, which has streams
 }
 
 // claim takes the connection for the caller, or leaves the event to its owner.
@@ -77,7 +77,7 @@ func (c *conn) claim(hup bool) bool {
 		s := c.state.Load()
 		if s&stateOwned == 0 {
 			if c.state.CompareAndSwap(s, stateOwned) {
-				c.via.news()
+				c.news()
 				return true
 			}
 			continue
@@ -101,7 +101,7 @@ func (c *conn) release() bool {
 	if c.state.Swap(stateOwned)&stateHup != 0 {
 		c.hup = true
 	}
-	c.via.news()
+	c.news()
 	return false
 }
 
@@ -117,7 +117,7 @@ func (c *conn) reset(fd, listener int, peer netip.AddrPort) {
 	c.hup, c.wantsOut, c.closing = false, false, false
 	c.awaits, c.anonymous = false, false
 	c.sock.c = c
-	c.via = &c.sock
+	c.transport = &c.sock
 	c.http2.Store(nil)
 	c.setPeer(peer)
 }
@@ -260,7 +260,7 @@ func (l *Loop) admit(c *conn) {
 	// Released first: the set may report the connection before EpollCtl returns.
 	c.state.Store(0)
 	if l.set.control(unix.EPOLL_CTL_ADD, fd, ev) != nil && c.claim(false) {
-		l.closeConn(c)
+		c.close(l)
 	}
 }
 
@@ -278,10 +278,9 @@ func (c *conn) interest() unix.EpollEvent {
 	return ev
 }
 
-// closeConn closes an owned connection at once.
-func (l *Loop) closeConn(c *conn) { c.via.close(l) }
-
-func (l *Loop) closeSocket(c *conn) {
+// close implements transport.
+func (s *socket) close(l *Loop) {
+	c := s.c
 	if c.in != nil {
 		l.inputs.put(c.in)
 		c.in = nil

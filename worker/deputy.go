@@ -92,7 +92,7 @@ func (l *Loop) stepIn() {
 func (l *Loop) readOn() {
 	for range l.sched.depth(&l.sched.ready) { // more may be left meanwhile
 		c := l.sched.steal(&l.sched.ready, func(c *conn) bool {
-			return c.http2.Load() != nil || (c.fd < 0 || l.static != nil) && (c.in == nil || !c.in.queued)
+			return c.urgent() || l.static != nil && c.waitsToBeRead()
 		})
 		if c == nil {
 			return
@@ -191,9 +191,7 @@ func (l *Loop) sweep() {
 	l.conns.each(func(c *conn) {
 		p := phase(c.phase.Load())
 		n[p]++
-		if h := c.http2.Load(); h != nil && p == phaseStreams {
-			h.sweep(now)
-		}
+		c.sweepStreams(now)
 		d := c.deadline.Load()
 		if d == 0 || d > now || c.state.Load()&stateOwned != 0 || !c.claim(false) {
 			return

@@ -379,7 +379,7 @@ func TestStaleEvents(t *testing.T) {
 	if !c.claim(false) {
 		t.Fatal("a connection at rest cannot be claimed")
 	}
-	r.closeConn(c)
+	c.close(r.Loop)
 	c1.Close()
 	_, fd = r.pair()
 	r.addTest(fd)

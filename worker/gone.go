@@ -25,7 +25,7 @@ func (l *Loop) stillWanted(t *Thread) int {
 		return WriteOK
 	}
 	r.looked = now
-	if t.conn.via.left(now, &r.silent) {
+	if t.conn.left(now, &r.silent) {
 		r.gone = true
 		return WriteGone
 	}

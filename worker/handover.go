@@ -126,13 +126,13 @@ func (l *Loop) handOver(c *conn, data []byte) bool {
 			l.moving.Store(false)
 		}
 		if l.watch(c, unix.EPOLL_CTL_ADD) != nil {
-			l.closeConn(c)
+			c.close(l)
 			return true
 		}
 		return false
 	}
 	l.slot.Counters.HandedOut.Add(1)
-	l.closeConn(c)
+	c.close(l)
 	return true
 }
 
@@ -183,22 +183,18 @@ func (c *conn) unparsed() []byte {
 // requeue leaves an owned connection, which has something to read, to a Python
 // thread.
 func (l *Loop) requeue(c *conn) {
-	switch {
-	case l.enqueue(c):
-	case c.http2.Load() != nil: // it is its requests that are declined, one by one
-		l.sched.push(c, anyway)
-	default:
-		l.shed(c)
+	if !l.enqueue(c) {
+		c.noRoom(l)
 	}
 }
 
 // plain says whether a connection is no more than its socket and what has been read
 // of it. What TLS and HTTP/2 have agreed on with the peer does not move.
-func (c *conn) plain() bool { return c.via.portable() && !c.out.pending.Load() }
+func (c *conn) plain() bool { return c.portable() && !c.out.pending.Load() }
 
-// portable says whether a connection in the ready queue can move with what has
+// movable says whether a connection in the ready queue can move with what has
 // been read of it. (Chunked bodies are decoded in place.)
-func (c *conn) portable() bool {
+func (c *conn) movable() bool {
 	return c.plain() && c.hops < maxHops && (c.in == nil || !c.in.chunked && c.in.spool == nil && c.in.pass == nil && c.in.n <= protocol.MaxHandoverData)
 }
 
@@ -206,7 +202,7 @@ func (c *conn) portable() bool {
 // while all of this one's are away.
 func (l *Loop) offload() {
 	for l.surplus > 0 {
-		c := l.sched.steal(&l.sched.ready, (*conn).portable)
+		c := l.sched.steal(&l.sched.ready, (*conn).movable)
 		if c == nil {
 			return
 		}
@@ -275,14 +271,14 @@ func (l *Loop) adopt(h *protocol.Handover) {
 	}
 	in := l.inputs.get(len(h.Data) + 1)
 	if in == nil {
-		l.closeConn(c)
+		c.close(l)
 		return
 	}
 	in.n = copy(in.mem, h.Data)
 	in.arrived = h.Arrived
 	c.in = in
 	if l.watch(c, unix.EPOLL_CTL_ADD) != nil {
-		l.closeConn(c)
+		c.close(l)
 		return
 	}
 	l.requeue(c)

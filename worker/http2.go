@@ -207,10 +207,10 @@ func (b *frameBuffer) Write(p []byte) (int, error) {
 // beginHTTP2 makes an owned connection one of HTTP/2, before a byte of it is read.
 func (l *Loop) beginHTTP2(c *conn) {
 	now := l.now()
-	h := &http2Conn{transport: c.via, l: l, c: c, streams: make(map[uint32]*stream), window: 65535, initial: 65535, began: now,
+	h := &http2Conn{transport: c.transport, l: l, c: c, streams: make(map[uint32]*stream), window: 65535, initial: 65535, began: now,
 		midway: cmp.Or(l.firstDeadline(now), math.MaxInt64), maxFrame: http2FrameSize, received: http2ConnWindow, charges: charges{http2Burst, now},
 		names: make(map[string]string)}
-	if s, ok := c.via.(*tlsConn); ok {
+	if s, ok := c.transport.(*tlsConn); ok {
 		h.tlsEnv = s.env
 	}
 	h.frames = http2.NewFramer(io.Discard, &h.src)
@@ -228,7 +228,7 @@ func (l *Loop) beginHTTP2(c *conn) {
 	)
 	_ = h.writer.WriteWindowUpdate(0, http2ConnWindow-65535)
 	c.out.mu.Lock() // what TLS has held back may be on its way
-	c.via = h
+	c.transport = h
 	c.out.mu.Unlock()
 	c.http2.Store(h)
 	c.setPhase(phaseStreams, l.firstDeadline(now))
@@ -241,7 +241,7 @@ func (l *Loop) receiveFrames(t *Thread, c *conn) bool {
 	t.pos, t.end = 0, 0
 	h.turn = http2Turn
 	for {
-		n, err := c.via.read(t.buf)
+		n, err := c.read(t.buf)
 		if n > 0 {
 			l.slot.Counters.ReceivedBytes.Add(uint64(n))
 			if e := h.feed(t.buf[:n]); e != nil {
@@ -254,12 +254,12 @@ func (l *Loop) receiveFrames(t *Thread, c *conn) bool {
 				l.requeue(c) // behind the others
 				return l.serveStreams(t, touched)
 			}
-			if !c.via.drains() || n == len(t.buf) || c.hup {
+			if !c.drains() || n == len(t.buf) || c.hup {
 				continue
 			}
 		} else if err != unix.EAGAIN && (err != nil || !h.halfClosed()) {
 			h.settle() // what is wrong with its last frames is said all the same
-			l.closeConn(c)
+			c.close(l)
 			return false
 		}
 		touched := h.take()
@@ -501,9 +501,9 @@ func (h *http2Conn) end(code http2.ErrCode) {
 	h.l.endSoon(h.c)
 }
 
-// expire ends an owned connection whose time is up.
-func (h *http2Conn) expire() {
-	l, c := h.l, h.c
+// expire implements transport.
+func (h *http2Conn) expire(l *Loop) {
+	c := h.c
 	h.mu.Lock()
 	state, bye := h.state(), h.lastWord || h.silent != 0
 	if writing := h.untaken(); writing != 0 && writing <= l.now() {
@@ -522,8 +522,7 @@ func (h *http2Conn) expire() {
 			k = protocol.TimeoutWriteRate
 		}
 		timeouts[k].Add(1)
-		l.resetOnClose(c)
-		l.closeConn(c)
+		c.abort(l)
 	case http2Idle:
 		if !bye {
 			timeouts[protocol.TimeoutIdle].Add(1)
@@ -552,7 +551,7 @@ func (h *http2Conn) endStreams() {
 	h.mu.Unlock()
 	for _, s := range all {
 		if s.claim(true) {
-			s.abort()
+			s.abort(h.l)
 		}
 	}
 }
@@ -561,6 +560,82 @@ func (h *http2Conn) endStreams() {
 func (h *http2Conn) close(l *Loop) {
 	h.endStreams()
 	h.transport.close(l)
+}
+
+// abort implements transport.
+func (h *http2Conn) abort(l *Loop) {
+	h.endStreams()
+	h.transport.abort(l)
+}
+
+// dismiss implements transport.
+func (h *http2Conn) dismiss(*Loop) { h.end(http2.ErrCodeNo) }
+
+// again implements transport.
+func (h *http2Conn) again(l *Loop, t *Thread) bool {
+	h.c.phase.Store(uint32(phaseStreams))
+	return l.receiveFrames(t, h.c)
+}
+
+// urgent implements transport.
+func (h *http2Conn) urgent() bool { return true }
+
+// noRoom implements transport: it is its requests that are declined, one by one.
+func (h *http2Conn) noRoom(l *Loop) { l.sched.push(h.c, anyway) }
+
+// roomy is called, by whoever takes the event, when a connection has room for output.
+func (c *conn) roomy() {
+	if h := c.http2.Load(); h != nil {
+		h.roomy()
+	}
+}
+
+// streams are those that a connection has, if any.
+func (c *conn) streams() []*stream {
+	if h := c.http2.Load(); h != nil && phase(c.phase.Load()) == phaseStreams {
+		return h.open()
+	}
+	return nil
+}
+
+// sweepStreams keeps the time limits of such streams.
+func (c *conn) sweepStreams(now int64) {
+	if h := c.http2.Load(); h != nil && phase(c.phase.Load()) == phaseStreams {
+		h.sweep(now)
+	}
+}
+
+// weighStreams is weighConn for an owned connection that has streams.
+func (c *conn) weighStreams(k candidate, now int64) candidate {
+	h := c.http2.Load()
+	since := now
+	switch h.stateNow() {
+	case http2Midway:
+		k.kind, since = protocol.EvictedHead, h.began
+		k.rate = perSecond(c.holds(), now-since)
+	case http2Writing:
+		k.kind = protocol.EvictedWrite
+		since, k.rate, k.bytes = c.out.weigh(now)
+	case http2Idle:
+		k.kind, since = protocol.EvictedIdle, c.deadline.Load()-int64(h.l.cfg.KeepAlive)
+	default:
+		return candidate{}
+	}
+	k.age = now - since
+	k.bytes += c.holds()
+	return k
+}
+
+// greetHTTP2 begins with a connection of HTTP/2 whose first bytes are b. It returns false
+// if it has ended it.
+func (l *Loop) greetHTTP2(c *conn, b []byte) bool {
+	l.beginHTTP2(c)
+	h := c.http2.Load()
+	err := h.feed(b)
+	if err != nil {
+		h.fail(err)
+	}
+	return err == nil
 }
 
 // linger implements transport.

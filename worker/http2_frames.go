@@ -134,7 +134,7 @@ func (h *http2Conn) frame(f http2.Frame, err error) error {
 	}
 	h.mu.Unlock()
 	if s != nil && s.claim(true) {
-		s.abort()
+		s.abort(h.l)
 	}
 	return nil
 }
@@ -289,7 +289,7 @@ func (h *http2Conn) onReset(f *http2.RSTStreamFrame) error {
 	}
 	h.mu.Unlock()
 	if s != nil && s.claim(true) {
-		s.abort()
+		s.abort(h.l)
 	}
 	return nil
 }

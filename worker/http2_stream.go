@@ -52,7 +52,7 @@ var _ transport = (*stream)(nil)
 func newStream(h *http2Conn, id uint32, ended bool) *stream {
 	s := &stream{h: h, id: id, window: h.initial, received: http2Window, declared: -1, ended: ended, bell: -1}
 	c, p := &s.conn, h.c
-	c.fd, c.via = -1, s
+	c.fd, c.transport = -1, s
 	c.listener, c.trusted, c.anonymous = p.listener, p.trusted, p.anonymous
 	c.peer, c.remote, c.remoteLen, c.port, c.portLen = p.peer, p.remote, p.remoteLen, p.port, p.portLen
 	c.setPhase(phaseHead, h.l.firstDeadline(h.l.now()))
@@ -320,16 +320,28 @@ func (s *stream) finish(*Loop, bool, bool) {
 func (s *stream) linger(l *Loop) { s.finish(l, false, false) }
 
 // close implements transport.
-func (s *stream) close(*Loop) { s.abort() }
+func (s *stream) close(l *Loop) { s.abort(l) }
 
-// abort ends an owned stream whose response cannot become whole, or is not wanted.
-func (s *stream) abort() {
+// abort implements transport: the response cannot become whole, or is not wanted.
+func (s *stream) abort(*Loop) {
 	h := s.h
 	h.mu.Lock()
 	if !s.dead && !h.closed {
 		h.resetStream(s.id, http2.ErrCodeInternal)
 	}
 	s.leave()
+}
+
+func (s *stream) dismiss(l *Loop) { s.abort(l) }
+func (s *stream) expire(l *Loop)  { s.abort(l) }
+
+func (s *stream) urgent() bool   { return s.waitsToBeRead() }
+func (s *stream) noRoom(l *Loop) { l.shed(&s.conn) }
+
+// again implements transport.
+func (s *stream) again(l *Loop, t *Thread) bool {
+	s.setPhase(phaseIdle, l.idleDeadline(l.now()))
+	return l.receive(t, &s.conn)
 }
 
 // leave takes the stream out of its connection, and gives back what it has. h.mu

@@ -16,7 +16,7 @@ func (l *Loop) endSoon(c *conn) {
 	if c.out.pending.Load() {
 		l.finishLater(c, false, true)
 	} else {
-		c.via.finish(l, false, true)
+		c.finish(l, false, true)
 	}
 }
 
@@ -33,11 +33,12 @@ func (l *Loop) finishLater(c *conn, framed, unread bool) {
 	}
 }
 
-// finishSocket closes a connection after its last reply. A client that knows where
-// the reply ends closes the connection itself; it is given a moment for it, for
-// whoever closes first has the port in TIME_WAIT for a minute.
-func (l *Loop) finishSocket(c *conn, framed, unread bool) {
-	c.via.sayEnd()
+// finish implements transport. A client that knows where the reply ends closes the
+// connection itself; it is given a moment for it, for whoever closes first has the port
+// in TIME_WAIT for a minute.
+func (s *socket) finish(l *Loop, framed, unread bool) {
+	c := s.c
+	c.sayEnd()
 	if c.holdsBack() { // the end of TLS
 		c.out.mu.Lock()
 		c.out.open(l)
@@ -47,27 +48,28 @@ func (l *Loop) finishSocket(c *conn, framed, unread bool) {
 			l.finishLater(c, framed, unread)
 			return
 		case flushGone:
-			l.closeConn(c)
+			c.close(l)
 			return
 		}
 	}
 	switch {
 	case unread:
-		l.lingerSocket(c)
+		s.linger(l)
 	case framed && !c.hup:
 		c.unread = false
 		c.setPhase(phaseLinger, l.now()+farewellTime)
 		l.sweepEarly()
 		l.lingering(c)
 	default:
-		l.closeConn(c)
+		c.close(l)
 	}
 }
 
-// lingerSocket tells the peer that no more will come, and keeps reading.
-func (l *Loop) lingerSocket(c *conn) {
+// linger implements transport: it tells the peer, and keeps reading.
+func (s *socket) linger(l *Loop) {
+	c := s.c
 	if unix.Shutdown(c.fd, unix.SHUT_WR) != nil {
-		l.closeConn(c)
+		c.close(l)
 		return
 	}
 	if c.in != nil {
@@ -127,12 +129,12 @@ func (l *Loop) lingering(c *conn) {
 	var waste [4096]byte
 	for range 8 { // a peer that never stops must not keep the thread
 		for range 64 {
-			n, err := c.via.read(waste[:])
+			n, err := c.read(waste[:])
 			if err == unix.EAGAIN {
 				break
 			}
 			if n == 0 || err != nil {
-				l.closeConn(c)
+				c.close(l)
 				return
 			}
 		}

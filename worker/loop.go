@@ -312,9 +312,7 @@ func (l *Loop) event(t *Thread, ev unix.EpollEvent) bool {
 		if c.out.pending.Load() {
 			c.out.flush(l, c)
 		}
-		if h := c.http2.Load(); h != nil {
-			h.roomy()
-		}
+		c.roomy()
 	}
 	if !c.claim(hup) {
 		return false
@@ -341,7 +339,7 @@ func (l *Loop) resume(t *Thread, c *conn) bool {
 			t.pos, t.end = 0, 0
 			return l.receive(t, c)
 		case phaseStreams:
-			return l.receiveFrames(t, c)
+			return c.again(l, t)
 		case phaseShaking:
 			l.shake(c)
 			return false
@@ -383,19 +381,14 @@ func (l *Loop) run(t *Thread, c *conn, now int64) bool {
 
 // dequeued goes on with a connection from the ready queue.
 func (l *Loop) dequeued(t *Thread, c *conn) bool {
-	c.via.dequeued()
+	c.dequeued()
 	if c.in != nil && c.in.queued {
 		return l.serveReady(t, c) || t.goesOn() && l.receive(t, c)
 	}
 	// It had its turn, and gave way to others with more to read; or what there is
 	// to read has been left to a Python thread.
 	t.pos, t.end, t.arrived = 0, 0, 0
-	if c.http2.Load() != nil {
-		c.setPhase(phaseStreams, 0)
-		return l.receiveFrames(t, c)
-	}
-	c.setPhase(phaseIdle, l.idleDeadline(l.now()))
-	return l.receive(t, c)
+	return c.again(l, t)
 }
 
 // enqueue puts an owned connection on the ready queue. It returns false if the

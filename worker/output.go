@@ -169,7 +169,7 @@ func (o *output) flush(l *Loop, c *conn) flushed {
 			if len(o.items) > 1 {
 				flags = unix.MSG_MORE
 			}
-			n, err = c.via.sendItem(i, flags)
+			n, err = c.sendItem(i, flags)
 		}
 		if err == unix.EAGAIN {
 			if armed {
@@ -177,7 +177,7 @@ func (o *output) flush(l *Loop, c *conn) flushed {
 			}
 			// From now on room is reported. It is at once if there is some
 			// again, so nothing is missed between the two calls.
-			if armed, err = c.via.arm(l); err != nil {
+			if armed, err = c.arm(l); err != nil {
 				return flushGone
 			}
 			if !armed {
@@ -199,7 +199,7 @@ func (o *output) flush(l *Loop, c *conn) flushed {
 			i.n -= int64(n)
 			if i.n > 0 {
 				if turn -= int64(n); turn <= 0 {
-					if c.via.yield(l) != nil {
+					if c.yield(l) != nil {
 						return flushGone
 					}
 					return flushMore

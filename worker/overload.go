@@ -82,7 +82,7 @@ func (l *Loop) decline(t *Thread, c *conn) bool {
 	r.stage = stageSent
 	l.count(t)
 	isHead := t.Req.MethodID == http1.MethodHead
-	m := c.via.failure(t.out[:0], 503, "Retry-After: 1\r\n", r.close, isHead, *l.date.Load())
+	m := c.failure(t.out[:0], 503, "Retry-After: 1\r\n", r.close, isHead, *l.date.Load())
 	r.remaining, r.sent = 0, failureSize(503, isHead)
 	l.transmit(t, c, m, 0)
 	now := l.now()

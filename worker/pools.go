@@ -54,10 +54,10 @@ func (l *Loop) enterPool(t *Thread, c *conn) bool {
 // a worker where there is room in that pool.
 func (l *Loop) waitInPool(t *Thread, c *conn, p *pool) {
 	if !l.setAside(t, c) {
-		l.closeConn(c)
+		c.close(l)
 		return
 	}
-	if c.portable() && l.spareInPool(p) > 0 && l.handOver(c, c.unparsed()) {
+	if c.movable() && l.spareInPool(p) > 0 && l.handOver(c, c.unparsed()) {
 		return
 	}
 	c.setPhase(phaseReady, 0)
@@ -79,7 +79,7 @@ func (l *Loop) setAside(t *Thread, c *conn) bool {
 	} else if !in.chunked && in.need == 0 {
 		in.head = 0 // it is parsed once more, as one that comes from the deputy
 	}
-	c.via.detach()
+	c.detach()
 	in.queued = true
 	c.in, t.in = in, nil
 	t.pos, t.end = 0, 0
@@ -117,7 +117,7 @@ func (l *Loop) movePools() {
 			}
 		}
 		for ; n > 0; n-- {
-			c := l.sched.steal(&p.lane, (*conn).portable)
+			c := l.sched.steal(&p.lane, (*conn).movable)
 			if c == nil {
 				break
 			}

@@ -5,9 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/net/http2"
-	"golang.org/x/sys/unix"
-
 	"hostler/protocol"
 )
 
@@ -155,10 +152,8 @@ func (l *Loop) candidates(now int64) []candidate {
 		}
 	}
 	l.conns.each(func(c *conn) {
-		if h := c.http2.Load(); h != nil && phase(c.phase.Load()) == phaseStreams {
-			for _, s := range h.open() {
-				look(&s.conn)
-			}
+		for _, s := range c.streams() {
+			look(&s.conn)
 		}
 		look(c)
 	})
@@ -185,20 +180,7 @@ func (l *Loop) weighConn(c *conn, now int64) candidate {
 			k.rate = perSecond(int64(c.in.n), now-since)
 		}
 	case phaseStreams:
-		switch c.http2.Load().stateNow() {
-		case http2Midway:
-			k.kind = protocol.EvictedHead
-			since = c.http2.Load().began
-			k.rate = perSecond(c.via.holds(), now-since)
-		case http2Writing:
-			k.kind = protocol.EvictedWrite
-			since, k.rate, k.bytes = c.out.weigh(now)
-		case http2Idle:
-			k.kind = protocol.EvictedIdle
-			since = c.deadline.Load() - int64(l.cfg.KeepAlive)
-		default:
-			return candidate{}
-		}
+		return c.weighStreams(k, now)
 	case phaseBody:
 		k.kind = protocol.EvictedBody
 		if in := c.in; in != nil {
@@ -215,7 +197,7 @@ func (l *Loop) weighConn(c *conn, now int64) candidate {
 		return candidate{}
 	}
 	k.age = now - since
-	k.bytes += k.input + c.via.holds()
+	k.bytes += k.input + c.holds()
 	return k
 }
 
@@ -254,29 +236,15 @@ func (l *Loop) evict(k candidate) bool {
 		return false
 	}
 	l.slot.Counters.Evicted[k.kind].Add(1)
-	switch k.phase {
-	case phaseShaking:
-		l.giveUpShaking(c)
-		return true
-	case phaseStreams:
-		if k.kind != protocol.EvictedWrite {
-			c.http2.Load().end(http2.ErrCodeNo)
-			return true
-		}
-		l.resetOnClose(c)
-	case phaseIdle:
-		c.via.sayEnd()
-	case phaseWriting, phaseLinger:
-		l.resetOnClose(c)
+	switch {
+	case k.phase == phaseShaking, k.phase == phaseIdle, k.phase == phaseStreams && k.kind != protocol.EvictedWrite:
+		c.dismiss(l)
+	case k.kind == protocol.EvictedWrite:
+		c.abort(l)
+	default:
+		c.close(l)
 	}
-	l.closeConn(c)
 	return true
-}
-
-// resetOnClose makes the close of c a reset: its response is cut short, and the
-// kernel need not keep what the peer does not take.
-func (l *Loop) resetOnClose(c *conn) {
-	_ = unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 }
 
 func (l *Loop) sayPressure(now int64, n int, why, setting string, limit int64) {

@@ -50,13 +50,13 @@ func (l *Loop) fill(t *Thread, c *conn) bool {
 		if t.pos == t.end {
 			t.pos, t.end = 0, 0
 		}
-		n, err := c.via.read(t.buf[t.end:])
+		n, err := c.read(t.buf[t.end:])
 		switch {
 		case n > 0:
 			if t.end == 0 && t.arrived == 0 {
 				t.arrived = l.now()
 			}
-			t.full = t.end+n == len(t.buf) || !c.via.drains()
+			t.full = t.end+n == len(t.buf) || !c.drains()
 			t.end += n
 			l.slot.Counters.ReceivedBytes.Add(uint64(n))
 			return true
@@ -93,7 +93,11 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 		}
 	}
 	if l.cfg.HTTP2Cleartext && c.fresh() && isPreface(b) {
-		return l.greetHTTP2(t, c, b)
+		if len(b) < prefaceSize {
+			l.stash(t, c)
+			return false, c.in == nil || l.settle(c, phaseHead)
+		}
+		return l.greetHTTP2(c, b) && c.again(l, t), true
 	}
 	var reason http1.Reason
 	ok := false
@@ -147,37 +151,21 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 	}
 	in := l.inputs.get(size)
 	if in == nil {
-		l.closeConn(c)
+		c.close(l)
 		return false, true
 	}
 	in.n = copy(in.mem, b)
 	c.in = in
 	t.pos, t.end = 0, 0
 	if !l.expectBody(c, in, r, plan) {
-		l.closeConn(c)
+		c.close(l)
 		return false, true
 	}
 	return false, false
 }
 
 // fresh says that nothing has been asked on a connection with no TLS.
-func (c *conn) fresh() bool { return c.served == 0 && c.via.portable() }
-
-// greetHTTP2 is parse for a client that begins with the preface of HTTP/2, all of
-// it or a part.
-func (l *Loop) greetHTTP2(t *Thread, c *conn, b []byte) (whole, handled bool) {
-	if len(b) < prefaceSize {
-		l.stash(t, c)
-		return false, c.in == nil || l.settle(c, phaseHead)
-	}
-	l.beginHTTP2(c)
-	h := c.http2.Load()
-	if err := h.feed(b); err != nil {
-		h.fail(err)
-		return false, true
-	}
-	return l.receiveFrames(t, c), true
-}
+func (c *conn) fresh() bool { return c.served == 0 && c.portable() }
 
 // expectBody prepares in, whose head is whole, for its body. It returns false if there
 // is no memory.
@@ -200,7 +188,7 @@ func (l *Loop) expectBody(c *conn, in *input, r *http1.Request, plan bodyPlan) b
 }
 
 // sayContinue tells a client that waits for it to send its body (RFC 9110, 10.1.1).
-func (l *Loop) sayContinue(c *conn) { l.deliver(c, c.via.interim(nil, 100, nil), 0) }
+func (l *Loop) sayContinue(c *conn) { l.deliver(c, c.interim(nil, 100, nil), 0) }
 
 // stash moves what t has read of a request into an input of the connection's.
 // If there is no memory for it, the connection is closed.
@@ -208,7 +196,7 @@ func (l *Loop) stash(t *Thread, c *conn) {
 	b := t.buf[t.pos:t.end]
 	in := l.inputs.get(len(b) + 1)
 	if in == nil {
-		l.closeConn(c)
+		c.close(l)
 		return
 	}
 	in.n = copy(in.mem, b)
@@ -303,10 +291,7 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 			b := bytes.Clone(in.mem[:in.n])
 			l.inputs.put(in)
 			c.in = nil
-			l.beginHTTP2(c)
-			if err := c.http2.Load().feed(b); err != nil {
-				c.http2.Load().fail(err)
-			} else {
+			if l.greetHTTP2(c, b) {
 				l.requeue(c)
 			}
 			return gotNothing
@@ -323,7 +308,7 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 					return gotNothing
 				}
 				if !l.expectBody(c, in, r, l.planBody(t, c, in.mem[:in.n])) {
-					l.closeConn(c)
+					c.close(l)
 					return gotNothing
 				}
 			} else {
@@ -362,12 +347,12 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 			if !l.inputs.grow(in, min(2*limit, inputClasses[len(inputClasses)-1])) || len(in.mem) == limit {
 				// Heads have a lower limit than the largest buffer, bodies end
 				// at bodyBuffer: the kernel has no memory for us.
-				l.closeConn(c)
+				c.close(l)
 				return gotNothing
 			}
 			continue
 		}
-		n, err := c.via.read(in.mem[in.n:limit])
+		n, err := c.read(in.mem[in.n:limit])
 		if err == unix.EAGAIN {
 			p := phaseHead
 			if in.head > 0 {
@@ -391,7 +376,7 @@ func (l *Loop) gathered(c *conn) gathered {
 	in := c.in
 	if in.chunked && !in.done && !l.inputs.grow(in, in.n+spoolRoom) {
 		// What follows is decoded behind it: without room, nothing could be read.
-		l.closeConn(c)
+		c.close(l)
 		return gotNothing
 	}
 	if !in.done && (in.chunked || in.received() < in.length) && l.beginSpool(c) {
@@ -520,9 +505,9 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 	}
 	t.Listener = uint32(c.listener)
 	t.Forwarded = 0
-	if !c.via.attach(t) {
+	if !c.attach(t) {
 		l.dropInput(t)
-		l.closeConn(c)
+		c.close(l)
 		return false
 	}
 	if r.Flags&http1.FlagChunked != 0 && t.BodyMore == 0 {
@@ -570,7 +555,7 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 func (l *Loop) queueParsed(t *Thread, c *conn) {
 	in := l.inputOf(t)
 	if in == nil {
-		l.closeConn(c)
+		c.close(l)
 		return
 	}
 	in.arrived = l.now()
@@ -616,7 +601,7 @@ func (l *Loop) reject(c *conn, reason http1.Reason, isHead bool) {
 	switch reason {
 	case http1.ReasonTruncatedHead, http1.ReasonBadProxyHeader, http1.ReasonMissingProxyHeader:
 		l.access.refused(c, reason.Status(), 0)
-		l.closeConn(c) // nothing was asked
+		c.close(l) // nothing was asked
 		return
 	case http1.ReasonConnect:
 		extra = "Allow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS\r\n"
@@ -635,8 +620,8 @@ func (c *conn) asksHead() bool { return c.in != nil && asksHead(c.in.mem[:c.in.n
 
 // refuse answers without the application and closes the connection.
 func (l *Loop) refuse(c *conn, status int, extra string, isHead bool) {
-	c.via.detach() // from the thread that was about to run it
-	m := c.via.failure(make([]byte, 0, 512), status, extra, true, isHead, *l.date.Load())
+	c.detach() // from the thread that was about to run it
+	m := c.failure(make([]byte, 0, 512), status, extra, true, isHead, *l.date.Load())
 	l.deliver(c, m, 0)
 	l.slot.Counters.Requests[0][protocol.CodeIndex(status)].Add(1)
 	l.access.refused(c, status, failureSize(status, isHead))
@@ -669,13 +654,10 @@ func (l *Loop) expire(c *conn) {
 			k = protocol.TimeoutHead
 		}
 		l.slot.Counters.Timeouts[k].Add(1)
-		c.via.sayEnd()
-		l.closeConn(c)
-	case phaseStreams:
-		c.http2.Load().expire()
-	case phaseShaking:
-		l.slot.Counters.Timeouts[protocol.TimeoutHead].Add(1)
-		l.giveUpShaking(c)
+		c.sayEnd()
+		c.close(l)
+	case phaseStreams, phaseShaking:
+		c.expire(l)
 	case phaseHead, phaseBody:
 		k = protocol.TimeoutHead
 		if phase(c.phase.Load()) == phaseBody {
@@ -686,7 +668,7 @@ func (l *Loop) expire(c *conn) {
 		}
 		l.slot.Counters.Timeouts[k].Add(1)
 		if c.awaits {
-			l.closeConn(c)
+			c.close(l)
 			return
 		}
 		l.refuse(c, 408, "", c.asksHead())
@@ -695,13 +677,12 @@ func (l *Loop) expire(c *conn) {
 			k = protocol.TimeoutWriteRate
 		}
 		l.slot.Counters.Timeouts[k].Add(1)
-		l.resetOnClose(c)
-		l.closeConn(c)
+		c.abort(l)
 	case phaseLinger:
 		if !l.stillTakes(c) {
-			l.closeConn(c)
+			c.close(l)
 		}
 	default:
-		l.closeConn(c)
+		c.close(l)
 	}
 }

@@ -78,7 +78,7 @@ func (l *Loop) rejectFrames(c *conn, reason http1.Reason) {
 func (l *Loop) endOfHead(c *conn, b []byte) {
 	switch {
 	case len(b) == 0, string(b) == "\r\n" && !c.awaits: // an empty line too many is no request
-		l.closeConn(c)
+		c.close(l)
 	case c.awaits:
 		l.reject(c, http1.ReasonBadProxyHeader, false)
 	default:

@@ -112,7 +112,7 @@ func (l *Loop) openReply(t *Thread, size int64) message {
 	}
 	o.Close = r.close
 	o.Minor10KeepAlive = q.Minor == 0 && !r.close
-	m := t.conn.via.head(t.out[:0], t, o, *l.date.Load())
+	m := t.conn.head(t.out[:0], t, o, *l.date.Load())
 	r.stage = stageSent
 	m.end = r.noBody
 	l.count(t)
@@ -234,7 +234,7 @@ func (l *Loop) deliver(c *conn, m message, ref uintptr) (res int, kept bool) {
 		if total == 0 && !m.end {
 			return WriteOK, false
 		}
-		n, err := c.via.send(m)
+		n, err := c.send(m)
 		if err != nil && err != unix.EAGAIN {
 			return WriteGone, false
 		}
@@ -344,7 +344,7 @@ func (l *Loop) EarlyHints(t *Thread, fields []byte) http1.HeadError {
 	if e, _ := http1.CheckHints(fields); e != 0 {
 		return e
 	}
-	l.transmit(t, t.conn, t.conn.via.interim(t.out[:0], 103, fields), 0)
+	l.transmit(t, t.conn, t.conn.interim(t.out[:0], 103, fields), 0)
 	return 0
 }
 
@@ -384,7 +384,7 @@ func (l *Loop) conclude(t *Thread) bool {
 		l.count(t)
 		isHead := t.Req.MethodID == http1.MethodHead
 		r.sent = failureSize(r.status, isHead)
-		m = c.via.failure(m.head, r.status, "", r.close, isHead, *l.date.Load())
+		m = c.failure(m.head, r.status, "", r.close, isHead, *l.date.Load())
 	default:
 		body := bytesAt(t.Out, int(t.OutLen))
 		m = l.openReply(t, t.OutLen)
@@ -439,12 +439,13 @@ func (l *Loop) mismatch(t *Thread, body []byte) []byte {
 // next request is to be received.
 func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 	r := &t.reply
-	c.via.detach()
+	c.detach()
 	if r.gone {
 		if r.stage == stageSent && r.remaining < 0 && !r.chunked && !r.noBody {
-			l.resetOnClose(c) // its end would be taken for the body's
+			c.abort(l) // its end would be taken for the body's
+		} else {
+			c.close(l)
 		}
-		l.closeConn(c)
 		return false
 	}
 	unread := t.pos < t.end || t.body.open
@@ -464,7 +465,7 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 		return l.writeOn(c)
 	}
 	if r.close {
-		c.via.finish(l, t.framed(), unread)
+		c.finish(l, t.framed(), unread)
 		return false
 	}
 	c.hops = 0
@@ -518,7 +519,7 @@ func (l *Loop) writeOn(c *conn) bool {
 				return false
 			}
 		case flushGone:
-			l.closeConn(c)
+			c.close(l)
 			return false
 		default:
 			return l.afterReply(c)
@@ -530,7 +531,7 @@ func (l *Loop) writeOn(c *conn) bool {
 // true if the connection lives and the caller still owns it.
 func (l *Loop) afterReply(c *conn) bool {
 	if c.closing {
-		c.via.finish(l, c.framed, c.unread)
+		c.finish(l, c.framed, c.unread)
 		return false
 	}
 	c.hops = 0

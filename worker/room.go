@@ -65,7 +65,7 @@ func (l *Loop) WaitRoom(t *Thread) int {
 	}
 	now, w := l.now(), &t.room
 	if w.moved == 0 {
-		c.via.waiting(1)
+		c.waiting(1)
 		w.since, w.sent = now, c.out.taken()
 	}
 	if left < before || w.moved == 0 {
@@ -93,7 +93,7 @@ func (l *Loop) buffersOn(t *Thread, left int64) bool {
 func (l *Loop) hasRoom(t *Thread) {
 	if t.room.moved != 0 {
 		t.room = roomWait{}
-		t.conn.via.waiting(-1)
+		t.conn.waiting(-1)
 	}
 }
 
@@ -124,7 +124,7 @@ func (l *Loop) rivals(t *Thread) int {
 func (l *Loop) crawls(t *Thread, now int64) bool {
 	w, c := &t.room, t.conn
 	patience := crawlEnough
-	if c.via.waiting(0) > max(1, l.rivals(t)/threadShare) {
+	if c.waiting(0) > max(1, l.rivals(t)/threadShare) {
 		patience = restEnough
 	}
 	if now-w.since < patience {

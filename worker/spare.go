@@ -78,7 +78,7 @@ func (l *Loop) mayRun(t *Thread, c *conn, routes map[uint64]*route, buf []byte, 
 	until := t.arrived + t.route.hold()
 	t.route = nil
 	if !l.setAside(t, c) {
-		l.closeConn(c)
+		c.close(l)
 		return false
 	}
 	c.in.held, c.in.until = true, until

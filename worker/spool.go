@@ -200,7 +200,7 @@ func (l *Loop) spoolOn(c *conn) {
 		if !in.chunked {
 			limit = int(min(int64(limit), int64(in.head)+in.length-in.spool.size))
 		}
-		n, err := c.via.read(in.mem[in.n:limit])
+		n, err := c.read(in.mem[in.n:limit])
 		if n > 0 {
 			in.n += n
 			l.slot.Counters.ReceivedBytes.Add(uint64(n))

@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hostler/protocol"
+
 	"hostler/worker/origin"
 )
 
@@ -251,35 +253,45 @@ func (s *tlsConn) sayEnd() {
 	}
 }
 
-func (s *tlsConn) finish(l *Loop, framed, unread bool) { l.finishSocket(s.wire.c, framed, unread) }
+func (s *tlsConn) finish(l *Loop, framed, unread bool) { s.wire.c.sock.finish(l, framed, unread) }
 
 func (s *tlsConn) linger(l *Loop) {
 	s.sayEnd()
-	l.lingerSocket(s.wire.c)
+	s.wire.c.sock.linger(l)
 }
 
-func (s *tlsConn) close(l *Loop) { l.closeSocket(s.wire.c) }
+func (s *tlsConn) close(l *Loop)                 { s.wire.c.sock.close(l) }
+func (s *tlsConn) abort(l *Loop)                 { s.wire.c.sock.abort(l) }
+func (s *tlsConn) again(l *Loop, t *Thread) bool { return s.wire.c.sock.again(l, t) }
+func (s *tlsConn) urgent() bool                  { return false }
+func (s *tlsConn) noRoom(l *Loop)                { s.wire.c.sock.noRoom(l) }
+
+// dismiss implements transport. A handshake is its goroutine's to end.
+func (s *tlsConn) dismiss(l *Loop) {
+	if s.wire.shaking {
+		s.wire.resume <- false
+		return
+	}
+	s.wire.c.sock.dismiss(l)
+}
+
+// expire implements transport.
+func (s *tlsConn) expire(l *Loop) {
+	l.slot.Counters.Timeouts[protocol.TimeoutHead].Add(1)
+	s.dismiss(l)
+}
 
 // shake goes on with the handshake of a connection that the caller owns, in its
 // goroutine.
 func (l *Loop) shake(c *conn) {
-	if s, begun := c.via.(*tlsConn); begun {
+	if s, begun := c.transport.(*tlsConn); begun {
 		s.wire.resume <- true
 		return
 	}
 	s := &tlsConn{wire: wire{l: l, c: c, shaking: true, resume: make(chan bool, 1)}}
 	s.tls = tls.Server(&s.wire, l.tls.Load())
-	c.via = s
+	c.transport = s
 	go l.handshake(c, s)
-}
-
-// giveUpShaking ends a connection that the caller owns, in its handshake.
-func (l *Loop) giveUpShaking(c *conn) {
-	if s, begun := c.via.(*tlsConn); begun {
-		s.wire.resume <- false
-		return
-	}
-	l.closeConn(c)
 }
 
 // handshake owns c but while it waits.
@@ -290,12 +302,12 @@ func (l *Loop) handshake(c *conn, s *tlsConn) {
 	if err := s.tls.Handshake(); err != nil {
 		l.slot.Counters.HandshakeFailures.Add(1)
 		l.log.Debug("no TLS", "client", string(c.remote[:c.remoteLen]), "error", err)
-		c.via = &c.sock
+		c.transport = &c.sock
 		var header tls.RecordHeaderError
 		if errors.As(err, &header) && looksLikeHTTP(header.RecordHeader) {
 			_, _ = sendFD(c.fd, httpOnTLS(asksHead(header.RecordHeader[:])), 0)
 		}
-		c.via.linger(l)
+		c.linger(l)
 		return
 	}
 	l.slot.Counters.Handshakes.Add(1)
@@ -323,7 +335,7 @@ func (l *Loop) proxiedFirst(c *conn, s *tlsConn) bool {
 		case err == unix.EINTR:
 			continue
 		case err != nil && err != unix.EAGAIN || err == nil && n == 0:
-			l.closeConn(c)
+			c.close(l)
 			return false
 		case n > have:
 			have = n
@@ -337,7 +349,7 @@ func (l *Loop) proxiedFirst(c *conn, s *tlsConn) bool {
 			}
 		}
 		if !s.wire.wait() {
-			l.closeConn(c)
+			c.close(l)
 			return false
 		}
 	}

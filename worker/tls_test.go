@@ -354,7 +354,7 @@ func TestTLSHeldCounts(t *testing.T) {
 			if phase(c.phase.Load()) != phaseWriting {
 				return
 			}
-			s := c.via.(*tlsConn)
+			s := c.transport.(*tlsConn)
 			c.out.mu.Lock()
 			defer c.out.mu.Unlock()
 			s.wire.mu.Lock()

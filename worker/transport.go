@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hostler/protocol"
 	"hostler/worker/http1"
 )
 
@@ -68,6 +69,23 @@ type transport interface {
 	sayEnd()
 	// close closes the connection at once.
 	close(l *Loop)
+	// abort is close with what the peer has not taken thrown away, so that it cannot
+	// take what it has for the whole.
+	abort(l *Loop)
+	// dismiss ends a connection that waits for its client and owes it nothing.
+	dismiss(l *Loop)
+	// expire ends a connection whose time is up, in a phase that the transport alone
+	// has.
+	expire(l *Loop)
+
+	// again goes on with a connection that comes from the ready queue, or from rest in
+	// such a phase: t reads what is there. It returns true if t has a request to run.
+	again(l *Loop, t *Thread) bool
+	// urgent says whether what waits in the ready queue to be read has to be read
+	// though every Python thread is away, as these may wait for it.
+	urgent() bool
+	// noRoom is called where the ready queue has no room for the connection.
+	noRoom(l *Loop)
 }
 
 // heads makes the heads of responses. Each is appended to b, and is a message or its
@@ -165,13 +183,40 @@ func (s *socket) holds() int64    { return 0 }
 func (s *socket) dequeued()       {}
 func (s *socket) portable() bool  { return true }
 
-func (s *socket) finish(l *Loop, framed, unread bool) { l.finishSocket(s.c, framed, unread) }
-func (s *socket) linger(l *Loop)                      { l.lingerSocket(s.c) }
-func (s *socket) sayEnd()                             {}
-func (s *socket) close(l *Loop)                       { l.closeSocket(s.c) }
+func (s *socket) sayEnd()        {}
+func (s *socket) urgent() bool   { return false }
+func (s *socket) noRoom(l *Loop) { l.shed(s.c) }
+
+// abort implements transport: the close becomes a reset, and the kernel need not keep
+// what the peer does not take.
+func (s *socket) abort(l *Loop) {
+	_ = unix.SetsockoptLinger(s.c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	s.close(l)
+}
+
+// dismiss implements transport.
+func (s *socket) dismiss(l *Loop) {
+	s.c.sayEnd()
+	s.c.close(l)
+}
+
+// expire implements transport: a handshake has not been begun.
+func (s *socket) expire(l *Loop) {
+	l.slot.Counters.Timeouts[protocol.TimeoutHead].Add(1)
+	s.close(l)
+}
+
+// again implements transport.
+func (s *socket) again(l *Loop, t *Thread) bool {
+	s.c.setPhase(phaseIdle, l.idleDeadline(l.now()))
+	return l.receive(t, s.c)
+}
+
+// waitsToBeRead says that a connection in the ready queue has no whole request there.
+func (c *conn) waitsToBeRead() bool { return c.in == nil || !c.in.queued }
 
 // holdsBack says whether some of what send has taken waits for room.
-func (c *conn) holdsBack() bool { return c.via.flush() == unix.EAGAIN }
+func (c *conn) holdsBack() bool { return c.flush() == unix.EAGAIN }
 
 // filePieces are buffers for files that sendfile(2) cannot send.
 var filePieces = sync.Pool{New: func() any { return new([32 << 10]byte) }}
