@@ -70,7 +70,7 @@ func (s *server) serve(tb testing.TB) {
 	t.Started = t.Taken
 	k := copy(t.resp, "200 OK\x0c\x00\x00\x00\x0a\x00\x00\x00Content-Typetext/plain")
 	t.StatusLen, t.FieldsLen = 6, uint32(k-6)
-	if e, _ := s.r.SetHead(t); e != 0 {
+	if e, _ := t.SetHead(); e != 0 {
 		tb.Fatal(e)
 	}
 	t.Out, t.OutLen, t.Result = address(s.answer), int64(len(s.answer)), ResultFinal

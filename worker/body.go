@@ -9,7 +9,7 @@ import (
 	"hostler/worker/http1"
 )
 
-// What Loop.Read says when it has no bytes; part of the ABI with worker/python.
+// What Thread.Read says when it has no bytes; part of the ABI with worker/python.
 const (
 	ReadEnd      = 0
 	ReadWait     = -1 // wait for input on Task.FD, without the GIL, and call again
@@ -56,7 +56,8 @@ func (t *Thread) readSpool(in *input) {
 
 // ReadAt reads from a body that is whole, and in a file, into dst. It may wait for
 // the disk.
-func (l *Loop) ReadAt(t *Thread, dst []byte, off int64) int {
+func (t *Thread) ReadAt(dst []byte, off int64) int {
+	l := t.l
 	b := &t.body
 	s := b.file
 	if b.failed != 0 {
@@ -71,15 +72,15 @@ func (l *Loop) ReadAt(t *Thread, dst []byte, off int64) int {
 		b.failed = ReadDisk
 		return ReadDisk
 	}
-	l.progress(t)
+	t.progress()
 	return n
 }
 
 // stored reads what is in the file or in memory; 0: that is over.
-func (l *Loop) stored(t *Thread, dst []byte) int {
+func (t *Thread) stored(dst []byte) int {
 	b := &t.body
 	if b.file != nil && b.at < b.file.size {
-		n := l.ReadAt(t, dst, b.at)
+		n := t.ReadAt(dst, b.at)
 		b.at += int64(max(n, 0))
 		return n
 	}
@@ -92,7 +93,8 @@ func (l *Loop) stored(t *Thread, dst []byte) int {
 
 // Read fetches more of the body into dst. It is a leaf and never waits, but for the
 // disk where part of the body is in a file.
-func (l *Loop) Read(t *Thread, dst []byte) int {
+func (t *Thread) Read(dst []byte) int {
+	l := t.l
 	b := &t.body
 	if b.failed != 0 {
 		return b.failed
@@ -100,12 +102,12 @@ func (l *Loop) Read(t *Thread, dst []byte) int {
 	if len(dst) == 0 {
 		return ReadEnd
 	}
-	if n := l.stored(t, dst); n != 0 || !b.open {
+	if n := t.stored(dst); n != 0 || !b.open {
 		return n
 	}
 	if b.expects {
 		if b.expects = false; t.reply.stage != stageSent {
-			l.sayContinue(t.conn)
+			t.conn.sayContinue(l)
 		}
 	}
 	n := 0
@@ -113,7 +115,7 @@ func (l *Loop) Read(t *Thread, dst []byte) int {
 		t.conn.news()
 	}
 	if b.chunked {
-		n = l.readChunked(t, dst)
+		n = t.readChunked(dst)
 	} else {
 		var err error
 		n, err = t.conn.read(dst[:min(int64(len(dst)), b.remaining)])
@@ -145,7 +147,7 @@ func (l *Loop) Read(t *Thread, dst []byte) int {
 			n = ReadBroken
 		}
 	case n > 0:
-		l.progress(t)
+		t.progress()
 		b.got += int64(n)
 		if b.waited != 0 { // the application's own time is not the client's fault
 			b.patience += l.now() - b.waited
@@ -162,19 +164,20 @@ func (l *Loop) Read(t *Thread, dst []byte) int {
 // readChunked decodes from what lies between raw and n of the input, which is
 // filled anew when it is used up. What follows the body there is the begin of
 // the next request.
-func (l *Loop) readChunked(t *Thread, dst []byte) int {
+func (t *Thread) readChunked(dst []byte) int {
+	l := t.l
 	b, in := &t.body, t.in
 	for {
 		if in.raw < in.n {
 			n, m, done, reason := in.dec.Decode(dst, in.mem[in.raw:in.n])
 			if reason != http1.ReasonNone {
-				l.noteRefusal(t.conn, reason)
+				t.conn.noteRefusal(l, reason)
 				return ReadBad
 			}
 			in.raw += m
 			b.total += int64(n)
 			if l.cfg.LimitRequestBody > 0 && b.total > l.cfg.LimitRequestBody {
-				l.noteRefusal(t.conn, http1.ReasonBodyTooLarge)
+				t.conn.noteRefusal(l, http1.ReasonBodyTooLarge)
 				return ReadTooLarge
 			}
 			if done {

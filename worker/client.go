@@ -20,7 +20,7 @@ func (l *Loop) forwarded(t *Thread, c *conn, buf []byte) bool {
 	}
 	o, reason := l.origin.Resolve(buf, &t.Req)
 	if reason != http1.ReasonNone {
-		l.reject(c, reason, t.Req.MethodID == http1.MethodHead)
+		c.reject(l, reason, t.Req.MethodID == http1.MethodHead)
 		return false
 	}
 	t.setOrigin(&o, buf, l.cfg.Listeners[c.listener].TLS)
@@ -99,11 +99,11 @@ func (x *Exchange) untrustedElsewhere() bool {
 func (l *Loop) proxied(c *conn, b []byte) (n int, ok bool) {
 	client, n, reason := l.origin.Proxy.Read(b)
 	if reason != http1.ReasonNone {
-		l.reject(c, reason, false)
+		c.reject(l, reason, false)
 		return 0, false
 	}
 	if n > 0 {
-		l.setClient(c, client)
+		c.setClient(l, client)
 	}
 	return n, true
 }
@@ -111,7 +111,7 @@ func (l *Loop) proxied(c *conn, b []byte) (n int, ok bool) {
 // setClient makes the client that a header has named the connection's peer. What is
 // said in X-Forwarded-… is the client's word from now on: a proxy that speaks this
 // protocol does not look into HTTP.
-func (l *Loop) setClient(c *conn, client origin.ProxyClient) {
+func (c *conn) setClient(l *Loop, client origin.ProxyClient) {
 	c.awaits = false
 	switch {
 	case client.Own:

@@ -251,11 +251,11 @@ func (l *Loop) addConn(fd, listener int, peer netip.AddrPort) {
 	}
 	c.setPhase(p, l.firstDeadline(l.now()))
 	l.slot.Counters.Accepted.Add(1)
-	l.admit(c)
+	c.admit(l)
 }
 
 // admit lets the set watch a connection at rest.
-func (l *Loop) admit(c *conn) {
+func (c *conn) admit(l *Loop) {
 	ev, fd := c.interest(), c.fd
 	// Released first: the set may report the connection before EpollCtl returns.
 	c.state.Store(0)
@@ -265,7 +265,7 @@ func (l *Loop) admit(c *conn) {
 }
 
 // watch registers an owned connection with the set, or changes what is watched.
-func (l *Loop) watch(c *conn, op int) error {
+func (c *conn) watch(l *Loop, op int) error {
 	return l.set.control(op, c.fd, c.interest())
 }
 

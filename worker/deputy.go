@@ -38,7 +38,7 @@ func (l *Loop) runDeputy() {
 		}
 		_ = unix.Nanosleep(&tick, nil) // early is as good
 		if ticks%8 == 0 {
-			runtime.Gosched() // see Loop.yield
+			runtime.Gosched() // see Thread.yield
 		}
 		select {
 		case <-l.stop:
@@ -76,7 +76,7 @@ func (l *Loop) stepIn() {
 	l.surplus = l.capacity()
 	l.offload()
 	l.readOn()
-	l.poll(l.deputy)
+	l.deputy.poll()
 	for {
 		ev, have := l.sched.event(l.deputy)
 		if !have {
@@ -102,7 +102,8 @@ func (l *Loop) readOn() {
 }
 
 // poll takes what is ready, without waiting.
-func (l *Loop) poll(t *Thread) {
+func (t *Thread) poll() {
+	l := t.l
 	if n := l.set.poll(t.Events[:]); n > 0 {
 		l.sched.bring(t.Events[:n], l.now())
 	}
@@ -197,7 +198,7 @@ func (l *Loop) sweep() {
 			return
 		}
 		if d = c.deadline.Load(); d != 0 && d <= now {
-			l.expire(c)
+			c.timeUp(l)
 		} else if !c.release() { // it has just moved on, and there is an event for it
 			l.resume(l.sweeper, c)
 		}

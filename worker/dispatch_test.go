@@ -161,18 +161,18 @@ func TestStepsDown(t *testing.T) {
 	cfg.Threads = 2
 	r := newRig(t, cfg, nil)
 	a, b := r.Thread(0), r.Thread(1)
-	if got := r.giveWay(a); got != Follow || !a.parked {
+	if got := a.giveWay(); got != Follow || !a.parked {
 		t.Errorf("quick calls: %d, parked: %v", got, a.parked)
 	}
 	if _, _, what := r.sched.next(b); what != choseLead {
 		t.Errorf("the other one: %v", what)
 	}
 	r.sched.wake()
-	if got := r.giveWay(a); got != Run || a.parked {
+	if got := a.giveWay(); got != Run || a.parked {
 		t.Errorf("another leads: %d, parked: %v", got, a.parked)
 	}
 	r.average.Store(2 * quickCall)
-	if got := r.giveWay(a); got != Yield || a.parked {
+	if got := a.giveWay(); got != Yield || a.parked {
 		t.Errorf("slow calls: %d, parked: %v", got, a.parked)
 	}
 }

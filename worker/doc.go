@@ -41,7 +41,7 @@
 //
 // CPython's lock is not fair: a thread that releases it and wants it again at once
 // gets it, however long another has waited. So a thread that has finished a
-// request while another waits for the GIL gives way (Loop.giveWay): where calls
+// request while another waits for the GIL gives way (Thread.giveWay): where calls
 // are quick it steps down, as one thread can do all the work; where they are slow
 // it waits for the other to have had its turn.
 //

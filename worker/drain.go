@@ -102,7 +102,7 @@ func (l *Loop) hasten() {
 			c.deadline.Store(now + grace)
 		}
 		if !c.release() {
-			l.requeue(c)
+			c.requeue(l)
 		}
 	})
 	l.sweepEarly()

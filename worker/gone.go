@@ -18,7 +18,8 @@ const (
 
 // stillWanted is Write where there is nothing to send: WriteGone if nobody waits for
 // an answer any more, else WriteOK.
-func (l *Loop) stillWanted(t *Thread) int {
+func (t *Thread) stillWanted() int {
+	l := t.l
 	r := &t.reply
 	now := l.now()
 	if now-r.looked < lookEvery {

@@ -125,7 +125,7 @@ func (l *Loop) handOver(c *conn, data []byte) bool {
 			}
 			l.moving.Store(false)
 		}
-		if l.watch(c, unix.EPOLL_CTL_ADD) != nil {
+		if c.watch(l, unix.EPOLL_CTL_ADD) != nil {
 			c.close(l)
 			return true
 		}
@@ -156,7 +156,7 @@ func (l *Loop) moveAll() {
 				c.deadline.Store(limit)
 			}
 			if !c.release() {
-				l.requeue(c)
+				c.requeue(l)
 				return
 			}
 			if stays {
@@ -182,8 +182,8 @@ func (c *conn) unparsed() []byte {
 
 // requeue leaves an owned connection, which has something to read, to a Python
 // thread.
-func (l *Loop) requeue(c *conn) {
-	if !l.enqueue(c) {
+func (c *conn) requeue(l *Loop) {
+	if !c.enqueue(l) {
 		c.noRoom(l)
 	}
 }
@@ -266,7 +266,7 @@ func (l *Loop) adopt(h *protocol.Handover) {
 		c.setPhase(phaseIdle, l.firstDeadline(now))
 	}
 	if len(h.Data) == 0 {
-		l.admit(c)
+		c.admit(l)
 		return
 	}
 	in := l.inputs.get(len(h.Data) + 1)
@@ -277,11 +277,11 @@ func (l *Loop) adopt(h *protocol.Handover) {
 	in.n = copy(in.mem, h.Data)
 	in.arrived = h.Arrived
 	c.in = in
-	if l.watch(c, unix.EPOLL_CTL_ADD) != nil {
+	if c.watch(l, unix.EPOLL_CTL_ADD) != nil {
 		c.close(l)
 		return
 	}
-	l.requeue(c)
+	c.requeue(l)
 }
 
 // listenerIndex finds the listener a connection came in by. After a reload it may

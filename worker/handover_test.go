@@ -106,7 +106,7 @@ func TestPacketsDiffer(t *testing.T) {
 		_, fd := r.pair()
 		c := r.conns.get()
 		c.reset(fd, 0, netip.AddrPort{})
-		if r.watch(c, unix.EPOLL_CTL_ADD) != nil || !r.handOver(c, nil) {
+		if c.watch(r.Loop, unix.EPOLL_CTL_ADD) != nil || !r.handOver(c, nil) {
 			t.Fatal("it stays")
 		}
 		h, err := from.Receive()

@@ -201,7 +201,7 @@ func (c *call) head(status string, fields ...string) http1.HeadError {
 		n += copy(t.resp[n:], fields[i+1])
 	}
 	t.FieldsLen = uint32(n) - t.StatusLen
-	e, _ := c.r.SetHead(t)
+	e, _ := t.SetHead()
 	if e != 0 {
 		t.StatusLen, t.FieldsLen = 0, 0
 	}
@@ -225,7 +225,7 @@ func (c *call) write(data []byte, final bool) int {
 	if len(data) > 0 {
 		ref = uintptr(c.r.refs.Add(1))
 	}
-	rc := c.r.Write(c.t, data, ref, final)
+	rc := c.t.Write(data, ref, final)
 	if c.t.OutKept == 0 && ref != 0 {
 		v, _ := c.r.garbage.LoadOrStore(ref, new(atomic.Int64))
 		v.(*atomic.Int64).Add(1)
@@ -233,7 +233,7 @@ func (c *call) write(data []byte, final bool) int {
 	for rc == WriteWait {
 		p := []unix.PollFd{{Fd: c.t.FD, Events: unix.POLLOUT}}
 		_, _ = unix.Poll(p, 50)
-		rc = c.r.WaitRoom(c.t)
+		rc = c.t.WaitRoom()
 	}
 	return rc
 }
@@ -244,7 +244,7 @@ func (c *call) all() ([]byte, int) {
 	dst := make([]byte, 50000)
 	if c.t.BodyMore == 0 {
 		for c.t.BodyFile != 0 && len(b) < int(c.t.BodyLen) {
-			n := c.r.ReadAt(c.t, dst, int64(len(b)))
+			n := c.t.ReadAt(dst, int64(len(b)))
 			if n <= 0 {
 				return b, n
 			}
@@ -253,7 +253,7 @@ func (c *call) all() ([]byte, int) {
 		return b, 0
 	}
 	for {
-		switch n := c.r.Read(c.t, dst); {
+		switch n := c.t.Read(dst); {
 		case n == ReadWait:
 			p := []unix.PollFd{{Fd: c.t.FD, Events: unix.POLLIN}}
 			_, _ = unix.Poll(p, 50)

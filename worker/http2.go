@@ -251,7 +251,7 @@ func (l *Loop) receiveFrames(t *Thread, c *conn) bool {
 			if h.turn <= 0 {
 				touched := h.take()
 				h.settle()
-				l.requeue(c) // behind the others
+				c.requeue(l) // behind the others
 				return l.serveStreams(t, touched)
 			}
 			if !c.drains() || n == len(t.buf) || c.hup {
@@ -310,9 +310,9 @@ func (l *Loop) serveStreams(t *Thread, touched []*stream) bool {
 		switch {
 		case !s.claim(false):
 		case s.tooLarge:
-			l.reject(&s.conn, http1.ReasonHeadTooLarge, s.isHead)
+			s.conn.reject(l, http1.ReasonHeadTooLarge, s.isHead)
 		case s.in != nil && s.in.spool != nil:
-			go l.spoolOn(&s.conn)
+			go s.conn.spoolOn(l)
 		case phase(s.phase.Load()) == phaseWriting: // it is answered; this was its client's end
 			l.resume(t, &s.conn)
 		case mine == nil && t.runs():
@@ -320,7 +320,7 @@ func (l *Loop) serveStreams(t *Thread, touched []*stream) bool {
 		case t.runs():
 			s.toCome = true
 			s.h.toCome.Add(1)
-			l.requeue(&s.conn)
+			s.conn.requeue(l)
 		default:
 			l.resume(t, &s.conn)
 		}
@@ -359,7 +359,7 @@ func (h *http2Conn) patience() int64 {
 	case len(h.partial) == 0:
 		return 0
 	case len(h.partial) >= frameHeader && http2.FrameType(h.partial[3]) == http2.FrameData:
-		limit = l.slowest(h.c, h.began, int64(len(h.partial)), l.cfg.BodyTimeout)
+		limit = h.c.slowest(l, h.began, int64(len(h.partial)), l.cfg.BodyTimeout)
 	default:
 		limit = l.firstDeadline(h.began)
 	}
@@ -485,7 +485,7 @@ func (h *http2Conn) fail(err error) {
 	case errors.Is(err, http2.ErrFrameTooLarge):
 		code = http2.ErrCodeFrameSize
 	}
-	h.l.rejectFrames(h.c, http1.ReasonHTTP2Connection)
+	h.c.rejectFrames(h.l, http1.ReasonHTTP2Connection)
 	h.l.log.Debug("HTTP/2 connection ended", "client", string(h.c.remote[:h.c.remoteLen]), "error", err)
 	h.end(code)
 }
@@ -498,7 +498,7 @@ func (h *http2Conn) end(code http2.ErrCode) {
 	}
 	h.mu.Unlock()
 	h.endStreams()
-	h.l.endSoon(h.c)
+	h.c.endSoon(h.l)
 }
 
 // expire implements transport.
@@ -666,7 +666,7 @@ func (h *http2Conn) sweep(now int64) {
 			continue
 		}
 		if d := s.deadline.Load(); d != 0 && d <= now {
-			h.l.expire(&s.conn)
+			s.conn.timeUp(h.l)
 		} else if !s.release() {
 			h.l.resume(h.l.sweeper, &s.conn)
 		}

@@ -115,7 +115,7 @@ func (h *http2Conn) frame(f http2.Frame, err error) error {
 		return err
 	}
 	if se.Code != http2.ErrCodeRefusedStream {
-		h.l.rejectFrames(h.c, http1.ReasonHTTP2Stream)
+		h.c.rejectFrames(h.l, http1.ReasonHTTP2Stream)
 	}
 	h.mu.Lock()
 	if h.lastWord && se.StreamID > h.last {

@@ -67,7 +67,7 @@ func TestHTTP2WaitsAsItIs(t *testing.T) {
 			c.head("200 OK")
 			c.write([]byte("one, "), false)
 			c.write([]byte("two"), false)
-			c.r.EndBody(c.t)
+			c.t.EndBody()
 		case "/9":
 			c.head("200 OK", "Content-Length", "10")
 			c.final([]byte("short"))
@@ -237,7 +237,7 @@ func (r *rig) tlsFramer() *framer {
 // hints sends a 103 response.
 func (c *call) hints(name, value string) {
 	b := http1.AppendRecord(c.t.resp[:0], name, value)
-	if e := c.r.EarlyHints(c.t, b); e != 0 {
+	if e := c.t.EarlyHints(b); e != 0 {
 		c.r.t.Error(e)
 	}
 }

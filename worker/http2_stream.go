@@ -336,7 +336,7 @@ func (s *stream) dismiss(l *Loop) { s.abort(l) }
 func (s *stream) expire(l *Loop)  { s.abort(l) }
 
 func (s *stream) urgent() bool   { return s.waitsToBeRead() }
-func (s *stream) noRoom(l *Loop) { l.shed(&s.conn) }
+func (s *stream) noRoom(l *Loop) { s.conn.shed(l) }
 
 // again implements transport.
 func (s *stream) again(l *Loop, t *Thread) bool {

@@ -136,14 +136,14 @@ func TestHTTP2Large(t *testing.T) {
 				rc := c.write([]byte(piece), false)
 				for rc == WriteWait {
 					time.Sleep(time.Millisecond)
-					rc = c.r.WaitRoom(c.t)
+					rc = c.t.WaitRoom()
 				}
 				if rc != WriteOK {
 					c.t.Result |= ResultFailed
 					return
 				}
 			}
-			c.r.EndBody(c.t)
+			c.t.EndBody()
 		default:
 			c.ok("quick")
 		}
@@ -519,7 +519,7 @@ func TestHTTP2Reset(t *testing.T) {
 			rc := c.write([]byte("more"), false)
 			for rc == WriteWait {
 				time.Sleep(time.Millisecond)
-				rc = c.r.WaitRoom(c.t)
+				rc = c.t.WaitRoom()
 			}
 			if rc == WriteGone {
 				left <- rc

@@ -77,7 +77,8 @@ func (l *Loop) watchGIL() {
 // Deadline returns how long the request that t runs has until its time is up, having
 // given its clock in nanoseconds from now on if that is not negative. It returns false
 // where there is no limit.
-func (l *Loop) Deadline(t *Thread, in int64) (left int64, limited bool) {
+func (t *Thread) Deadline(in int64) (left int64, limited bool) {
+	l := t.l
 	if l.cfg.Timeout <= 0 && l.cfg.TotalTimeout <= 0 {
 		return 0, false
 	}
@@ -92,13 +93,15 @@ func (l *Loop) Deadline(t *Thread, in int64) (left int64, limited bool) {
 // to take something: what the client is slow with, the application is not. It returns
 // what Waited wants to know when the request goes on. Whichever thread waits calls them,
 // and the request may have ended meanwhile if that is not its own.
-func (l *Loop) Wait(t *Thread, start int64) int64 {
+func (t *Thread) Wait(start int64) int64 {
+	l := t.l
 	l.slot.ThreadRecs[t.index].Wait(start)
 	return l.now()
 }
 
 // Waited is the end of Wait.
-func (l *Loop) Waited(t *Thread, start, since int64) {
+func (t *Thread) Waited(start, since int64) {
+	l := t.l
 	now, rec := l.now(), &l.slot.ThreadRecs[t.index]
 	rec.Waited(start, now)
 	if rec.Started() == start {
@@ -107,7 +110,8 @@ func (l *Loop) Waited(t *Thread, start, since int64) {
 }
 
 // progress is called when t's request has taken or given data.
-func (l *Loop) progress(t *Thread) {
+func (t *Thread) progress() {
+	l := t.l
 	if t.runs() { // else it is a file that is served
 		l.slot.ThreadRecs[t.index].Progress(l.now())
 	}

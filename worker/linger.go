@@ -12,16 +12,16 @@ import (
 
 // endSoon ends an owned connection to which the last word has been said, when all that
 // waits is out.
-func (l *Loop) endSoon(c *conn) {
+func (c *conn) endSoon(l *Loop) {
 	if c.out.pending.Load() {
-		l.finishLater(c, false, true)
+		c.finishLater(l, false, true)
 	} else {
 		c.finish(l, false, true)
 	}
 }
 
 // finishLater is finish for a connection whose output waits for room.
-func (l *Loop) finishLater(c *conn, framed, unread bool) {
+func (c *conn) finishLater(l *Loop, framed, unread bool) {
 	if c.in != nil {
 		l.inputs.put(c.in)
 		c.in = nil
@@ -29,7 +29,7 @@ func (l *Loop) finishLater(c *conn, framed, unread bool) {
 	c.closing, c.framed, c.unread = true, framed, unread
 	c.setPhase(phaseWriting, l.deadline(l.cfg.WriteTimeout))
 	if !c.release() {
-		l.writeOn(c)
+		c.writeOn(l)
 	}
 }
 
@@ -45,7 +45,7 @@ func (s *socket) finish(l *Loop, framed, unread bool) {
 		c.out.mu.Unlock()
 		switch c.out.flush(l, c) { // which asks for room
 		case flushMore:
-			l.finishLater(c, framed, unread)
+			c.finishLater(l, framed, unread)
 			return
 		case flushGone:
 			c.close(l)
@@ -59,7 +59,7 @@ func (s *socket) finish(l *Loop, framed, unread bool) {
 		c.unread = false
 		c.setPhase(phaseLinger, l.now()+farewellTime)
 		l.sweepEarly()
-		l.lingering(c)
+		c.lingering(l)
 	default:
 		c.close(l)
 	}
@@ -83,13 +83,13 @@ func (s *socket) linger(l *Loop) {
 	c.out.mu.Unlock()
 	c.untaken = untaken(c.fd)
 	c.setPhase(phaseLinger, now+lingerTime)
-	l.lingering(c)
+	c.lingering(l)
 }
 
 // stillTakes is asked when the time of a lingering connection is up. It gives the
 // connection up, with more time, if the client is about to take what is in the socket:
 // with the limits of a response that waits in our memory.
-func (l *Loop) stillTakes(c *conn) bool {
+func (c *conn) stillTakes(l *Loop) bool {
 	left := untaken(c.fd)
 	if !c.unread || left <= 0 {
 		return false
@@ -107,7 +107,7 @@ func (l *Loop) stillTakes(c *conn) bool {
 		return false
 	}
 	c.deadline.Store(now + lingerTime/4)
-	l.lingering(c)
+	c.lingering(l)
 	return true
 }
 
@@ -125,7 +125,7 @@ func untaken(fd int) int {
 }
 
 // lingering reads and drops what the peer still sends.
-func (l *Loop) lingering(c *conn) {
+func (c *conn) lingering(l *Loop) {
 	var waste [4096]byte
 	for range 8 { // a peer that never stops must not keep the thread
 		for range 64 {

@@ -141,7 +141,7 @@ func New(c Config) (*Loop, error) {
 	}
 	l.tickDate(time.Now())
 	for i := range s.Threads {
-		t, err := newThread(i, set.fd, &l.limits)
+		t, err := newThread(l, i)
 		if err != nil {
 			return nil, fmt.Errorf("cannot allocate a thread's buffers: %w", err)
 		}
@@ -153,7 +153,7 @@ func New(c Config) (*Loop, error) {
 		l.threads = append(l.threads, t)
 	}
 	for _, t := range []**Thread{&l.deputy, &l.sweeper} {
-		if *t, err = newThread(-1, set.fd, &l.limits); err != nil {
+		if *t, err = newThread(l, -1); err != nil {
 			return nil, fmt.Errorf("cannot allocate the deputy's buffers: %w", err)
 		}
 	}
@@ -191,21 +191,21 @@ var (
 func (l *Loop) Next(t *Thread) int {
 	l.calls.Add(1)
 	if t.conn != nil {
-		if l.finish(t) {
+		if t.finish() {
 			return Run
 		}
 		if t.Contended != 0 {
 			t.Contended = 0
-			if what := l.giveWay(t); what != Run {
+			if what := t.giveWay(); what != Run {
 				return what
 			}
 		}
 	}
 	if t.leading {
 		t.leading = false
-		l.lead(t)
+		t.lead()
 	}
-	l.yield(t)
+	t.yield()
 	for {
 		c, ev, what := l.sched.next(t)
 		switch what {
@@ -239,7 +239,8 @@ func (l *Loop) Next(t *Thread) int {
 // the deputy wakes someone, as always. Where they are slow, they may be waiting
 // for something else than the GIL, and t stays. It returns Run where t may go on
 // at once.
-func (l *Loop) giveWay(t *Thread) int {
+func (t *Thread) giveWay() int {
+	l := t.l
 	if l.average.Load() > quickCall {
 		return Yield
 	}
@@ -253,7 +254,7 @@ func (l *Loop) giveWay(t *Thread) int {
 // slow: it returns Run or None and never a reason to wait.
 func (l *Loop) NextHeld(t *Thread) int {
 	l.calls.Add(1)
-	if t.conn != nil && l.finish(t) {
+	if t.conn != nil && t.finish() {
 		return Run
 	}
 	polled := false
@@ -270,7 +271,7 @@ func (l *Loop) NextHeld(t *Thread) int {
 			}
 		case what == choseLead && !polled:
 			polled = true
-			l.poll(t)
+			t.poll()
 		default:
 			return None
 		}
@@ -281,7 +282,7 @@ func (l *Loop) NextHeld(t *Thread) int {
 // again and again does not; after 10 ms without it sysmon believes that a
 // goroutine hogs its P, takes the P away at each of its rounds, and makes a round
 // every 20 µs (runtime/proc.go, retake).
-func (l *Loop) yield(t *Thread) {
+func (t *Thread) yield() {
 	const often = int64(8 * time.Millisecond)
 	if t.seen-t.yielded > often {
 		t.yielded = t.seen
@@ -290,7 +291,8 @@ func (l *Loop) yield(t *Thread) {
 }
 
 // lead takes what the leader brought from epoll_wait.
-func (l *Loop) lead(t *Thread) {
+func (t *Thread) lead() {
+	l := t.l
 	n := int(t.NEvents)
 	t.NEvents = 0
 	t.seen = t.Polled
@@ -344,10 +346,10 @@ func (l *Loop) resume(t *Thread, c *conn) bool {
 			l.shake(c)
 			return false
 		case phaseLinger:
-			l.lingering(c)
+			c.lingering(l)
 			return false
 		case phaseWriting:
-			if !l.writeOn(c) {
+			if !c.writeOn(l) {
 				return false
 			}
 			// The reply is out; the next request may be here already.
@@ -393,14 +395,14 @@ func (l *Loop) dequeued(t *Thread, c *conn) bool {
 
 // enqueue puts an owned connection on the ready queue. It returns false if the
 // queue is full.
-func (l *Loop) enqueue(c *conn) bool {
+func (c *conn) enqueue(l *Loop) bool {
 	c.setPhase(phaseReady, 0)
-	return l.sched.push(c, l.placeOf(c))
+	return l.sched.push(c, c.placeOf(l))
 }
 
 // placeOf is where in the queue a connection goes that nobody has had yet.
-func (l *Loop) placeOf(c *conn) place {
-	if len(l.cfg.HealthPaths) > 0 && l.asksForHealth(c) {
+func (c *conn) placeOf(l *Loop) place {
+	if len(l.cfg.HealthPaths) > 0 && c.asksForHealth(l) {
 		return atFront
 	}
 	return atEnd

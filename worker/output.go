@@ -136,7 +136,7 @@ func (o *output) addMessage(l *Loop, m message, ref uintptr) (kept bool) {
 
 // patience says until when the client has to take more. o.mu is held.
 func (o *output) patience(l *Loop, c *conn) int64 {
-	return l.slowestAfter(c, o.moved, o.began, o.sent, l.cfg.WriteTimeout)
+	return c.slowestAfter(l, o.moved, o.began, o.sent, l.cfg.WriteTimeout)
 }
 
 // taken is how much the client has taken since something was first left over.

@@ -172,7 +172,7 @@ func TestSendFile(t *testing.T) {
 		if c.target == "/part" {
 			off = 5000
 		}
-		if done := c.r.SendFile(c.t, fd, off); !done {
+		if done := c.t.SendFile(fd, off); !done {
 			unix.Close(fd)
 			if c.target != "/chunked" {
 				t.Errorf("%s was not sent", c.target)
@@ -286,7 +286,7 @@ func TestFailures(t *testing.T) {
 			c.t.Result |= ResultFailed
 		case "/hints":
 			n := copy(c.t.resp, "\x04\x00\x00\x00\x03\x00\x00\x00Link</a")
-			if e := c.r.EarlyHints(c.t, c.t.resp[:n]); e != 0 {
+			if e := c.t.EarlyHints(c.t.resp[:n]); e != 0 {
 				t.Error(http1.HeadError(e))
 			}
 			c.ok("hinted")

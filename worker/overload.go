@@ -58,7 +58,7 @@ func (l *Loop) isHealthCheck(path []byte) bool {
 
 // asksForHealth says whether the whole request that waits in c's input is a health
 // check.
-func (l *Loop) asksForHealth(c *conn) bool {
+func (c *conn) asksForHealth(l *Loop) bool {
 	if c.in == nil || !c.in.queued {
 		return false
 	}
@@ -72,25 +72,26 @@ func (l *Loop) asksForHealth(c *conn) bool {
 // decline answers the request in t with 503, and goes on with its connection: a
 // client that has to open another one makes things worse. It returns false, as t has
 // no request to run; goesOn says whether the connection is still the caller's.
-func (l *Loop) decline(t *Thread, c *conn) bool {
+func (t *Thread) decline(c *conn) bool {
+	l := t.l
 	l.slot.Counters.Unavailable.Add(1)
 	r := &t.reply
 	*r = reply{arrived: t.arrived, remaining: -1, status: 503}
 	t.Started, t.StatusLen, t.FieldsLen = 0, 0, 0 // they are of t's last request
 	t.conn = c
-	r.close = l.mustClose(t)
+	r.close = t.mustClose()
 	r.stage = stageSent
-	l.count(t)
+	t.count()
 	isHead := t.Req.MethodID == http1.MethodHead
 	m := c.failure(t.out[:0], 503, "Retry-After: 1\r\n", r.close, isHead, *l.date.Load())
 	r.remaining, r.sent = 0, failureSize(503, isHead)
-	l.transmit(t, c, m, 0)
+	t.transmit(c, m, 0)
 	now := l.now()
 	if l.access.on() {
 		l.access.request(t, now)
 	}
 	t.conn = nil
-	l.dropInput(t)
+	t.dropInput()
 	t.onward = l.nextOf(t, c, now)
 	return false
 }

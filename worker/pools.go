@@ -53,7 +53,7 @@ func (l *Loop) enterPool(t *Thread, c *conn) bool {
 // waitInPool puts the request that t has parsed into a pool's queue, or sends it to
 // a worker where there is room in that pool.
 func (l *Loop) waitInPool(t *Thread, c *conn, p *pool) {
-	if !l.setAside(t, c) {
+	if !t.setAside(c) {
 		c.close(l)
 		return
 	}
@@ -63,16 +63,16 @@ func (l *Loop) waitInPool(t *Thread, c *conn, p *pool) {
 	c.setPhase(phaseReady, 0)
 	if !l.sched.wait(&p.lane, c, false) {
 		c.in.queued = false
-		l.shed(c)
+		c.shed(l)
 	}
 }
 
 // setAside makes the request that t has parsed, and was about to run, an input of
 // its connection again. It returns false if there is no memory for it.
-func (l *Loop) setAside(t *Thread, c *conn) bool {
+func (t *Thread) setAside(c *conn) bool {
 	in := t.in
 	if in == nil {
-		if in = l.inputOf(t); in == nil {
+		if in = t.inputOf(); in == nil {
 			return false
 		}
 		in.arrived = t.arrived

@@ -144,7 +144,7 @@ func (l *Loop) candidates(now int64) []candidate {
 		if c.state.Load()&stateOwned != 0 || !c.claim(false) {
 			return
 		}
-		k := l.weighConn(c, now)
+		k := c.weigh(l, now)
 		if !c.release() {
 			l.resume(l.sweeper, c)
 		} else if k.c != nil {
@@ -161,7 +161,7 @@ func (l *Loop) candidates(now int64) []candidate {
 }
 
 // weighConn says what an owned connection is worth to us.
-func (l *Loop) weighConn(c *conn, now int64) candidate {
+func (c *conn) weigh(l *Loop, now int64) candidate {
 	k := candidate{c: c, gen: c.gen.Load(), phase: phase(c.phase.Load())}
 	since := now
 	switch k.phase {
@@ -226,7 +226,7 @@ func (l *Loop) evict(k candidate) bool {
 	if still && k.kind == protocol.EvictedIdle && k.phase == phaseIdle && unread(c.fd) {
 		still = false // a request, which has not been looked at yet
 	}
-	if still && k.phase == phaseStreams && l.weighConn(c, l.now()).kind != k.kind {
+	if still && k.phase == phaseStreams && c.weigh(l, l.now()).kind != k.kind {
 		still = false // it has got on
 	}
 	if !still {

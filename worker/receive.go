@@ -66,12 +66,12 @@ func (l *Loop) fill(t *Thread, c *conn) bool {
 			}
 		case err == unix.EAGAIN:
 			l.stash(t, c)
-			if c.in == nil || l.settle(c, phaseHead) {
+			if c.in == nil || c.settle(l, phaseHead) {
 				return false
 			}
 			return true
 		default: // end of file, or the connection is broken
-			l.endOfHead(c, t.buf[t.pos:t.end])
+			c.endOfHead(l, t.buf[t.pos:t.end])
 			return false
 		}
 	}
@@ -95,7 +95,7 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 	if l.cfg.HTTP2Cleartext && c.fresh() && isPreface(b) {
 		if len(b) < prefaceSize {
 			l.stash(t, c)
-			return false, c.in == nil || l.settle(c, phaseHead)
+			return false, c.in == nil || c.settle(l, phaseHead)
 		}
 		return l.greetHTTP2(c, b) && c.again(l, t), true
 	}
@@ -105,7 +105,7 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 		ok, reason = http1.Parse(b, 0, &l.limits, &t.Req)
 	}
 	if reason != http1.ReasonNone {
-		l.reject(c, reason, asksHead(b))
+		c.reject(l, reason, asksHead(b))
 		return false, true
 	}
 	if !ok {
@@ -122,10 +122,10 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 		}
 		// A short read has drained the socket: wait for an event.
 		l.stash(t, c)
-		return false, c.in == nil || l.settle(c, phaseHead)
+		return false, c.in == nil || c.settle(l, phaseHead)
 	}
 	r := &t.Req
-	if l.bodyTooLarge(c, r) {
+	if c.bodyTooLarge(l, r) {
 		return false, true
 	}
 	head := int(r.HeadLen)
@@ -157,7 +157,7 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 	in.n = copy(in.mem, b)
 	c.in = in
 	t.pos, t.end = 0, 0
-	if !l.expectBody(c, in, r, plan) {
+	if !c.expectBody(l, in, r, plan) {
 		c.close(l)
 		return false, true
 	}
@@ -169,13 +169,13 @@ func (c *conn) fresh() bool { return c.served == 0 && c.portable() }
 
 // expectBody prepares in, whose head is whole, for its body. It returns false if there
 // is no memory.
-func (l *Loop) expectBody(c *conn, in *input, r *http1.Request, plan bodyPlan) bool {
+func (c *conn) expectBody(l *Loop, in *input, r *http1.Request, plan bodyPlan) bool {
 	in.head, in.plan = int(r.HeadLen), plan
 	in.chunked = r.Flags&http1.FlagChunked != 0
 	in.raw, in.body = in.head, in.head
 	if r.Flags&http1.FlagExpect != 0 && in.n == in.head {
 		if in.expects = plan == planStream; !in.expects {
-			l.sayContinue(c)
+			c.sayContinue(l)
 		}
 	}
 	if in.chunked {
@@ -188,7 +188,7 @@ func (l *Loop) expectBody(c *conn, in *input, r *http1.Request, plan bodyPlan) b
 }
 
 // sayContinue tells a client that waits for it to send its body (RFC 9110, 10.1.1).
-func (l *Loop) sayContinue(c *conn) { l.deliver(c, c.interim(nil, 100, nil), 0) }
+func (c *conn) sayContinue(l *Loop) { l.deliver(c, c.interim(nil, 100, nil), 0) }
 
 // stash moves what t has read of a request into an input of the connection's.
 // If there is no memory for it, the connection is closed.
@@ -206,14 +206,14 @@ func (l *Loop) stash(t *Thread, c *conn) {
 
 // settle gives up a connection that waits for the rest of a request. It returns
 // false if there is more to read already.
-func (l *Loop) settle(c *conn, p phase) bool {
+func (c *conn) settle(l *Loop, p phase) bool {
 	if old := phase(c.phase.Load()); old != p || p == phaseBody {
 		limit := l.deadline(l.cfg.HeaderTimeout)
 		if in := c.in; p == phaseBody {
 			if in.began == 0 {
 				in.began = l.now()
 			}
-			limit = l.slowest(c, in.began, in.received(), l.cfg.BodyTimeout)
+			limit = c.slowest(l, in.began, in.received(), l.cfg.BodyTimeout)
 		}
 		c.setPhase(p, limit)
 	}
@@ -223,12 +223,12 @@ func (l *Loop) settle(c *conn, p phase) bool {
 // slowest is the time limit for the next byte of n so far, since began, that a
 // connection moves: patience after the last one, and never later than the minimum
 // rate allows, of which patience is granted once.
-func (l *Loop) slowest(c *conn, began, n int64, patience time.Duration) int64 {
-	return l.slowestAfter(c, l.now(), began, n, patience)
+func (c *conn) slowest(l *Loop, began, n int64, patience time.Duration) int64 {
+	return c.slowestAfter(l, l.now(), began, n, patience)
 }
 
 // slowestAfter is slowest where the last byte has moved at some time before.
-func (l *Loop) slowestAfter(c *conn, moved, began, n int64, patience time.Duration) int64 {
+func (c *conn) slowestAfter(l *Loop, moved, began, n int64, patience time.Duration) int64 {
 	if patience <= 0 {
 		return 0
 	}
@@ -268,7 +268,7 @@ const (
 func (l *Loop) gather(t *Thread, c *conn) gathered {
 	in := c.in
 	if in.spool != nil {
-		go l.spoolOn(c)
+		go c.spoolOn(l)
 		return gotNothing
 	}
 	for {
@@ -292,22 +292,22 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 			l.inputs.put(in)
 			c.in = nil
 			if l.greetHTTP2(c, b) {
-				l.requeue(c)
+				c.requeue(l)
 			}
 			return gotNothing
 		}
 		if in.head == 0 && in.n > in.scanned && !c.awaits && !preface {
 			ok, reason := http1.Parse(in.mem[:in.n], in.scanned, &l.limits, &t.Req)
 			if reason != http1.ReasonNone {
-				l.reject(c, reason, c.asksHead())
+				c.reject(l, reason, c.asksHead())
 				return gotNothing
 			}
 			if ok {
 				r := &t.Req
-				if l.bodyTooLarge(c, r) {
+				if c.bodyTooLarge(l, r) {
 					return gotNothing
 				}
-				if !l.expectBody(c, in, r, l.planBody(t, c, in.mem[:in.n])) {
+				if !c.expectBody(l, in, r, l.planBody(t, c, in.mem[:in.n])) {
 					c.close(l)
 					return gotNothing
 				}
@@ -324,22 +324,22 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 		case in.chunked:
 			reason := in.decode()
 			if reason != http1.ReasonNone {
-				l.reject(c, reason, c.asksHead())
+				c.reject(l, reason, c.asksHead())
 				return gotNothing
 			}
 			if l.cfg.LimitRequestBody > 0 && int64(in.body-in.head) > l.cfg.LimitRequestBody {
-				l.reject(c, http1.ReasonBodyTooLarge, c.asksHead())
+				c.reject(l, http1.ReasonBodyTooLarge, c.asksHead())
 				return gotNothing
 			}
 			if in.done || in.plan == planStream || in.body-in.head >= bodyBuffer {
-				return l.gathered(c)
+				return c.gathered(l)
 			}
 			// What is read beyond the body's end has to fit into a thread's
 			// buffer, and behind a full body there has to be room for Read.
 			limit = min(limit, in.n+inBufferSize, in.head+bodyBuffer)
 		default:
 			if in.n >= in.need {
-				return l.gathered(c)
+				return c.gathered(l)
 			}
 			limit = in.need // what is beyond stays in the socket
 		}
@@ -358,13 +358,13 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 			if in.head > 0 {
 				p = phaseBody
 			}
-			if l.settle(c, p) {
+			if c.settle(l, p) {
 				return gotNothing
 			}
 			continue
 		}
 		if n == 0 || err != nil {
-			return l.endOfInput(c)
+			return c.endOfInput(l)
 		}
 		in.n += n
 		l.slot.Counters.ReceivedBytes.Add(uint64(n))
@@ -372,14 +372,14 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 }
 
 // gathered is called when there is of a body what shall be in memory.
-func (l *Loop) gathered(c *conn) gathered {
+func (c *conn) gathered(l *Loop) gathered {
 	in := c.in
 	if in.chunked && !in.done && !l.inputs.grow(in, in.n+spoolRoom) {
 		// What follows is decoded behind it: without room, nothing could be read.
 		c.close(l)
 		return gotNothing
 	}
-	if !in.done && (in.chunked || in.received() < in.length) && l.beginSpool(c) {
+	if !in.done && (in.chunked || in.received() < in.length) && c.beginSpool(l) {
 		return gotNothing
 	}
 	in.arrived = cmp.Or(in.arrived, l.now()) // or it came from another worker
@@ -404,19 +404,19 @@ func (in *input) decode() http1.Reason {
 }
 
 // endOfInput handles the peer's end of file in the middle of a request.
-func (l *Loop) endOfInput(c *conn) gathered {
+func (c *conn) endOfInput(l *Loop) gathered {
 	c.hup = true
 	if in := c.in; in.head == 0 {
-		l.endOfHead(c, in.mem[:in.n])
+		c.endOfHead(l, in.mem[:in.n])
 	} else {
-		l.reject(c, http1.ReasonTruncatedBody, c.asksHead())
+		c.reject(l, http1.ReasonTruncatedBody, c.asksHead())
 	}
 	return gotNothing
 }
 
-func (l *Loop) bodyTooLarge(c *conn, r *http1.Request) bool {
+func (c *conn) bodyTooLarge(l *Loop, r *http1.Request) bool {
 	if l.cfg.LimitRequestBody > 0 && r.ContentLength > l.cfg.LimitRequestBody {
-		l.reject(c, http1.ReasonBodyTooLarge, r.MethodID == http1.MethodHead)
+		c.reject(l, http1.ReasonBodyTooLarge, r.MethodID == http1.MethodHead)
 		return true
 	}
 	return false
@@ -426,11 +426,11 @@ func (l *Loop) bodyTooLarge(c *conn, r *http1.Request) bool {
 // request for t; the deputy queues it instead.
 func (l *Loop) start(t *Thread, c *conn) bool {
 	in := c.in
-	if !t.runs() && !l.wantsStatic(t, in) {
+	if !t.runs() && !t.wantsStatic(in) {
 		in.queued = true
-		if !l.enqueue(c) {
+		if !c.enqueue(l) {
 			in.queued = false
-			l.shed(c)
+			c.shed(l)
 		}
 		return false
 	}
@@ -444,7 +444,7 @@ func (l *Loop) serveReady(t *Thread, c *conn) bool {
 	t.arrived = in.arrived
 	if ok, reason := http1.Parse(in.mem[:in.n], 0, &l.limits, &t.Req); !ok {
 		// It parsed before; only a bug could lead here.
-		l.reject(c, reason, c.asksHead())
+		c.reject(l, reason, c.asksHead())
 		return false
 	}
 	r := &t.Req
@@ -494,19 +494,19 @@ func (l *Loop) serveReady(t *Thread, c *conn) bool {
 // it on the ready queue.
 func (l *Loop) accept(t *Thread, c *conn) bool {
 	r := &t.Req
-	if !t.runs() && !l.isStatic(t) {
+	if !t.runs() && !t.isStatic() {
 		l.queueParsed(t, c)
 		return false
 	}
 	if r.Flags&http1.FlagAuthority != 0 { // CONNECT: we are no proxy
-		l.reject(c, http1.ReasonConnect, false)
-		l.dropInput(t)
+		c.reject(l, http1.ReasonConnect, false)
+		t.dropInput()
 		return false
 	}
 	t.Listener = uint32(c.listener)
 	t.Forwarded = 0
 	if !c.attach(t) {
-		l.dropInput(t)
+		t.dropInput()
 		c.close(l)
 		return false
 	}
@@ -518,7 +518,7 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 	buf := bytesAt(t.Buf, int(r.HeadLen))
 	if port := l.cfg.Listeners[c.listener].Redirect; port != "" {
 		l.redirect(t, c, buf, port)
-		l.dropInput(t)
+		t.dropInput()
 		return false
 	}
 	if r.Flags&http1.FlagPathEscaped != 0 {
@@ -529,7 +529,7 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 		t.Path, t.PathLen = t.Buf+uintptr(r.Path.Off), r.Path.Len
 	}
 	if r.Flags&http1.FlagForwarded != 0 && !l.forwarded(t, c, buf) {
-		l.dropInput(t)
+		t.dropInput()
 		return false
 	}
 	if l.static != nil && l.serveStatic(t, c) {
@@ -537,7 +537,7 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 	}
 	now := l.now()
 	if l.overload.target > 0 && l.overloaded(t, buf, now) {
-		return l.decline(t, c)
+		return t.decline(c)
 	}
 	if slow := l.spare.routes.Load(); slow != nil && !l.mayRun(t, c, *slow, buf, now) {
 		return false
@@ -553,7 +553,7 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 // queueParsed moves the request that the deputy has just parsed to the ready
 // queue; its bytes lie in the deputy's buffer, or in c.in already.
 func (l *Loop) queueParsed(t *Thread, c *conn) {
-	in := l.inputOf(t)
+	in := t.inputOf()
 	if in == nil {
 		c.close(l)
 		return
@@ -562,14 +562,15 @@ func (l *Loop) queueParsed(t *Thread, c *conn) {
 	in.queued = true
 	c.in = in
 	t.pos, t.end = 0, 0
-	if !l.enqueue(c) {
-		l.shed(c)
+	if !c.enqueue(l) {
+		c.shed(l)
 	}
 }
 
 // inputOf returns an input with the request that t has just parsed in its buffer,
 // and what is behind it; nil if there is no memory.
-func (l *Loop) inputOf(t *Thread) *input {
+func (t *Thread) inputOf() *input {
+	l := t.l
 	start := t.pos - int(t.Req.HeadLen) - int(max(t.Req.ContentLength, 0))
 	in := l.inputs.get(t.end - start)
 	if in != nil {
@@ -579,12 +580,13 @@ func (l *Loop) inputOf(t *Thread) *input {
 }
 
 // shed answers 503 to the whole request in c.in, since nobody can run it soon.
-func (l *Loop) shed(c *conn) {
+func (c *conn) shed(l *Loop) {
 	l.slot.Counters.Unavailable.Add(1)
-	l.refuse(c, 503, "Retry-After: 1\r\n", c.asksHead())
+	c.refuse(l, 503, "Retry-After: 1\r\n", c.asksHead())
 }
 
-func (l *Loop) dropInput(t *Thread) {
+func (t *Thread) dropInput() {
+	l := t.l
 	if t.in != nil {
 		if t.in.pass != nil {
 			l.sched.done(t.in.pass)
@@ -595,8 +597,8 @@ func (l *Loop) dropInput(t *Thread) {
 }
 
 // reject refuses a request for a reason of its own.
-func (l *Loop) reject(c *conn, reason http1.Reason, isHead bool) {
-	l.noteRefusal(c, reason)
+func (c *conn) reject(l *Loop, reason http1.Reason, isHead bool) {
+	c.noteRefusal(l, reason)
 	extra := ""
 	switch reason {
 	case http1.ReasonTruncatedHead, http1.ReasonBadProxyHeader, http1.ReasonMissingProxyHeader:
@@ -606,7 +608,7 @@ func (l *Loop) reject(c *conn, reason http1.Reason, isHead bool) {
 	case http1.ReasonConnect:
 		extra = "Allow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS\r\n"
 	}
-	l.refuse(c, reason.Status(), extra, isHead)
+	c.refuse(l, reason.Status(), extra, isHead)
 }
 
 // asksHead says whether b begins with a request for a head alone, which is answered
@@ -619,13 +621,13 @@ func asksHead(b []byte) bool {
 func (c *conn) asksHead() bool { return c.in != nil && asksHead(c.in.mem[:c.in.n]) }
 
 // refuse answers without the application and closes the connection.
-func (l *Loop) refuse(c *conn, status int, extra string, isHead bool) {
+func (c *conn) refuse(l *Loop, status int, extra string, isHead bool) {
 	c.detach() // from the thread that was about to run it
 	m := c.failure(make([]byte, 0, 512), status, extra, true, isHead, *l.date.Load())
 	l.deliver(c, m, 0)
 	l.slot.Counters.Requests[0][protocol.CodeIndex(status)].Add(1)
 	l.access.refused(c, status, failureSize(status, isHead))
-	l.endSoon(c)
+	c.endSoon(l)
 }
 
 // failureSize is the length of the body of a response of the server's own.
@@ -639,7 +641,7 @@ func failureSize(status int, isHead bool) int64 {
 // expire ends a connection that the caller claimed because its time is up. If the
 // client has sent something that nobody has looked at, it was us who were late: the
 // process was stopped, or had no CPU. A request is not dropped for that.
-func (l *Loop) expire(c *conn) {
+func (c *conn) timeUp(l *Loop) {
 	switch phase(c.phase.Load()) {
 	case phaseIdle, phaseHead, phaseBody:
 		if unread(c.fd) {
@@ -671,7 +673,7 @@ func (l *Loop) expire(c *conn) {
 			c.close(l)
 			return
 		}
-		l.refuse(c, 408, "", c.asksHead())
+		c.refuse(l, 408, "", c.asksHead())
 	case phaseWriting:
 		if k = protocol.TimeoutWrite; c.tooSlow.Load() {
 			k = protocol.TimeoutWriteRate
@@ -679,7 +681,7 @@ func (l *Loop) expire(c *conn) {
 		l.slot.Counters.Timeouts[k].Add(1)
 		c.abort(l)
 	case phaseLinger:
-		if !l.stillTakes(c) {
+		if !c.stillTakes(l) {
 			c.close(l)
 		}
 	default:

@@ -55,7 +55,7 @@ func (r *refusals) due(reason http1.Reason, now int64) uint64 {
 
 // noteRefusal counts a refused request and, if it is its turn, logs it. Nothing of
 // what the client sent goes into the log.
-func (l *Loop) noteRefusal(c *conn, reason http1.Reason) {
+func (c *conn) noteRefusal(l *Loop, reason http1.Reason) {
 	l.slot.Counters.Rejected[reason].Add(1)
 	say, unsaid := l.refusals.note(reason, l.now())
 	if !say {
@@ -69,20 +69,20 @@ func (l *Loop) noteRefusal(c *conn, reason http1.Reason) {
 }
 
 // rejectFrames notes a refusal that the client is told of in a frame.
-func (l *Loop) rejectFrames(c *conn, reason http1.Reason) {
-	l.noteRefusal(c, reason)
+func (c *conn) rejectFrames(l *Loop, reason http1.Reason) {
+	c.noteRefusal(l, reason)
 	l.access.refused(c, reason.Status(), 0)
 }
 
 // endOfHead ends a connection whose peer has left behind b, which is no whole head.
-func (l *Loop) endOfHead(c *conn, b []byte) {
+func (c *conn) endOfHead(l *Loop, b []byte) {
 	switch {
 	case len(b) == 0, string(b) == "\r\n" && !c.awaits: // an empty line too many is no request
 		c.close(l)
 	case c.awaits:
-		l.reject(c, http1.ReasonBadProxyHeader, false)
+		c.reject(l, http1.ReasonBadProxyHeader, false)
 	default:
-		l.reject(c, http1.ReasonTruncatedHead, false)
+		c.reject(l, http1.ReasonTruncatedHead, false)
 	}
 }
 

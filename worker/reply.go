@@ -9,7 +9,7 @@ import (
 	"hostler/worker/http1"
 )
 
-// What Loop.Write says; part of the ABI with worker/python.
+// What Thread.Write says; part of the ABI with worker/python.
 const (
 	WriteOK   = 0
 	WriteWait = 1  // call WaitRoom until it says something else
@@ -62,13 +62,13 @@ type reply struct {
 
 // SetHead checks the head that C has put into the Task. It replaces an earlier
 // one that is not out yet. The offset says which field the error is about.
-func (l *Loop) SetHead(t *Thread) (http1.HeadError, int) {
+func (t *Thread) SetHead() (http1.HeadError, int) {
 	e, off := http1.CheckHead(t.resp[:t.StatusLen], t.resp[t.StatusLen:t.StatusLen+t.FieldsLen], &t.reply.head)
 	if e == 0 {
 		t.reply.stage = stageHead
 		t.reply.status = t.reply.head.Status
 		if t.reply.head.Dropped != 0 {
-			l.noteHops(t)
+			t.noteHops()
 		}
 	} else if t.reply.stage == stageHead {
 		t.reply.stage = stageNone // the earlier head has been overwritten
@@ -77,7 +77,8 @@ func (l *Loop) SetHead(t *Thread) (http1.HeadError, int) {
 }
 
 // noteHops says, once for each name, that a field of the application's is not sent.
-func (l *Loop) noteHops(t *Thread) {
+func (t *Thread) noteHops() {
+	l := t.l
 	dropped := uint32(t.reply.head.Dropped)
 	news := dropped &^ l.hopsNoted.Or(dropped)
 	for ; news != 0; news &= news - 1 {
@@ -87,15 +88,16 @@ func (l *Loop) noteHops(t *Thread) {
 }
 
 // HeadSent says whether the head of the response is out.
-func (l *Loop) HeadSent(t *Thread) bool { return t.reply.stage == stageSent }
+func (t *Thread) HeadSent() bool { return t.reply.stage == stageSent }
 
 // openReply decides how the response is framed, and begins it in t.out. size is the
 // length of the whole body where that is known, or -1.
-func (l *Loop) openReply(t *Thread, size int64) message {
+func (t *Thread) openReply(size int64) message {
+	l := t.l
 	r, q := &t.reply, &t.Req
 	isHead := q.MethodID == http1.MethodHead
 	r.noBody = isHead || r.head.NoBody
-	r.close = r.head.Close || l.mustClose(t)
+	r.close = r.head.Close || t.mustClose()
 	o := http1.HeadOptions{AddLength: -1}
 	switch {
 	case r.head.ContentLength >= 0:
@@ -115,13 +117,14 @@ func (l *Loop) openReply(t *Thread, size int64) message {
 	m := t.conn.head(t.out[:0], t, o, *l.date.Load())
 	r.stage = stageSent
 	m.end = r.noBody
-	l.count(t)
+	t.count()
 	return m
 }
 
 // count counts the request by its answer, before that goes out: whoever has seen
 // the answer shall find it counted.
-func (l *Loop) count(t *Thread) {
+func (t *Thread) count() {
+	l := t.l
 	t.reply.counted = true
 	// A status beyond 599 is to a client what 5xx is (RFC 9110, 15).
 	l.slot.Counters.Requests[t.Req.MethodID][protocol.CodeIndex(t.reply.status)].Add(1)
@@ -129,14 +132,16 @@ func (l *Loop) count(t *Thread) {
 
 // mustClose says whether the response has to be the connection's last. A stream of
 // HTTP/2 brings one request.
-func (l *Loop) mustClose(t *Thread) bool {
+func (t *Thread) mustClose() bool {
+	l := t.l
 	return t.Req.Flags&http1.FlagKeepAlive == 0 || t.Req.Minor == minorHTTP2 || t.body.open || l.draining.Load() && !(l.moving.Load() && t.conn.plain()) || l.cfg.KeepAlive <= 0
 }
 
 // Write sends a part of the body, and the head before the first. ref, if not 0,
 // is the object that owns data; where Write keeps it, it sets Task.OutKept.
 // final says that data is the whole body.
-func (l *Loop) Write(t *Thread, data []byte, ref uintptr, final bool) int {
+func (t *Thread) Write(data []byte, ref uintptr, final bool) int {
+	l := t.l
 	r, c := &t.reply, t.conn
 	t.OutKept = 0
 	if r.gone {
@@ -146,7 +151,7 @@ func (l *Loop) Write(t *Thread, data []byte, ref uintptr, final bool) int {
 		return WriteNoHead
 	}
 	if len(data) == 0 {
-		return l.stillWanted(t)
+		return t.stillWanted()
 	}
 	if r.ended && r.remaining < 0 && !r.noBody {
 		return WriteCut // the client has been told where the body ends: write() in close()
@@ -157,7 +162,7 @@ func (l *Loop) Write(t *Thread, data []byte, ref uintptr, final bool) int {
 		if final {
 			size = int64(len(data))
 		}
-		m = l.openReply(t, size)
+		m = t.openReply(size)
 	}
 	cut := false
 	if r.remaining >= 0 && int64(len(data)) > r.remaining {
@@ -169,7 +174,7 @@ func (l *Loop) Write(t *Thread, data []byte, ref uintptr, final bool) int {
 	}
 	if len(data) > 0 {
 		r.sent += int64(len(data))
-		l.progress(t)
+		t.progress()
 	}
 	if r.remaining >= 0 {
 		r.remaining -= int64(len(data))
@@ -180,23 +185,23 @@ func (l *Loop) Write(t *Thread, data []byte, ref uintptr, final bool) int {
 		m.tail = crlf
 	}
 	if m.size() == 0 {
-		if l.stillWanted(t) == WriteGone {
+		if t.stillWanted() == WriteGone {
 			return WriteGone
 		}
 		return WriteCut
 	}
 	m.end = m.end || r.remaining == 0
 	r.ended = r.ended || m.end
-	res := l.transmit(t, c, m, ref)
+	res := t.transmit(c, m, ref)
 	if r.noBody && res != WriteGone {
 		return WriteCut
 	}
-	if res == WriteWait && (r.remaining == 0 && l.outBytes.Load() < outTotal || t.room.moved != 0 && l.buffersOn(t, c.out.left())) {
+	if res == WriteWait && (r.remaining == 0 && l.outBytes.Load() < outTotal || t.room.moved != 0 && t.buffersOn(c.out.left())) {
 		res = WriteOK
 	}
 	if cut && !r.cut {
 		r.cut = true
-		l.violation(t, "the application sent more than its Content-Length; cut")
+		t.violation("the application sent more than its Content-Length; cut")
 		return WriteCut
 	}
 	if cut {
@@ -209,7 +214,8 @@ var crlf = []byte("\r\n")
 
 // transmit sends a message of the response in t, whose head is in t.out, and queues
 // what does not leave now. ref, if not 0, is the object that owns its data.
-func (l *Loop) transmit(t *Thread, c *conn, m message, ref uintptr) int {
+func (t *Thread) transmit(c *conn, m message, ref uintptr) int {
+	l := t.l
 	if m.kind == itemBytes && len(m.data) <= copyLimit && !c.out.pending.Load() {
 		m.head = append(append(m.head, m.data...), m.tail...)
 		m.data, m.tail, ref = nil, nil, 0
@@ -267,7 +273,7 @@ func (l *Loop) deliver(c *conn, m message, ref uintptr) (res int, kept bool) {
 
 // EndBody says that nothing will follow what has been written. It sends the end of a
 // body that has no length.
-func (l *Loop) EndBody(t *Thread) {
+func (t *Thread) EndBody() {
 	r := &t.reply
 	if r.stage != stageSent || r.remaining >= 0 || r.gone || r.ended {
 		return
@@ -277,21 +283,22 @@ func (l *Loop) EndBody(t *Thread) {
 	if r.chunked {
 		m.head = append(m.head, http1.LastChunk...)
 	}
-	l.transmit(t, t.conn, m, 0)
+	t.transmit(t.conn, m, 0)
 }
 
 // SendFile sends an open file from offset off on as the rest of the body, without
 // keeping the Python thread. It takes over fd, but for the result false: then the file
 // has to be read and written instead.
-func (l *Loop) SendFile(t *Thread, fd int, off int64) bool {
+func (t *Thread) SendFile(fd int, off int64) bool {
 	var st unix.Stat_t
 	// Where no block holds the bytes, the size need not be theirs: it is 0 in /proc,
 	// and 4096 in /sys.
-	return unix.Fstat(fd, &st) == nil && st.Size > 0 && st.Blocks > 0 && l.sendStored(t, fd, off)
+	return unix.Fstat(fd, &st) == nil && st.Size > 0 && st.Blocks > 0 && t.sendStored(fd, off)
 }
 
 // sendStored is SendFile for a file whose size is known to be that of its bytes.
-func (l *Loop) sendStored(t *Thread, fd int, off int64) bool {
+func (t *Thread) sendStored(fd int, off int64) bool {
+	l := t.l
 	r, c := &t.reply, t.conn
 	var st unix.Stat_t
 	if r.stage == stageNone || r.gone || unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || off < 0 {
@@ -300,7 +307,7 @@ func (l *Loop) sendStored(t *Thread, fd int, off int64) bool {
 	n := max(st.Size-off, 0)
 	m := message{head: t.out[:0]}
 	if r.stage == stageHead {
-		m = l.openReply(t, n)
+		m = t.openReply(n)
 	}
 	if r.chunked {
 		return false
@@ -313,7 +320,7 @@ func (l *Loop) sendStored(t *Thread, fd int, off int64) bool {
 		n = 0
 	}
 	r.sent += n
-	l.progress(t)
+	t.progress()
 	o := &c.out
 	r.ended = r.ended || m.end || r.remaining == 0
 	o.mu.Lock()
@@ -337,28 +344,30 @@ func (l *Loop) sendStored(t *Thread, fd int, off int64) bool {
 
 // EarlyHints sends a 103 response with the fields that C has put behind the
 // status part of the Task's response buffer.
-func (l *Loop) EarlyHints(t *Thread, fields []byte) http1.HeadError {
+func (t *Thread) EarlyHints(fields []byte) http1.HeadError {
 	if t.reply.stage == stageSent || t.Req.Minor == 0 || t.reply.gone {
 		return 0 // too late, or to a client that knows no 103 (RFC 8297)
 	}
 	if e, _ := http1.CheckHints(fields); e != 0 {
 		return e
 	}
-	l.transmit(t, t.conn, t.conn.interim(t.out[:0], 103, fields), 0)
+	t.transmit(t.conn, t.conn.interim(t.out[:0], 103, fields), 0)
 	return 0
 }
 
 // finish ends the request that t ran. It returns true if t has another.
-func (l *Loop) finish(t *Thread) bool {
+func (t *Thread) finish() bool {
+	l := t.l
 	c := t.conn
-	return l.conclude(t) && l.receive(t, c)
+	return t.conclude() && l.receive(t, c)
 }
 
 // conclude ends the request that t ran. It returns true if the connection is still
 // the caller's, to receive the next.
-func (l *Loop) conclude(t *Thread) bool {
+func (t *Thread) conclude() bool {
+	l := t.l
 	r, c := &t.reply, t.conn
-	l.hasRoom(t) // it may have left in the middle of a wait
+	t.hasRoom() // it may have left in the middle of a wait
 	failed := t.Result&ResultFailed != 0
 	m := message{head: t.out[:0], end: true}
 	switch {
@@ -372,32 +381,32 @@ func (l *Loop) conclude(t *Thread) bool {
 	case r.stage == stageSent && r.chunked:
 		m.head = append(m.head, http1.LastChunk...)
 	case r.stage == stageSent && r.remaining > 0:
-		l.violation(t, "the application sent less than its Content-Length; connection closed")
+		t.violation("the application sent less than its Content-Length; connection closed")
 		r.close, r.gone = true, true
 	case r.stage == stageSent:
 	case failed || r.stage == stageNone:
-		r.close = l.mustClose(t)
+		r.close = t.mustClose()
 		r.status = 500
 		if t.Result&ResultTimedOut != 0 {
 			r.status = 504
 		}
-		l.count(t)
+		t.count()
 		isHead := t.Req.MethodID == http1.MethodHead
 		r.sent = failureSize(r.status, isHead)
 		m = c.failure(m.head, r.status, "", r.close, isHead, *l.date.Load())
 	default:
 		body := bytesAt(t.Out, int(t.OutLen))
-		m = l.openReply(t, t.OutLen)
+		m = t.openReply(t.OutLen)
 		if r.noBody {
 			body = nil
 		} else if r.remaining >= 0 && int64(len(body)) != r.remaining {
-			body = l.mismatch(t, body)
+			body = t.mismatch(body)
 		}
 		r.sent += int64(len(body))
 		m.data, m.end = body, !r.short
 	}
 	if !r.gone {
-		l.transmit(t, c, m, 0)
+		t.transmit(c, m, 0)
 	}
 	if t.StatusLen+t.FieldsLen > largeHead {
 		t.forgetHead()
@@ -405,9 +414,9 @@ func (l *Loop) conclude(t *Thread) bool {
 	now := l.now()
 	t.seen = now
 	if r.static {
-		l.accountStatic(t, now)
+		t.accountStatic(now)
 	} else {
-		l.account(t, now)
+		t.account(now)
 	}
 	if t.in != nil {
 		t.body.file = nil
@@ -424,13 +433,13 @@ func (l *Loop) conclude(t *Thread) bool {
 
 // mismatch deals with a body given whole whose length is not the one in the
 // application's Content-Length.
-func (l *Loop) mismatch(t *Thread, body []byte) []byte {
+func (t *Thread) mismatch(body []byte) []byte {
 	r := &t.reply
 	if int64(len(body)) > r.remaining {
-		l.violation(t, "the application sent more than its Content-Length; cut")
+		t.violation("the application sent more than its Content-Length; cut")
 		return body[:r.remaining]
 	}
-	l.violation(t, "the application sent less than its Content-Length; connection closed")
+	t.violation("the application sent less than its Content-Length; connection closed")
 	r.close, r.short = true, true
 	return body
 }
@@ -462,7 +471,7 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 			return false
 		}
 		t.arrived = 0
-		return l.writeOn(c)
+		return c.writeOn(l)
 	}
 	if r.close {
 		c.finish(l, t.framed(), unread)
@@ -495,9 +504,9 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 		}
 	}
 	c.setPhase(phaseReady, 0)
-	if ok, look := l.sched.giveWay(c, l.placeOf(c)); ok {
+	if ok, look := l.sched.giveWay(c, c.placeOf(l)); ok {
 		if look {
-			l.poll(t)
+			t.poll()
 		}
 		if !t.runs() {
 			l.sched.wake()
@@ -511,7 +520,7 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 // writeOn sends what waits of the reply on an owned connection. It returns true if
 // all of it is out and the connection lives, and is the caller's; else it has been
 // given up.
-func (l *Loop) writeOn(c *conn) bool {
+func (c *conn) writeOn(l *Loop) bool {
 	for {
 		switch c.out.flush(l, c) {
 		case flushMore:
@@ -522,14 +531,14 @@ func (l *Loop) writeOn(c *conn) bool {
 			c.close(l)
 			return false
 		default:
-			return l.afterReply(c)
+			return c.afterReply(l)
 		}
 	}
 }
 
 // afterReply goes on after the last queued byte of a reply is out. It returns
 // true if the connection lives and the caller still owns it.
-func (l *Loop) afterReply(c *conn) bool {
+func (c *conn) afterReply(l *Loop) bool {
 	if c.closing {
 		c.finish(l, c.framed, c.unread)
 		return false
@@ -551,7 +560,8 @@ func (l *Loop) idleDeadline(now int64) int64 {
 }
 
 // account counts and logs the request that t has ended.
-func (l *Loop) account(t *Thread, now int64) {
+func (t *Thread) account(now int64) {
+	l := t.l
 	r, k := &t.reply, &l.slot.Counters
 	l.slot.ThreadRecs[t.index].End()
 	if !r.counted { // the client had gone before there was an answer
@@ -578,7 +588,8 @@ func (l *Loop) account(t *Thread, now int64) {
 	}
 }
 
-func (l *Loop) violation(t *Thread, msg string) {
+func (t *Thread) violation(msg string) {
+	l := t.l
 	l.slot.Counters.AppViolations.Add(1)
 	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
 	l.log.Error(msg, "method", string(t.Req.Method.In(buf)), "target", string(t.Req.Target.In(buf)))

@@ -48,19 +48,20 @@ type roomWaits struct {
 // WaitRoom tries to send what is queued. It returns WriteOK when little enough
 // is left, WriteWait when the thread should wait for room on Task.FD (without
 // the GIL, for a second at most) and call again.
-func (l *Loop) WaitRoom(t *Thread) int {
+func (t *Thread) WaitRoom() int {
+	l := t.l
 	c := t.conn
 	before := c.out.left()
 	switch c.out.flush(l, c) {
 	case flushGone:
-		return l.giveUp(t)
+		return t.giveUp()
 	case flushDone:
-		l.hasRoom(t)
+		t.hasRoom()
 		return WriteOK
 	}
 	left := c.out.left()
 	if left <= outLimit/2 {
-		l.hasRoom(t)
+		t.hasRoom()
 		return WriteOK
 	}
 	now, w := l.now(), &t.room
@@ -72,33 +73,34 @@ func (l *Loop) WaitRoom(t *Thread) int {
 		w.moved = now
 	}
 	if limit := int64(l.cfg.WriteTimeout); limit > 0 && (now-w.moved > limit || c.out.tooSlow(l, now)) {
-		return l.giveUp(t)
+		return t.giveUp()
 	}
 	switch {
-	case l.buffersOn(t, left):
+	case t.buffersOn(left):
 		return WriteOK
-	case l.sched.starved(t) && l.crawls(t, now) && l.giveOne(now):
-		return l.giveUp(t)
+	case l.sched.starved(t) && t.crawls(now) && l.giveOne(now):
+		return t.giveUp()
 	}
 	return WriteWait
 }
 
 // buffersOn says whether t, which would wait for its client, shall go on, with so much of
 // its response left.
-func (l *Loop) buffersOn(t *Thread, left int64) bool {
+func (t *Thread) buffersOn(left int64) bool {
+	l := t.l
 	return left <= outMost && l.outBytes.Load() < l.roomForAll() && l.sched.starved(t)
 }
 
 // hasRoom ends a thread's wait, if it waits.
-func (l *Loop) hasRoom(t *Thread) {
+func (t *Thread) hasRoom() {
 	if t.room.moved != 0 {
 		t.room = roomWait{}
 		t.conn.waiting(-1)
 	}
 }
 
-func (l *Loop) giveUp(t *Thread) int {
-	l.hasRoom(t)
+func (t *Thread) giveUp() int {
+	t.hasRoom()
 	t.reply.gone = true
 	return WriteGone
 }
@@ -112,7 +114,8 @@ func (l *Loop) roomForAll() int64 {
 }
 
 // rivals is how many threads may run what waits for t's.
-func (l *Loop) rivals(t *Thread) int {
+func (t *Thread) rivals() int {
+	l := t.l
 	if t.pass != nil {
 		return min(t.pass.permits, len(l.threads))
 	}
@@ -121,10 +124,11 @@ func (l *Loop) rivals(t *Thread) int {
 
 // crawls says whether t's client has taken next to nothing for long enough to lose its
 // thread.
-func (l *Loop) crawls(t *Thread, now int64) bool {
+func (t *Thread) crawls(now int64) bool {
+	l := t.l
 	w, c := &t.room, t.conn
 	patience := crawlEnough
-	if c.waiting(0) > max(1, l.rivals(t)/threadShare) {
+	if c.waiting(0) > max(1, t.rivals()/threadShare) {
 		patience = restEnough
 	}
 	if now-w.since < patience {

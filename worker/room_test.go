@@ -27,7 +27,7 @@ func generator(c *call) {
 			return
 		}
 	}
-	c.r.EndBody(c.t)
+	c.t.EndBody()
 }
 
 // deafClients ask for a path and take nothing of the answers, as streams of one connection

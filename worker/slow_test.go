@@ -159,19 +159,19 @@ func TestWaitsOfAnother(t *testing.T) {
 	th, rec := r.Thread(0), &r.slot.ThreadRecs[0]
 	first := r.now()
 	rec.Begin(first, []byte("GET"), []byte("/a"), nil)
-	since := r.Wait(th, first)
+	since := th.Wait(first)
 	second := r.now() + 1
 	rec.Begin(second, []byte("GET"), []byte("/b"), nil)
-	r.Waited(th, first, since-int64(time.Second))
+	th.Waited(first, since-int64(time.Second))
 	if n := th.forClient.Load(); n != 0 {
 		t.Errorf("it has waited for its client for %d ns", n)
 	}
-	since = r.Wait(th, second)
-	r.Wait(th, first) // it looked just before
+	since = th.Wait(second)
+	th.Wait(first) // it looked just before
 	if rec.ClockSince(second) != 0 {
 		t.Error("the clock runs while it waits for its client")
 	}
-	r.Waited(th, second, since-int64(time.Second))
+	th.Waited(second, since-int64(time.Second))
 	if th.forClient.Load() < int64(time.Second) || rec.ClockSince(second) == 0 {
 		t.Errorf("its own wait counts %d ns", th.forClient.Load())
 	}

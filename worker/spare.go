@@ -77,7 +77,7 @@ func (l *Loop) mayRun(t *Thread, c *conn, routes map[uint64]*route, buf []byte, 
 	}
 	until := t.arrived + t.route.hold()
 	t.route = nil
-	if !l.setAside(t, c) {
+	if !t.setAside(c) {
 		c.close(l)
 		return false
 	}

@@ -116,7 +116,7 @@ func (l *Loop) planBody(t *Thread, c *conn, b []byte) bodyPlan {
 		return planHold // the answer is our own
 	}
 	t.Buf = address(b)
-	if l.isStatic(t) {
+	if t.isStatic() {
 		return planHold
 	}
 	return planSpool
@@ -151,7 +151,7 @@ type spool struct {
 
 // beginSpool takes an owned connection, whose body has filled its buffer, to a
 // goroutine that writes it to a file. It returns false if that is not to be.
-func (l *Loop) beginSpool(c *conn) bool {
+func (c *conn) beginSpool(l *Loop) bool {
 	in := c.in
 	if in.plan != planSpool {
 		return false
@@ -170,18 +170,18 @@ func (l *Loop) beginSpool(c *conn) bool {
 	}
 	l.slot.Gauges.SpoolFiles.Add(1)
 	in.spool = s
-	go l.spoolOn(c)
+	go c.spoolOn(l)
 	return true
 }
 
 // spoolOn goes on with an owned connection whose body is being spooled, until there is
 // nothing to read, or the body is whole.
-func (l *Loop) spoolOn(c *conn) {
+func (c *conn) spoolOn(l *Loop) {
 	in := c.in
 	for {
 		whole, reason := l.takeIn(in)
 		if reason != http1.ReasonNone {
-			l.reject(c, reason, c.asksHead())
+			c.reject(l, reason, c.asksHead())
 			return
 		}
 		limit := len(in.mem) - spoolRoom
@@ -191,7 +191,7 @@ func (l *Loop) spoolOn(c *conn) {
 				l.inputs.put(in)
 				return
 			case err != nil || whole:
-				l.startSpooled(c, in)
+				c.startSpooled(l, in)
 				return
 			}
 			limit = len(in.mem) - spoolRoom
@@ -207,10 +207,10 @@ func (l *Loop) spoolOn(c *conn) {
 			continue
 		}
 		if err != unix.EAGAIN {
-			l.endOfInput(c)
+			c.endOfInput(l)
 			return
 		}
-		if l.settle(c, phaseBody) {
+		if c.settle(l, phaseBody) {
 			return
 		}
 	}
@@ -329,13 +329,13 @@ func (l *Loop) sweepSpools(now int64) {
 		c := s.conn
 		c.in = nil // the goroutine's, which still writes from it, or is just done
 		l.slot.Counters.SpoolFailures.Add(1)
-		l.reject(c, http1.ReasonSpoolStalled, s.isHead)
+		c.reject(l, http1.ReasonSpoolStalled, s.isHead)
 	}
 }
 
 // startSpooled has the request of an owned connection run whose body is as whole as
 // it will become.
-func (l *Loop) startSpooled(c *conn, in *input) {
+func (c *conn) startSpooled(l *Loop, in *input) {
 	if s := in.spool; s.size == 0 {
 		s.free()
 		in.spool = nil
@@ -344,9 +344,9 @@ func (l *Loop) startSpooled(c *conn, in *input) {
 		in.need = in.n
 	}
 	in.arrived, in.queued = l.now(), true
-	if !l.enqueue(c) {
+	if !c.enqueue(l) {
 		in.queued = false
-		l.shed(c)
+		c.shed(l)
 	}
 }
 

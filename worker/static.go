@@ -37,13 +37,15 @@ func (t *Thread) goesOn() bool {
 }
 
 // isStatic says whether the request in t is for a file.
-func (l *Loop) isStatic(t *Thread) bool {
+func (t *Thread) isStatic() bool {
+	l := t.l
 	return l.static != nil && l.static.Find(t.decodePath()) != nil
 }
 
 // wantsStatic is isStatic for a request in an input. It does nothing to t that its
 // next request would not.
-func (l *Loop) wantsStatic(t *Thread, in *input) bool {
+func (t *Thread) wantsStatic(in *input) bool {
+	l := t.l
 	if l.static == nil {
 		return false
 	}
@@ -51,7 +53,7 @@ func (l *Loop) wantsStatic(t *Thread, in *input) bool {
 		return false
 	}
 	t.Buf = address(in.mem)
-	return l.isStatic(t)
+	return t.isStatic()
 }
 
 // decodePath returns the path of t's request without its escapes.
@@ -81,9 +83,9 @@ func (l *Loop) serveStatic(t *Thread, c *conn) bool {
 	t.Result, t.Out, t.OutLen, t.OutKept = 0, 0, 0, 0
 	c.served++
 	c.setPhase(phaseRunning, 0)
-	l.sendStatic(t, root.Answer(&static.Request{Method: string(r.Method.In(buf)), Target: r.Path.In(buf), Path: path,
+	t.sendStatic(root.Answer(&static.Request{Method: string(r.Method.In(buf)), Target: r.Path.In(buf), Path: path,
 		Query: r.Query.In(buf), Header: staticFields(r, buf)}))
-	t.onward = l.conclude(t)
+	t.onward = t.conclude()
 	return true
 }
 
@@ -116,7 +118,7 @@ func staticFields(r *http1.Request, buf []byte) http.Header {
 
 // sendStatic puts the answer where an application would have put its own, and a file
 // into the output.
-func (l *Loop) sendStatic(t *Thread, a static.Answer) {
+func (t *Thread) sendStatic(a static.Answer) {
 	b := append(appendStatus(t.resp[:0], a.Status), ' ')
 	b = append(b, http1.StatusText(a.Status)...)
 	t.StatusLen = uint32(len(b))
@@ -136,13 +138,13 @@ func (l *Loop) sendStatic(t *Thread, a static.Answer) {
 	t.FieldsLen = uint32(len(b)) - t.StatusLen
 	if len(b)+len(a.Body) > len(t.resp) {
 		t.Result = ResultFailed
-	} else if e, _ := l.SetHead(t); e != 0 {
+	} else if e, _ := t.SetHead(); e != 0 {
 		t.Result = ResultFailed
 	} else if a.File < 0 {
 		t.Out, t.OutLen = address(t.resp[len(b):]), int64(copy(t.resp[len(b):], a.Body))
 		t.Result = ResultFinal
 		return
-	} else if l.sendStored(t, a.File, a.Off) {
+	} else if t.sendStored(a.File, a.Off) {
 		// A file that got shorter in this moment cannot be what was announced.
 		t.reply.gone = t.reply.gone || t.reply.remaining > 0
 		return
@@ -159,7 +161,8 @@ func appendStatus(b []byte, status int) []byte {
 }
 
 // accountStatic is account for a request that no Python thread ran.
-func (l *Loop) accountStatic(t *Thread, now int64) {
+func (t *Thread) accountStatic(now int64) {
+	l := t.l
 	r, k := &t.reply, &l.slot.Counters
 	if !r.counted {
 		k.Requests[t.Req.MethodID][0].Add(1)

@@ -61,7 +61,7 @@ type Task struct {
 	Body      uintptr // the body, or its first part
 	BodyLen   int64
 	PathLen   uint32
-	BodyMore  uint32 // more of the body has to be fetched with Loop.Read
+	BodyMore  uint32 // more of the body has to be fetched with Thread.Read
 	Listener  uint32 // index
 	Forwarded uint32 // what a trusted proxy says: Forwarded… bits
 	FD        int32  // for poll(2) while waiting for body or for room to write
@@ -80,7 +80,7 @@ type Task struct {
 	RoomEvents uint32
 	TLS        uintptr // names and values for environ, each ended by a zero byte
 	TLSLen     uint32
-	BodyFile   uint32 // the body, or its begin, is in a file: Loop.Read and ReadAt may wait for the disk
+	BodyFile   uint32 // the body, or its begin, is in a file: Thread.Read and ReadAt may wait for the disk
 	Req        http1.Request
 
 	// The response; written by C.
@@ -111,6 +111,7 @@ const TaskSize = unsafe.Sizeof(Task{})
 // group belong to the scheduler's lock.
 type Thread struct {
 	*Task
+	l      *Loop
 	index  int
 	buf    []byte // where a connection is read into; outside the heap
 	pos    int    // bytes of buf before pos belong to requests already answered
@@ -129,7 +130,7 @@ type Thread struct {
 	forClient atomic.Int64 // ns that the request has waited for its client
 	room      roomWait
 	seen      int64 // when t last looked at the clock
-	yielded   int64 // see Loop.yield
+	yielded   int64 // see Thread.yield
 	leading   bool  // Next said Lead
 	full      bool  // the last read may have left something in the socket
 	arrived   int64 // when the event was taken that t works on
@@ -183,7 +184,8 @@ const minorHTTP2 = 2
 // the sweeper use a Thread for its buffers, and queue what they read.
 func (t *Thread) runs() bool { return t.index >= 0 }
 
-func newThread(index, epfd int, limits *http1.Limits) (*Thread, error) {
+func newThread(l *Loop, index int) (*Thread, error) {
+	limits := &l.limits
 	taskPages := (int(TaskSize) + 4095) &^ 4095
 	pathSize := max(inBufferSize, (limits.Line+7)&^7)
 	fields := (limits.Fields + 1) * int(unsafe.Sizeof(http1.Field{}))
@@ -191,13 +193,13 @@ func newThread(index, epfd int, limits *http1.Limits) (*Thread, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Thread{Task: (*Task)(unsafe.Pointer(&mem[0])), index: index, bell: -1}
+	t := &Thread{Task: (*Task)(unsafe.Pointer(&mem[0])), l: l, index: index, bell: -1}
 	t.buf = mem[taskPages : taskPages+inBufferSize]
 	t.path = mem[taskPages+inBufferSize:][:pathSize]
 	t.resp = mem[taskPages+inBufferSize+pathSize:][:respBufferSize]
 	t.Req.Fields = unsafe.Slice((*http1.Field)(unsafe.Pointer(&mem[len(mem)-fields])), limits.Fields+1)
 	t.Resp, t.RespCap = address(t.resp), respBufferSize
-	t.Epoll = int32(epfd)
+	t.Epoll = int32(l.set.fd)
 	t.out = make([]byte, 0, 4096)
 	return t, nil
 }

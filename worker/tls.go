@@ -321,7 +321,7 @@ func (l *Loop) handshake(c *conn, s *tlsConn) {
 	}
 	// The first request may have come with the end of the handshake, and then no
 	// event will tell of it.
-	l.requeue(c)
+	c.requeue(l)
 }
 
 // proxiedFirst takes the PROXY protocol's header, which comes before TLS. It returns

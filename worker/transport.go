@@ -166,7 +166,7 @@ func (s *socket) arm(l *Loop) (bool, error) {
 
 func (s *socket) yield(l *Loop) error {
 	s.c.wantsOut = true
-	return l.watch(s.c, unix.EPOLL_CTL_MOD) // an edge, if there is room
+	return s.c.watch(l, unix.EPOLL_CTL_MOD) // an edge, if there is room
 }
 
 func (s *socket) attach(t *Thread) bool {
@@ -185,7 +185,7 @@ func (s *socket) portable() bool  { return true }
 
 func (s *socket) sayEnd()        {}
 func (s *socket) urgent() bool   { return false }
-func (s *socket) noRoom(l *Loop) { l.shed(s.c) }
+func (s *socket) noRoom(l *Loop) { s.c.shed(l) }
 
 // abort implements transport: the close becomes a reset, and the kernel need not keep
 // what the peer does not take.

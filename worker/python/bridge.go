@@ -88,14 +88,14 @@ func hostlerNextHeld(i C.int) C.int { return C.int(w.Loop.NextHeld(w.Loop.Thread
 
 //export hostlerHead
 func hostlerHead(i C.int, off *C.uint32_t) C.int {
-	e, o := w.Loop.SetHead(w.Loop.Thread(int(i)))
+	e, o := w.Loop.Thread(int(i)).SetHead()
 	*off = C.uint32_t(o)
 	return C.int(e)
 }
 
 //export hostlerHeadSent
 func hostlerHeadSent(i C.int) C.int {
-	if w.Loop.HeadSent(w.Loop.Thread(int(i))) {
+	if w.Loop.Thread(int(i)).HeadSent() {
 		return 1
 	}
 	return 0
@@ -108,18 +108,18 @@ func hostlerHeadError(code C.int, why *C.char, size C.int) {
 
 //export hostlerWrite
 func hostlerWrite(i C.int, p unsafe.Pointer, n C.int64_t, ref C.uintptr_t, final C.int) C.int {
-	return C.int(w.Loop.Write(w.Loop.Thread(int(i)), unsafe.Slice((*byte)(p), n), uintptr(ref), final != 0))
+	return C.int(w.Loop.Thread(int(i)).Write(unsafe.Slice((*byte)(p), n), uintptr(ref), final != 0))
 }
 
 //export hostlerEndBody
-func hostlerEndBody(i C.int) { w.Loop.EndBody(w.Loop.Thread(int(i))) }
+func hostlerEndBody(i C.int) { w.Loop.Thread(int(i)).EndBody() }
 
 //export hostlerWaitRoom
-func hostlerWaitRoom(i C.int) C.int { return C.int(w.Loop.WaitRoom(w.Loop.Thread(int(i)))) }
+func hostlerWaitRoom(i C.int) C.int { return C.int(w.Loop.Thread(int(i)).WaitRoom()) }
 
 //export hostlerRead
 func hostlerRead(i C.int, p unsafe.Pointer, n C.int64_t) C.int64_t {
-	return C.int64_t(w.Loop.Read(w.Loop.Thread(int(i)), unsafe.Slice((*byte)(p), n)))
+	return C.int64_t(w.Loop.Thread(int(i)).Read(unsafe.Slice((*byte)(p), n)))
 }
 
 // hostlerReadAt may wait for the disk, and is called without the GIL; and so is
@@ -127,22 +127,22 @@ func hostlerRead(i C.int, p unsafe.Pointer, n C.int64_t) C.int64_t {
 //
 //export hostlerReadAt
 func hostlerReadAt(i C.int, p unsafe.Pointer, n, off C.int64_t) C.int64_t {
-	return C.int64_t(w.Loop.ReadAt(w.Loop.Thread(int(i)), unsafe.Slice((*byte)(p), n), int64(off)))
+	return C.int64_t(w.Loop.Thread(int(i)).ReadAt(unsafe.Slice((*byte)(p), n), int64(off)))
 }
 
 //export hostlerWait
 func hostlerWait(i C.int, start C.int64_t) C.int64_t {
-	return C.int64_t(w.Loop.Wait(w.Loop.Thread(int(i)), int64(start)))
+	return C.int64_t(w.Loop.Thread(int(i)).Wait(int64(start)))
 }
 
 //export hostlerWaited
 func hostlerWaited(i C.int, start, since C.int64_t) {
-	w.Loop.Waited(w.Loop.Thread(int(i)), int64(start), int64(since))
+	w.Loop.Thread(int(i)).Waited(int64(start), int64(since))
 }
 
 //export hostlerSendFile
 func hostlerSendFile(i C.int, fd C.int, off C.int64_t) C.int {
-	if w.Loop.SendFile(w.Loop.Thread(int(i)), int(fd), int64(off)) {
+	if w.Loop.Thread(int(i)).SendFile(int(fd), int64(off)) {
 		return 1
 	}
 	return 0
@@ -150,7 +150,7 @@ func hostlerSendFile(i C.int, fd C.int, off C.int64_t) C.int {
 
 //export hostlerHints
 func hostlerHints(i C.int, p unsafe.Pointer, n C.int64_t) C.int {
-	return C.int(w.Loop.EarlyHints(w.Loop.Thread(int(i)), unsafe.Slice((*byte)(p), n)))
+	return C.int(w.Loop.Thread(int(i)).EarlyHints(unsafe.Slice((*byte)(p), n)))
 }
 
 //export hostlerGarbage
@@ -175,7 +175,7 @@ func hostlerProfiled(p unsafe.Pointer, n C.int64_t) {
 
 //export hostlerDeadline
 func hostlerDeadline(i C.int, in C.int64_t, left *C.int64_t) C.int {
-	n, ok := w.Loop.Deadline(w.Loop.Thread(int(i)), int64(in))
+	n, ok := w.Loop.Thread(int(i)).Deadline(int64(in))
 	*left = C.int64_t(n)
 	if ok {
 		return 1
