@@ -32,6 +32,12 @@ type accepter struct {
 	closed bool // fd is not its any more
 }
 
+// doors are the accepters of a worker.
+type doors struct {
+	accepters []*accepter
+	accepting atomic.Int64 // those that are still at work
+}
+
 const (
 	acceptGo   = iota
 	acceptRest // take what is in the listen queue, then leave
@@ -57,16 +63,16 @@ func (l *Loop) Listen(fds []int, wake int) error {
 			setPatience(fd)
 		}
 		l.own.take(fd)
-		l.accepters = append(l.accepters, a)
-		l.accepting.Add(1)
+		l.doors.accepters = append(l.doors.accepters, a)
+		l.doors.accepting.Add(1)
 	}
 	if l.exchange != nil {
 		l.own.take(l.exchange.Out)
 		l.own.take(l.exchange.In)
-		l.accepters = append(l.accepters, l.receiver(wake))
-		l.accepting.Add(1)
+		l.doors.accepters = append(l.doors.accepters, l.receiver(wake))
+		l.doors.accepting.Add(1)
 	}
-	for _, a := range l.accepters {
+	for _, a := range l.doors.accepters {
 		go a.run()
 	}
 	return nil
@@ -98,7 +104,7 @@ func (a *accepter) run() {
 	for a.mode.Load() == acceptGo {
 		if a.l.saturated() {
 			if a.l.full() && a.someoneWaits() {
-				a.l.pressure.wantRoom()
+				a.l.keeper.pressure.wantRoom()
 			}
 			select {
 			case <-a.l.conns.room:
@@ -112,7 +118,7 @@ func (a *accepter) run() {
 		a.rest()
 	}
 	a.closeOwn()
-	a.l.accepting.Add(-1)
+	a.l.doors.accepting.Add(-1)
 	a.l.checkDrained()
 }
 
@@ -128,7 +134,7 @@ func (a *accepter) someoneWaits() bool {
 func (a *accepter) rest() {
 	for end := time.Now().Add(time.Second); time.Now().Before(end) && a.mode.Load() != acceptStop; {
 		if a.l.full() {
-			a.l.pressure.wantRoom()
+			a.l.keeper.pressure.wantRoom()
 			time.Sleep(5 * time.Millisecond) // for want of room it would be closed
 			continue
 		}
@@ -192,7 +198,7 @@ func (l *Loop) saturated() bool {
 		return true
 	}
 	// Files can be served here all the same where nobody else has a thread either.
-	return l.wedged.Load() && l.cfg.Workers > 1 && (l.static == nil || l.capacity() > 0)
+	return l.pace.wedged.Load() && l.cfg.Workers > 1 && (l.static == nil || l.capacity() > 0)
 }
 
 func peerOf(sa unix.Sockaddr) netip.AddrPort {

@@ -259,14 +259,14 @@ func (c *conn) admit(l *Loop) {
 	ev, fd := c.interest(), c.fd
 	// Released first: the set may report the connection before EpollCtl returns.
 	c.state.Store(0)
-	if l.set.control(unix.EPOLL_CTL_ADD, fd, ev) != nil && c.claim(false) {
+	if l.sched.set.control(unix.EPOLL_CTL_ADD, fd, ev) != nil && c.claim(false) {
 		c.close(l)
 	}
 }
 
 // watch registers an owned connection with the set, or changes what is watched.
 func (c *conn) watch(l *Loop, op int) error {
-	return l.set.control(op, c.fd, c.interest())
+	return l.sched.set.control(op, c.fd, c.interest())
 }
 
 // interest is what the set is to report of an owned connection.
@@ -282,7 +282,7 @@ func (c *conn) interest() unix.EpollEvent {
 func (s *socket) close(l *Loop) {
 	c := s.c
 	if c.in != nil {
-		l.inputs.put(c.in)
+		l.mem.inputs.put(c.in)
 		c.in = nil
 	}
 	c.out.drop(l)
@@ -291,7 +291,7 @@ func (s *socket) close(l *Loop) {
 	unix.Close(c.fd)
 	c.fd = -1
 	l.conns.put(c)
-	if l.draining.Load() {
+	if l.leave.draining.Load() {
 		l.checkDrained()
 	}
 }

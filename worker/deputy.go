@@ -1,13 +1,11 @@
 package worker
 
 import (
-	"math"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"hostler/worker/http1"
 )
 
 const (
@@ -17,12 +15,36 @@ const (
 	deputyRest = 100
 )
 
-// runDeputy looks every millisecond whether the Python threads get on, while
+// pace is how the Python threads get on.
+type pace struct {
+	// calls counts their steps; that it stands still is how the deputy learns that they
+	// are all away.
+	calls atomic.Uint64
+	// average is a moving average of the time that calls into the application take, in
+	// nanoseconds.
+	average atomic.Int64
+	// wedged is set while all of them have been away for a while; the accepters then
+	// leave new connections to other workers.
+	wedged atomic.Bool
+	// overload tells whether what waits for them is ever done.
+	overload overload
+}
+
+// deputy does what Python threads would do, while all of them are away. What it has is
+// its goroutine's alone.
+type deputy struct {
+	l       *Loop
+	t       *Thread // for its buffers: it queues what it reads
+	surplus int     // requests that it may still give to other workers
+}
+
+// run looks every millisecond whether the Python threads get on, while
 // there is work. It returns when the loop stops.
 //
 // It sleeps in nanosleep(2): a timer of the runtime's would cost several futex
 // calls and a poll of the network each time.
-func (l *Loop) runDeputy() {
+func (d *deputy) run() {
+	l := d.l
 	tick := unix.NsecToTimespec(int64(deputyTick))
 	var last uint64
 	still := 0
@@ -32,7 +54,7 @@ func (l *Loop) runDeputy() {
 			select {
 			case <-l.sched.deputyWake:
 				still = 0
-			case <-l.stop:
+			case <-l.leave.stop:
 				return
 			}
 		}
@@ -41,7 +63,7 @@ func (l *Loop) runDeputy() {
 			runtime.Gosched() // see Thread.yield
 		}
 		select {
-		case <-l.stop:
+		case <-l.leave.stop:
 			return
 		default:
 		}
@@ -49,23 +71,24 @@ func (l *Loop) runDeputy() {
 			l.sched.sendUnsent()
 		}
 		if l.sched.waiting.Load() > 0 {
-			l.letGo()
+			d.letGo()
 		}
-		n := l.calls.Load()
+		n := l.pace.calls.Load()
 		if n != last {
 			last, still = n, 0
 			l.setWedged(false)
 			continue
 		}
 		still++
-		l.stepIn()
+		d.stepIn()
 	}
 }
 
 // stepIn does the threads' work where none of them has moved for a tick and none
 // waits in epoll_wait: a follower is woken to lead, or, if there is none, the
 // deputy reads, parses and queues.
-func (l *Loop) stepIn() {
+func (d *deputy) stepIn() {
+	l := d.l
 	if !l.sched.stir() {
 		// calls need not have changed since: the thread that was away may have
 		// been in Next already.
@@ -73,23 +96,24 @@ func (l *Loop) stepIn() {
 		return
 	}
 	l.setWedged(true)
-	l.surplus = l.capacity()
-	l.offload()
-	l.readOn()
-	l.deputy.poll()
+	d.surplus = l.capacity()
+	d.offload()
+	d.readOn()
+	d.t.poll()
 	for {
-		ev, have := l.sched.event(l.deputy)
+		ev, have := l.sched.event(d.t)
 		if !have {
 			return
 		}
-		l.event(l.deputy, ev)
+		l.event(d.t, ev)
 	}
 }
 
 // readOn reads what has been left to a Python thread to read: frames of HTTP/2, as
 // those that are away may wait for just these, and bodies of its streams; and, where we serve files ourselves,
 // what may ask for one.
-func (l *Loop) readOn() {
+func (d *deputy) readOn() {
+	l := d.l
 	for range l.sched.depth(&l.sched.ready) { // more may be left meanwhile
 		c := l.sched.steal(&l.sched.ready, func(c *conn) bool {
 			return c.urgent() || l.static != nil && c.waitsToBeRead()
@@ -97,21 +121,21 @@ func (l *Loop) readOn() {
 		if c == nil {
 			return
 		}
-		l.dequeued(l.deputy, c)
+		l.dequeued(d.t, c)
 	}
 }
 
 // poll takes what is ready, without waiting.
 func (t *Thread) poll() {
 	l := t.l
-	if n := l.set.poll(t.Events[:]); n > 0 {
+	if n := l.sched.set.poll(t.Events[:]); n > 0 {
 		l.sched.bring(t.Events[:n], l.now())
 	}
 }
 
 func (l *Loop) setWedged(v bool) {
-	if l.wedged.Load() != v {
-		l.wedged.Store(v)
+	if l.pace.wedged.Load() != v {
+		l.pace.wedged.Store(v)
 		if !v {
 			select {
 			case l.conns.room <- struct{}{}:
@@ -119,93 +143,4 @@ func (l *Loop) setWedged(v bool) {
 			}
 		}
 	}
-}
-
-// runHousekeeping keeps time limits, gauges and the date. It returns when the
-// loop stops.
-func (l *Loop) runHousekeeping() {
-	const period = 250 * time.Millisecond
-	t := time.NewTicker(period)
-	defer t.Stop()
-	var soon <-chan time.Time
-	for {
-		select {
-		case <-l.pressure.wanted:
-			l.makeRoom()
-		case <-l.sweepSoon:
-			if soon == nil {
-				soon = time.After(time.Duration(farewellTime) + time.Millisecond)
-			}
-		case <-soon:
-			soon = nil
-			l.sweep()
-			l.relieve()
-		case now := <-t.C:
-			l.tickDate(now)
-			l.sweep()
-			l.relieve()
-			l.sayRefusals(l.now())
-			l.slot.Gauges.Heartbeat.Store(l.now())
-			l.sweepSpools(l.now())
-			l.checkOwn()
-			l.watchGIL()
-			l.weigh()
-			l.sendSlow()
-		case <-l.stop:
-			l.sayRefusals(math.MaxInt64 - refusalPause)
-			return
-		}
-	}
-}
-
-// sweepEarly has the housekeeping look for what has ended in a moment.
-func (l *Loop) sweepEarly() {
-	select {
-	case l.sweepSoon <- struct{}{}:
-	default:
-	}
-}
-
-// tickDate prepares the value of the Date field, and the time for the access log.
-func (l *Loop) tickDate(now time.Time) {
-	l.access.tick(now)
-	d := http1.FormatDate(make([]byte, 0, 29), now)
-	if old := l.date.Load(); old == nil || string(*old) != string(d) {
-		l.date.Store(&d)
-	}
-}
-
-// sweep ends connections that have been in a phase for too long, and counts all
-// of them for the gauges.
-func (l *Loop) sweep() {
-	if l.stopping.Load() {
-		l.hasten()
-	}
-	if l.moving.Load() {
-		l.moveAll()
-	}
-	if l.pools != nil {
-		l.movePools()
-	}
-	now := l.now()
-	var n [numPhases]int64
-	l.conns.each(func(c *conn) {
-		p := phase(c.phase.Load())
-		n[p]++
-		c.sweepStreams(now)
-		d := c.deadline.Load()
-		if d == 0 || d > now || c.state.Load()&stateOwned != 0 || !c.claim(false) {
-			return
-		}
-		if d = c.deadline.Load(); d != 0 && d <= now {
-			c.timeUp(l)
-		} else if !c.release() { // it has just moved on, and there is an event for it
-			l.resume(l.sweeper, c)
-		}
-	})
-	g := &l.slot.Gauges
-	g.ConnsIdle.Store(n[phaseIdle] + n[phaseStreams])
-	g.ConnsReading.Store(n[phaseHead] + n[phaseBody] + n[phaseShaking])
-	g.ConnsRunning.Store(n[phaseReady] + n[phaseRunning])
-	g.ConnsWriting.Store(n[phaseWriting] + n[phaseLinger])
 }

@@ -141,16 +141,16 @@ func TestGivingWay(t *testing.T) {
 // never accept again.
 func TestNoLongerWedged(t *testing.T) {
 	r := newRig(t, testConfig(), nil)
-	r.calls.Store(7)
-	r.stepIn() // the thread is on its way back: it has been counted, and does not lead yet
-	if !r.wedged.Load() {
+	r.pace.calls.Store(7)
+	r.deputy.stepIn() // the thread is on its way back: it has been counted, and does not lead yet
+	if !r.pace.wedged.Load() {
 		t.Fatal("not wedged with every thread away")
 	}
 	if _, _, what := r.sched.next(r.Thread(0)); what != choseLead {
 		t.Fatal(what)
 	}
-	r.stepIn() // no call since
-	if r.wedged.Load() {
+	r.deputy.stepIn() // no call since
+	if r.pace.wedged.Load() {
 		t.Error("wedged with a thread at its post")
 	}
 }
@@ -171,7 +171,7 @@ func TestStepsDown(t *testing.T) {
 	if got := a.giveWay(); got != Run || a.parked {
 		t.Errorf("another leads: %d, parked: %v", got, a.parked)
 	}
-	r.average.Store(2 * quickCall)
+	r.pace.average.Store(2 * quickCall)
 	if got := a.giveWay(); got != Yield || a.parked {
 		t.Errorf("slow calls: %d, parked: %v", got, a.parked)
 	}
@@ -231,7 +231,7 @@ func TestWedged(t *testing.T) {
 	eventually(t, "the deputy has read and queued", func() bool { return r.slot.Gauges.QueueDepth.Load() == 2 })
 	send(t, queued[1], "cde")
 	eventually(t, "the body is there", func() bool { return r.slot.Gauges.QueueDepth.Load() == 3 })
-	eventually(t, "the loop knows", r.wedged.Load)
+	eventually(t, "the loop knows", r.pace.wedged.Load)
 	for _, s := range []string{get, "POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + pattern(100000)} {
 		c := r.dial()
 		go func() { _, _ = c.Write([]byte(s)) }()
@@ -256,7 +256,7 @@ func TestWedged(t *testing.T) {
 	rd.want(200, "GET /a ")
 	responses(t, queued[1]).want(200, "POST /p abcde")
 	responses(t, queued[2]).want(200, "POST /c hello")
-	eventually(t, "the loop has recovered", func() bool { return !r.wedged.Load() })
+	eventually(t, "the loop has recovered", func() bool { return !r.pace.wedged.Load() })
 }
 
 // A request that the deputy queues when the only thread has just come back, and
@@ -279,7 +279,7 @@ func TestQueuedBehindTheLeader(t *testing.T) {
 			}
 		})
 		send(t, c, get)
-		r.resume(r.sweeper, own)
+		r.resume(r.keeper.sweeper, own)
 		rd.want(200, "GET /a ")
 		c.Close()
 		eventually(t, "it is closed", func() bool { return r.conns.n.Load() == 0 })
@@ -330,7 +330,7 @@ func TestPromotion(t *testing.T) {
 	a, b := r.dial(), r.dial()
 	ra, rb := responses(t, a), responses(t, b)
 	for i := range 300 {
-		r.average.Store([]int64{0, 10 * quickCall}[i%2]) // by the deputy, or by the leader
+		r.pace.average.Store([]int64{0, 10 * quickCall}[i%2]) // by the deputy, or by the leader
 		send(t, a, "GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
 		time.Sleep(time.Duration(i*7%2500) * time.Microsecond)
 		send(t, b, get)

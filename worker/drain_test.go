@@ -226,12 +226,12 @@ func TestDrainStopTakesTheListenQueue(t *testing.T) {
 	cfg := testConfig()
 	gate := make(chan struct{})
 	r := serve(t, cfg, func(c *call) { <-gate; echo(c) })
-	r.wedged.Store(true)
+	r.pace.wedged.Store(true)
 	cfg.Workers = 2 // so that no connection is accepted while wedged
 	addr := r.listen()
 	first := r.dial()
 	send(t, first, get)
-	eventually(t, "the thread is away", r.wedged.Load)
+	eventually(t, "the thread is away", r.pace.wedged.Load)
 	time.Sleep(30 * time.Millisecond)
 	var conns []net.Conn
 	for i := range 6 {

@@ -87,7 +87,7 @@ func (l *Loop) capacity() int {
 		return 0
 	}
 	const most = 32
-	each := int64(deputyTick) / max(l.average.Load(), int64(deputyTick)/most)
+	each := int64(deputyTick) / max(l.pace.average.Load(), int64(deputyTick)/most)
 	return l.exchange.spare() * int(max(each, 1))
 }
 
@@ -101,7 +101,7 @@ func (l *Loop) capacity() int {
 func (l *Loop) handOver(c *conn, data []byte) bool {
 	x := l.exchange
 	if x != nil && x.ended.Load() {
-		l.moving.Store(false) // a drain does not wait for another one
+		l.leave.moving.Store(false) // a drain does not wait for another one
 		return false
 	}
 	if x == nil || !c.plain() || c.hops >= maxHops || len(data) > protocol.MaxHandoverData || c.out.pending.Load() {
@@ -109,7 +109,7 @@ func (l *Loop) handOver(c *conn, data []byte) bool {
 	}
 	// By itself the set would go on to report it: a registration lives for as
 	// long as any process has the socket open.
-	if l.set.control(unix.EPOLL_CTL_DEL, c.fd, unix.EpollEvent{}) != nil {
+	if l.sched.set.control(unix.EPOLL_CTL_DEL, c.fd, unix.EpollEvent{}) != nil {
 		return false
 	}
 	h := protocol.Handover{FD: c.fd, From: x.stamp(), Hops: c.hops + 1, Served: c.served > 0, Awaits: c.awaits, Anonymous: c.anonymous,
@@ -123,7 +123,7 @@ func (l *Loop) handOver(c *conn, data []byte) bool {
 			if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
 				x.ended.Store(true) // until another comes
 			}
-			l.moving.Store(false)
+			l.leave.moving.Store(false)
 		}
 		if c.watch(l, unix.EPOLL_CTL_ADD) != nil {
 			c.close(l)
@@ -140,9 +140,10 @@ func (l *Loop) handOver(c *conn, data []byte) bool {
 // cannot move is closed a little later, if it still rests then.
 // Connections that come to rest later move then (see nextOf); those for which
 // there was no room in the exchange are the sweeper's.
-func (l *Loop) moveAll() {
+func (hk *housekeeper) moveAll() {
+	l := hk.l
 	l.conns.each(func(c *conn) {
-		for try := 0; l.moving.Load(); try++ {
+		for try := 0; l.leave.moving.Load(); try++ {
 			p := phase(c.phase.Load())
 			if p != phaseIdle && p != phaseHead || c.state.Load()&stateOwned != 0 || !c.claim(false) {
 				return
@@ -164,7 +165,7 @@ func (l *Loop) moveAll() {
 			}
 			if try == handoverPatience {
 				l.log.Warn("nobody takes this worker's connections over")
-				l.moving.Store(false)
+				l.leave.moving.Store(false)
 				return
 			}
 			time.Sleep(time.Millisecond)
@@ -200,8 +201,9 @@ func (c *conn) movable() bool {
 
 // offload gives waiting requests to other workers that have threads for them,
 // while all of this one's are away.
-func (l *Loop) offload() {
-	for l.surplus > 0 {
+func (d *deputy) offload() {
+	l := d.l
+	for d.surplus > 0 {
 		c := l.sched.steal(&l.sched.ready, (*conn).movable)
 		if c == nil {
 			return
@@ -210,7 +212,7 @@ func (l *Loop) offload() {
 			l.sched.push(c, atFront)
 			return
 		}
-		l.surplus--
+		d.surplus--
 	}
 }
 
@@ -269,7 +271,7 @@ func (l *Loop) adopt(h *protocol.Handover) {
 		c.admit(l)
 		return
 	}
-	in := l.inputs.get(len(h.Data) + 1)
+	in := l.mem.inputs.get(len(h.Data) + 1)
 	if in == nil {
 		c.close(l)
 		return

@@ -71,7 +71,7 @@ func (r *rig) accepts(yes bool) {
 // waitStuck waits until the thread of r runs a request and is known to be away.
 func (r *rig) waitStuck() {
 	r.t.Helper()
-	eventually(r.t, "stuck", func() bool { return r.wedged.Load() && r.phases()[phaseRunning] == 1 })
+	eventually(r.t, "stuck", func() bool { return r.pace.wedged.Load() && r.phases()[phaseRunning] == 1 })
 }
 
 // named answers with its name and what echo would say.

@@ -176,7 +176,7 @@ func (h *http2Conn) keepTime() {
 	case http2Idle:
 		switch limit = l.now(); {
 		case h.silent != 0:
-			l.sweepEarly() // the client may wait for our end
+			l.keeper.sweepEarly() // the client may wait for our end
 		case !h.lastWord:
 			limit = l.idleDeadline(limit)
 		}
@@ -205,7 +205,7 @@ func (b *frameBuffer) Write(p []byte) (int, error) {
 }
 
 // beginHTTP2 makes an owned connection one of HTTP/2, before a byte of it is read.
-func (l *Loop) beginHTTP2(c *conn) {
+func (c *conn) beginHTTP2(l *Loop) *http2Conn {
 	now := l.now()
 	h := &http2Conn{transport: c.transport, l: l, c: c, streams: make(map[uint32]*stream), window: 65535, initial: 65535, began: now,
 		midway: cmp.Or(l.firstDeadline(now), math.MaxInt64), maxFrame: http2FrameSize, received: http2ConnWindow, charges: charges{http2Burst, now},
@@ -232,12 +232,13 @@ func (l *Loop) beginHTTP2(c *conn) {
 	c.out.mu.Unlock()
 	c.http2.Store(h)
 	c.setPhase(phaseStreams, l.firstDeadline(now))
+	return h
 }
 
-// receiveFrames reads what has come on an owned connection and gives the connection
+// receive reads what has come on an owned connection and gives the connection
 // up. It returns true if t has a request to run.
-func (l *Loop) receiveFrames(t *Thread, c *conn) bool {
-	h := c.http2.Load()
+func (h *http2Conn) receive(t *Thread) bool {
+	l, c := h.l, h.c
 	t.pos, t.end = 0, 0
 	h.turn = http2Turn
 	for {
@@ -252,7 +253,7 @@ func (l *Loop) receiveFrames(t *Thread, c *conn) bool {
 				touched := h.take()
 				h.settle()
 				c.requeue(l) // behind the others
-				return l.serveStreams(t, touched)
+				return h.serve(t, touched)
 			}
 			if !c.drains() || n == len(t.buf) || c.hup {
 				continue
@@ -265,7 +266,7 @@ func (l *Loop) receiveFrames(t *Thread, c *conn) bool {
 		touched := h.take()
 		h.settle()
 		if c.release() {
-			return l.serveStreams(t, touched)
+			return h.serve(t, touched)
 		}
 		h.touched = append(touched, h.touched...)
 	}
@@ -302,9 +303,10 @@ func (h *http2Conn) take() []*stream {
 	return s
 }
 
-// serveStreams goes on with streams for which something has come: one of them
+// serve goes on with streams for which something has come: one of them
 // with t, the others by way of the ready queue.
-func (l *Loop) serveStreams(t *Thread, touched []*stream) bool {
+func (h *http2Conn) serve(t *Thread, touched []*stream) bool {
+	l := h.l
 	var mine *stream
 	for _, s := range touched {
 		switch {
@@ -372,7 +374,7 @@ func (h *http2Conn) patience() int64 {
 // is. h.mu is held.
 func (h *http2Conn) push() {
 	l := h.l
-	if h.toCome.Load() <= 0 || len(h.out) >= http2Gather || l.average.Load() > quickCall {
+	if h.toCome.Load() <= 0 || len(h.out) >= http2Gather || l.pace.average.Load() > quickCall {
 		h.sendFrames()
 		return
 	}
@@ -470,7 +472,7 @@ func (s *stream) goOn() {
 	switch phase(s.phase.Load()) {
 	case phaseRunning, phaseWriting:
 		if s.claim(false) {
-			l.resume(l.sweeper, &s.conn)
+			l.resume(l.keeper.sweeper, &s.conn)
 		}
 	}
 }
@@ -530,7 +532,7 @@ func (h *http2Conn) expire(l *Loop) {
 		h.end(http2.ErrCodeNo)
 	default: // it has just begun something
 		if !c.release() {
-			l.resume(l.sweeper, c)
+			l.resume(l.keeper.sweeper, c)
 		}
 	}
 }
@@ -572,9 +574,9 @@ func (h *http2Conn) abort(l *Loop) {
 func (h *http2Conn) dismiss(*Loop) { h.end(http2.ErrCodeNo) }
 
 // again implements transport.
-func (h *http2Conn) again(l *Loop, t *Thread) bool {
+func (h *http2Conn) again(_ *Loop, t *Thread) bool {
 	h.c.phase.Store(uint32(phaseStreams))
-	return l.receiveFrames(t, h.c)
+	return h.receive(t)
 }
 
 // urgent implements transport.
@@ -628,9 +630,8 @@ func (c *conn) weighStreams(k candidate, now int64) candidate {
 
 // greetHTTP2 begins with a connection of HTTP/2 whose first bytes are b. It returns false
 // if it has ended it.
-func (l *Loop) greetHTTP2(c *conn, b []byte) bool {
-	l.beginHTTP2(c)
-	h := c.http2.Load()
+func (c *conn) greetHTTP2(l *Loop, b []byte) bool {
+	h := c.beginHTTP2(l)
 	err := h.feed(b)
 	if err != nil {
 		h.fail(err)
@@ -652,7 +653,7 @@ func (h *http2Conn) portable() bool { return false }
 func (h *http2Conn) sweep(now int64) {
 	var late []*stream
 	h.mu.Lock()
-	if h.l.draining.Load() && !h.closed {
+	if h.l.leave.draining.Load() && !h.closed {
 		h.takeLeave(now)
 	}
 	for _, s := range h.streams {
@@ -668,7 +669,7 @@ func (h *http2Conn) sweep(now int64) {
 		if d := s.deadline.Load(); d != 0 && d <= now {
 			s.conn.timeUp(h.l)
 		} else if !s.release() {
-			h.l.resume(h.l.sweeper, &s.conn)
+			h.l.resume(h.l.keeper.sweeper, &s.conn)
 		}
 	}
 }
@@ -700,7 +701,7 @@ func (h *http2Conn) takeLeave(now int64) {
 // farewell is how long after the announcement of the end requests may come that were on
 // their way.
 func (h *http2Conn) farewell() int64 {
-	if h.l.stopping.Load() {
+	if h.l.leave.stopping.Load() {
 		return min(restFor(h.c.fd), http2Farewell)
 	}
 	return http2Farewell

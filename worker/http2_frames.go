@@ -22,7 +22,7 @@ const (
 // feed takes what has been read of an owned connection. An error ends it.
 func (h *http2Conn) feed(b []byte) error {
 	if len(h.partial) > 0 {
-		h.l.streamBytes.Add(int64(len(b)))
+		h.l.mem.streamBytes.Add(int64(len(b)))
 		h.partial = append(h.partial, b...)
 		b = h.partial
 	}
@@ -61,7 +61,7 @@ func (h *http2Conn) feed(b []byte) error {
 
 // keep remembers b, the begin of a frame, which may lie in h.partial itself.
 func (h *http2Conn) keep(b []byte) {
-	h.l.streamBytes.Add(int64(len(b) - len(h.partial)))
+	h.l.mem.streamBytes.Add(int64(len(b) - len(h.partial)))
 	if len(b) == 0 {
 		h.partial = nil // few connections need it, and seldom
 		return
@@ -358,7 +358,7 @@ func (h *http2Conn) onHeaders(f *http2.MetaHeadersFrame) error {
 		return h.charge(1)
 	}
 	h.last = id
-	if len(h.streams) >= http2Streams || !f.StreamEnded() && h.l.fullOfStreams() {
+	if len(h.streams) >= http2Streams || !f.StreamEnded() && h.l.mem.fullOfStreams() {
 		return http2.StreamError{StreamID: id, Code: http2.ErrCodeRefusedStream}
 	}
 	s := newStream(h, id, f.StreamEnded())

@@ -21,7 +21,7 @@ func (f *framer) backlog(r *rig) {
 	f.must(f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1}))
 	f.must(f.WriteWindowUpdate(0, 1<<30))
 	f.ask(1, true, "x-want", "backlog")
-	eventually(f.t, "a backlog", func() bool { return r.outBytes.Load() > http2Backlog })
+	eventually(f.t, "a backlog", func() bool { return r.mem.outBytes.Load() > http2Backlog })
 }
 
 // frames reads until a stream has ended, and tells of what came for it.

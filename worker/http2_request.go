@@ -57,7 +57,7 @@ func (s *stream) translate(f *http2.MetaHeadersFrame) bool {
 		authority = host
 	}
 	s.chunked = !s.ended && s.declared < 0
-	in := s.h.l.inputs.get(size)
+	in := s.h.l.mem.inputs.get(size)
 	if in == nil {
 		return true
 	}

@@ -78,7 +78,7 @@ func (s *stream) deliver(data []byte, end bool) bool {
 	if end && s.chunked {
 		s.body = append(s.body, http1.LastChunk...)
 	}
-	s.h.l.streamBytes.Add(int64(len(s.body) - before))
+	s.h.l.mem.streamBytes.Add(int64(len(s.body) - before))
 	return true
 }
 
@@ -167,7 +167,7 @@ func (s *stream) read(b []byte) (int, error) {
 		return 0, unix.ECONNRESET
 	}
 	n := copy(b, s.body)
-	h.l.streamBytes.Add(-int64(n))
+	h.l.mem.streamBytes.Add(-int64(n))
 	if n == 0 {
 		if s.ended || h.silent != 0 {
 			return 0, nil
@@ -352,7 +352,7 @@ func (s *stream) leave() {
 	s.dequeued() // it has never been looked at, if the queue was full
 	s.silence()
 	s.bell = -1
-	h.l.streamBytes.Add(-int64(len(s.body)))
+	h.l.mem.streamBytes.Add(-int64(len(s.body)))
 	s.body = nil
 	if h.streams[s.id] == s {
 		delete(h.streams, s.id)
@@ -365,7 +365,7 @@ func (s *stream) leave() {
 	h.mu.Unlock()
 	s.out.drop(h.l)
 	if s.in != nil {
-		h.l.inputs.put(s.in)
+		h.l.mem.inputs.put(s.in)
 		s.in = nil
 	}
 	s.setPhase(phaseClosed, 0) // and it stays owned

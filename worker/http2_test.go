@@ -165,7 +165,7 @@ func TestHTTP2Large(t *testing.T) {
 	if got, err := io.ReadAll(slow.Body); err != nil || len(got) != 5<<20 {
 		t.Errorf("%d bytes of the whole, %v", len(got), err)
 	}
-	if n := r.outBytes.Load(); n != 0 {
+	if n := r.mem.outBytes.Load(); n != 0 {
 		t.Errorf("%d bytes still counted as waiting", n)
 	}
 }
@@ -576,7 +576,7 @@ func TestHTTP2Vanishes(t *testing.T) {
 	}
 	eventually(t, "all connections gone", func() bool { return r.conns.n.Load() <= 1 })
 	eventually(t, "all buffers back", func() bool {
-		return r.inputs.held.Load() == 0 && r.streamBytes.Load() == 0 && r.outBytes.Load() == 0
+		return r.mem.inputs.held.Load() == 0 && r.mem.streamBytes.Load() == 0 && r.mem.outBytes.Load() == 0
 	})
 	eventually(t, "no goroutine left", func() bool { return runtime.NumGoroutine() <= before })
 }
@@ -658,7 +658,7 @@ func TestHTTP2DeafWhileWriting(t *testing.T) {
 	f.must(f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1}))
 	f.must(f.WriteWindowUpdate(0, 1<<30))
 	f.ask(1, true)
-	eventually(t, "a backlog", func() bool { return r.outBytes.Load() > http2Backlog })
+	eventually(t, "a backlog", func() bool { return r.mem.outBytes.Load() > http2Backlog })
 	_ = f.conn.SetWriteDeadline(time.Now().Add(10 * time.Second))
 	f.ask(3, false, "content-length", "250000")
 	for range 25 {

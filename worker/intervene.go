@@ -22,7 +22,7 @@ type gilWatch struct {
 
 	// Housekeeping's own.
 	away int64  // since when every Python thread has been away; 0: they are not
-	last uint64 // what Loop.calls was then
+	last uint64 // what Loop.pace.calls was then
 }
 
 // SetIntervene tells the loop how Python is reached from outside of Python's
@@ -59,9 +59,10 @@ func (l *Loop) GILWanted(wanted bool) {
 
 // watchGIL looks whether the GIL can be taken if no Python thread has come back
 // for a while. Housekeeping calls it.
-func (l *Loop) watchGIL() {
+func (hk *housekeeper) watchGIL() {
+	l := hk.l
 	g, now := &l.gil, l.now()
-	if n := l.calls.Load(); n != g.last || !l.wedged.Load() {
+	if n := l.pace.calls.Load(); n != g.last || !l.pace.wedged.Load() {
 		g.last, g.away = n, 0
 		return
 	}

@@ -23,7 +23,7 @@ func (c *conn) endSoon(l *Loop) {
 // finishLater is finish for a connection whose output waits for room.
 func (c *conn) finishLater(l *Loop, framed, unread bool) {
 	if c.in != nil {
-		l.inputs.put(c.in)
+		l.mem.inputs.put(c.in)
 		c.in = nil
 	}
 	c.closing, c.framed, c.unread = true, framed, unread
@@ -58,7 +58,7 @@ func (s *socket) finish(l *Loop, framed, unread bool) {
 	case framed && !c.hup:
 		c.unread = false
 		c.setPhase(phaseLinger, l.now()+farewellTime)
-		l.sweepEarly()
+		l.keeper.sweepEarly()
 		c.lingering(l)
 	default:
 		c.close(l)
@@ -73,7 +73,7 @@ func (s *socket) linger(l *Loop) {
 		return
 	}
 	if c.in != nil {
-		l.inputs.put(c.in)
+		l.mem.inputs.put(c.in)
 		c.in = nil
 	}
 	c.unread = true

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -53,57 +52,27 @@ type Loop struct {
 	limits   http1.Limits
 	exchange *Exchange
 	own      own
-	owner    func(fd int)                  // see SetOwner; may be nil
-	onLost   func(what string, fatal bool) // see SetLost; may be nil
-	origin   origin.Policy                 // who may say who a client is
-	overload overload
-	set      *pollSet
+	leave    leave
+	mem      *memory
+	pace     pace
+	origin   origin.Policy // who may say who a client is
 	sched    *scheduler
 	tls      atomic.Pointer[tls.Config] // for connections to come
 	conns    *connTable
-	inputs   inputPool
 	spools   *spools
 	access   accessLog
 	refusals refusals
 
-	threads   []*Thread
-	draining  atomic.Bool  // announce the close on every response
-	moving    atomic.Bool  // draining, and others take the connections
-	stopping  atomic.Bool  // the server stops: connections at rest live on for restGrace at most
-	leaveBy   atomic.Int64 // when a draining worker should have left; 0: it does not drain
-	accepters []*accepter
-	accepting atomic.Int64  // accepters that are still at work
-	drained   chan struct{} // closed when a draining loop has nothing left to do
-	drainEnd  sync.Once
-	date      atomic.Pointer[[]byte]
+	threads []*Thread
+	doors   doors
 
-	// calls counts steps of Python threads; that it stands still is how the
-	// deputy learns that they are all away.
-	calls atomic.Uint64
-	// average is a moving average of the time that calls into the application
-	// take, in nanoseconds.
-	average  atomic.Int64
-	outBytes atomic.Int64 // memory that responses hold for slow clients
-	// streamBytes is what has come of requests of HTTP/2, and nobody has read yet.
-	streamBytes atomic.Int64
-	// hopsNoted has the bits of http1.Head.Dropped that have been logged.
-	hopsNoted atomic.Uint32
-	// wedged is set while every Python thread has been away for a while; the
-	// accepters then leave new connections to other workers.
-	wedged   atomic.Bool
-	gil      gilWatch
-	pools    []*pool      // nil: none
-	static   static.Roots // nil: no files are served
-	slow     slowLog
-	spare    spareThread
-	pressure pressure
-	rooms    roomWaits
+	gil    gilWatch
+	static static.Roots // nil: no files are served
+	slow   slowLog
+	spare  spareThread
 
-	surplus   int // the deputy's: requests that it may still give to other workers
-	deputy    *Thread
-	sweeper   *Thread
-	sweepSoon chan struct{}
-	stop      chan struct{} // closed when the threads leave
+	deputy *deputy
+	keeper *housekeeper
 }
 
 // New makes a Loop with its threads, none of which runs yet.
@@ -116,14 +85,12 @@ func New(c Config) (*Loop, error) {
 	l := &Loop{
 		cfg: s, slot: c.Slot, log: c.Log, exchange: c.Exchange,
 		limits: headLimits(s),
-		set:    set, sched: newScheduler(set, s.Queue, &c.Slot.Gauges),
-		conns:     newConnTable(maxConnections(s.WorkerConnections, c.Log)),
-		drained:   make(chan struct{}),
-		sweepSoon: make(chan struct{}, 1),
-		pressure:  pressure{wanted: make(chan struct{}, 1)},
-		stop:      make(chan struct{}),
+		sched:  newScheduler(set, s.Queue, &c.Slot.Gauges),
+		conns:  newConnTable(maxConnections(s.WorkerConnections, c.Log)),
 	}
-	l.inputs.limit, l.inputs.full = s.LimitBuffers, l.sweepSoon
+	l.keeper, l.deputy = newHousekeeper(l), &deputy{l: l}
+	l.mem = newMemory(s.LimitBuffers, l.keeper.soon)
+	l.leave.drained, l.leave.stop = make(chan struct{}), make(chan struct{})
 	if l.origin, err = origin.NewPolicy(origin.Options{Trusted: s.ForwardedAllowIPs, Fields: s.ForwardedHeaders,
 		Proxies: s.ProxyAllowIPs, ProxyProtocol: s.ProxyProtocol}); err != nil {
 		return nil, err
@@ -132,14 +99,14 @@ func New(c Config) (*Loop, error) {
 	if err := l.access.setFormat(s.AccessLogFormat, s.AccessLogExclude); err != nil {
 		return nil, err
 	}
-	l.overload.target = int64(s.QueueWait)
+	l.pace.overload.target = int64(s.QueueWait)
 	l.spare.off = !s.SpareThread
-	l.pools = newPools(s.Pools, s.Queue, c.Slot)
+	l.sched.pools = newPools(s.Pools, s.Queue, c.Slot)
 	l.spools = newSpools(s, c.Slot)
 	if l.static, err = openStatic(s.Static); err != nil {
 		return nil, err
 	}
-	l.tickDate(time.Now())
+	l.keeper.tickDate(time.Now())
 	for i := range s.Threads {
 		t, err := newThread(l, i)
 		if err != nil {
@@ -152,7 +119,7 @@ func New(c Config) (*Loop, error) {
 		}
 		l.threads = append(l.threads, t)
 	}
-	for _, t := range []**Thread{&l.deputy, &l.sweeper} {
+	for _, t := range []**Thread{&l.deputy.t, &l.keeper.sweeper} {
 		if *t, err = newThread(l, -1); err != nil {
 			return nil, fmt.Errorf("cannot allocate the deputy's buffers: %w", err)
 		}
@@ -189,7 +156,7 @@ var (
 // Next finishes the request that t ran, if any, and says what t does next.
 // It is called without the GIL.
 func (l *Loop) Next(t *Thread) int {
-	l.calls.Add(1)
+	l.pace.calls.Add(1)
 	if t.conn != nil {
 		if t.finish() {
 			return Run
@@ -241,7 +208,7 @@ func (l *Loop) Next(t *Thread) int {
 // at once.
 func (t *Thread) giveWay() int {
 	l := t.l
-	if l.average.Load() > quickCall {
+	if l.pace.average.Load() > quickCall {
 		return Yield
 	}
 	if l.sched.stepDown(t) {
@@ -253,7 +220,7 @@ func (t *Thread) giveWay() int {
 // NextHeld is Next for a thread that keeps the GIL because getting it has been
 // slow: it returns Run or None and never a reason to wait.
 func (l *Loop) NextHeld(t *Thread) int {
-	l.calls.Add(1)
+	l.pace.calls.Add(1)
 	if t.conn != nil && t.finish() {
 		return Run
 	}
@@ -326,8 +293,8 @@ func (l *Loop) event(t *Thread, ev unix.EpollEvent) bool {
 	if hup {
 		c.hup = true
 	}
-	if t == l.deputy && l.surplus > 0 && phase(c.phase.Load()) == phaseIdle && l.handOver(c, nil) {
-		l.surplus-- // before a byte is read
+	if t == l.deputy.t && l.deputy.surplus > 0 && phase(c.phase.Load()) == phaseIdle && l.handOver(c, nil) {
+		l.deputy.surplus-- // before a byte is read
 		return false
 	}
 	return l.resume(t, c)
@@ -343,7 +310,7 @@ func (l *Loop) resume(t *Thread, c *conn) bool {
 		case phaseStreams:
 			return c.again(l, t)
 		case phaseShaking:
-			l.shake(c)
+			c.shake(l)
 			return false
 		case phaseLinger:
 			c.lingering(l)
@@ -375,7 +342,7 @@ func (l *Loop) run(t *Thread, c *conn, now int64) bool {
 	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
 	l.slot.ThreadRecs[t.index].Begin(now, t.Req.Method.In(buf), t.Req.Target.In(buf), t.Remote[:t.RemoteLen])
 	l.slot.Gauges.Served.Add(1)
-	if l.average.Load() > quickCall {
+	if l.pace.average.Load() > quickCall {
 		l.sched.promote()
 	}
 	return true

@@ -57,20 +57,13 @@ const (
 func (o *output) add(l *Loop, i outItem) {
 	o.items = append(o.items, i)
 	o.bytes += int64(len(i.mem))
-	l.buffered(len(i.mem))
-}
-
-// buffered counts n bytes more, and has it looked at if these are too many.
-func (l *Loop) buffered(n int) {
-	if all := l.outBytes.Add(int64(n)); all > l.cfg.LimitBuffers && l.cfg.LimitBuffers > 0 {
-		l.sweepEarly()
-	}
+	l.mem.buffered(len(i.mem))
 }
 
 // seal counts n bytes more of ciphertext that is held back, or fewer.
 func (o *output) seal(l *Loop, n int) {
 	o.sealed.Add(int64(n))
-	l.buffered(n)
+	l.mem.buffered(n)
 }
 
 // open says that there is something to flush. o.mu is held.
@@ -102,7 +95,7 @@ func (o *output) addCopy(l *Loop, kind itemKind, b []byte) {
 		if i := &o.items[n-1]; i.kind == itemBytes && i.file < 0 && i.ref == 0 && !i.end && len(i.mem)+len(b) <= mergeLimit {
 			i.mem = append(i.mem, b...)
 			o.bytes += int64(len(b))
-			l.buffered(len(b))
+			l.mem.buffered(len(b))
 			return
 		}
 	}
@@ -208,7 +201,7 @@ func (o *output) flush(l *Loop, c *conn) flushed {
 			}
 		} else {
 			o.bytes -= int64(n)
-			l.outBytes.Add(-int64(n))
+			l.mem.outBytes.Add(-int64(n))
 			i.mem = i.mem[n:]
 			if len(i.mem) > 0 {
 				continue
@@ -225,7 +218,7 @@ func (o *output) flush(l *Loop, c *conn) flushed {
 // drop forgets what is left; no flush touches the descriptor afterwards.
 func (o *output) drop(l *Loop) {
 	if o.sealed.Load() != 0 {
-		l.outBytes.Add(-o.sealed.Swap(0))
+		l.mem.outBytes.Add(-o.sealed.Swap(0))
 	}
 	if !o.pending.Load() {
 		return
@@ -235,7 +228,7 @@ func (o *output) drop(l *Loop) {
 	for k := range o.items {
 		o.items[k].free(l)
 	}
-	l.outBytes.Add(-o.bytes)
+	l.mem.outBytes.Add(-o.bytes)
 	o.items, o.bytes = nil, 0
 	o.pending.Store(false)
 }

@@ -28,7 +28,7 @@ func (r *rig) level() {
 		}
 		return true
 	})
-	if n := r.outBytes.Load(); n != 0 {
+	if n := r.mem.outBytes.Load(); n != 0 {
 		r.t.Errorf("%d bytes of output are still accounted for", n)
 	}
 }
@@ -53,7 +53,7 @@ func TestSlowReader(t *testing.T) {
 	})
 	c := r.dial()
 	send(t, c, get+get)
-	eventually(t, "the application waits", func() bool { return r.outBytes.Load() > outLimit })
+	eventually(t, "the application waits", func() bool { return r.mem.outBytes.Load() > outLimit })
 	time.Sleep(20 * time.Millisecond)
 	if n := written.Load(); n > 4<<20 {
 		t.Errorf("%d bytes taken for a client that reads nothing", n)
@@ -79,7 +79,7 @@ func TestSmallPiecesAreMerged(t *testing.T) {
 	})
 	c := r.dial()
 	send(t, c, get)
-	eventually(t, "the application waits", func() bool { return r.outBytes.Load() > outLimit })
+	eventually(t, "the application waits", func() bool { return r.mem.outBytes.Load() > outLimit })
 	o := &r.conns.at(0).out
 	o.mu.Lock()
 	items := len(o.items)

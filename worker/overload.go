@@ -42,7 +42,7 @@ func (o *overload) tooLate(now, wait int64) bool {
 // overloaded says whether the request in t, which has waited since t.arrived, is
 // better declined.
 func (l *Loop) overloaded(t *Thread, buf []byte, now int64) bool {
-	return l.overload.tooLate(now, now-t.arrived) && l.slot.Gauges.QueueDepth.Load() >= int64(overloadDepth*len(l.threads)) &&
+	return l.pace.overload.tooLate(now, now-t.arrived) && l.slot.Gauges.QueueDepth.Load() >= int64(overloadDepth*len(l.threads)) &&
 		!l.isHealthCheck(t.Req.Path.In(buf))
 }
 
@@ -83,7 +83,7 @@ func (t *Thread) decline(c *conn) bool {
 	r.stage = stageSent
 	t.count()
 	isHead := t.Req.MethodID == http1.MethodHead
-	m := c.failure(t.out[:0], 503, "Retry-After: 1\r\n", r.close, isHead, *l.date.Load())
+	m := c.failure(t.out[:0], 503, "Retry-After: 1\r\n", r.close, isHead, *l.keeper.date.Load())
 	r.remaining, r.sent = 0, failureSize(503, isHead)
 	t.transmit(c, m, 0)
 	now := l.now()

@@ -15,6 +15,9 @@ import (
 // all numbers, or twice the same one); the number then comes to be another file's,
 // which we must not use.
 type own struct {
+	owner  func(fd int)                  // see SetOwner; may be nil
+	onLost func(what string, fatal bool) // see SetLost; may be nil
+
 	mu    sync.Mutex
 	files map[int]file
 }
@@ -57,13 +60,13 @@ func (o *own) close(fd int) {
 }
 
 // SetOwner tells the loop whom to tell that a number is a file of the server's now.
-func (l *Loop) SetOwner(tell func(fd int)) { l.owner = tell }
+func (l *Loop) SetOwner(tell func(fd int)) { l.own.owner = tell }
 
 // Replace puts fd, which it takes over, in the place of a descriptor that the master
 // left to this process: the other has been shut down.
 func (l *Loop) Replace(number, fd int) {
 	defer unix.Close(fd)
-	for _, a := range l.accepters {
+	for _, a := range l.doors.accepters {
 		if a.fd == number && !a.replace(fd) {
 			return // it has been closed
 		}
@@ -73,8 +76,8 @@ func (l *Loop) Replace(number, fd int) {
 		return
 	}
 	l.own.take(number)
-	if l.owner != nil {
-		l.owner(number)
+	if l.own.owner != nil {
+		l.own.owner(number)
 	}
 	if x != nil && number == x.In { // the last of the two
 		x.ended.Store(false)
@@ -116,13 +119,13 @@ func (a *accepter) closeOwn() {
 // lost says what this process needs to serve and has no more, or "". Fatal says that
 // nothing at all can be served.
 func (l *Loop) lost() (what string, fatal bool) {
-	if !l.set.intact() {
+	if !l.sched.set.intact() {
 		return "its epoll set", true
 	}
 	if !l.own.has(protocol.FDControl) {
 		return "its control socket", false
 	}
-	for _, a := range l.accepters {
+	for _, a := range l.doors.accepters {
 		a.mu.Lock()
 		gone := !a.closed && !l.own.has(a.fd)
 		a.mu.Unlock()
@@ -140,15 +143,16 @@ func (l *Loop) lost() (what string, fatal bool) {
 // before Start; do is called once.
 func (l *Loop) SetLost(do func(what string, fatal bool)) {
 	var once sync.Once
-	l.onLost = func(what string, fatal bool) { once.Do(func() { do(what, fatal) }) }
+	l.own.onLost = func(what string, fatal bool) { once.Do(func() { do(what, fatal) }) }
 }
 
 // checkOwn looks whether the application has closed what is ours.
-func (l *Loop) checkOwn() {
-	if l.onLost == nil {
+func (hk *housekeeper) checkOwn() {
+	l := hk.l
+	if l.own.onLost == nil {
 		return
 	}
 	if what, fatal := l.lost(); what != "" {
-		l.onLost(what, fatal)
+		l.own.onLost(what, fatal)
 	}
 }

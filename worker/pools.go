@@ -36,7 +36,7 @@ func (l *Loop) enterPool(t *Thread, c *conn) bool {
 		return true
 	}
 	path := bytesAt(t.Path, int(t.PathLen))
-	for _, p := range l.pools {
+	for _, p := range l.sched.pools {
 		if !p.match(path) {
 			continue
 		}
@@ -108,10 +108,11 @@ func (l *Loop) spareInPool(p *pool) int {
 
 // movePools gives requests that wait in pools to other workers: to those with room
 // in that pool, or, for a worker that leaves, to any.
-func (l *Loop) movePools() {
-	for _, p := range l.pools {
+func (hk *housekeeper) movePools() {
+	l := hk.l
+	for _, p := range l.sched.pools {
 		n := l.cfg.Queue
-		if !l.moving.Load() {
+		if !l.leave.moving.Load() {
 			if n = l.sched.depth(&p.lane); n > 0 {
 				n = min(n, l.spareInPool(p))
 			}

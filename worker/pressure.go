@@ -12,11 +12,13 @@ import (
 // (--worker-connections), or of bytes that clients have not taken, or of requests
 // that they have not sent to their end (--limit-buffers). Somebody has to go then, or
 // a few thousand clients that do nothing would keep all others out. Those go who make
-// the least of their place. All of it belongs to the housekeeping.
+// the least of their place. All of it belongs to the housekeeping: candidates
+// are gathered, whoMayGo and whoHoldsMost put them in order, and evict ends them.
 type pressure struct {
 	wanted chan struct{} // an accepter waits for room
 	said   int64         // when it was last logged that somebody had to go
 	unsaid int           // who had to since
+	rooms  roomWaits
 }
 
 const (
@@ -57,58 +59,38 @@ func (p *pressure) wantRoom() {
 // makeRoom closes connections where as many are open as may be: first those that rest
 // between requests, for the longest time; then those that have never asked for
 // anything; then those that crawl.
-func (l *Loop) makeRoom() {
+func (hk *housekeeper) makeRoom() {
+	l := hk.l
 	if l.conns.n.Load() < int64(l.conns.max) {
 		return
 	}
 	now := l.now()
-	var all []candidate
-	for _, k := range l.candidates(now) {
-		switch k.kind {
-		case protocol.EvictedIdle, protocol.EvictedHead:
-			if k.age < restEnough {
-				continue
-			}
-		default:
-			if k.age < crawlEnough || k.rate >= crawl*l.cfg.MinRate {
-				continue
-			}
-		}
-		all = append(all, k)
-	}
-	slices.SortFunc(all, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(a.kind.Rank(), b.kind.Rank()), cmp.Compare(a.rate, b.rate), cmp.Compare(b.age, a.age))
-	})
+	all := whoMayGo(hk.candidates(now), l.cfg.MinRate)
 	n := 0
 	for _, k := range all {
 		if n > l.conns.max/goAtOnce || n > 0 && k.kind.Rank() > all[0].kind.Rank() {
 			break
 		}
-		if l.evict(k) {
+		if hk.evict(k) {
 			n++
 		}
 	}
-	l.sayPressure(now, n, "too many connections", "worker_connections", int64(l.conns.max))
+	hk.sayPressure(now, n, "too many connections", "worker_connections", int64(l.conns.max))
 }
 
 // relieve ends what is slowest where more is buffered than may be.
-func (l *Loop) relieve() {
+func (hk *housekeeper) relieve() {
+	l := hk.l
 	limit := l.cfg.LimitBuffers
-	if !l.overBuffered() {
+	if !l.mem.over() {
 		return
 	}
 	now := l.now()
-	used := l.outBytes.Load() + l.streamBytes.Load()
-	all := slices.DeleteFunc(l.candidates(now), func(k candidate) bool { return k.bytes == 0 })
-	for _, k := range all {
-		used += k.input
-	}
+	all, input := whoHoldsMost(hk.candidates(now))
+	used := l.mem.used() + input
 	if used <= limit {
 		return
 	}
-	slices.SortFunc(all, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(a.rate, b.rate), cmp.Compare(b.age, a.age))
-	})
 	n := 0
 	for _, k := range all {
 		if used <= limit-limit/8 {
@@ -118,27 +100,46 @@ func (l *Loop) relieve() {
 		if k.age < restEnough && used <= 2*limit {
 			continue
 		}
-		if l.evict(k) {
+		if hk.evict(k) {
 			used -= k.bytes
 			n++
 		}
 	}
-	l.sayPressure(now, n, "too much is buffered for slow clients", "limit_buffers", limit)
+	hk.sayPressure(now, n, "too much is buffered for slow clients", "limit_buffers", limit)
 }
 
-// overBuffered says that more may be buffered than should be: an input's buffer counts in
-// full here, though its pages may not be there yet.
-func (l *Loop) overBuffered() bool {
-	return l.cfg.LimitBuffers > 0 && l.outBytes.Load()+l.streamBytes.Load()+l.inputs.held.Load() > l.cfg.LimitBuffers
+// whoMayGo returns those that may have to go for a newcomer, in the order in which they
+// do. The slice is theirs.
+func whoMayGo(all []candidate, minRate int64) []candidate {
+	all = slices.DeleteFunc(all, func(k candidate) bool {
+		switch k.kind {
+		case protocol.EvictedIdle, protocol.EvictedHead:
+			return k.age < restEnough
+		}
+		return k.age < crawlEnough || k.rate >= crawl*minRate
+	})
+	slices.SortFunc(all, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(a.kind.Rank(), b.kind.Rank()), cmp.Compare(a.rate, b.rate), cmp.Compare(b.age, a.age))
+	})
+	return all
 }
 
-// fullOfStreams says that no more bodies of HTTP/2 should be begun.
-func (l *Loop) fullOfStreams() bool {
-	return l.cfg.LimitBuffers > 0 && l.outBytes.Load()+l.streamBytes.Load() > l.cfg.LimitBuffers
+// whoHoldsMost returns those that keep us from forgetting something, the slowest first,
+// and how much of that is in inputs.
+func whoHoldsMost(all []candidate) (holders []candidate, input int64) {
+	all = slices.DeleteFunc(all, func(k candidate) bool { return k.bytes == 0 })
+	for _, k := range all {
+		input += k.input
+	}
+	slices.SortFunc(all, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(a.rate, b.rate), cmp.Compare(b.age, a.age))
+	})
+	return all, input
 }
 
 // candidates are the connections, and streams of HTTP/2, that nobody works on.
-func (l *Loop) candidates(now int64) []candidate {
+func (hk *housekeeper) candidates(now int64) []candidate {
+	l := hk.l
 	var all []candidate
 	look := func(c *conn) {
 		if c.state.Load()&stateOwned != 0 || !c.claim(false) {
@@ -146,7 +147,7 @@ func (l *Loop) candidates(now int64) []candidate {
 		}
 		k := c.weigh(l, now)
 		if !c.release() {
-			l.resume(l.sweeper, c)
+			l.resume(hk.sweeper, c)
 		} else if k.c != nil {
 			all = append(all, k)
 		}
@@ -160,7 +161,7 @@ func (l *Loop) candidates(now int64) []candidate {
 	return all
 }
 
-// weighConn says what an owned connection is worth to us.
+// weigh says what an owned connection is worth to us.
 func (c *conn) weigh(l *Loop, now int64) candidate {
 	k := candidate{c: c, gen: c.gen.Load(), phase: phase(c.phase.Load())}
 	since := now
@@ -217,7 +218,8 @@ func perSecond(n, ns int64) int64 {
 }
 
 // evict closes a connection if it is still where it was.
-func (l *Loop) evict(k candidate) bool {
+func (hk *housekeeper) evict(k candidate) bool {
+	l := hk.l
 	c := k.c
 	if c.state.Load()&stateOwned != 0 || !c.claim(false) {
 		return false
@@ -231,7 +233,7 @@ func (l *Loop) evict(k candidate) bool {
 	}
 	if !still {
 		if !c.release() {
-			l.resume(l.sweeper, c)
+			l.resume(hk.sweeper, c)
 		}
 		return false
 	}
@@ -247,8 +249,9 @@ func (l *Loop) evict(k candidate) bool {
 	return true
 }
 
-func (l *Loop) sayPressure(now int64, n int, why, setting string, limit int64) {
-	p := &l.pressure
+func (hk *housekeeper) sayPressure(now int64, n int, why, setting string, limit int64) {
+	l := hk.l
+	p := &hk.pressure
 	p.unsaid += n
 	if p.unsaid == 0 || now-p.said < pressurePause {
 		return

@@ -184,7 +184,7 @@ func TestLimitBuffers(t *testing.T) {
 			send(t, fast, "GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
 			fr.want(200, big)
 		}
-		eventually(t, "what is kept is within the limit", func() bool { return r.outBytes.Load() <= 4*size })
+		eventually(t, "what is kept is within the limit", func() bool { return r.mem.outBytes.Load() <= 4*size })
 		if got := r.evicted(); got[protocol.EvictedWrite] < 3 || got[protocol.EvictedWrite] > 5 {
 			t.Errorf("evicted: %v", got)
 		}
@@ -196,7 +196,7 @@ func TestLimitBuffers(t *testing.T) {
 			send(t, r.dial(), "GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
 		}
 		eventually(t, "what is kept is within twice the limit", func() bool {
-			return r.slot.Gauges.Served.Load() == 40 && r.outBytes.Load() <= 8*size
+			return r.slot.Gauges.Served.Load() == 40 && r.mem.outBytes.Load() <= 8*size
 		})
 	})
 	t.Run("bodies", func(t *testing.T) {
@@ -258,7 +258,7 @@ func TestLimitBuffers(t *testing.T) {
 			}
 		}
 		eventually(t, "what is kept is within twice the limit", func() bool {
-			return r.slot.Gauges.Served.Load() == 127 && r.outBytes.Load() <= 8*size
+			return r.slot.Gauges.Served.Load() == 127 && r.mem.outBytes.Load() <= 8*size
 		})
 		if status, body := fetch2(t, r.client2(), "POST", "/", strings.Repeat("x", 1000)); status != 200 || body != "1000" {
 			t.Error(status, body)
@@ -283,7 +283,7 @@ func TestUnfinishedHeadsAreBuffers(t *testing.T) {
 	c := r.dial()
 	send(t, c, "GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
 	responses(t, c).want(200, "GET /a ")
-	if n := r.inputs.held.Load(); n > 2<<20 {
+	if n := r.mem.inputs.held.Load(); n > 2<<20 {
 		t.Errorf("%d bytes are held for heads", n)
 	}
 }
@@ -304,13 +304,13 @@ func TestHTTP2BodiesAreBuffers(t *testing.T) {
 		}
 	}
 	eventually(t, "some to go", func() bool { return r.slot.Counters.Evicted[protocol.EvictedBody].Load() >= 10 })
-	eventually(t, "what has gone to be counted back", func() bool { return r.streamBytes.Load() == 0 })
+	eventually(t, "what has gone to be counted back", func() bool { return r.mem.streamBytes.Load() == 0 })
 	f := r.framer()
 	f.ask(1, true)
 	f.wantStatus(1, "200")
 	// While there is too much, an upload is refused, and can be tried elsewhere.
-	r.outBytes.Add(2 << 20)
-	defer r.outBytes.Add(-2 << 20)
+	r.mem.outBytes.Add(2 << 20)
+	defer r.mem.outBytes.Add(-2 << 20)
 	f.ask(3, false)
 	f.wantReset(3, http2.ErrCodeRefusedStream)
 	f.ask(5, true)

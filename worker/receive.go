@@ -97,7 +97,7 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 			l.stash(t, c)
 			return false, c.in == nil || c.settle(l, phaseHead)
 		}
-		return l.greetHTTP2(c, b) && c.again(l, t), true
+		return c.greetHTTP2(l, b) && c.again(l, t), true
 	}
 	var reason http1.Reason
 	ok := false
@@ -149,7 +149,7 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 	} else {
 		size = min(size, len(b)+16<<10)
 	}
-	in := l.inputs.get(size)
+	in := l.mem.inputs.get(size)
 	if in == nil {
 		c.close(l)
 		return false, true
@@ -180,11 +180,11 @@ func (c *conn) expectBody(l *Loop, in *input, r *http1.Request, plan bodyPlan) b
 	}
 	if in.chunked {
 		in.length = -1
-		return plan != planStream || l.inputs.grow(in, in.n+inBufferSize) // for Read
+		return plan != planStream || l.mem.inputs.grow(in, in.n+inBufferSize) // for Read
 	}
 	in.length = max(r.ContentLength, 0)
 	in.need = in.head + plan.first(in.length, in.n-in.head)
-	return l.inputs.grow(in, in.need)
+	return l.mem.inputs.grow(in, in.need)
 }
 
 // sayContinue tells a client that waits for it to send its body (RFC 9110, 10.1.1).
@@ -194,7 +194,7 @@ func (c *conn) sayContinue(l *Loop) { l.deliver(c, c.interim(nil, 100, nil), 0) 
 // If there is no memory for it, the connection is closed.
 func (l *Loop) stash(t *Thread, c *conn) {
 	b := t.buf[t.pos:t.end]
-	in := l.inputs.get(len(b) + 1)
+	in := l.mem.inputs.get(len(b) + 1)
 	if in == nil {
 		c.close(l)
 		return
@@ -280,7 +280,7 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 			in.n = copy(in.mem, in.mem[n:in.n])
 			if in.n == 0 {
 				// The connection is as good as new.
-				l.inputs.put(in)
+				l.mem.inputs.put(in)
 				c.in = nil
 				c.phase.Store(uint32(phaseIdle))
 				return gotMore
@@ -289,9 +289,9 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 		preface := l.cfg.HTTP2Cleartext && in.head == 0 && !c.awaits && c.fresh() && isPreface(in.mem[:in.n])
 		if preface && in.n >= prefaceSize {
 			b := bytes.Clone(in.mem[:in.n])
-			l.inputs.put(in)
+			l.mem.inputs.put(in)
 			c.in = nil
-			if l.greetHTTP2(c, b) {
+			if c.greetHTTP2(l, b) {
 				c.requeue(l)
 			}
 			return gotNothing
@@ -344,7 +344,7 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 			limit = in.need // what is beyond stays in the socket
 		}
 		if in.n == limit {
-			if !l.inputs.grow(in, min(2*limit, inputClasses[len(inputClasses)-1])) || len(in.mem) == limit {
+			if !l.mem.inputs.grow(in, min(2*limit, inputClasses[len(inputClasses)-1])) || len(in.mem) == limit {
 				// Heads have a lower limit than the largest buffer, bodies end
 				// at bodyBuffer: the kernel has no memory for us.
 				c.close(l)
@@ -374,7 +374,7 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 // gathered is called when there is of a body what shall be in memory.
 func (c *conn) gathered(l *Loop) gathered {
 	in := c.in
-	if in.chunked && !in.done && !l.inputs.grow(in, in.n+spoolRoom) {
+	if in.chunked && !in.done && !l.mem.inputs.grow(in, in.n+spoolRoom) {
 		// What follows is decoded behind it: without room, nothing could be read.
 		c.close(l)
 		return gotNothing
@@ -536,13 +536,13 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 		return false
 	}
 	now := l.now()
-	if l.overload.target > 0 && l.overloaded(t, buf, now) {
+	if l.pace.overload.target > 0 && l.overloaded(t, buf, now) {
 		return t.decline(c)
 	}
 	if slow := l.spare.routes.Load(); slow != nil && !l.mayRun(t, c, *slow, buf, now) {
 		return false
 	}
-	if l.pools != nil && !l.enterPool(t, c) {
+	if l.sched.pools != nil && !l.enterPool(t, c) {
 		return false
 	}
 	t.reply = reply{arrived: t.arrived, remaining: -1}
@@ -572,7 +572,7 @@ func (l *Loop) queueParsed(t *Thread, c *conn) {
 func (t *Thread) inputOf() *input {
 	l := t.l
 	start := t.pos - int(t.Req.HeadLen) - int(max(t.Req.ContentLength, 0))
-	in := l.inputs.get(t.end - start)
+	in := l.mem.inputs.get(t.end - start)
 	if in != nil {
 		in.n = copy(in.mem, t.buf[start:t.end])
 	}
@@ -591,7 +591,7 @@ func (t *Thread) dropInput() {
 		if t.in.pass != nil {
 			l.sched.done(t.in.pass)
 		}
-		l.inputs.put(t.in)
+		l.mem.inputs.put(t.in)
 		t.in = nil
 	}
 }
@@ -623,7 +623,7 @@ func (c *conn) asksHead() bool { return c.in != nil && asksHead(c.in.mem[:c.in.n
 // refuse answers without the application and closes the connection.
 func (c *conn) refuse(l *Loop, status int, extra string, isHead bool) {
 	c.detach() // from the thread that was about to run it
-	m := c.failure(make([]byte, 0, 512), status, extra, true, isHead, *l.date.Load())
+	m := c.failure(make([]byte, 0, 512), status, extra, true, isHead, *l.keeper.date.Load())
 	l.deliver(c, m, 0)
 	l.slot.Counters.Requests[0][protocol.CodeIndex(status)].Add(1)
 	l.access.refused(c, status, failureSize(status, isHead))
@@ -645,7 +645,7 @@ func (c *conn) timeUp(l *Loop) {
 	switch phase(c.phase.Load()) {
 	case phaseIdle, phaseHead, phaseBody:
 		if unread(c.fd) {
-			l.resume(l.sweeper, c)
+			l.resume(l.keeper.sweeper, c)
 			return
 		}
 	}

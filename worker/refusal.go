@@ -2,6 +2,7 @@ package worker
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hostler/worker/http1"
@@ -16,6 +17,8 @@ const refusalPause = int64(time.Second)
 // many there were since the last one. Any thread may refuse; the lock is held for a
 // few instructions, and only by those who do.
 type refusals struct {
+	hops atomic.Uint32 // bits of http1.Head.Dropped that have been logged
+
 	mu sync.Mutex
 	of [http1.NumReasons]struct {
 		next   int64 // when there may be another line
@@ -88,7 +91,8 @@ func (c *conn) endOfHead(l *Loop, b []byte) {
 
 // sayRefusals logs how many were refused since the last line of each reason, where
 // none has come since to say so.
-func (l *Loop) sayRefusals(now int64) {
+func (hk *housekeeper) sayRefusals(now int64) {
+	l := hk.l
 	for i := range l.refusals.of {
 		if n := l.refusals.due(http1.Reason(i), now); n > 0 {
 			l.log.Warn("more requests refused", "reason", http1.Reason(i).String(), "more", n)

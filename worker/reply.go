@@ -80,7 +80,7 @@ func (t *Thread) SetHead() (http1.HeadError, int) {
 func (t *Thread) noteHops() {
 	l := t.l
 	dropped := uint32(t.reply.head.Dropped)
-	news := dropped &^ l.hopsNoted.Or(dropped)
+	news := dropped &^ l.refusals.hops.Or(dropped)
 	for ; news != 0; news &= news - 1 {
 		l.log.Warn("the application sets a header that concerns the connection, which is the server's business: it is not sent",
 			"name", http1.HopByHop[bits.TrailingZeros32(news)], "target", string(t.Req.Target.In(bytesAt(t.Buf, int(t.Req.HeadLen)))))
@@ -114,7 +114,7 @@ func (t *Thread) openReply(size int64) message {
 	}
 	o.Close = r.close
 	o.Minor10KeepAlive = q.Minor == 0 && !r.close
-	m := t.conn.head(t.out[:0], t, o, *l.date.Load())
+	m := t.conn.head(t.out[:0], t, o, *l.keeper.date.Load())
 	r.stage = stageSent
 	m.end = r.noBody
 	t.count()
@@ -134,7 +134,7 @@ func (t *Thread) count() {
 // HTTP/2 brings one request.
 func (t *Thread) mustClose() bool {
 	l := t.l
-	return t.Req.Flags&http1.FlagKeepAlive == 0 || t.Req.Minor == minorHTTP2 || t.body.open || l.draining.Load() && !(l.moving.Load() && t.conn.plain()) || l.cfg.KeepAlive <= 0
+	return t.Req.Flags&http1.FlagKeepAlive == 0 || t.Req.Minor == minorHTTP2 || t.body.open || l.leave.draining.Load() && !(l.leave.moving.Load() && t.conn.plain()) || l.cfg.KeepAlive <= 0
 }
 
 // Write sends a part of the body, and the head before the first. ref, if not 0,
@@ -196,7 +196,7 @@ func (t *Thread) Write(data []byte, ref uintptr, final bool) int {
 	if r.noBody && res != WriteGone {
 		return WriteCut
 	}
-	if res == WriteWait && (r.remaining == 0 && l.outBytes.Load() < outTotal || t.room.moved != 0 && t.buffersOn(c.out.left())) {
+	if res == WriteWait && (r.remaining == 0 && l.mem.outBytes.Load() < outTotal || t.room.moved != 0 && t.buffersOn(c.out.left())) {
 		res = WriteOK
 	}
 	if cut && !r.cut {
@@ -393,7 +393,7 @@ func (t *Thread) conclude() bool {
 		t.count()
 		isHead := t.Req.MethodID == http1.MethodHead
 		r.sent = failureSize(r.status, isHead)
-		m = c.failure(m.head, r.status, "", r.close, isHead, *l.date.Load())
+		m = c.failure(m.head, r.status, "", r.close, isHead, *l.keeper.date.Load())
 	default:
 		body := bytesAt(t.Out, int(t.OutLen))
 		m = t.openReply(t.OutLen)
@@ -420,7 +420,7 @@ func (t *Thread) conclude() bool {
 	}
 	if t.in != nil {
 		t.body.file = nil
-		l.inputs.put(t.in)
+		l.mem.inputs.put(t.in)
 		t.in = nil
 	}
 	if t.pass != nil {
@@ -478,7 +478,7 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 		return false
 	}
 	c.hops = 0
-	if l.moving.Load() && l.handOver(c, t.buf[t.pos:t.end]) {
+	if l.leave.moving.Load() && l.handOver(c, t.buf[t.pos:t.end]) {
 		t.pos, t.end = 0, 0
 		return false
 	}
@@ -545,7 +545,7 @@ func (c *conn) afterReply(l *Loop) bool {
 	}
 	c.hops = 0
 	c.setPhase(phaseIdle, l.idleDeadline(l.now()))
-	return !(l.moving.Load() && l.handOver(c, c.unparsed()))
+	return !(l.leave.moving.Load() && l.handOver(c, c.unparsed()))
 }
 
 // framed says whether the client can tell where the reply ends without waiting
@@ -569,15 +569,15 @@ func (t *Thread) account(now int64) {
 	}
 	k.Duration.Observe(now - r.arrived)
 	if now-r.arrived >= slowFloor {
-		l.noteSlow(t, now)
+		l.slow.note(t, now)
 	}
 	if t.Started != 0 {
 		k.QueueWait.Observe(t.Started - r.arrived)
 		k.GILWait.Add(t.Started - t.Taken)
-		took, avg := now-t.Started, l.average.Load()
-		l.average.Store(avg + (min(took, outlier)-avg)/8)
+		took, avg := now-t.Started, l.pace.average.Load()
+		l.pace.average.Store(avg + (min(took, outlier)-avg)/8)
 		if t.route != nil || took >= slowCall {
-			l.learn(t, took)
+			l.spare.learn(t, took)
 		}
 	}
 	if t.Result&(ResultFailed|ResultTimedOut) == ResultFailed { // what the timeout raised is not the application's

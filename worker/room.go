@@ -88,7 +88,7 @@ func (t *Thread) WaitRoom() int {
 // its response left.
 func (t *Thread) buffersOn(left int64) bool {
 	l := t.l
-	return left <= outMost && l.outBytes.Load() < l.roomForAll() && l.sched.starved(t)
+	return left <= outMost && l.mem.outBytes.Load() < l.mem.roomForAll() && l.sched.starved(t)
 }
 
 // hasRoom ends a thread's wait, if it waits.
@@ -103,14 +103,6 @@ func (t *Thread) giveUp() int {
 	t.hasRoom()
 	t.reply.gone = true
 	return WriteGone
-}
-
-// roomForAll is up to where responses may be buffered beyond their limits.
-func (l *Loop) roomForAll() int64 {
-	if limit := l.cfg.LimitBuffers; limit > 0 {
-		return limit / 2
-	}
-	return outTotal / 2
 }
 
 // rivals is how many threads may run what waits for t's.
@@ -146,7 +138,7 @@ func (t *Thread) crawls(now int64) bool {
 // giveOne says whether it is time for a response to be given up, for those that wait
 // for a thread, and says so.
 func (l *Loop) giveOne(now int64) bool {
-	v := &l.rooms
+	v := &l.keeper.rooms
 	if last := v.gave.Load(); now-last < givePause || !v.gave.CompareAndSwap(last, now) {
 		return false
 	}

@@ -59,7 +59,7 @@ func (r *rig) waitDeaf(n int) {
 				busy++
 			}
 		}
-		return busy == n && r.outBytes.Load() > int64(n)*outLimit
+		return busy == n && r.mem.outBytes.Load() > int64(n)*outLimit
 	})
 }
 
@@ -112,7 +112,7 @@ func TestBuffersOnForOthers(t *testing.T) {
 	f := r.framer()
 	f.must(f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))
 	f.ask(1, true)
-	eventually(t, "the thread to wait", func() bool { return r.outBytes.Load() > outLimit })
+	eventually(t, "the thread to wait", func() bool { return r.mem.outBytes.Load() > outLimit })
 	c := r.dial()
 	send(t, c, "GET /quick HTTP/1.1\r\nHost: x\r\n\r\n")
 	responses(t, c).want(200, "quick")

@@ -27,6 +27,7 @@ type scheduler struct {
 	set        *pollSet
 	deputyWake chan struct{}
 	waiting    atomic.Int64 // in held: to be asked without the lock
+	pools      []*pool      // each with a lane; nil: none
 
 	mu      sync.Mutex // everything below, and what is in lanes
 	ready   lane

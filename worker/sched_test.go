@@ -18,9 +18,8 @@ import (
 // run requests for a while, others that push, hold, steal and poll, and the deputy.
 type chaosSched struct {
 	*scheduler
-	t     *testing.T
-	pools []*pool
-	g     *protocol.Gauges
+	t *testing.T
+	g *protocol.Gauges
 
 	mu      sync.Mutex
 	rand    *rand.Rand

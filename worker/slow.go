@@ -34,9 +34,8 @@ type slowLog struct {
 // Start.
 func (l *Loop) SetReporter(tell func(protocol.Message) bool) { l.slow.tell = tell }
 
-// noteSlow is called at the end of a request that took SlowFloor at least.
-func (l *Loop) noteSlow(t *Thread, now int64) {
-	s := &l.slow
+// note is called at the end of a request that took SlowFloor at least.
+func (s *slowLog) note(t *Thread, now int64) {
 	if s.tell == nil {
 		return
 	}
@@ -118,9 +117,8 @@ func (l *Loop) Stacked(thread int, start int64, stack string) {
 		Stack: stack, Thread: thread, Start: start})
 }
 
-// sendSlow sends reports that wait. Housekeeping calls it.
-func (l *Loop) sendSlow() {
-	s := &l.slow
+// send sends reports that wait. Housekeeping calls it.
+func (s *slowLog) send() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.reports) > 0 {

@@ -141,12 +141,12 @@ func TestSlowBounded(t *testing.T) {
 	if _, ok := s.worst["GET /999"]; !ok || s.isWorst("GET /x", 1) {
 		t.Error("the worst was forgotten for a quicker one")
 	}
-	r.sendSlow()
+	r.slow.send()
 	if len(s.reports) != slowQueue {
 		t.Error("reports are lost while the master does not read")
 	}
 	told.deaf = false
-	r.sendSlow()
+	r.slow.send()
 	if len(s.reports) != 0 || len(told.all) != slowQueue || told.most > slowBatch {
 		t.Errorf("%d left, %d told, %d at once", len(s.reports), len(told.all), told.most)
 	}

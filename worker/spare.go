@@ -69,7 +69,7 @@ func (l *Loop) mayRun(t *Thread, c *conn, routes map[uint64]*route, buf []byte, 
 		in.held = false // it has waited
 		return true
 	}
-	if !l.spare.worth.Load() || now-t.arrived >= t.route.hold() || l.draining.Load() || l.isHealthCheck(t.Req.Path.In(buf)) {
+	if !l.spare.worth.Load() || now-t.arrived >= t.route.hold() || l.leave.draining.Load() || l.isHealthCheck(t.Req.Path.In(buf)) {
 		return true
 	}
 	if free, all := l.otherThreads(t.index); free > 0 || all == 0 {
@@ -116,10 +116,11 @@ func (l *Loop) otherThreads(index int) (free, all int) {
 
 // letGo is called every millisecond while requests are held, and lets one of them
 // run if there are two free threads, or all that have waited for long enough.
-func (l *Loop) letGo() {
+func (d *deputy) letGo() {
+	l := d.l
 	v := &l.spare
 	now := l.now()
-	all := !v.worth.Load() || l.draining.Load()
+	all := !v.worth.Load() || l.leave.draining.Load()
 	one := false
 	if !all {
 		free, _ := l.otherThreads(-1)
@@ -134,35 +135,35 @@ func (l *Loop) letGo() {
 
 // learn is told how long a request that t has run had the thread, in nanoseconds, if
 // it was slow, or its route is one that has been.
-func (l *Loop) learn(t *Thread, took int64) {
+func (v *spareThread) learn(t *Thread, took int64) {
 	r := t.route
 	t.route = nil
-	if l.spare.off {
+	if v.off {
 		return
 	}
 	if took < slowCall {
 		if recent := r.recent.Load() << 1; recent&forgotten != 0 {
 			r.recent.Store(recent)
 		} else {
-			l.forget(r)
+			v.forget(r)
 		}
 		return
 	}
-	l.spare.slow.Add(1)
+	v.slow.Add(1)
 	if r == nil {
 		buf := bytesAt(t.Buf, int(t.Req.HeadLen))
-		r = l.remember(protocol.RouteHash(t.Req.Method.In(buf), t.Req.Path.In(buf)))
+		r = v.remember(protocol.RouteHash(t.Req.Method.In(buf), t.Req.Path.In(buf)))
 	}
 	r.recent.Store(r.recent.Load()<<1 | 1)
 	r.took.Store(took)
 }
 
 // remember returns the route of that key, which is a new one where there was none.
-func (l *Loop) remember(key uint64) *route {
-	l.spare.mu.Lock()
-	defer l.spare.mu.Unlock()
+func (v *spareThread) remember(key uint64) *route {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	known := make(map[uint64]*route)
-	if old := l.spare.routes.Load(); old != nil && len(*old) < knownRoutes {
+	if old := v.routes.Load(); old != nil && len(*old) < knownRoutes {
 		if r := (*old)[key]; r != nil {
 			return r
 		}
@@ -170,31 +171,30 @@ func (l *Loop) remember(key uint64) *route {
 	}
 	r := new(route)
 	known[key] = r
-	l.spare.routes.Store(&known)
+	v.routes.Store(&known)
 	return r
 }
 
-func (l *Loop) forget(r *route) {
-	l.spare.mu.Lock()
-	defer l.spare.mu.Unlock()
-	old := l.spare.routes.Load()
+func (v *spareThread) forget(r *route) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	old := v.routes.Load()
 	if old == nil {
 		return
 	}
 	known := maps.Clone(*old)
 	maps.DeleteFunc(known, func(_ uint64, k *route) bool { return k == r })
 	if len(known) == 0 {
-		l.spare.routes.Store(nil)
+		v.routes.Store(nil)
 	} else {
-		l.spare.routes.Store(&known)
+		v.routes.Store(&known)
 	}
 }
 
-// weigh finds out whether most requests are quick. It is called a few times a second.
-func (l *Loop) weigh() {
+// weigh finds out whether most requests are quick, of those served so far. It is called a few times a second.
+func (v *spareThread) weigh(served uint64) {
 	const keep = 0.9 // of the sums, each time
-	v := &l.spare
-	served, slow := l.slot.Gauges.Served.Load(), v.slow.Load()
+	slow := v.slow.Load()
 	v.sum = v.sum*keep + float64(served-v.served)
 	v.slowSum = v.slowSum*keep + float64(slow-v.slowServed)
 	v.served, v.slowServed = served, slow

@@ -161,7 +161,7 @@ func (s *slowRig) learned(method, path string) (known bool, r *route) {
 			return r.recent.Load()&surely == surely, r
 		}
 	}
-	return false, s.remember(key)
+	return false, s.spare.remember(key)
 }
 
 // A route that is slow now and then is not a slow one, and one that is slow no more
@@ -271,7 +271,7 @@ func TestSpareThreadOfOthers(t *testing.T) {
 	t.Cleanup(open)
 	a, b := fam[0], fam[1]
 	for _, r := range fam {
-		k := r.remember(protocol.RouteHash([]byte("GET"), []byte("/slow")))
+		k := r.spare.remember(protocol.RouteHash([]byte("GET"), []byte("/slow")))
 		k.recent.Store(surely)
 		k.took.Store(int64(time.Minute))
 		c := r.dial()
@@ -287,7 +287,7 @@ func TestSpareThreadOfOthers(t *testing.T) {
 	// Whichever of them takes the first: connections move where there is room.
 	first := a.dial()
 	send(t, first, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-	stuck := func(r *rig) bool { return r.wedged.Load() && r.phases()[phaseRunning] == 1 }
+	stuck := func(r *rig) bool { return r.pace.wedged.Load() && r.phases()[phaseRunning] == 1 }
 	eventually(t, "one of them is stuck", func() bool { return stuck(a) || stuck(b) })
 	free, name := b, "b"
 	if stuck(b) {

@@ -188,7 +188,7 @@ func (c *conn) spoolOn(l *Loop) {
 		if whole || limit-in.n < spoolRoom {
 			switch err := l.store(c, in, whole); {
 			case err == errSpoolLost:
-				l.inputs.put(in)
+				l.mem.inputs.put(in)
 				return
 			case err != nil || whole:
 				c.startSpooled(l, in)
@@ -257,7 +257,7 @@ func (l *Loop) store(c *conn, in *input, whole bool) error {
 	switch {
 	case err == nil:
 		s.whole = whole
-		l.inputs.shrink(in, in.head+spoolBuffer)
+		l.mem.inputs.shrink(in, in.head+spoolBuffer)
 	case err != errSpoolLimit:
 		l.spoolFailed(err)
 	}
@@ -313,7 +313,8 @@ func (s *spool) takeAway(before int64) bool {
 
 // sweepSpools answers the clients for whom the disk takes too long. The housekeeping
 // calls it.
-func (l *Loop) sweepSpools(now int64) {
+func (hk *housekeeper) sweepSpools(now int64) {
+	l := hk.l
 	if l.cfg.BodyTimeout <= 0 || l.slot.Gauges.SpoolFiles.Load() == 0 {
 		return
 	}

@@ -73,7 +73,7 @@ func (l *Loop) serveStatic(t *Thread, c *conn) bool {
 	if root == nil {
 		return false
 	}
-	if t == l.sweeper {
+	if t == l.keeper.sweeper {
 		t.arrived = l.now() // it takes no note of when events came
 	}
 	r := &t.Req

@@ -199,7 +199,7 @@ func newThread(l *Loop, index int) (*Thread, error) {
 	t.resp = mem[taskPages+inBufferSize+pathSize:][:respBufferSize]
 	t.Req.Fields = unsafe.Slice((*http1.Field)(unsafe.Pointer(&mem[len(mem)-fields])), limits.Fields+1)
 	t.Resp, t.RespCap = address(t.resp), respBufferSize
-	t.Epoll = int32(l.set.fd)
+	t.Epoll = int32(l.sched.set.fd)
 	t.out = make([]byte, 0, 4096)
 	return t, nil
 }

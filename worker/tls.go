@@ -283,7 +283,7 @@ func (s *tlsConn) expire(l *Loop) {
 
 // shake goes on with the handshake of a connection that the caller owns, in its
 // goroutine.
-func (l *Loop) shake(c *conn) {
+func (c *conn) shake(l *Loop) {
 	if s, begun := c.transport.(*tlsConn); begun {
 		s.wire.resume <- true
 		return
@@ -291,12 +291,13 @@ func (l *Loop) shake(c *conn) {
 	s := &tlsConn{wire: wire{l: l, c: c, shaking: true, resume: make(chan bool, 1)}}
 	s.tls = tls.Server(&s.wire, l.tls.Load())
 	c.transport = s
-	go l.handshake(c, s)
+	go s.handshake()
 }
 
-// handshake owns c but while it waits.
-func (l *Loop) handshake(c *conn, s *tlsConn) {
-	if c.awaits && !l.proxiedFirst(c, s) {
+// handshake owns the connection but while it waits.
+func (s *tlsConn) handshake() {
+	l, c := s.wire.l, s.wire.c
+	if c.awaits && !s.proxiedFirst() {
 		return
 	}
 	if err := s.tls.Handshake(); err != nil {
@@ -315,7 +316,7 @@ func (l *Loop) handshake(c *conn, s *tlsConn) {
 	s.env = tlsEnviron(&state)
 	s.wire.shaking, s.wire.drained = false, false
 	if state.NegotiatedProtocol == "h2" {
-		l.beginHTTP2(c)
+		c.beginHTTP2(l)
 	} else {
 		c.setPhase(phaseIdle, l.firstDeadline(l.now()))
 	}
@@ -326,7 +327,8 @@ func (l *Loop) handshake(c *conn, s *tlsConn) {
 
 // proxiedFirst takes the PROXY protocol's header, which comes before TLS. It returns
 // false if the connection has been closed.
-func (l *Loop) proxiedFirst(c *conn, s *tlsConn) bool {
+func (s *tlsConn) proxiedFirst() bool {
+	l, c := s.wire.l, s.wire.c
 	var b [origin.MaxProxyHeader]byte
 	have := 0
 	for {

@@ -127,7 +127,7 @@ func TestTLSByteByByte(t *testing.T) {
 	if p.body != strings.Repeat("x", 3<<20) {
 		t.Errorf("%d bytes", len(p.body))
 	}
-	if n := r.outBytes.Load(); n != 0 {
+	if n := r.mem.outBytes.Load(); n != 0 {
 		t.Errorf("%d bytes still counted as waiting", n)
 	}
 }
@@ -331,7 +331,7 @@ func TestTLSDrain(t *testing.T) {
 		responses(t, c).want(200, "GET /a ")
 	}
 	go r.Drain(protocol.DrainReplaced, 20*time.Second)
-	eventually(t, "the drain to begin", r.draining.Load)
+	eventually(t, "the drain to begin", r.leave.draining.Load)
 	send(t, asking, get)
 	in := responses(t, asking)
 	if p := in.want(200, "GET /a "); p.fields["connection"] != "close" {
@@ -363,7 +363,7 @@ func TestTLSHeldCounts(t *testing.T) {
 				return
 			}
 			found = true
-			if all := r.outBytes.Load(); all != c.out.bytes+int64(len(s.wire.held)) {
+			if all := r.mem.outBytes.Load(); all != c.out.bytes+int64(len(s.wire.held)) {
 				t.Errorf("%d bytes count of %d and %d", all, c.out.bytes, len(s.wire.held))
 			}
 		})
@@ -376,9 +376,9 @@ func TestTLSHeldCounts(t *testing.T) {
 	// A client that goes leaves nothing behind.
 	gone := r.dialTLS(nil)
 	send(t, gone, get)
-	eventually(t, "output to wait", func() bool { return r.outBytes.Load() > 0 })
+	eventually(t, "output to wait", func() bool { return r.mem.outBytes.Load() > 0 })
 	gone.Close()
-	eventually(t, "it to be gone", func() bool { return r.outBytes.Load() == 0 })
+	eventually(t, "it to be gone", func() bool { return r.mem.outBytes.Load() == 0 })
 }
 
 // TestTLSHTTP2 is HTTP/2 as browsers speak it, many requests at once.

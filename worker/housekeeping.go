@@ -1,0 +1,115 @@
+package worker
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+
+	"hostler/worker/http1"
+)
+
+// housekeeper keeps time limits, gauges and the date, and looks after whatever else is
+// not a thread's to look after, in a goroutine of its own, whose state this is. Others
+// write to the channels.
+type housekeeper struct {
+	l       *Loop
+	sweeper *Thread       // for its buffers: it queues what it reads
+	soon    chan struct{} // asks for a sweep before the next one is due
+	date    atomic.Pointer[[]byte]
+	pressure
+}
+
+func newHousekeeper(l *Loop) *housekeeper {
+	return &housekeeper{l: l, soon: make(chan struct{}, 1), pressure: pressure{wanted: make(chan struct{}, 1)}}
+}
+
+// run returns when the loop stops.
+func (hk *housekeeper) run() {
+	l := hk.l
+	const period = 250 * time.Millisecond
+	t := time.NewTicker(period)
+	defer t.Stop()
+	var soon <-chan time.Time
+	for {
+		select {
+		case <-hk.wanted:
+			hk.makeRoom()
+		case <-hk.soon:
+			if soon == nil {
+				soon = time.After(time.Duration(farewellTime) + time.Millisecond)
+			}
+		case <-soon:
+			soon = nil
+			hk.sweep()
+			hk.relieve()
+		case now := <-t.C:
+			hk.tickDate(now)
+			hk.sweep()
+			hk.relieve()
+			hk.sayRefusals(l.now())
+			l.slot.Gauges.Heartbeat.Store(l.now())
+			hk.sweepSpools(l.now())
+			hk.checkOwn()
+			hk.watchGIL()
+			l.spare.weigh(l.slot.Gauges.Served.Load())
+			l.slow.send()
+		case <-l.leave.stop:
+			hk.sayRefusals(math.MaxInt64 - refusalPause)
+			return
+		}
+	}
+}
+
+// tickDate prepares the value of the Date field, and the time for the access log.
+func (hk *housekeeper) tickDate(now time.Time) {
+	l := hk.l
+	l.access.tick(now)
+	d := http1.FormatDate(make([]byte, 0, 29), now)
+	if old := hk.date.Load(); old == nil || string(*old) != string(d) {
+		hk.date.Store(&d)
+	}
+}
+
+// sweep ends connections that have been in a phase for too long, and counts all
+// of them for the gauges.
+func (hk *housekeeper) sweep() {
+	l := hk.l
+	if l.leave.stopping.Load() {
+		hk.hasten()
+	}
+	if l.leave.moving.Load() {
+		hk.moveAll()
+	}
+	if l.sched.pools != nil {
+		hk.movePools()
+	}
+	now := l.now()
+	var n [numPhases]int64
+	l.conns.each(func(c *conn) {
+		p := phase(c.phase.Load())
+		n[p]++
+		c.sweepStreams(now)
+		d := c.deadline.Load()
+		if d == 0 || d > now || c.state.Load()&stateOwned != 0 || !c.claim(false) {
+			return
+		}
+		if d = c.deadline.Load(); d != 0 && d <= now {
+			c.timeUp(l)
+		} else if !c.release() { // it has just moved on, and there is an event for it
+			l.resume(hk.sweeper, c)
+		}
+	})
+	g := &l.slot.Gauges
+	g.ConnsIdle.Store(n[phaseIdle] + n[phaseStreams])
+	g.ConnsReading.Store(n[phaseHead] + n[phaseBody] + n[phaseShaking])
+	g.ConnsRunning.Store(n[phaseReady] + n[phaseRunning])
+	g.ConnsWriting.Store(n[phaseWriting] + n[phaseLinger])
+}
+
+// sweepEarly has the housekeeping look for what has ended in a moment.
+func (hk *housekeeper) sweepEarly() {
+	select {
+	case hk.soon <- struct{}{}:
+	default:
+	}
+}
