@@ -127,3 +127,26 @@ func TestWorkingDirectoryRemoved(t *testing.T) {
 		}
 	}
 }
+
+// TestStartInRemovedDirectory: with another directory named, that the one where it was
+// started has been removed is nothing to the server, nor to its reloads and upgrades.
+func TestStartInRemovedDirectory(t *testing.T) {
+	dir, pidfile := filepath.Join(t.TempDir(), "release"), filepath.Join(t.TempDir(), "pid")
+	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	args := []string{"-c", `mkdir "$1" && cd "$1" && rmdir "$1" && shift && exec "$@"`, "sh", dir, binary, "--python", venv, "--admin-bind", "off",
+		"-b", addr, "--chdir", apps, "-p", pidfile, "faults:app"}
+	s := launchBy(t, exec.Command("/bin/sh", args...), "")
+	s.addr = addr
+	s.successor(pidfile)
+	s.waitLog("msg=serving")
+	if code, body := s.get("/"); code != 200 {
+		t.Errorf("%d %s", code, body)
+	}
+	s.signal(syscall.SIGHUP)
+	s.waitLog("msg=reloaded")
+	s.signal(syscall.SIGUSR2)
+	s.waitLog("the new binary serves")
+	if code, body := s.get("/"); code != 200 {
+		t.Errorf("after an upgrade: %d %s", code, body)
+	}
+}

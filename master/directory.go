@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,7 +42,29 @@ func enter(dir string) error {
 }
 
 func noDirectory(dir string) error {
-	return fmt.Errorf("the directory where hostler was started, %s, has been removed: start it in one that is there, or name one with --chdir", dir)
+	return fmt.Errorf("the directory where hostler was started, %s, has been removed: start it in one that is there, or name one with --chdir, from / on", dir)
+}
+
+// leaveRemoved has the program begin anew, as the same process, at / if the directory
+// where it was started has been removed, and the settings name another one. To change
+// there is not enough: where a process has begun is where tableflip starts the next
+// binary, and it does not begin without.
+func leaveRemoved(set *Settings) error {
+	if startDirectory() != "" {
+		return nil
+	}
+	if !filepath.IsAbs(set.Chdir) {
+		removed, _ := os.Readlink("/proc/self/cwd")
+		return noDirectory(strings.TrimSuffix(removed, " (deleted)"))
+	}
+	self, err := os.Executable()
+	if err == nil {
+		err = errors.Join(os.Chdir("/"), os.Setenv("PWD", "/"))
+	}
+	if err == nil {
+		err = syscall.Exec(self, os.Args, os.Environ())
+	}
+	return fmt.Errorf("cannot leave the directory where hostler was started, which has been removed: %w", err)
 }
 
 // pin names the directories and files of a generation's own by where they are now: it

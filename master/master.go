@@ -132,6 +132,9 @@ func (m *Master) Alive(ctx context.Context) error {
 // An error means that it never served.
 func (m *Master) Run(ctx context.Context) error {
 	defer m.flushLogs()
+	if err := leaveRemoved(m.opts.Settings); err != nil {
+		return err
+	}
 	if err := m.openLogs(); err != nil {
 		return err
 	}
