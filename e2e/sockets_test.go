@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -474,5 +475,52 @@ func TestCtlSocketFollows(t *testing.T) {
 		if _, err := os.Lstat(at(name).socket); (err == nil) != want {
 			t.Errorf("%s is there: %v", name, err == nil)
 		}
+	}
+}
+
+// TestAddressInOtherWords: an address may become a wider one, a narrower one, or the same
+// in other words by a reload, and no client is turned away meanwhile.
+func TestAddressInOtherWords(t *testing.T) {
+	dir, port := t.TempDir(), freePort(t)
+	name := func(host string) {
+		text := fmt.Sprintf("app = \"faults:app\"\npython = %q\nadmin_bind = \"off\"\nbind = [\"%s:%d\"]\npythonpath = %q\n", venv, host, port, apps)
+		if err := os.WriteFile(filepath.Join(dir, "hostler.toml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	name("127.0.0.1")
+	s := launchIn(t, dir)
+	s.addr = fmt.Sprintf("127.0.0.1:%d", port)
+	s.waitLog("msg=serving")
+	stop, failed := make(chan struct{}), make(chan error, 1)
+	go func() {
+		defer close(failed)
+		one := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			r, err := one.Get("http://" + s.addr + "/")
+			if err == nil {
+				_, err = io.Copy(io.Discard, r.Body)
+				r.Body.Close()
+			}
+			if err != nil {
+				failed <- fmt.Errorf("request %d: %w", n, err)
+				return
+			}
+		}
+	}()
+	for i, host := range []string{"0.0.0.0", "127.0.0.1", "localhost", "", "127.0.0.1", "0.0.0.0", ""} {
+		name(host)
+		s.signal(syscall.SIGHUP)
+		s.waitLog("msg=reloaded", i+1)
+		time.Sleep(50 * time.Millisecond)
+	}
+	close(stop)
+	for err := range failed {
+		t.Error(err)
 	}
 }

@@ -140,10 +140,15 @@ func (s *supervisor) commit() {
 	s.starter.Retire(old.number)
 	s.endHelper(old.helper)
 	mode := protocol.DrainReplaced
+	for _, l := range g.listeners {
+		l.takeOver()
+	}
 	for _, l := range old.listeners {
 		if !slices.Contains(g.listeners, l) {
 			s.retiring = append(s.retiring, l)
-			mode = protocol.DrainStop // nobody else will take what is in its queue
+			if !l.shared {
+				mode = protocol.DrainStop // nobody else will take what is in its queue
+			}
 		}
 	}
 	for _, l := range g.listeners {

@@ -168,11 +168,11 @@ func (h *systemHost) FindPython(set *Settings) (string, error) { return findPyth
 
 func (h *systemHost) Environ() []string { return os.Environ() }
 
-func (h *systemHost) Listen(b settings.Bind, backlog int) (*listener, error) {
+func (h *systemHost) Listen(b settings.Bind, backlog int, ours []*listener) (*listener, error) {
 	if u := h.findUnit(b); u != nil {
 		return u.listener(b)
 	}
-	return listen(h.flip, b, backlog)
+	return listen(h.flip, b, backlog, ours)
 }
 
 func (h *systemHost) Upgrade(carry []string, listeners []*listener) (func() error, error) {

@@ -57,6 +57,8 @@ type listener struct {
 	file      *inode.File // of a Unix socket in the file system; nil: there is none, or it is not ours
 	dead      bool        // nobody can connect: a worker has shut it down
 	queue     listenQueue // when it was last looked at
+	shared    bool        // another listener has the same socket, and goes on with it
+	shares    *listener   // whose socket it has until its generation serves; nil: nobody's
 	fresh     bool        // it is not the socket any more that it was at first
 	mending   mending
 }
@@ -87,7 +89,7 @@ func (l *listener) remove(log *slog.Logger) {
 // retire ends listening for every process that has the socket: connections are
 // refused from here on. It is for addresses taken out of the settings.
 func (l *listener) retire(log *slog.Logger) {
-	if l.unit || l.inherited {
+	if l.unit || l.inherited || l.shared {
 		l.close()
 		return
 	}
@@ -166,11 +168,15 @@ func (l *listener) samePort() bool {
 	return err == nil && listenerInfo(l.Bind, addrOf(sa)).Port == l.info.Port
 }
 
-// listen opens b, or takes over the socket that the previous binary had there.
-func listen(s sockets, b settings.Bind, backlog int) (*listener, error) {
+// listen opens b, or takes over the socket that the previous binary had there. ours are
+// the listeners that may be in its way.
+func listen(s sockets, b settings.Bind, backlog int, ours []*listener) (*listener, error) {
 	l, err := takeListener(s, b)
 	if err == nil && l == nil {
 		l, err = openListener(b)
+		if err != nil {
+			l, err = openBeside(b, ours, err)
+		}
 	}
 	if err == nil {
 		if err = l.setBacklog(backlog); err != nil {
@@ -297,7 +303,17 @@ func openListener(b settings.Bind) (*listener, error) {
 		}
 		return &listener{Bind: b, fd: fd, info: listenerInfo(b, nil), file: file}, nil
 	}
-	var lc net.ListenConfig // sets SO_REUSEADDR
+	return listenTCP(b, nil)
+}
+
+// listenTCP opens a TCP address. prepare, if not nil, is called before it is bound.
+func listenTCP(b settings.Bind, prepare func(fd int) error) (*listener, error) {
+	lc := net.ListenConfig{} // sets SO_REUSEADDR
+	if prepare != nil {
+		lc.Control = func(_, _ string, raw syscall.RawConn) (err error) {
+			return errors.Join(raw.Control(func(fd uintptr) { err = prepare(int(fd)) }), err)
+		}
+	}
 	// Accepted sockets are the workers' business, keep-alive probes too.
 	lc.KeepAlive = -1
 	// Workers accept with plain system calls; MPTCP's listeners know neither

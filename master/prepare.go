@@ -158,6 +158,7 @@ func (p *preparation) run() (g *generation, err error) {
 			return g, err
 		}
 	}
+	g.keepCovered(p.have)
 	if p.first {
 		return g, nil // the admin server has been started by then
 	}
@@ -175,7 +176,7 @@ func (p *preparation) listen(g *generation, b settings.Bind) error {
 		have = p.have[i]
 	}
 	// Taken out of the settings, and back again before its last worker was gone.
-	back := slices.IndexFunc(p.retiring, func(l *listener) bool { return is(l) && l.lost() == "" })
+	back := slices.IndexFunc(p.retiring, func(l *listener) bool { return is(l) && !l.shared && l.lost() == "" })
 	if have == nil && back >= 0 {
 		l := p.retiring[back]
 		g.listeners, p.back = append(g.listeners, l), append(p.back, l)
@@ -188,7 +189,7 @@ func (p *preparation) listen(g *generation, b settings.Bind) error {
 			return nil
 		}
 	}
-	l, err := p.host.Listen(b, g.set.Backlog)
+	l, err := p.host.Listen(b, g.set.Backlog, p.have)
 	switch {
 	case err != nil && have != nil:
 		// What is in the way is not ours, and would be so after a restart, too; it is

@@ -346,7 +346,7 @@ func (h *fakeHost) FindPython(set *Settings) (string, error) {
 	return "python", nil
 }
 func (h *fakeHost) Environ() []string { return nil }
-func (h *fakeHost) Listen(b settings.Bind, _ int) (*listener, error) {
+func (h *fakeHost) Listen(b settings.Bind, _ int, _ []*listener) (*listener, error) {
 	h.wait()
 	if b.Address == "taken" {
 		return nil, errors.New("cannot bind taken: address already in use")

@@ -37,8 +37,9 @@ type host interface {
 	FindPython(set *Settings) (string, error)
 	// Environ returns what workers inherit.
 	Environ() []string
-	// Listen opens an address, or takes it over from the previous binary.
-	Listen(b settings.Bind, backlog int) (*listener, error)
+	// Listen opens an address, or takes it over from the previous binary. ours are
+	// the listeners that may be in its way.
+	Listen(b settings.Bind, backlog int, ours []*listener) (*listener, error)
 	// ListenAdmin opens the admin address of set; nil: it is the one that is answered.
 	ListenAdmin(set *Settings) (*adminAddress, error)
 

@@ -170,8 +170,9 @@ type generation struct {
 	env       []string
 	identity  *syscall.Credential
 	internal  []string
-	helper    *helper // runs its hooks; nil: none does
-	listeners []*listener
+	helper    *helper                    // runs its hooks; nil: none does
+	listeners []*listener                // for the settings' binds, their redirects, and those covered
+	covered   []int                      // by which of them each of the latter is: see keepCovered
 	opened    []*listener                // those that no earlier generation had
 	admin     *adminAddress              // to be answered when the generation serves; nil: that of the one before
 	page      string                     // what is wrong with the code; "": nothing
@@ -197,7 +198,11 @@ func (g *generation) listenerInfos() []protocol.Listener {
 	for i, l := range g.listeners {
 		infos[i] = l.info
 		infos[i].TLS = g.certs != nil && l.info.Network == "tcp"
-		if i >= len(g.set.Binds) {
+		as := i
+		if first := len(g.listeners) - len(g.covered); i >= first {
+			as = g.covered[i-first]
+		}
+		if as >= len(g.set.Binds) {
 			infos[i].TLS = false
 			infos[i].Redirect = redirectPort(g.listeners)
 		}
