@@ -408,3 +408,24 @@ func listenerInfo(b settings.Bind, addr net.Addr) protocol.Listener {
 	}
 	return protocol.Listener{Network: "tcp", Host: host, Port: port}
 }
+
+func joinBinds(ls []*listener) string {
+	names := make([]string, len(ls))
+	for i, l := range ls {
+		names[i] = l.String()
+		if l.Network == "tcp" && l.info.Port != "" {
+			if h, p, ok := cutPort(l.Address); ok && p == "0" {
+				names[i] = h + ":" + l.info.Port
+			}
+		}
+	}
+	return strings.Join(names, " ")
+}
+
+func cutPort(addr string) (host, port string, ok bool) {
+	i := strings.LastIndexByte(addr, ':')
+	if i < 0 {
+		return addr, "", false
+	}
+	return addr[:i], addr[i+1:], true
+}

@@ -209,3 +209,60 @@ func (g *generation) listenerInfos() []protocol.Listener {
 	}
 	return infos
 }
+
+func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
+	switch m.Kind {
+	case protocol.KindReady:
+		if w.state != stateBooting {
+			s.readyTooLate(w)
+			return
+		}
+		s.become(w, stateServing)
+		w.ready = s.clock.now()
+		w.board.PID.Store(int64(w.proc.PID()))
+		s.log.Info("worker ready", "worker", w.number(), "pid", w.proc.PID(), "generation", w.gen.number,
+			"after", w.ready.Sub(w.started).Round(time.Millisecond))
+		if w.quiet {
+			s.noteWorker(w, protocol.Event{Kind: "worker_started", Text: w.why})
+		}
+		s.noteWorker(w, protocol.Event{Kind: "worker_ready"})
+		s.giveExchange(w)
+		s.giveListeners(w)
+		s.showPage(w)
+	case protocol.KindModules:
+		s.reported(w, m.Text)
+	case protocol.KindBootFailed:
+		w.bootError = w.gen.set.asWhom(m.Text)
+		if w.state == stateBooting {
+			w.leaving = causeBootFailed
+			s.become(w, stateDraining)
+			w.deadline = s.clock.now().Add(bootLeave)
+			s.bootFailed(w, bootReason(w.bootError))
+		}
+	case protocol.KindSlow:
+		s.slowReported(w, m.Text)
+	case protocol.KindUnfit:
+		s.unfit(w, m.Text)
+	case protocol.KindProfiled:
+		s.profileCame(w, m.Text)
+	case protocol.KindDrained:
+		w.finished = true
+		s.log.Debug("worker has nothing left to do", "worker", w.number(), "pid", w.proc.PID())
+	}
+}
+
+// readyTooLate is called when w, told to leave while it booted, got ready in the
+// same moment. It may have taken connections, so it has the time of a worker
+// that serves.
+func (s *supervisor) readyTooLate(w *worker) {
+	if w.state != stateDraining || !w.termed {
+		return
+	}
+	grace := w.gen.set.GracefulTimeout
+	w.ready, w.deadline = s.clock.now(), w.drained.Add(grace+graceMargin)
+	if kill := s.stopping.kill; !kill.IsZero() {
+		w.deadline = minTime(w.deadline, kill)
+		grace = min(grace, kill.Sub(w.ready))
+	}
+	s.send(w, protocol.Message{Kind: protocol.KindDrain, Mode: protocol.DrainReplaced, Grace: grace})
+}
