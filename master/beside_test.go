@@ -21,10 +21,6 @@ func (noSockets) Take(upgrade.Key) (int, bool) { return -1, false }
 // TestListenBeside: whatever of ours is in the way of an address, in its own words or
 // as a part of it, it is opened; what others have is not taken.
 func TestListenBeside(t *testing.T) {
-	_, port, err := net.SplitHostPort(freeAddr(t))
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, c := range []struct {
 		have, want  string
 		same, keeps bool // it is the same socket; the other is still to be accepted from
@@ -41,21 +37,22 @@ func TestListenBeside(t *testing.T) {
 		{"[::1]:", "[::]:", false, true},
 		{"127.0.0.1:", "127.0.0.2:", false, false},
 	} {
-		bind := func(a string) settings.Bind { return settings.Bind{Network: "tcp", Address: a + port} }
-		have, err := listen(noSockets{}, bind(c.have), 5, nil)
+		bind := func(a, port string) settings.Bind { return settings.Bind{Network: "tcp", Address: a + port} }
+		have, err := listen(noSockets{}, bind(c.have, "0"), 5, nil)
 		if err != nil {
 			t.Fatalf("%s: %v", c.have, err)
 		}
+		want := bind(c.want, have.info.Port)
 		waits, err := net.Dial("tcp", dialable(have)) // in the queue
 		if err != nil {
 			t.Fatal(err)
 		}
 		if c.have != "127.0.0.1:" || c.want != "127.0.0.2:" {
-			if _, err := listen(noSockets{}, bind(c.want), 5, nil); err == nil {
+			if _, err := listen(noSockets{}, want, 5, nil); err == nil {
 				t.Errorf("%s beside somebody else's %s: it is bound", c.want, c.have)
 			}
 		}
-		l, err := listen(noSockets{}, bind(c.want), 5, []*listener{have})
+		l, err := listen(noSockets{}, want, 5, []*listener{have})
 		if err != nil {
 			t.Errorf("%s beside %s: %v", c.want, c.have, err)
 			continue
