@@ -69,10 +69,18 @@ $(APPS)/.done: scripts/requirements-apps.txt
 	$(APPS)/bin/pip -q install --no-deps -r scripts/requirements-apps.txt
 	touch $@
 
+# The newest Gunicorn: config/foreign has to know all its settings, and what testdata
+# has of them is what this one printed.
+build/gunicorn/.done: scripts/gunicorn-settings
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/apt-tools ensurepip:python3-venv
+	@$(PYTHON) -m venv build/gunicorn
+	build/gunicorn/bin/pip -q install --upgrade gunicorn
+	touch $@
+
 build/h2spec: e2e/h2spec/go.mod e2e/h2spec/go.sum
 	go -C e2e/h2spec build -o ../../build/h2spec github.com/summerwind/h2spec/cmd/h2spec
 
-tools: check-tools $(VENV)/.done $(APPS)/.done build/h2spec ## install what the tests need: Debian packages (as root), Python packages into build/
+tools: check-tools $(VENV)/.done $(APPS)/.done build/gunicorn/.done build/h2spec ## install what the tests need: Debian packages (as root), Python packages into build/
 	@scripts/apt-tools $(APT)
 
 # The same minute for everybody; make chaos has another one each time.

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"unicode"
 )
@@ -57,13 +58,23 @@ func isDotted(s string) bool {
 	return true
 }
 
-// parseModule checks the syntax of MODULE; empty is none.
-func parseModule(s string) (string, error) {
-	if s == "" || isDotted(s) && !strings.HasSuffix(s, ".py") {
+// parseHooks reads MODULE, or FILE.py, which may be Gunicorn's settings file; empty
+// is none. Workers, who may run elsewhere (--chdir), get the whole path.
+func parseHooks(s string) (string, error) {
+	switch {
+	case strings.HasSuffix(s, ".py"):
+		if _, err := parseText(s); err != nil {
+			return "", err
+		}
+		path, err := filepath.Abs(s)
+		if err != nil {
+			return "", fmt.Errorf("cannot find %s: %w", s, err)
+		}
+		return path, nil
+	case s == "" || isDotted(s):
 		return s, nil
-	}
-	if strings.ContainsAny(s, `/\`) || strings.HasSuffix(s, ".py") {
-		return "", fmt.Errorf("%q is a file: give the module as Python imports it (package.module)", s)
+	case strings.ContainsAny(s, `/\`):
+		return "", fmt.Errorf("%q is neither a module as Python imports it (package.module) nor FILE.py", s)
 	}
 	return "", fmt.Errorf("%q is no module's name", s)
 }

@@ -21,14 +21,19 @@ type Config struct {
 	Behind      string // the proxy whose presets are the defaults; "": none
 	ConfigFile  string // the TOML file that was read; "": none
 	Check       bool   // import the application and exit
+	PrintConfig bool   // print the settings in force and exit
 
 	// Warnings are remarks for the log, one line each. They are no reason not
 	// to start.
 	Warnings []string
+	// Notes are remarks for the log that nobody need act on, one line each.
+	Notes []string
 
 	help, version bool
+	appUnknown    bool              // the application may be among what could not be made out
 	maxAuto       bool              // MaxWorkers is to be counted
 	origins       map[string]origin // by setting; none for defaults
+	texts         map[string][]string
 }
 
 // Given reports whether a setting, by the name of its flag, was set by a flag,
@@ -78,6 +83,10 @@ type Options struct {
 	ReadFile func(path string) ([]byte, error) // os.ReadFile
 	Root     fs.FS                             // "/", for /proc and /sys; os.DirFS("/")
 	CPUs     func() int                        // CPUs this process may run on; runtime.NumCPU
+
+	// Evaluate runs a settings file of Gunicorn's, which is a program. Nil: such files
+	// are not read, and one that was asked for is an error.
+	Evaluate func(Evaluation) (Evaluated, error)
 }
 
 func (o Options) orReal() Options {
@@ -105,10 +114,15 @@ func Load(args, env []string, opts Options) (*Config, error) {
 		return nil, err
 	}
 	l.readEnv(env)
-	l.readFile(opts.ReadFile)
+	l.readFile(opts)
 	c := l.resolve()
 	c.countWorkers(opts)
+	c.appUnknown = l.appUnknown
 	c.Warnings = append(l.warnings, c.warnings()...)
+	c.Notes = l.notes
+	if l.conf != nil {
+		c.Conf, c.ConfHooks = l.conf.location, len(l.conf.hooks) > 0
+	}
 	problems := append(l.problems, c.Validate()...)
 	if len(problems) > 0 {
 		return nil, &Error{Problems: problems}

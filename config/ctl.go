@@ -6,9 +6,10 @@ package config
 // there is no answer.
 func CtlSocket(env []string, opts Options) (string, error) {
 	opts = opts.orReal()
+	opts.Evaluate = nil // what the socket is called no settings file of Gunicorn's says
 	l := newLoader()
 	l.readEnv(env)
-	l.readFile(opts.ReadFile)
+	l.readFile(opts)
 	path := l.resolve().CtlSocket
 	if path == "" && len(l.problems) > 0 {
 		return "", &Error{Problems: l.problems}

@@ -16,8 +16,11 @@
 // place it came from. No problem hides another: [Load] reports all of them in
 // one [*Error].
 //
+// Settings of other servers, on the command line, in GUNICORN_CMD_ARGS or in a
+// gunicorn.conf.py, become such candidates, too: see package foreign.
+//
 // Nothing is cached: loading again reads the file again, which is what SIGHUP
 // is for.
 package config
 
-//go:generate go run ./internal/gendocs ../docs/settings.md
+//go:generate go run ./internal/gendocs ../docs/settings.md ../docs/from-gunicorn.md

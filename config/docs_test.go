@@ -20,6 +20,16 @@ func TestReferencePageIsFresh(t *testing.T) {
 	}
 }
 
+func TestForeignPageIsFresh(t *testing.T) {
+	page, err := os.ReadFile("../docs/from-gunicorn.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fresh, err := config.ForeignReference(string(page)); err != nil || fresh != string(page) {
+		t.Errorf(`docs/from-gunicorn.md is stale: run "go generate ./config" (%v)`, err)
+	}
+}
+
 func TestHelpText(t *testing.T) {
 	help := config.Help()
 	for _, line := range []string{

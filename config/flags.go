@@ -1,11 +1,15 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"hostler/config/foreign"
 )
 
 // recorder is a flag's value that takes down what is given and judges nothing:
@@ -23,16 +27,29 @@ var _ pflag.Value = (*recorder)(nil)
 
 // stranger is a flag that is not in the table.
 type stranger struct {
-	name      string // as written, less the dashes
-	short     string // its one byte, where that is what was written
-	takesNext bool   // the next argument is probably its value
+	name  string // as written, less the dashes
+	short string // its one byte, where that is what was written
+	takes foreign.Takes
+	known *foreign.Known // another server's flag; nil: nobody's
+	// guess says that nothing tells whether the next argument is its value.
+	guess bool
+	given *recorder
+}
+
+// written is the flag with its dashes.
+func (u *stranger) written() string {
+	if u.short != "" {
+		return "-" + u.short
+	}
+	return "--" + u.name
 }
 
 // readFlags takes the command line. pflag stops at an unknown flag, so that is
-// made known and the line parsed again, until there is none; what it probably
-// was meant for says whether the next argument belongs to it.
+// made known and the line parsed again, until there is none; what it is to another
+// server, or was probably meant for, says whether the next argument belongs to it.
 func (l *loader) readFlags(args []string) {
-	var strangers []stranger
+	args = gunicornArgs(args)
+	var strangers []*stranger
 	for {
 		flags, records := l.flagSet(strangers)
 		err := flags.Parse(args)
@@ -46,7 +63,31 @@ func (l *loader) readFlags(args []string) {
 	}
 }
 
-func (l *loader) flagSet(strangers []stranger) (*pflag.FlagSet, map[*setting]*recorder) {
+// gunicornArgs writes two flags that Gunicorn has, too, as they are here: one takes
+// words there and is a switch here, the other may be without its value there.
+func gunicornArgs(args []string) []string {
+	args = slices.Clone(args)
+	cleartext := map[string]string{"off": "false", "prior-knowledge": "true", "both": "true"}
+	for i := 0; i < len(args) && args[i] != "--"; i++ {
+		name, value, has := strings.Cut(strings.ReplaceAll(args[i], "_", "-"), "=")
+		next := ""
+		if i+1 < len(args) {
+			next = args[i+1]
+		}
+		switch {
+		case name == "--http2-cleartext" && has && cleartext[value] != "":
+			args[i] = name + "=" + cleartext[value]
+		case name == "--http2-cleartext" && !has && (cleartext[next] != "" || next == "upgrade"):
+			args[i] = name + "=" + cmp.Or(cleartext[next], next)
+			args = slices.Delete(args, i+1, i+2)
+		case name == "--proxy-protocol" && !has && (next == "" || next[0] == '-' || strings.ContainsAny(next, ".:")):
+			args[i] = name + "=auto"
+		}
+	}
+	return args
+}
+
+func (l *loader) flagSet(strangers []*stranger) (*pflag.FlagSet, map[*setting]*recorder) {
 	aliases := make(map[string]string)
 	for _, s := range l.settings {
 		for _, a := range s.aliases {
@@ -57,6 +98,9 @@ func (l *loader) flagSet(strangers []stranger) (*pflag.FlagSet, map[*setting]*re
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {}
 	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if len(name) > 1 { // a letter's stand-in, see below
+			name = dashes(name)
+		}
 		if known, ok := aliases[name]; ok {
 			name = known
 		}
@@ -79,40 +123,50 @@ func (l *loader) flagSet(strangers []stranger) (*pflag.FlagSet, map[*setting]*re
 		if u.short != "" {
 			name = "-" + u.short // no long flag can begin so
 		}
-		f := flags.VarPF(&recorder{kind: "string"}, name, u.short, "")
-		if !u.takesNext {
+		u.given = &recorder{kind: "string"}
+		f := flags.VarPF(u.given, name, u.short, "")
+		if u.takes != foreign.One {
 			f.NoOptDefVal = "true"
 		}
 	}
 	return flags, records
 }
 
-// stranger describes an unknown flag and reports it.
-func (l *loader) stranger(unknown *pflag.NotExistError) stranger {
-	if letters := unknown.GetSpecifiedShortnames(); letters != "" {
-		u := stranger{name: letters, short: letters[:1]}
-		hint, takes := gunicornHint("-" + u.short)
-		if hint == "" && len(letters) > 1 {
-			hint = suggest("--"+letters, l.longFlags())
-		}
-		u.takesNext = takes
-		l.problemf("unknown flag -%s%s", u.short, hint)
+// dashes is how a flag is spelt that was written with underscores.
+func dashes(name string) string {
+	return strings.ReplaceAll(name, "_", "-")
+}
+
+// stranger describes an unknown flag, and reports it unless another server has it.
+func (l *loader) stranger(unknown *pflag.NotExistError) *stranger {
+	u := &stranger{name: dashes(unknown.GetSpecifiedName())}
+	letters := unknown.GetSpecifiedShortnames()
+	if letters != "" {
+		u.name, u.short = letters, letters[:1]
+	}
+	if u.known = foreign.Flag(u.written()); u.known != nil {
+		u.takes = u.known.Takes()
 		return u
 	}
-	u := stranger{name: unknown.GetSpecifiedName()}
-	hint, takes := gunicornHint("--" + u.name)
-	if hint == "" {
+	hint := ""
+	switch {
+	case u.short == "":
 		near := nearest("--"+u.name, l.longFlags())
 		if s := l.byFlag(near); s != nil {
-			hint, takes = suggestion("--"+s.name), !s.value.boolean
+			hint = suggestion("--" + s.name)
+			if !s.value.boolean {
+				u.takes = foreign.One
+			}
 		}
+	case len(letters) > 1:
+		hint = suggest("--"+letters, l.longFlags())
 	}
-	u.takesNext = takes
-	l.problemf("unknown flag --%s%s", u.name, hint)
+	u.guess = hint == ""
+	l.problemf("unknown flag %s%s", u.written(), hint)
 	return u
 }
 
-func (l *loader) takeFlags(flags *pflag.FlagSet, records map[*setting]*recorder, err error, strangers []stranger) {
+func (l *loader) takeFlags(flags *pflag.FlagSet, records map[*setting]*recorder, err error, strangers []*stranger) {
 	for _, s := range l.settings {
 		if r := records[s]; r != nil && len(r.texts) > 0 {
 			l.offer(s, candidate{texts: r.texts, origin: "--" + s.name})
@@ -125,17 +179,42 @@ func (l *loader) takeFlags(flags *pflag.FlagSet, records map[*setting]*recorder,
 		// It was the last argument, so everything else has been read.
 		if s := l.find(missing.GetFlag().Name); s != nil {
 			l.problemf("--%s needs a value: %s", s.name, s.arg)
+			break
+		}
+		written := strings.Replace("--"+missing.GetFlag().Name, "---", "-", 1)
+		if slices.ContainsFunc(strangers, func(u *stranger) bool { return u.known != nil && u.written() == written }) {
+			l.problemf("%s needs a value", written)
 		}
 	default:
 		l.problemf("%v", err)
 	}
+	l.takeApp(flags.Args(), slices.ContainsFunc(strangers, func(u *stranger) bool { return u.known == nil }),
+		slices.ContainsFunc(strangers, func(u *stranger) bool { return u.guess }))
+	l.takeForeign(strangers)
+}
+
+// takeApp takes the application. Beside an unknown flag an argument may be that
+// flag's value, or where that is a guess the application be taken for it: of that no
+// more is said.
+func (l *loader) takeApp(args []string, unknown, guess bool) {
 	app := l.settings[0]
-	args := flags.Args()
+	if guess {
+		isApp := func(a string) bool { _, err := parseApp(a); return err == nil && strings.Contains(a, ":") }
+		if i := slices.IndexFunc(args, isApp); i >= 0 {
+			args = args[i : i+1]
+		} else if n := len(args); n > 0 {
+			args = args[n-1:]
+		}
+		if len(args) == 0 {
+			l.appUnknown = true
+		} else if _, err := parseApp(args[0]); err != nil {
+			l.appUnknown, args = true, nil
+		}
+	}
 	if len(args) > 0 {
 		l.offer(app, candidate{texts: args[:1], origin: "application"})
 	}
-	// Beside an unknown flag, one too many is more likely that flag's value.
-	if len(args) > 1 && len(strangers) == 0 {
+	if len(args) > 1 && !unknown {
 		l.problemf("too many arguments: there is one application, %q, and then %q", args[0], strings.Join(args[1:], " "))
 	}
 }

@@ -78,6 +78,7 @@ func TestDefaults(t *testing.T) {
 		"BindsGiven": false, "AdminGiven": false,
 		"MinRate": int64(240), "QueueWait": time.Second, "SpareThread": true, "LimitBuffers": int64(512 << 20), "HealthPaths": []string(nil), "HTTP2Cleartext": false, "Redirects": []settings.Bind(nil),
 		"CtlSocket": "", "PIDFile": "", "Name": "", "ConfigFile": "", "Check": false, "Paste": "", "Warnings": []string(nil),
+		"Notes": []string(nil), "Conf": "", "ConfHooks": false, "PrintConfig": false,
 	}
 	v := reflect.ValueOf(*got)
 	for _, f := range reflect.VisibleFields(v.Type()) {

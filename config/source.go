@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+
+	"hostler/config/foreign"
 )
 
 // candidate is what one source says of a setting.
@@ -23,6 +25,10 @@ type loader struct {
 	fallbacks map[*setting]candidate
 	problems  []string
 	warnings  []string
+	notes     []string
+	conf      *conf // the settings file of Gunicorn's that was read; nil: none
+	// appUnknown says that the application may be among what could not be made out.
+	appUnknown bool
 }
 
 func newLoader() *loader {
@@ -41,6 +47,10 @@ func (l *loader) problemf(format string, args ...any) {
 
 func (l *loader) warnf(format string, args ...any) {
 	l.warnings = append(l.warnings, oneLine(fmt.Sprintf(format, args...)))
+}
+
+func (l *loader) notef(format string, args ...any) {
+	l.notes = append(l.notes, oneLine(fmt.Sprintf(format, args...)))
 }
 
 // oneLine keeps a message with foreign text in it on one line and free of what
@@ -113,14 +123,15 @@ func (l *loader) readEnv(env []string) {
 			l.warnf("environment variable %s is no setting%s", name, suggest(name, keys(byVariable)))
 		}
 	}
+	l.readCmdArgs(values[cmdArgs])
 }
 
 // projectFile may have settings, too, in its table [tool.hostler].
 const projectFile = "pyproject.toml"
 
-// readFile takes the TOML file: the one asked for, or the default one if it
-// exists, or else the project's if that has settings.
-func (l *loader) readFile(read func(string) ([]byte, error)) {
+// readFile takes the settings file: the one asked for, or else hostler.toml if that
+// exists, or else the project's if that has settings, or else Gunicorn's if there is one.
+func (l *loader) readFile(opts Options) {
 	s := l.find("config")
 	c, asked := l.given[s]
 	path := s.def
@@ -131,7 +142,12 @@ func (l *loader) readFile(read func(string) ([]byte, error)) {
 	if path == "" {
 		return
 	}
-	data, err := read(path)
+	if foreign.IsProgram(path) {
+		l.given[s] = candidate{texts: []string{path}, origin: c.origin}
+		l.readProgram(path, opts)
+		return
+	}
+	data, err := opts.ReadFile(path)
 	switch {
 	case err == nil:
 		l.given[s] = candidate{texts: []string{path}, origin: c.origin}
@@ -141,13 +157,16 @@ func (l *loader) readFile(read func(string) ([]byte, error)) {
 			l.problemf("%s: %s has no table [tool.hostler]", c.origin, path)
 		}
 	case !asked && errors.Is(err, fs.ErrNotExist):
-		l.findProject(s, read)
+		l.findProject(s, opts.ReadFile)
 	default:
 		origin := ""
 		if asked {
 			origin = c.origin + ": "
 		}
 		l.problemf("%scannot read %s: %v", origin, path, pathCause(err))
+	}
+	if !asked {
+		l.findProgram(s, opts)
 	}
 }
 
@@ -164,6 +183,23 @@ func (l *loader) findProject(config *setting, read func(string) ([]byte, error))
 	}
 }
 
+// findProgram takes Gunicorn's settings file in the working directory, unless there is
+// one of ours.
+func (l *loader) findProgram(config *setting, opts Options) {
+	if opts.Evaluate == nil {
+		return
+	}
+	if _, err := opts.ReadFile(foreign.DefaultConf); errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if ours, ok := l.given[config]; ok {
+		l.notef("%s is here, too, and is not read: %s is", foreign.DefaultConf, ours.texts[0])
+		return
+	}
+	l.given[config] = candidate{texts: []string{foreign.DefaultConf}, origin: foreign.DefaultConf}
+	l.readProgram(foreign.DefaultConf, opts)
+}
+
 // pathCause returns err less the path in it.
 func pathCause(err error) error {
 	var pathError *fs.PathError
@@ -176,7 +212,7 @@ func pathCause(err error) error {
 // resolve fills a Config: the defaults first, so that a value that is refused
 // leaves a sound one in place for the checks that follow.
 func (l *loader) resolve() *Config {
-	c := &Config{origins: make(map[string]origin)}
+	c := &Config{origins: make(map[string]origin), texts: make(map[string][]string)}
 	preset := l.preset()
 	for _, s := range l.settings {
 		def := s.def
@@ -187,6 +223,7 @@ func (l *loader) resolve() *Config {
 			if errs := s.value.set(c, []string{def}); errs != nil {
 				panic(fmt.Sprintf("config: default of %s: %v", s.name, errs))
 			}
+			c.texts[s.name] = []string{def}
 		}
 		given, explicit := l.given[s]
 		if !explicit {
@@ -195,7 +232,7 @@ func (l *loader) resolve() *Config {
 				continue
 			}
 		}
-		c.origins[s.name] = origin{place: given.origin, explicit: explicit}
+		c.origins[s.name], c.texts[s.name] = origin{place: given.origin, explicit: explicit}, given.texts
 		for _, err := range s.value.set(c, given.texts) {
 			l.problemf("%s: %v", given.origin, err)
 		}

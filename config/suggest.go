@@ -7,22 +7,6 @@ import (
 	"strings"
 )
 
-// gunicornHint says what becomes of a flag that Gunicorn has and hostler has
-// not, and whether it takes a value.
-func gunicornHint(flag string) (hint string, takesValue bool) {
-	switch flag {
-	case "-k", "--worker-class":
-		return " (hostler has one kind of worker; see --threads)", true
-	case "-D", "--daemon":
-		return " (run hostler under systemd or another supervisor)", false
-	case "--worker-tmp-dir":
-		return " (hostler needs no such directory)", true
-	case "--statsd-host":
-		return " (hostler speaks Prometheus; see --admin-bind)", true
-	}
-	return "", false
-}
-
 func keys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }
 
 // suggest returns the words to add to a message on an unknown name.

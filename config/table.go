@@ -345,8 +345,8 @@ func table() []*setting {
 		{
 			name: "hooks", group: groupPython, arg: "MODULE",
 			help:  "module of functions to run at certain moments",
-			more:  "Those of Gunicorn's server hooks: `on_starting`, `post_fork`, `post_worker_init`, `worker_exit`, `child_exit`, `on_reload`, `on_exit`. [Hooks](hooks.md) says where each runs.",
-			value: custom("a module as Python imports it", func(c *Config) *string { return &c.Hooks }, parseModule),
+			more:  "Those of Gunicorn's server hooks, from `on_starting` to `on_exit`; [Hooks](hooks.md) says which, and where each runs. A file may be named, too (`gunicorn.conf.py`): its settings do not count then, and its `logconfig_dict` does.",
+			value: custom("a module as Python imports it, or FILE.py", func(c *Config) *string { return &c.Hooks }, parseHooks),
 		},
 		{
 			name: "env", short: "e", group: groupPython, arg: "KEY=VALUE", noEnv: true,
@@ -593,6 +593,12 @@ func table() []*setting {
 			name: "check", group: groupOther, flagOnly: true,
 			help:  "check the settings, import the application, and exit",
 			value: boolean(func(c *Config) *bool { return &c.Check }),
+		},
+		{
+			name: "print-config", group: groupOther, flagOnly: true,
+			help:  "print every setting in force, where it is from, and exit",
+			more:  "As a settings file, with the place that each is from behind it; those that nobody has set are comments. `hostler ctl config` says it of a running server.",
+			value: boolean(func(c *Config) *bool { return &c.PrintConfig }),
 		},
 		{
 			name: "version", group: groupOther, flagOnly: true,

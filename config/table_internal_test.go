@@ -88,6 +88,11 @@ var byLoad = map[string]string{
 	"AdminGiven": "likewise",
 	"Warnings":   "of Load's own",
 	"origins":    "likewise",
+	"Conf":       "a settings file of Gunicorn's, where there is one",
+	"ConfHooks":  "likewise",
+	"Notes":      "of Load's own",
+	"appUnknown": "likewise",
+	"texts":      "likewise",
 }
 
 // TestRowsAndFields: every row fills a field, and every field has one row.

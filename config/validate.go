@@ -17,7 +17,7 @@ func (c *Config) Validate() []string {
 	switch {
 	case c.App != "" && c.Paste != "":
 		problems = append(problems, fmt.Sprintf("%s: the application is given twice: as %s, too", c.where("paste"), c.App))
-	case c.App == "" && c.Paste == "" && !c.Given("app"):
+	case c.App == "" && c.Paste == "" && !c.Given("app") && !c.appUnknown:
 		problems = append(problems, "no application given: hostler MODULE:ATTR, e.g. hostler shop.wsgi:application")
 	}
 	seen := make(map[settings.Bind]bool)

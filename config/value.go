@@ -139,6 +139,7 @@ func boolean(field func(*Config) *bool) value {
 }
 
 func parseUmask(s string) (string, error) {
+	s = strings.TrimPrefix(s, "0o") // as Python writes it, and so Gunicorn's users
 	if n, err := strconv.ParseUint(s, 8, 16); err != nil || n > 0o777 {
 		return "", fmt.Errorf("%q is not an octal number up to 777", s)
 	}

@@ -164,7 +164,7 @@ func TestBadValues(t *testing.T) {
 		{"app", "shop.py:app", `"shop.py:app" is a file's name: give the module as Python imports it, shop`},
 		{"app", "a/b:app", `"a/b:app" is a path: give the module as Python imports it (package.module), and its directory with --chdir`},
 		{"app", "shop-1:app", `"shop-1:app"` + form + `: "shop-1" is no module's name`},
-		{"hooks", "a/hooks.py", `"a/hooks.py" is a file: give the module as Python imports it (package.module)`},
+		{"hooks", "a/hooks", `"a/hooks" is neither a module as Python imports it (package.module) nor FILE.py`},
 		{"hooks", "gunicorn-conf", `"gunicorn-conf" is no module's name`},
 		{"app", ":app", `":app"` + form + `: "" is no module's name`},
 		{"app", "shop..x", `"shop..x"` + form + `: "shop..x" is no module's name`},

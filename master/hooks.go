@@ -1,6 +1,7 @@
 package master
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"strings"
@@ -19,11 +20,14 @@ import (
 const (
 	hookStarting  = "on_starting"
 	hookReload    = "on_reload"
+	hookReady     = "when_ready"
+	hookPreFork   = "pre_fork"
 	hookChildExit = "child_exit"
+	hookWorkers   = "nworkers_changed"
 	hookExit      = "on_exit"
 )
 
-var masterHooks = [...]string{hookStarting, hookReload, hookChildExit, hookExit}
+var masterHooks = [...]string{hookStarting, hookReload, hookReady, hookPreFork, hookChildExit, hookWorkers, hookExit}
 
 const (
 	// hookLeave is how long the last hook may take, and hookLeast what it gets where
@@ -65,7 +69,7 @@ func (s *supervisor) startHelper(g *generation, first string) error {
 	spec := processSpec{python: g.python, dir: g.set.dir, config: cfg, env: g.env, identity: g.identity, secrets: -1, errors: g.logs.errors.fd}
 	proc, err := s.starter.Start(spec, func(r report) { s.post(hookEvent{h.id, r}) })
 	if err != nil {
-		return fmt.Errorf("cannot run the hooks in %s: %w", g.set.Hooks, g.set.startError(err))
+		return fmt.Errorf("cannot run the hooks in %s: %w", cmp.Or(g.set.Hooks, g.set.Worker.Conf), g.set.startError(err))
 	}
 	h.proc = proc
 	g.helper = h
@@ -190,6 +194,36 @@ func (s *supervisor) callHook(h *helper, call protocol.HookCall) {
 		return
 	}
 	h.calls++
+}
+
+// hookAbort runs in a worker that is given up, by SIGABRT.
+const hookAbort = "worker_abort"
+
+// abort has a worker that is given up run the hook for that before it is killed. It
+// returns false if there is none, or it has had its time.
+func (s *supervisor) abort(w *worker, now time.Time) bool {
+	h := w.gen.helper
+	switch {
+	case w.leaving != causeTimeout || h == nil || !h.names[hookAbort]:
+		return false
+	case w.abortBy.IsZero():
+		w.abortBy = now.Add(abortGrace)
+		w.deadline = w.abortBy
+		s.tell(w, syscall.SIGABRT)
+	}
+	return now.Before(w.abortBy)
+}
+
+// preFork runs the hook for a worker that is about to be started.
+func (s *supervisor) preFork(g *generation, slot int) {
+	s.callHook(g.helper, protocol.HookCall{Hook: hookPreFork, Worker: &protocol.HookWorker{Number: slot + 1, Generation: g.number}})
+}
+
+// workersChanged runs the hook for another number of workers.
+func (s *supervisor) workersChanged(from, to int) {
+	if s.current != nil && from != to {
+		s.callHook(s.current.helper, protocol.HookCall{Hook: hookWorkers, Workers: to, Before: &from})
+	}
 }
 
 // childExit runs the hook for a worker that is gone.

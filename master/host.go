@@ -151,7 +151,9 @@ func (h *systemHost) close() {
 
 func (h *systemHost) ReadSettings() (*Settings, error) {
 	missing := enter(h.dir)
+	end := h.apart() // a settings file may be a program: see Evaluate
 	set, err := h.opts.Reload()
+	end()
 	if err != nil {
 		return nil, err
 	}

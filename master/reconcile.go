@@ -173,6 +173,7 @@ func (s *supervisor) start(g *generation, why string) error {
 		w.oldAt = w.started.Add(jittered(g.set, age))
 	}
 	w.maxMemory = jittered(g.set, g.set.MaxMemory)
+	s.preFork(g, slot)
 	// The worker may write to its slot before Start returns.
 	w.board.Assign(uint32(g.number), g.set.Threads)
 	spec := processSpec{python: g.python, dir: g.set.dir, config: cfg, env: g.env, identity: g.identity, listeners: g.fds(), secrets: g.certs.fd(), errors: g.logs.errors.fd}

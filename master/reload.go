@@ -20,7 +20,7 @@ func (s *supervisor) boot(g *generation) {
 	}
 	g.logs.version = 1
 	s.logs = append(s.logs, g.logs)
-	if g.set.Hooks == "" {
+	if g.set.Hooks == "" && !g.set.ConfHooks {
 		return
 	}
 	first := hookStarting
@@ -129,6 +129,7 @@ func (s *supervisor) firstServes(g *generation) {
 	s.note(protocol.Event{Kind: "serving", Generation: g.number})
 	s.log.Info("serving", "app", s.set.title(), "workers", s.target(s.set), "threads", s.set.Threads,
 		"listening", joinBinds(g.listeners), "python", g.python)
+	s.callHook(g.helper, protocol.HookCall{Hook: hookReady})
 	// The binary before us ends as soon as it hears that we serve: the manager
 	// has to know first whom to look after.
 	s.host.Notify(fmt.Sprintf("MAINPID=%d", os.Getpid()))

@@ -152,6 +152,9 @@ func (s *supervisor) endStuck(w *worker, now time.Time, mono int64, busy int) {
 		return
 	}
 	w.leaving = s.stuckCause(w, mono)
+	if s.abort(w, now) {
+		return
+	}
 	s.kill(w)
 }
 

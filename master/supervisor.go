@@ -359,6 +359,7 @@ func (s *supervisor) scale(by int) {
 func (s *supervisor) scaled(from, to int, why string) {
 	s.log.Info("changing the number of workers", "from", from, "to", to, "reason", why)
 	s.note(protocol.Event{Kind: "scale", Text: fmt.Sprintf("from %d to %d workers: %s", from, to, why)})
+	s.workersChanged(from, to)
 }
 
 // become moves w to another state.

@@ -37,6 +37,9 @@ func (s *supervisor) checkDeadline(w *worker, now time.Time) {
 		s.tell(w, syscall.SIGABRT)
 		s.bootFailed(w, fmt.Sprintf("worker %d was not ready within %v", w.number(), w.gen.set.BootTimeout))
 	case stateDraining:
+		if s.abort(w, now) {
+			return
+		}
 		if w.leaving != causeTimeout && w.leaving != causeGIL {
 			s.log.Warn("a worker does not leave in time; killing it", "worker", w.number(), "pid", w.proc.PID(),
 				"cause", string(w.leaving))

@@ -114,6 +114,7 @@ type worker struct {
 	drained  time.Time // when it was told to leave
 	finished bool      // it has said that nothing is left to do
 	termed   bool      // SIGTERM was sent, because it was booting
+	abortBy  time.Time // SIGABRT was sent, and the hook that is run then has until this; zero: it was not
 
 	// deafSince is since when its control socket has been closed, and deaf that this is
 	// not its end: it can be told nothing but by signals.

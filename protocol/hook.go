@@ -9,6 +9,10 @@ import (
 type HookCall struct {
 	Hook   string      `json:"hook"`
 	Worker *HookWorker `json:"worker,omitempty"` // for hooks about one
+
+	// How many workers there are to be, and were, for the hook about that.
+	Workers int  `json:"workers,omitempty"`
+	Before  *int `json:"before,omitempty"` // nil: there was no number yet
 }
 
 // HookWorker is what a hook of the master's is told of a worker.

@@ -11,6 +11,7 @@ type Master struct {
 	Workers    int // the least, where MaxWorkers is not 0
 	MaxWorkers int // lets the number go by need; 0: it is Workers
 
+	ConfHooks   bool     // Conf has functions for the master to run, too
 	Python      string   // interpreter; "": to be found
 	Env         []string // KEY=VALUE, of workers
 	User, Group string   // who workers are; names or numbers. "": as the master, and the user's

@@ -18,6 +18,7 @@ type Worker struct {
 	Preload    bool     `json:"preload,omitempty"` // workers are forked from a mold
 	Warmup     []string `json:"warmup,omitempty"`  // request targets that the mold runs first
 	Hooks      string   `json:"hooks,omitempty"`   // module of functions that are run at certain moments
+	Conf       string   `json:"conf,omitempty"`    // settings file of Gunicorn's, a path or python:MODULE, which is run before the application
 
 	Threads           int      `json:"threads"`
 	SpareThread       bool     `json:"spare_thread,omitempty"` // keep the last free thread from routes known to be slow

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -35,7 +36,10 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	if len(args) > 0 && args[0] == "ctl" { // a module of that name: hostler ctl:application
 		return control(ctx, args[1:], env, stdout, stderr)
 	}
-	cfg, err := config.Load(args, env, config.Options{})
+	if len(args) > 0 && args[0] == "migrate" {
+		return migrate(args[1:], env, stdout, stderr)
+	}
+	cfg, err := config.Load(args, env, config.Options{Evaluate: evaluate})
 	switch {
 	case errors.Is(err, config.ErrHelp):
 		return printed(stdout, stderr, config.Help())
@@ -44,6 +48,8 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	case err != nil:
 		explain(stderr, err)
 		return exitUsage
+	case cfg.PrintConfig:
+		return printed(stdout, stderr, cfg.Print())
 	}
 	log := openLog(cfg, stderr)
 	defer log.flush()
@@ -57,9 +63,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 // start does what cfg asks for, until that ends.
 func start(ctx context.Context, cfg *config.Config, args, env []string, out *errorLog) error {
 	log := out.Logger()
-	for _, w := range cfg.Warnings {
-		log.Warn(w)
-	}
+	remark(log, cfg)
 	if cfg.ConfigFile != "" {
 		log.Info("settings come from a file, too", "file", cfg.ConfigFile)
 	}
@@ -72,7 +76,7 @@ func start(ctx context.Context, cfg *config.Config, args, env []string, out *err
 		errors:  out.writer,
 		texts:   out,
 		reload: func() (*config.Config, error) {
-			c, err := config.Load(args, env, config.Options{ReadFile: readAgain})
+			c, err := config.Load(args, env, config.Options{ReadFile: readAgain, Evaluate: evaluate})
 			if err == nil {
 				out.follow(c)
 			}
@@ -83,6 +87,16 @@ func start(ctx context.Context, cfg *config.Config, args, env []string, out *err
 		return check(ctx, o)
 	}
 	return serve(ctx, o)
+}
+
+// remark logs what is to be said about settings.
+func remark(log *slog.Logger, cfg *config.Config) {
+	for _, n := range cfg.Notes {
+		log.Info(n)
+	}
+	for _, w := range cfg.Warnings {
+		log.Warn(w)
+	}
 }
 
 // maxSettings is more than people write into a settings file.

@@ -43,9 +43,7 @@ func (o serveOptions) master() (master.Options, error) {
 			if err != nil {
 				return nil, err
 			}
-			for _, w := range c.Warnings {
-				o.log.Warn(w)
-			}
+			remark(o.log, c)
 			return masterSettings(c), nil
 		},
 		Payload:  p,

@@ -1,4 +1,5 @@
-// Command gendocs writes the reference page of the settings.
+// Command gendocs writes the reference page of the settings, and the lists of other servers'
+// settings into theirs.
 package main
 
 import (
@@ -16,11 +17,22 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) != 1 {
-		return fmt.Errorf("give the file to write")
+	if len(args) != 2 {
+		return fmt.Errorf("give the files to write: of the settings, and of those of other servers")
 	}
 	if err := os.WriteFile(args[0], []byte(config.Reference()), 0o644); err != nil {
 		return fmt.Errorf("cannot write the reference page: %w", err)
+	}
+	was, err := os.ReadFile(args[1])
+	if err != nil {
+		return fmt.Errorf("cannot read the page: %w", err)
+	}
+	page, err := config.ForeignReference(string(was))
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(args[1], []byte(page), 0o644); err != nil {
+		return fmt.Errorf("cannot write the page: %w", err)
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ def main(finder):
         from _hostler.reload import Modules
 
         modules = Modules()
-    if settings.get("hooks"):
+    if settings.get("hooks") or settings.get("conf"):
         from _hostler.hooks import Hooks
 
         hooks = Hooks(settings)
@@ -104,6 +104,8 @@ def be_worker(settings, raw, threads, own, modules, hooks, finder):
     if hooks:
         hooks.post_worker_init(app)
     worker = Worker(server, settings, raw, threads)
+    if hooks:
+        app = hooks.around(app)
     if modules:
         from _hostler.reload import or_error_page
 
