@@ -46,10 +46,9 @@ type WorkerRequest struct {
 	Worker int `json:"worker,omitempty"`
 }
 
-// Dumped says who writes tracebacks, and where to.
+// Dumped has the tracebacks of workers.
 type Dumped struct {
-	Workers  []int  `json:"workers"`
-	ErrorLog string `json:"error_log"` // "-": the server's standard error
+	Dumps []protocol.Dump `json:"dumps"`
 }
 
 // ProfileRequest asks for a profile of a worker, or of all for 0.

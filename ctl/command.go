@@ -35,7 +35,7 @@ Commands:
   reload              settings and code anew, as by SIGHUP; waits, and fails if the reload does
   scale N|+N|-N|auto  so many workers, so many more or fewer; by need again
   restart [WORKER]    replace a worker, or all one by one; each replacement is ready first; waits
-  dump [WORKER]       Python tracebacks of every thread to the server's error log; harms nothing
+  dump [WORKER]       Python tracebacks of every thread, here and in the error log; harms nothing
   events [-n N]       what happened to server and workers lately, and why
   slow [-n N]         the worst requests by route, with the stacks that --slow-request took
   profile SECONDS [WORKER]
@@ -298,15 +298,7 @@ func (c *Command) dump(ctx context.Context, args []string) error {
 	if shown, err := c.ask(ctx, http.MethodPost, "dump", r, &d); shown || err != nil {
 		return err
 	}
-	where := d.ErrorLog
-	if where == "-" {
-		where = "the server's standard error"
-	}
-	names := make([]string, len(d.Workers))
-	for i, n := range d.Workers {
-		names[i] = strconv.Itoa(n)
-	}
-	return c.print(fmt.Sprintf("the tracebacks are in the error log: %s (workers: %s)\n", where, strings.Join(names, ", ")))
+	return c.print(renderDumps(d.Dumps))
 }
 
 func (c *Command) upgrade(ctx context.Context, _ []string) error {

@@ -53,8 +53,8 @@ func (f *fake) Scale(_ context.Context, n int, relative bool) (int, int, error) 
 	return 2, 4, f.note("scale %d %v", n, relative)
 }
 func (f *fake) Restart(_ context.Context, n int) error { return f.note("restart %d", n) }
-func (f *fake) Dump(_ context.Context, n int) ([]int, string, error) {
-	return []int{1, 2}, "", f.note("dump %d", n)
+func (f *fake) Dump(_ context.Context, n int) ([]protocol.Dump, error) {
+	return []protocol.Dump{{Worker: 1, PID: 7, Text: "-- worker 1\nThread 0x1\n"}, {Worker: 2, PID: 8, Missing: "it has ended"}}, f.note("dump %d", n)
 }
 func (f *fake) Profile(_ context.Context, n int, d time.Duration, rate int) (*protocol.Profile, error) {
 	if err := f.note("profile %d %v %d", n, d, rate); err != nil {
@@ -124,8 +124,8 @@ func TestCommands(t *testing.T) {
 		{"--json scale -2", "scale -2 true", `{"from":2,"to":4}` + "\n"},
 		{"restart", "restart 0", "restarted: all workers have been replaced\n"},
 		{"restart 3", "restart 3", "restarted: worker 3's replacement serves\n"},
-		{"dump", "dump 0", "the tracebacks are in the error log: the server's standard error (workers: 1, 2)\n"},
-		{"dump 2", "dump 2", "the tracebacks are in the error log: the server's standard error (workers: 1, 2)\n"},
+		{"dump", "dump 0", "-- worker 1\nThread 0x1\n\n-- worker 2, pid 8: it has ended\n"},
+		{"dump 2", "dump 2", "-- worker 1\nThread 0x1\n\n-- worker 2, pid 8: it has ended\n"},
 		{"upgrade", "upgrade", fmt.Sprintf("upgraded: hostler 1.2 serves, master 42 in the place of %d\n", os.Getpid())},
 		{"log-level debug", "level debug", "master and workers log at level debug until the next reload\n"},
 		{"--json drain", "drain", fmt.Sprintf(`{"pid":%d,"generation":3}`+"\n", os.Getpid())},

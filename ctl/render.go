@@ -157,3 +157,18 @@ func eventLines(events []protocol.Event) string {
 	}
 	return b.String()
 }
+
+// renderDumps renders the tracebacks of workers.
+func renderDumps(dumps []protocol.Dump) string {
+	var b strings.Builder
+	for i, d := range dumps {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(d.Text)
+		if d.Missing != "" {
+			fmt.Fprintf(&b, "-- worker %d, pid %d: %s\n", d.Worker, d.PID, d.Missing)
+		}
+	}
+	return b.String()
+}

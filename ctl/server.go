@@ -25,7 +25,7 @@ type Master interface {
 	Scale(ctx context.Context, n int, relative bool) (from, to int, err error)
 	ScaleByNeed(ctx context.Context) (from, to int, err error)
 	Restart(ctx context.Context, worker int) error
-	Dump(ctx context.Context, worker int) (told []int, errorLog string, err error)
+	Dump(ctx context.Context, worker int) ([]protocol.Dump, error)
 	Profile(ctx context.Context, worker int, d time.Duration, rate int) (*protocol.Profile, error)
 	Upgrade(ctx context.Context) error
 	Drain(ctx context.Context) error
@@ -121,11 +121,8 @@ func Handler(o Options) http.Handler {
 		return h.done(h.Master.Restart(ctx, r.Worker))
 	})
 	command(mux, h, "dump", func(ctx context.Context, r WorkerRequest) (any, error) {
-		told, file, err := h.Master.Dump(ctx, r.Worker)
-		if file == "" {
-			file = "-"
-		}
-		return Dumped{Workers: told, ErrorLog: file}, err
+		dumps, err := h.Master.Dump(ctx, r.Worker)
+		return Dumped{Dumps: dumps}, err
 	})
 	command(mux, h, "profile", h.profile)
 	command(mux, h, "upgrade", func(ctx context.Context, _ struct{}) (any, error) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -257,16 +258,24 @@ func TestCtlEvents(t *testing.T) {
 }
 
 func TestCtlDump(t *testing.T) {
-	s := startCtl(t, "-w", "2", "faults:app")
-	c := s.dial()
-	c.send(getLine("/sleep?2"))
-	s.eventually("the request to run", func() bool { return s.metric("hostler_threads", `state="busy"`) == 1 })
-	if out := s.must("dump"); !strings.Contains(out, "error log: the server's standard error (workers: 1, 2)") {
-		t.Errorf("%q", out)
-	}
-	s.waitLog("in sleep_without_gil")
-	if r, _ := c.answer("GET"); r.StatusCode != 200 { // without harm
-		t.Errorf("the request: %s", r.Status)
+	for _, mode := range [][]string{{"--threads", "1"}, {"--threads", "2", "--preload"}} {
+		s := startCtl(t, append(mode, "-w", "2", "faults:app")...)
+		c := s.dial()
+		c.send(getLine("/sleep?2"))
+		s.eventually("the request to run", func() bool { return s.metric("hostler_threads", `state="busy"`) == 1 })
+		out := s.must("dump")
+		for _, want := range []string{
+			`(?m)^-- worker \d, pid \d+: GET /sleep\?2 from 127\.0\.0\.1, for [0-9.]+m?s$`, `in sleep_without_gil`, `(?m)^-- worker 1, pid \d+: no request$|(?m)^-- worker 2, pid \d+: no request$`,
+		} {
+			if !regexp.MustCompile(want).MatchString(out) {
+				t.Errorf("%v: there is no %s in %s", mode, want, out)
+			}
+		}
+		s.waitLog("in sleep_without_gil")
+		if r, _ := c.answer("GET"); r.StatusCode != 200 { // without harm
+			t.Errorf("the request: %s", r.Status)
+		}
+		s.stop()
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
-	"time"
 
 	"hostler/protocol"
 )
@@ -118,51 +117,6 @@ func (m *Master) Restart(ctx context.Context, number int) error {
 		return err
 	}
 	return m.await(ctx, "the restart", done)
-}
-
-// dumpPause is the time that a worker has for its dump before the next begins.
-// faulthandler writes a few bytes at a time, and two at once would be mixed up.
-const dumpPause = 200 * time.Millisecond
-
-// Dump makes the worker of that number, or all for 0 one after the other, write
-// their Python threads' tracebacks to the error log. It returns whom it told, and
-// the log.
-func (m *Master) Dump(ctx context.Context, number int) (told []int, errorLog string, err error) {
-	var serving []*worker
-	err = m.ask(ctx, func(s *supervisor) {
-		errorLog = s.set.ErrorLog
-		for _, w := range s.workers {
-			// One that has not got ready does not read its control socket.
-			if w.state != stateKilled && !w.ready.IsZero() && (number == 0 || w.number() == number) {
-				serving = append(serving, w)
-			}
-		}
-	})
-	for i, w := range serving {
-		if i > 0 {
-			select {
-			case <-time.After(dumpPause):
-			case <-ctx.Done():
-			}
-		}
-		err = m.ask(ctx, func(*supervisor) {
-			if w.state != stateKilled && w.proc.Send(protocol.Message{Kind: protocol.KindDump}) == nil {
-				told = append(told, w.number())
-			}
-		})
-		if err != nil {
-			break
-		}
-	}
-	switch {
-	case err != nil:
-		return nil, "", err
-	case len(told) == 0 && number != 0:
-		return nil, "", fmt.Errorf("no worker %d serves", number)
-	case len(told) == 0:
-		return nil, "", errors.New("no worker serves")
-	}
-	return told, errorLog, nil
 }
 
 // SetLogLevel makes all workers, those to come too, log at a level as in the

@@ -203,29 +203,6 @@ func TestRestartMeetsReloadAndStop(t *testing.T) {
 	})
 }
 
-func TestDump(t *testing.T) {
-	withRig(t, testSettings(), nil, func(r *rig) {
-		m := r.master()
-		if _, _, err := m.Dump(r.t.Context(), 0); err == nil {
-			t.Error("workers that boot dump")
-		}
-		r.awaitServing()
-		told, _, err := m.Dump(r.t.Context(), 0)
-		if !slices.Equal(told, []int{1, 2}) || err != nil {
-			t.Errorf("%v, %v", told, err)
-		}
-		if told, _, err = m.Dump(r.t.Context(), 2); !slices.Equal(told, []int{2}) || err != nil {
-			t.Errorf("%v, %v", told, err)
-		}
-		if n, _ := r.all()[1].got(protocol.KindDump); n != 2 {
-			t.Errorf("worker 2 was told %d times", n)
-		}
-		if _, _, err = m.Dump(r.t.Context(), 3); err == nil {
-			t.Error("worker 3 dumps")
-		}
-	})
-}
-
 func TestSetLogLevel(t *testing.T) {
 	set := testSettings()
 	set.LogLevel = "warning"

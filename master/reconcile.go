@@ -224,6 +224,7 @@ func (s *supervisor) startRefused(w *worker, err error) {
 // remove forgets w, whose process is gone.
 func (s *supervisor) remove(w *worker) {
 	s.profileLost(w)
+	s.dumpEnded(w)
 	s.become(w, stateGone)
 	w.proc.Close()
 	s.workers = slices.DeleteFunc(s.workers, func(o *worker) bool { return o == w })

@@ -182,6 +182,7 @@ type supervisor struct {
 	slow     slowTable
 	profile  *profiling // being taken; nil: none
 	profiles uint64     // so far
+	dumps    map[*worker]*dumping
 	tickets  tickets
 
 	mendExchange mending

@@ -246,6 +246,8 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 		s.unfit(w, m.Text)
 	case protocol.KindProfiled:
 		s.profileCame(w, m.Text)
+	case protocol.KindDumped:
+		s.dumpCame(w, m.Text)
 	case protocol.KindDrained:
 		w.finished = true
 		s.log.Debug("worker has nothing left to do", "worker", w.number(), "pid", w.proc.PID())

@@ -27,6 +27,8 @@
 //	              a list of SlowRequests as JSON
 //	Z Profiled    worker → master (Text)
 //	              the next part of what a profile has found, "" after the last; see WorkerProfile
+//	O Dumped      worker → master (Text)
+//	              the next part of the tracebacks that were asked for with DumpTell, "" after the last
 //	X Unfit       worker → master (Text)
 //	              why it cannot go on; it is to be replaced
 //	M Modules     worker with Development, mold → master (Text)
@@ -41,8 +43,8 @@
 //	              the hook has been run; what went wrong, in one line
 //	D Drain       master → worker, hooks (Mode, Grace)
 //	              leave, in this way and this time
-//	T Dump        master → worker
-//	              write every thread's Python traceback to the error log
+//	T Dump        master → worker (Text)
+//	              write every thread's Python traceback to the error log; with DumpTell also to the master
 //	I Interrupt   master → worker (Thread, Start)
 //	              raise the timeout's exception in the thread, if it still runs that request
 //	B Stack       master → worker (Thread, Start)

@@ -17,6 +17,7 @@ const (
 	KindDrained    Kind = 'E'
 	KindDrain      Kind = 'D'
 	KindDump       Kind = 'T'
+	KindDumped     Kind = 'O'
 	KindInterrupt  Kind = 'I'
 	KindStack      Kind = 'B'
 	KindSlow       Kind = 'Q'

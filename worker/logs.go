@@ -30,7 +30,7 @@ type logs struct {
 	level  *slog.LevelVar
 	errors *logwriter.Writer // standard error
 	access *logwriter.Writer // nil: there is none
-	dumps  int               // a pipe for tracebacks
+	dumps  dumps
 }
 
 func openLogs(cfg *protocol.WorkerConfig, k *protocol.Counters) *logs {
@@ -42,7 +42,7 @@ func openLogs(cfg *protocol.WorkerConfig, k *protocol.Counters) *logs {
 	l.texts = logformat.NewOutput(l.errors, cmp.Or(cfg.LogFormat, logformat.Logfmt), l.level,
 		slog.Int("worker", cfg.Number), slog.Int("pid", os.Getpid()))
 	l.Logger = l.texts.Logger()
-	l.dumps = l.takeDumps()
+	l.openDumps(&l.dumps)
 	if cfg.AccessLog == "" {
 		return l
 	}
@@ -68,43 +68,6 @@ func (l *logs) reopen(which string, fd int) {
 	default:
 		unix.Close(fd)
 	}
-}
-
-// dumpEnds is how long a traceback may pause, dumpMost how long it may be.
-const (
-	dumpEnds = 50 * time.Millisecond
-	dumpMost = 256 << 10
-)
-
-// takeDumps returns a pipe whose text becomes one record of the error log, when no
-// more comes; standard error, if there can be none.
-func (l *logs) takeDumps() int {
-	var p [2]int
-	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
-		l.Warn("tracebacks may wait for whoever reads this log", "error", err)
-		return 2
-	}
-	_, _ = unix.FcntlInt(uintptr(p[1]), unix.F_SETPIPE_SZ, dumpMost) // less will do, too
-	r := os.NewFile(uintptr(p[0]), "tracebacks")
-	go func() {
-		var text []byte
-		buf := make([]byte, 4096)
-		for {
-			n, err := r.Read(buf)
-			text = append(text, buf[:n]...)
-			if err == nil && len(text) < dumpMost {
-				_ = r.SetReadDeadline(time.Now().Add(dumpEnds))
-				continue
-			}
-			if len(text) == 0 {
-				return // the pipe cannot be read
-			}
-			_, _ = l.texts.Write(text) // never fails
-			text = nil
-			_ = r.SetReadDeadline(time.Time{})
-		}
-	}()
-	return p[1]
 }
 
 // flush gives what is still to be written a moment.

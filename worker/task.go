@@ -138,7 +138,8 @@ type Thread struct {
 	parked bool // it follows
 	onward bool // a request has been answered without a Python thread: see goesOn
 
-	line accessLine // of the access log
+	line  accessLine // of the access log
+	ident atomic.Uint64
 
 	tlsEnv []byte // what Task.TLS points to; outside the heap, nil before it is needed
 	bell   int    // eventfd for streams of HTTP/2; -1: there are none

@@ -56,6 +56,9 @@ func Open(settings string, wake int) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	if log.dumps.r != nil {
+		go w.gatherDumps()
+	}
 	if !slices.ContainsFunc(cfg.Listeners, func(ln protocol.Listener) bool { return ln.TLS }) {
 		unix.Close(protocol.FDSecrets)
 		return w, nil
@@ -108,7 +111,7 @@ func (w *Worker) Say(text []byte) { _, _ = w.log.texts.Write(text) }
 // DumpFD is where faulthandler is to write the tracebacks of all threads: it runs in
 // a signal handler, on a thread that may have a request, and must not wait for a pipe
 // that nobody reads.
-func (w *Worker) DumpFD() int { return w.log.dumps }
+func (w *Worker) DumpFD() int { return w.log.dumps.fd }
 
 // Page is what every request shall be answered with, "": the application is to be
 // asked. It is for development; nobody else calls it.
@@ -123,18 +126,21 @@ func (w *Worker) Page() string {
 // JSON; begin never waits. It is called before Serve.
 func (w *Worker) SetProfiler(begin func(request string) bool) { w.profile = begin }
 
-// Profiled sends what a profile has found to the master. It waits until that has
-// read it.
-func (w *Worker) Profiled(text string) {
+// Profiled sends what a profile has found to the master.
+func (w *Worker) Profiled(text string) { w.tellAll(protocol.KindProfiled, text) }
+
+// tellAll sends a text of any length to the master, in parts; an empty one ends it. It
+// waits until that has read it.
+func (w *Worker) tellAll(kind protocol.Kind, text string) {
 	room := []unix.PollFd{{Fd: protocol.FDControl, Events: unix.POLLOUT}}
 	for more := true; more; {
 		n := min(len(text), protocol.MaxMessage-1)
-		if !w.mention(protocol.Message{Kind: protocol.KindProfiled, Text: text[:n]}) {
+		if !w.mention(protocol.Message{Kind: kind, Text: text[:n]}) {
 			// Others want to tell it something, too, and do not wait.
 			_, _ = unix.Poll(room, 1000) // if it fails, what follows does
 			continue
 		}
-		text, more = text[n:], n > 0 // an empty one ends it
+		text, more = text[n:], n > 0
 	}
 }
 
@@ -164,7 +170,7 @@ func (w *Worker) control() {
 		case protocol.KindDrain:
 			w.Loop.Drain(m.Mode, m.Grace)
 		case protocol.KindDump:
-			dumpTracebacks()
+			w.dump(m.Text == protocol.DumpTell)
 		case protocol.KindInterrupt:
 			w.Loop.Intervene(InterveneRaise, m.Thread, m.Start)
 		case protocol.KindStack:

@@ -130,6 +130,9 @@ func hostlerReadAt(i C.int, p unsafe.Pointer, n, off C.int64_t) C.int64_t {
 	return C.int64_t(w.Loop.Thread(int(i)).ReadAt(unsafe.Slice((*byte)(p), n), int64(off)))
 }
 
+//export hostlerIdentify
+func hostlerIdentify(i C.int, ident C.uint64_t) { w.Loop.Thread(int(i)).Identify(uint64(ident)) }
+
 //export hostlerWait
 func hostlerWait(i C.int, start C.int64_t) C.int64_t {
 	return C.int64_t(w.Loop.Thread(int(i)).Wait(int64(start)))

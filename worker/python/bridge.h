@@ -140,6 +140,7 @@ extern int hostlerWaitRoom(int);
 extern int64_t hostlerRead(int, void *, int64_t);
 extern int64_t hostlerReadAt(int, void *, int64_t, int64_t); /* no leaf: without the GIL */
 extern int64_t hostlerWait(int, int64_t);
+extern void hostlerIdentify(int, uint64_t);
 extern void hostlerWaited(int, int64_t, int64_t);
 extern int hostlerSendFile(int, int, int64_t);
 extern int hostlerHints(int, void *, int64_t);
