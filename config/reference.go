@@ -15,8 +15,9 @@ given more than once, the first of these holds:
 
 1. the flag;
 2. the environment variable HOSTLER_…, unless it is empty;
-3. the key in the settings file: the one that ` + "`--config`" + ` names, or ` + "`hostler.toml`" + ` where hostler is started, or else, if
-   there is one, the table ` + "`[tool.hostler]`" + ` of ` + "`pyproject.toml`" + ` there (the log says which file it is);
+3. the key in the settings file: the one that ` + "`--config`" + ` names, or ` + "`hostler.toml`" + ` where hostler is
+   started, or else, if there is one, the table ` + "`[tool.hostler]`" + ` of ` + "`pyproject.toml`" + ` there (the log
+   says which file it is);
 4. an environment variable that Gunicorn goes by too, where one is named below, unless it is empty;
 5. the default, which ` + "`--behind`" + ` may change.
 
@@ -24,8 +25,8 @@ A list is taken from one of these as a whole. SIGHUP reads the file again. A set
 or wrong ends hostler with exit status 2 and a line for each problem (an unknown HOSTLER_ variable
 is only warned of); at SIGHUP it leaves everything as it was.
 
-Times are in seconds: ` + "`30`" + `, ` + "`0.5`" + `; or have a unit: ` + "`500ms`, `30s`, `2m`, `1h`, `7d`" + `. Sizes are in bytes: ` + "`1000`" + `; or
-have a unit, which counts in 1024s: ` + "`500k`, `10MB`, `10MiB`, `1.5g`" + `.
+Times are in seconds: ` + "`30`" + `, ` + "`0.5`" + `; or have a unit: ` + "`500ms`, `30s`, `2m`, `1h`, `7d`" + `. Sizes are
+in bytes: ` + "`1000`" + `; or have a unit, which counts in 1024s: ` + "`500k`, `10MB`, `10MiB`, `1.5g`" + `.
 
 ` + "```toml" + `
 # hostler.toml
