@@ -167,6 +167,11 @@ func TestZeroSeriesFromTheStart(t *testing.T) {
 			t.Errorf("%s is no reason", series)
 		}
 	}
+	for series := range got {
+		if strings.HasPrefix(series, "process_network_") {
+			t.Errorf("%s is the whole machine's", series)
+		}
+	}
 	if _, ok := got["process_cpu_seconds_total"]; !ok {
 		t.Error("the master's own process is missing")
 	}

@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 )
 
 const (
@@ -26,7 +29,10 @@ func Handler(c *Collector, log *slog.Logger) (http.Handler, error) {
 			return nil, fmt.Errorf("cannot register the metrics: %w", err)
 		}
 	}
-	return promhttp.HandlerFor(r, promhttp.HandlerOpts{
+	return promhttp.HandlerFor(prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		all, err := r.Gather()
+		return slices.DeleteFunc(all, misleading), err
+	}), promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError),
 		// What can be had is worth more than nothing.
 		ErrorHandling:       promhttp.ContinueOnError,
@@ -34,3 +40,7 @@ func Handler(c *Collector, log *slog.Logger) (http.Handler, error) {
 		Timeout:             scrapeTimeout,
 	}), nil
 }
+
+// misleading tells what the library counts for this process and is not its own: the bytes
+// of the whole network namespace.
+func misleading(f *dto.MetricFamily) bool { return strings.HasPrefix(f.GetName(), "process_network_") }
