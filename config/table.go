@@ -592,6 +592,7 @@ func table() []*setting {
 		{
 			name: "check", group: groupOther, flagOnly: true,
 			help:  "check the settings, import the application, and exit",
+			more:  "Certificates are read; directories and files must be there, or such that they can be made; addresses must be this machine's. Nothing is written, and an address that is in use is no fault: the server that is checked may be running.",
 			value: boolean(func(c *Config) *bool { return &c.Check }),
 		},
 		{

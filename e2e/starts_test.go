@@ -123,6 +123,13 @@ func TestCheckAndVersion(t *testing.T) {
 	if code, out := run(t, dir, nil, "--python", venv, "--check", "fine:app"); code != 0 {
 		t.Errorf("--check: %d\n%s", code, out)
 	}
+	for _, wrong := range [][]string{{"--certfile", "none.pem"}, {"--error-log", "logs/e.log"}, {"--pid", "run/pid"}, {"--ctl-socket", "run/ctl"},
+		{"-b", "unix:run/web"}, {"-b", "192.0.2.1:80"}} {
+		args := append([]string{"--python", venv, "--check", "fine:app"}, wrong...)
+		if code, out := run(t, dir, nil, args...); code != 1 || !strings.HasPrefix(out, "hostler: cannot ") {
+			t.Errorf("%q: status %d, %s", wrong, code, out)
+		}
+	}
 	if code, out := run(t, dir, nil, "--python", venv, "--check", "bad:app"); code == 0 || strings.Count(out, "bad on purpose") == 0 {
 		t.Errorf("--check of a broken application: %d\n%s", code, out)
 	}

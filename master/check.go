@@ -14,7 +14,8 @@ import (
 
 // Check imports the application in one worker process that does not serve, and
 // returns why that fails, after writing the application's traceback to standard
-// error. Nothing is bound.
+// error. Before that it looks at what else a start would need. Nothing is bound, and no
+// file made.
 func Check(ctx context.Context, opts Options) error {
 	set := *opts.Settings
 	if err := checkDirectory(&set); err != nil {
@@ -26,6 +27,9 @@ func Check(ctx context.Context, opts Options) error {
 	}
 	identity, err := findIdentity(set.User, set.Group)
 	if err != nil {
+		return err
+	}
+	if err := checkPlaces(&set); err != nil {
 		return err
 	}
 	board, file, err := protocol.CreateScoreboard()

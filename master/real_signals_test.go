@@ -354,11 +354,16 @@ func TestCheck(t *testing.T) {
 			if err := os.WriteFile(app, []byte(c.app), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			set := &Settings{Master: settings.Master{Worker: settings.Worker{App: app, Threads: 1}, Workers: 4, BootTimeout: time.Second, Binds: []settings.Bind{{Network: "tcp", Address: "taken"}}}}
+			taken, err := net.Listen("tcp", "127.0.0.1:0") // by the server that runs
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer taken.Close()
+			set := &Settings{Master: settings.Master{Worker: settings.Worker{App: app, Threads: 1}, Workers: 4, BootTimeout: time.Second, Binds: []settings.Bind{{Network: "tcp", Address: taken.Addr().String()}}}}
 			if c.name != "hangs" {
 				set.BootTimeout = time.Minute
 			}
-			err := Check(t.Context(), Options{Settings: set, Log: slog.New(slog.DiscardHandler),
+			err = Check(t.Context(), Options{Settings: set, Log: slog.New(slog.DiscardHandler),
 				Payload: Payload{Library: noLibrary, Bootstrap: standIn}})
 			switch {
 			case c.want == "" && err != nil:
