@@ -48,6 +48,7 @@ type Histogram struct {
 
 // Observe adds one observation of ns nanoseconds.
 func (h *Histogram) Observe(ns int64) {
+	ns = max(ns, 0) // the clocks of two processes may differ by microseconds, and no sum goes back
 	i := 0
 	for i < len(Bounds) && ns > Bounds[i] {
 		i++

@@ -298,6 +298,9 @@ func TestObserveBoundaries(t *testing.T) {
 	var h Histogram
 	h.Observe(0)
 	h.Observe(-1) // clocks of two threads
+	if h.Sum.Load() != 0 {
+		t.Error("the sum goes back")
+	}
 	h.Observe(1<<62 - 1)
 	if h.Counts[0].Load() != 2 || h.Counts[len(Bounds)].Load() != 1 {
 		t.Error("the outermost buckets are wrong")
