@@ -72,7 +72,9 @@ func serve(ctx context.Context, o serveOptions) error {
 		}
 	}
 	var running *master.Master // likewise
-	opts.Ctl = func(path string, takeover bool) (master.CtlServer, error) { return serveCtl(path, takeover, running, o) }
+	opts.Ctl = func(path string, takeover bool) (master.CtlServer, error) {
+		return serveCtl(path, takeover, running, o)
+	}
 	m, err := master.New(opts)
 	if err != nil {
 		return err
