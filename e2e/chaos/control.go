@@ -181,7 +181,8 @@ func (r *round) look(s step) {
 		}
 	}
 	var got ctl.Dumped
-	if err := r.server.ask(http.MethodPost, "dump", ctl.WorkerRequest{}, &got); err != nil && s.kill == 0 {
+	var f *ctl.Failure // there may be no worker in just that moment
+	if err := r.server.ask(http.MethodPost, "dump", ctl.WorkerRequest{}, &got); err != nil && s.kill == 0 && !errors.As(err, &f) {
 		r.wrong("dump: %v", err)
 	}
 }
