@@ -2,6 +2,7 @@ package worker
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,16 +12,11 @@ import (
 // TestClocksAgree: what we take for CLOCK_MONOTONIC is what C does, also where the
 // processors are busy when a process finds out.
 func TestClocksAgree(t *testing.T) {
-	stop := make(chan struct{})
+	var stop atomic.Bool
 	var busy sync.WaitGroup
 	for range 16 {
 		busy.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
+			for !stop.Load() {
 			}
 		})
 	}
@@ -38,6 +34,6 @@ func TestClocksAgree(t *testing.T) {
 			}
 		}
 	}
-	close(stop)
+	stop.Store(true)
 	busy.Wait()
 }

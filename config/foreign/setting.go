@@ -75,14 +75,6 @@ type Given struct {
 	Texts   []string
 }
 
-// name is how people know the setting.
-func (s *setting) name() string {
-	if s.key != "" {
-		return s.key
-	}
-	return s.flags[0]
-}
-
 // of returns what v becomes.
 func (s *setting) of(v any) result {
 	if s.nothing(v) {

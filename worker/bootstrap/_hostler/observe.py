@@ -95,7 +95,10 @@ def around(app, worker, before, after):
         except BaseException:
             ended(request, environ, response)
             raise
-        finish = lambda: ended(request, environ, response)
+
+        def finish():
+            ended(request, environ, response)
+
         if type(body) in (list, tuple):  # which leaves in one piece, with its length
             response.sent = sum(map(len, body))
             finish()
