@@ -15,14 +15,13 @@ func TestHeaded(t *testing.T) {
 	cfg := testConfig()
 	cfg.Threads, cfg.Number = 2, 3
 	r := newRig(t, cfg, nil)
-	w := &Worker{Loop: r.Loop, cfg: cfg}
 	for i, ident := range []uint64{0x7f01, 0x7f02} {
 		r.Thread(i).Identify(ident)
 	}
 	at := r.now() - int64(1500*time.Millisecond)
 	r.slot.ThreadRecs[1].Begin(at, []byte("GET"), []byte("/a\x1b[2J\n-- worker 9"), []byte("192.0.2.1"))
 	const stack = " (most recent call first):\n  File \"a.py\", line 1 in f\n"
-	got := string(w.headed([]byte("Fatal?\nThread 0x0000000000007f02" + stack + "\nThread 0x0000000000007f03 [other]" + stack + "\nCurrent thread 0x0000000000007f01" + stack)))
+	got := string(headed(r.Loop, []byte("Fatal?\nThread 0x0000000000007f02"+stack+"\nThread 0x0000000000007f03 [other]"+stack+"\nCurrent thread 0x0000000000007f01"+stack)))
 	who := fmt.Sprintf("-- worker 3, pid %d: ", os.Getpid())
 	for _, want := range []string{
 		"^Fatal\\?\n" + who + `GET /a\\x1b\[2J\\n-- worker 9 from 192\.0\.2\.1, for 1\.5[0-9]*s` + "\nThread 0x0000000000007f02",
@@ -33,7 +32,7 @@ func TestHeaded(t *testing.T) {
 			t.Errorf("%q does not match %s", got, want)
 		}
 	}
-	if plain := "no stack\n"; string(w.headed([]byte(plain))) != plain {
+	if plain := "no stack\n"; string(headed(r.Loop, []byte(plain))) != plain {
 		t.Error("text without a stack is changed")
 	}
 	if strings.Count(got, "-- worker 3") != 3 {

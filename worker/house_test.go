@@ -45,7 +45,7 @@ var layers = strings.Fields(`
 	reply.go refusal.go logs.go memory.go output.go http2_request.go own.go
 	http2_frames.go drain.go seldom.go handover.go linger.go spool_disk.go client.go
 	static.go redirect.go tlsconfig.go spool.go http2.go http2_heads.go body.go
-	pressure.go pools.go overload.go spare.go room.go accept.go worker.go receive.go
+	pressure.go pools.go overload.go spare.go room.go accept.go dumps.go worker.go receive.go
 	http2_stream.go tls.go housekeeping.go
 `)
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -68,6 +69,25 @@ func (l *logs) reopen(which string, fd int) {
 	default:
 		unix.Close(fd)
 	}
+}
+
+// dumps is a pipe for the tracebacks of all Python threads, which faulthandler writes in
+// a signal handler, a few bytes at a time.
+type dumps struct {
+	fd    int      // to write to; standard error, if there can be no pipe
+	r     *os.File // nil: there is none
+	asked atomic.Bool
+}
+
+func (l *logs) openDumps(d *dumps) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		l.Warn("tracebacks may wait for whoever reads this log", "error", err)
+		d.fd = 2
+		return
+	}
+	_, _ = unix.FcntlInt(uintptr(p[1]), unix.F_SETPIPE_SZ, protocol.MaxDump) // less will do, too
+	d.fd, d.r = p[1], os.NewFile(uintptr(p[0]), "tracebacks")
 }
 
 // flush gives what is still to be written a moment.

@@ -149,13 +149,13 @@ func (v *spareThread) learn(t *Thread, took int64) {
 		}
 		return
 	}
-	v.slow.Add(1)
 	if r == nil {
 		buf := bytesAt(t.Buf, int(t.Req.HeadLen))
 		r = v.remember(protocol.RouteHash(t.Req.Method.In(buf), t.Req.Path.In(buf)))
 	}
 	r.recent.Store(r.recent.Load()<<1 | 1)
 	r.took.Store(took)
+	v.slow.Add(1)
 }
 
 // remember returns the route of that key, which is a new one where there was none.

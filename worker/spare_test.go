@@ -47,10 +47,18 @@ func newSlowRig(t *testing.T, hold time.Duration) *slowRig {
 		s.ask("/a")
 	}
 	eventually(t, "most requests are quick", s.spare.worth.Load)
-	for _, r := range *s.spare.routes.Load() {
-		r.took.Store(int64(hold))
-	}
+	s.hold(6, hold)
 	return s
+}
+
+// hold has routes known for taking so long, once all that slow requests have told is
+// known: that is after their answers.
+func (s *slowRig) hold(slow uint64, long time.Duration) {
+	s.t.Helper()
+	eventually(s.t, "what is known of slow routes", func() bool { return s.spare.slow.Load() >= slow })
+	for _, r := range *s.spare.routes.Load() {
+		r.took.Store(int64(long))
+	}
 }
 
 func (s *slowRig) ask(target string) {
@@ -94,9 +102,7 @@ func TestSpareThread(t *testing.T) {
 		send(t, c, "POST /slow/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
 		responses(t, c).want(200, "POST /slow/1 ")
 	}
-	for _, r := range *s.spare.routes.Load() {
-		r.took.Store(int64(time.Minute))
-	}
+	s.hold(9, time.Minute)
 	all, open := s.block(6)
 	eventually(t, "four are held", func() bool { return s.sched.waiting.Load() == 4 && s.running.Load() == 2 })
 	for range 20 {

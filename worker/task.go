@@ -145,6 +145,9 @@ type Thread struct {
 	bell   int    // eventfd for streams of HTTP/2; -1: there are none
 }
 
+// Identify says which Python thread t is, as Python knows it.
+func (t *Thread) Identify(ident uint64) { t.ident.Store(ident) }
+
 // secured tells the application of the TLS that its request came by.
 func (t *Thread) secured(env []byte) {
 	t.TLSLen = 0

@@ -252,6 +252,48 @@ func (w *Worker) Finished() time.Duration {
 	return w.Loop.GraceLeft()
 }
 
+// dumpEnds is how long a traceback may pause.
+const dumpEnds = 50 * time.Millisecond
+
+// gatherDumps makes a record of the error log of what comes by the pipe, when no more
+// does, and tells the master if that has asked for it.
+func (w *Worker) gatherDumps() {
+	d := &w.log.dumps
+	var text []byte
+	buf := make([]byte, 4096)
+	for {
+		n, err := d.r.Read(buf)
+		text = append(text, buf[:n]...)
+		if err == nil && len(text) < protocol.MaxDump {
+			_ = d.r.SetReadDeadline(time.Now().Add(dumpEnds))
+			continue
+		}
+		if len(text) == 0 {
+			return // the pipe cannot be read
+		}
+		text = headed(w.Loop, text)
+		_, _ = w.log.texts.Write(text) // never fails
+		if d.asked.Swap(false) {
+			w.tellAll(protocol.KindDumped, string(text))
+		}
+		text = nil
+		_ = d.r.SetReadDeadline(time.Time{})
+	}
+}
+
+// dump has all Python threads' tracebacks written. It needs no GIL.
+func (w *Worker) dump(tell bool) {
+	d := &w.log.dumps
+	if tell && d.r == nil {
+		w.tellAll(protocol.KindDumped, "the tracebacks are in the error log: there was no pipe for them\n")
+		tell = false
+	}
+	if tell {
+		d.asked.Store(true)
+	}
+	dumpTracebacks()
+}
+
 // dumpSignal is what the Python side has registered with faulthandler, whose
 // handler needs neither the GIL nor a sane interpreter. It is a number, since the first
 // one that is free is 34 to glibc and 35 to musl.
