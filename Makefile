@@ -106,9 +106,12 @@ SID_CORE := ^(TestFlask|TestDjango|TestPreload|TestPreloadKills|TestHooks|TestRe
 test-pythons: bin/hostler build/sid build/python3.13t ## the bridge on a free-threaded CPython, and on 3.14 and 3.15, there with the core of e2e
 	PYTHONS=$(CURDIR)/build/python3.13t/bin/python3.13t go test -count=1 -run TestEveryPython ./worker/python
 	go test -count=1 -tags freethreaded -run TestFreeThreaded ./e2e
+	PYTHONS=$(CURDIR)/build/python3.13t/bin/python3.13t go test -count=1 ./worker/bootstrap
 	CGO_ENABLED=1 go test -c -o build/python.test ./worker/python
+	CGO_ENABLED=0 go test -c -o build/bootstrap.test ./worker/bootstrap
 	CGO_ENABLED=0 go test -c -o build/e2e.test ./e2e
 	scripts/in-root build/sid worker/python env PYTHONS=/usr/bin/python3.14:/usr/bin/python3.15 DEBUG_PYTHON=/usr/bin/python3.15d ../../build/python.test
+	scripts/in-root build/sid worker/bootstrap env PYTHONS=/usr/bin/python3.14:/usr/bin/python3.15 ../../build/bootstrap.test
 	for v in 3.14 3.15; do scripts/in-root build/sid e2e env E2E_PYTHON=/usr/bin/python$$v ../build/e2e.test -test.timeout 20m -test.run '$(SID_CORE)'; done
 
 test-go: check-tools bin/hostler ## the quick part: unit tests

@@ -80,7 +80,7 @@ func TestPermissionDeniedNamesTheUser(t *testing.T) {
 		args       []string
 	}{
 		{"a file", "'/etc/shadow' (as user nobody)", []string{"opens:app"}},
-		{"the module's directory", "No module named 'inside'; permission denied: " + dir + "/closed (as user nobody, group daemon)",
+		{"the module's directory", "; permission denied: " + dir + "/closed) (as user nobody, group daemon)",
 			[]string{"-g", "daemon", "--pythonpath", dir + "/closed", "inside:app"}},
 		{"the directory to run in", "cannot change to the directory " + dir + "/closed: Permission denied (as user nobody)", []string{"--chdir", dir + "/closed", "fine:app"}},
 		{"Python", "python: permission denied (as user nobody)", []string{"--python", python, "fine:app"}},

@@ -44,6 +44,9 @@ func TestFailedStarts(t *testing.T) {
 		"hard.py":   "import os\nos._exit(5)\n",
 		"fine.py":   fmt.Sprintf(minimal, "fine"),
 		"number.py": "app = 3\n",
+		"needs.py":  "import no_flask\n",
+		"asgi.py": "async def app(scope, receive, send):\n    pass\nclass Two:\n    def __init__(self, scope):\n        pass\n" +
+			"def create_app(config=None):\n    return app\nasync def later():\n    return app\n",
 		"factory.py": "def make():\n    raise KeyError('SECRET_KEY')\n" +
 			"def odd():\n    return 7\n",
 	})
@@ -61,10 +64,18 @@ func TestFailedStarts(t *testing.T) {
 		itsFault   bool // the application's own traceback is wanted
 	}{
 		{"raises on import", "the cause is here", nil, []string{"raises:app"}, true},
-		{"syntax error", "SyntaxError", nil, []string{"syntax:app"}, true},
+		{"syntax error", "syntax.py\", line 1", nil, []string{"syntax:app"}, false},
 		{"sys.exit on import", "exits", nil, []string{"exits:app"}, true},
 		{"os._exit on import", "exit:5", nil, []string{"hard:app"}, false},
-		{"no such module", "nowhere", nil, []string{"nowhere:app"}, true},
+		{"no such module", "No module named 'nowhere' (Python: ", nil, []string{"nowhere:app"}, false},
+		{"no such module, and where", "looked in " + dir, nil, []string{"nowhere:app"}, false},
+		{"no such module in the application", "No module named 'no_flask' (Python: ", nil, []string{"needs:app"}, true},
+		{"an attribute of another file", dir + "/fine.py", nil, []string{"fine:other"}, false},
+		{"ASGI", "is asynchronous, as ASGI applications are", nil, []string{"asgi:app"}, false},
+		{"an ASGI class", "takes a scope", nil, []string{"asgi:Two"}, false},
+		{"a factory that is not called", "if it makes the application, say asgi:create_app()", nil, []string{"asgi:create_app"}, false},
+		{"a factory of ASGI", "is asynchronous, as ASGI", nil, []string{"asgi:create_app()"}, false},
+		{"an asynchronous factory", "hostler calls no such factories", nil, []string{"asgi:later()"}, false},
 		{"no such attribute", "'other'", nil, []string{"fine:other"}, false},
 		{"not callable", "not callable", nil, []string{"number:app"}, false},
 		{"a factory that raises", "SECRET_KEY", nil, []string{"factory:make()"}, true},
@@ -93,6 +104,9 @@ func TestFailedStarts(t *testing.T) {
 			}
 			if n := strings.Count(out, "Traceback (most recent call last)"); n != tracebacks {
 				t.Errorf("%s, %s workers: %d tracebacks instead of %d\n%s", c.name, workers, n, tracebacks, out)
+			}
+			if strings.Contains(out, "importlib") || strings.Contains(out, "<hostler/") || strings.Contains(out, "<string>") {
+				t.Errorf("%s, %s workers: frames that are not the application's\n%s", c.name, workers, out)
 			}
 			if strings.Contains(out, "msg=serving") {
 				t.Errorf("%s, %s workers: it says that it serves\n%s", c.name, workers, out)

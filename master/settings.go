@@ -3,6 +3,7 @@ package master
 import (
 	"cmp"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"time"
 
@@ -41,11 +42,28 @@ func jittered[T int | int64 | time.Duration](s *Settings, limit T) T {
 // title is what process titles and messages call the application.
 func (s *Settings) title() string { return cmp.Or(s.Name, s.App) }
 
+// mostArgv bounds what the command line may take of the one argument in which a worker
+// gets its settings.
+const mostArgv = 16 << 10
+
+// commandLine returns what applications find in sys.argv. A command line that is too long
+// for a worker's settings they do not learn.
+func commandLine() []string {
+	size := 0
+	for _, arg := range os.Args {
+		size += len(arg)
+	}
+	if size > mostArgv {
+		return os.Args[:1]
+	}
+	return os.Args
+}
+
 // workerConfig returns what the worker in slot is told, but for its listeners. Version
 // is hostler's.
 func (s *Settings) workerConfig(version string, slot, generation, workers, maxRequests int) *protocol.WorkerConfig {
 	return &protocol.WorkerConfig{
-		Slot: slot, Number: slot + 1, Generation: generation, Name: s.title(), Version: version,
+		Slot: slot, Number: slot + 1, Generation: generation, Name: s.title(), Version: version, Argv: commandLine(),
 		Worker: s.Worker, Workers: workers, MaxRequests: maxRequests,
 	}
 }

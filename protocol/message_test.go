@@ -233,7 +233,7 @@ func FuzzParseMessage(f *testing.F) {
 
 func fullConfig() *WorkerConfig {
 	return &WorkerConfig{
-		Slot: 3, Number: 4, Generation: 2, Name: "shop", Version: "1", Mold: true, HooksOnly: true, MasterPID: 7, Workers: 4,
+		Slot: 3, Number: 4, Generation: 2, Name: "shop", Version: "1", Argv: []string{"hostler", "shop:app"}, Mold: true, HooksOnly: true, MasterPID: 7, Workers: 4,
 		Listeners:   []Listener{{Network: "tcp", Host: "::1", Port: "8000", TLS: true, Redirect: "443"}, {Network: "unix", Host: "/run/shop.sock"}},
 		MaxRequests: 1050, Check: true, Page: "broken", InternalEnv: []string{"GOGC"},
 		Worker: fullSettings(),
@@ -277,7 +277,7 @@ func TestWorkerConfigRoundTrip(t *testing.T) {
 
 // TestWorkerConfigEncoding: the bootstrap reads these names, and times as nanoseconds.
 func TestWorkerConfigEncoding(t *testing.T) {
-	const want = `{"slot":3,"worker":4,"generation":2,"app":"pkg.mod:create_app(x=\"é\")","name":"shop","version":"1",
+	const want = `{"slot":3,"worker":4,"generation":2,"app":"pkg.mod:create_app(x=\"é\")","name":"shop","version":"1","argv":["hostler","shop:app"],
 		"chdir":"/srv/shop","umask":"027","pythonpath":["a","b"],"preload":true,"mold":true,
 		"warmup":["/"],"paste":"production.ini#main","hooks":"hooks","conf":"/srv/gunicorn.conf.py","hooks_only":true,"master_pid":7,"workers":4,
 		"threads":8,"spare_thread":true,"pools":[{"name":"x","pattern":"/x*",

@@ -42,6 +42,8 @@ type WorkerConfig struct {
 	Name       string `json:"name"` // process title: "hostler: worker 3 gen 2 [Name]"
 	Version    string `json:"version"`
 
+	Argv []string `json:"argv"` // the command line, which the application finds as its own
+
 	settings.Worker
 
 	Mold      bool `json:"mold,omitempty"`       // this process is the mold

@@ -4,11 +4,16 @@ launch.py, which runs first, finds these modules, compiled, in no folder at all.
 of process imports those that it needs, and all of them before the application or, at the
 latest, before it serves:
 
-    all        stdlib start interpreter descriptors protocol signals threads app frames log
-    worker     worker library wsgi objects profile; with --reload: reload
+    all        stdlib start interpreter descriptors protocol signals threads app interface
+               reasons frames log
+    worker     worker library wsgi objects profile
     mold       those of its workers, and mold audit title
-    hooks      hooks title
-    as told    paste (--paste), hooks (--hooks)
+    hooks      hooks conf title
+    as told    paste (--paste), hooks conf observe (--hooks, --config), reload (--reload)
+
+A kind of application that is served in another way, on an event loop for one, is told by
+interface.py, served by a module beside worker.py, and imported by worker.py alone, once
+the application is known: the finder goes no earlier.
 
 stdlib comes first: no other module imports a file of the application's that is called as
 one of the standard library's. Nobody imports these modules by a name of theirs: all names

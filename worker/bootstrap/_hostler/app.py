@@ -1,10 +1,10 @@
 """The application, found by its name: MODULE[:ATTR | :FACTORY()]."""
 
 import importlib
-import os
-import sys
 
+from _hostler.interface import is_async, misfit, takes_nothing
 from _hostler.protocol import fail
+from _hostler.reasons import why
 
 
 class LoadError(Exception):
@@ -15,40 +15,43 @@ def load_app(spec):
     """Return the application that MODULE[:ATTR | :FACTORY()] names."""
     name, _, attr = spec.partition(":")
     module = importlib.import_module(name)
+    where = "module %r%s" % (name, file_of(module))
     if not attr:
         for attr in ("application", "app"):
             if hasattr(module, attr):
                 break
         else:
-            raise LoadError("module %r has neither 'application' nor 'app'; say which: %s:NAME" % (name, name))
+            raise LoadError("%s has neither 'application' nor 'app'; say which: %s:NAME" % (where, name))
     factory = attr.endswith("()")
     obj = module
     for part in (attr[:-2] if factory else attr).split("."):
         try:
             obj = getattr(obj, part)
         except AttributeError:
-            raise LoadError("cannot find %r in module %r" % (attr, name))
+            raise LoadError("cannot find %r in %s" % (attr, where))
     if factory:
         if not callable(obj):
-            raise LoadError("%r in module %r is not callable" % (attr[:-2], name))
+            raise LoadError("%r in %s is not callable" % (attr[:-2], where))
+        if is_async(obj):
+            raise LoadError("%r in %s is asynchronous, and hostler calls no such factories" % (attr[:-2], where))
         obj = obj()
-    if not callable(obj):
-        raise LoadError("%r in module %r is not callable, but %s" % (attr, name, type(obj).__name__))
+    check(obj, "%r in %s" % (attr, where), "" if factory else "; if it makes the application, say %s:%s()" % (name, attr))
     return obj
 
 
-def unreadable():
-    """Say which of the directories that modules are looked for in may not be read: to
-    an import they are empty."""
-    closed = []
-    for path in sys.path:
-        try:
-            os.listdir(path)
-        except PermissionError:
-            closed.append(path)
-        except OSError:
-            pass  # it is not there, or an archive
-    return "; permission denied: " + ", ".join(closed) if closed else ""
+def file_of(module):
+    """Which file a module is, for there may be another of that name."""
+    file = vars(module).get("__file__")
+    return " (%s)" % file if file else ""
+
+
+def check(app, name, hint=""):
+    """Refuse what would fail at each request."""
+    if not callable(app):
+        raise LoadError("%s is not callable, but %s" % (name, type(app).__name__))
+    text = misfit(app)
+    if text:
+        raise LoadError("%s %s%s" % (name, text, hint if takes_nothing(app) and not is_async(app) else ""))
 
 
 def load(settings, modules):
@@ -76,9 +79,4 @@ def reason(settings, e):
     """Why there is no application."""
     if isinstance(e, LoadError):
         return str(e)
-    import traceback
-
-    text = "cannot load %s:\n%s" % (settings["app"], "".join(traceback.format_exception(type(e), e, e.__traceback__)))
-    if isinstance(e, ImportError):
-        text = text.rstrip() + unreadable()
-    return text
+    return "cannot load %s:\n%s" % (settings["app"], why(e))

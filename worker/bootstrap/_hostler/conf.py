@@ -7,11 +7,11 @@ import importlib.util
 import logging
 import logging.config
 import sys
-import traceback
 from importlib.machinery import SourceFileLoader
 from types import ModuleType
 
 from _hostler.protocol import fail
+from _hostler.reasons import why
 
 
 def is_file(source):
@@ -34,8 +34,8 @@ def run(source, settings):
     try:
         module = load(source)
         set_up_logging(getattr(module, "logconfig_dict", None), settings["log_level"].upper())
-    except BaseException:
-        fail("cannot run %s:\n%s" % (source, traceback.format_exc()))
+    except BaseException as e:
+        fail("cannot run %s:\n%s" % (source, why(e)))
     return module
 
 

@@ -1,4 +1,5 @@
-"""Stacks without what is ours at their outer end."""
+"""Stacks and tracebacks that begin where the application does: the frames before that, ours
+and those of import, say nothing to whoever reads them."""
 
 import os
 import sys
@@ -6,7 +7,14 @@ import sys
 
 def is_ours(filename):
     """Is this a file of the package, or what calls it?"""
-    return filename.startswith("<hostler/") or filename == "<string>" or os.path.basename(filename) == "threading.py"
+    return filename.startswith(OURS) or filename == "<string>" or os.path.basename(filename) == "threading.py"
+
+
+OURS = os.path.dirname(is_ours.__code__.co_filename) + "/"  # "<hostler/"
+
+
+def is_import(filename):
+    return filename.startswith("<frozen importlib") or filename.endswith("/importlib/__init__.py")
 
 
 def stack_of(ident):
@@ -19,3 +27,27 @@ def stack_of(ident):
         del frames[0]
     return "".join(traceback.format_list(frames)).encode("utf-8", "replace").decode()
 
+
+def text_of(type_, value, tb):
+    """An exception as Python prints it, and those that led to it, each from the
+    application's first frame on."""
+    import traceback
+
+    told = traceback.TracebackException(type_, value, tb)
+    todo, seen = [told], set()
+    while todo:
+        e = todo.pop()
+        if e is None or id(e) in seen:
+            continue
+        seen.add(id(e))
+        todo += [e.__cause__, e.__context__]
+        while e.stack and (is_ours(e.stack[0].filename) or is_import(e.stack[0].filename)):
+            del e.stack[0]
+    alone = not told.stack and told.__cause__ is None and (told.__context__ is None or told.__suppress_context__)
+    if alone and not getattr(told, "exceptions", None):
+        return "".join(told.format_exception_only())
+    return "".join(told.format())
+
+
+def text_of_raised(e):
+    return text_of(type(e), e, e.__traceback__)

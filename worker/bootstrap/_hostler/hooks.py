@@ -7,12 +7,13 @@ import logging
 import os
 import signal
 import sys
-import traceback
 from types import SimpleNamespace
 
 from _hostler import conf
+from _hostler.frames import text_of_raised
 from _hostler.log import say
 from _hostler.protocol import CONTROL, DRAIN, HOOK, HOOK_DONE, HOOKS, LISTENERS, control_socket, fail, receive, tell
+from _hostler.reasons import why
 from _hostler.title import set_title, title
 
 OF_THE_MASTER = ("on_starting", "on_reload", "when_ready", "pre_fork", "child_exit", "nworkers_changed", "on_exit")
@@ -40,8 +41,8 @@ class Hooks:
             return conf.run(source, self.settings)
         try:
             return conf.load(source)
-        except BaseException:
-            fail("cannot load the hooks in %s:\n%s" % (source, traceback.format_exc()))
+        except BaseException as e:
+            fail("cannot load the hooks in %s:\n%s" % (source, why(e)))
 
     def take(self, source, module, is_conf):
         if is_conf:
@@ -51,8 +52,8 @@ class Hooks:
                 continue
             try:
                 hook = conf.function(getattr(module, name))
-            except Exception:
-                fail("cannot load the hook %s in %s:\n%s" % (name, source, traceback.format_exc()))
+            except Exception as e:
+                fail("cannot load the hook %s in %s:\n%s" % (name, source, why(e)))
             if hook is None and is_conf:
                 continue
             if not callable(hook):
@@ -70,8 +71,8 @@ class Hooks:
             return None
         try:
             self.functions[name](*args)
-        except BaseException:
-            return "the hook %s failed:\n%s" % (name, traceback.format_exc())
+        except BaseException as e:
+            return "the hook %s failed:\n%s" % (name, text_of_raised(e))
         return None
 
     def attempt(self, name, *args):

@@ -4,13 +4,12 @@ import sys
 import warnings
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 
+from _hostler.frames import text_of
 from _hostler.protocol import LIBRARY, fail
 
 
 def cannot_start():
-    import traceback
-
-    fail("cannot start the server in %s:\n%s" % (sys.executable, traceback.format_exc()))
+    fail("cannot start the server in %s:\n%s" % (sys.executable, text_of(*sys.exc_info())))
 
 
 def load_library():

@@ -4,6 +4,8 @@ import os
 import sys
 from select import POLLOUT, poll  # for itself: gevent puts others in their place
 
+from _hostler.frames import text_of
+
 _behind = None  # the library's say, once it runs
 _format = ""  # as the server's log has it
 
@@ -74,7 +76,5 @@ CONTROLS = {c: "\\x%02x" % c for c in (*range(9), *range(11, 32), *range(127, 16
 
 def report(method, target, type_, value, tb):
     """Log an exception that the application let go."""
-    import traceback
-
-    lines = traceback.format_exception(type_, value, tb)
-    say("hostler: the application raised on %s %s\n%s" % (method, target.encode("ascii", "backslashreplace").decode(), "".join(lines).translate(CONTROLS)))
+    text = text_of(type_, value, tb).translate(CONTROLS)
+    say("hostler: the application raised on %s %s\n%s" % (method, target.encode("ascii", "backslashreplace").decode(), text))

@@ -5,11 +5,11 @@ import gc
 import io
 import os
 import sys
-import traceback
 import warnings
 from urllib.parse import unquote_to_bytes
 
 from _hostler.audit import audit, open_sockets, warn
+from _hostler.frames import text_of
 from _hostler.library import load_library
 from _hostler.log import flush, report
 from _hostler.protocol import FORK, FORKED, LISTENERS, READY, SECRETS, CONTROL, control_socket, receive, tell
@@ -57,7 +57,7 @@ def close_databases():
         if sys.modules["django.conf"].settings.configured:
             sys.modules["django.db"].connections.close_all()
     except Exception:
-        warn("cannot close Django's connections:\n" + traceback.format_exc())
+        warn("cannot close Django's connections:\n" + text_of(*sys.exc_info()))
 
 
 class Mold:

@@ -1,8 +1,8 @@
 """Hooks around each request, as Gunicorn has them: pre_request and post_request."""
 
 import inspect
-import traceback
 
+from _hostler.frames import text_of_raised
 from _hostler.log import say
 from _hostler.wsgi import FileWrapper
 
@@ -77,8 +77,8 @@ def around(app, worker, before, after):
             return
         try:
             after(*(worker, request, environ, response)[: max(2, count)])
-        except Exception:
-            say("hostler: the hook post_request failed:\n" + traceback.format_exc())
+        except Exception as e:
+            say("hostler: the hook post_request failed:\n" + text_of_raised(e))
 
     def observed(environ, start_response):
         request, response = Request(environ), Response()

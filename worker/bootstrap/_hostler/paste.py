@@ -3,7 +3,7 @@
 import os
 import sys
 
-from _hostler.app import LoadError
+from _hostler.app import LoadError, check
 
 
 def load_paste(spec):
@@ -14,8 +14,7 @@ def load_paste(spec):
     if not os.path.isfile(path):
         raise LoadError("there is no file %s (--paste)" % path)
     app = by_plaster(path, name or None) or by_paste(path, name or None)
-    if not callable(app):
-        raise LoadError("what %s describes is not callable, but %s" % (spec, type(app).__name__))
+    check(app, "what %s describes" % spec)
     return app
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 
-from _hostler import interpreter, log
+from _hostler import interpreter, log, stdlib
 from _hostler.app import load
 from _hostler.descriptors import Descriptors
 from _hostler.protocol import CONTROL, LISTENERS, READY, fail, tell
@@ -77,8 +77,21 @@ def prepare(settings):
     sys.path[:] = [p for p in sys.path if p != ""]
     sys.path[:0] = settings.get("pythonpath") or []
     sys.path.insert(0, here)
-    sys.argv[:] = ["hostler", settings["app"]]
+    sys.argv[:] = settings["argv"]
+    os.environ.setdefault("SERVER_SOFTWARE", "hostler/" + settings["version"])  # as to Gunicorn: of the process, too
+    stdlib.when_imported("logging", lambda logging: gunicorn_error(logging, settings["log_level"]))
     return own
+
+
+def gunicorn_error(logging, level):
+    """Give applications the logger of Gunicorn's that they take the handlers and the level
+    of for their own: without a handler they would lose what is no warning."""
+    logger = logging.getLogger("gunicorn.error")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s [%(process)d] [%(levelname)s] %(message)s", "[%Y-%m-%d %H:%M:%S %z]"))
+    logger.addHandler(handler)
+    logger.setLevel(level.upper())
+    logger.propagate = False
 
 
 def be_worker(settings, raw, threads, own, modules, hooks, finder):

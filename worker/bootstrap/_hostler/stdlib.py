@@ -10,13 +10,17 @@ import sys
 # imported most of them before it comes.)
 OWN = frozenset(
     """
-    _bisect _collections_abc _colorize _contextvars _ctypes _heapq _json _opcode _opcode_metadata _random _sha2 _sha512 _socket _struct
-    _weakrefset abc annotationlib array ast base64 binascii bisect codecs codeop collections contextlib contextvars copy copyreg ctypes
-    dataclasses dis enum functools genericpath hashlib heapq html importlib inspect io ipaddress json keyword linecache logging math opcode
-    operator os posixpath random re reprlib select selectors signal socket sre_compile sre_constants sre_parse stat string struct textwrap
-    threading token tokenize traceback types unicodedata urllib warnings weakref
+    _bisect _collections_abc _colorize _compat_pickle _contextvars _ctypes _heapq _json _opcode _opcode_metadata _pickle _queue _random
+    _sha2 _sha512 _socket _struct _weakrefset abc annotationlib array ast base64 binascii bisect codecs codeop collections configparser
+    contextlib contextvars copy copyreg ctypes dataclasses dis enum functools genericpath hashlib heapq html importlib inspect io
+    ipaddress json keyword linecache logging math opcode operator os pickle posixpath queue random re reprlib select selectors signal
+    socket socketserver sre_compile sre_constants sre_parse stat string struct textwrap threading token tokenize traceback types
+    unicodedata urllib warnings weakref
     """.split()
 )
+
+
+_when_imported = {}  # functions, by the names of modules
 
 
 class StandardLibrary:
@@ -27,9 +31,36 @@ class StandardLibrary:
         self.path = path
 
     def find_spec(self, name, path=None, target=None):
-        if path is None and name in OWN:
-            return self.finder.find_spec(name, self.path, target)
-        return None
+        if path is not None or name not in OWN:
+            return None
+        spec = self.finder.find_spec(name, self.path, target)
+        if spec and name in _when_imported:
+            spec.loader = Then(spec.loader, _when_imported.pop(name))
+        return spec
+
+
+class Then:
+    """A loader that calls a function with the module that another has loaded."""
+
+    def __init__(self, loader, then):
+        self.loader = loader
+        self.then = then
+
+    def create_module(self, spec):
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module):
+        module.__spec__.loader = module.__loader__ = self.loader  # as if we had not been there
+        self.loader.exec_module(module)
+        self.then(module)
+
+
+def when_imported(name, then):
+    """Have then(module) called once a module of OWN is imported, now if it is."""
+    if name in sys.modules:
+        then(sys.modules[name])
+    else:
+        _when_imported[name] = then
 
 
 def prefer_standard_library():

@@ -9,7 +9,7 @@ import threading
 import time
 
 from _hostler import log
-from _hostler.frames import stack_of
+from _hostler.frames import stack_of, text_of_raised
 from _hostler.library import cannot_start
 from _hostler.log import flush, report, say
 from _hostler.objects import no_daemons, thread_names
@@ -97,10 +97,7 @@ def wait(server):
                 raise
             if isinstance(e, SystemExit):
                 return True
-            import traceback
-
-            say(traceback.format_exc())
-
+            say(text_of_raised(e))
 
 
 def see_off(settings, seconds):

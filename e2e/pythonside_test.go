@@ -1,0 +1,108 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// lookApp shows what an application sees of the server around it, at its import and in a
+// request.
+const lookApp = `
+import json, logging, os, pickle, sys
+import __main__
+
+logger = logging.getLogger("shop")
+logger.handlers = logging.getLogger("gunicorn.error").handlers
+logger.setLevel(logging.getLogger("gunicorn.error").level)
+logger.info("said at import")
+
+argv = list(sys.argv)
+
+def application(environ, start_response):
+    logger.info("said in a request")
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps({
+        "argv": argv,
+        "software": os.environ.get("SERVER_SOFTWARE"),
+        "main": sorted(n for n in vars(__main__) if not n.startswith("__")),
+        "modules": sorted(n for n in sys.modules if n.startswith("_hostler.")),
+        "files": sorted(n for n, m in list(sys.modules.items()) if n.startswith("_hostler") and getattr(m, "__file__", None)),
+        "finders": [type(f).__module__ for f in sys.meta_path if type(f).__name__ == "Finder"],
+        "wrapper": environ["wsgi.file_wrapper"].__module__,
+        "pickled": pickle.loads(pickle.dumps(environ["wsgi.file_wrapper"])) is environ["wsgi.file_wrapper"],
+    }).encode()]
+`
+
+// TestPythonSide: an application finds its command line and what Gunicorn's applications
+// look for, nothing of ours in __main__, no files of ours that are none, and, of our
+// modules, those that its kind of process needs, whatever is called like them beside it.
+func TestPythonSide(t *testing.T) {
+	dir := write(t, t.TempDir(), map[string]string{"look.py": lookApp, "myhooks.py": ""})
+	if err := os.Mkdir(filepath.Join(dir, "_hostler"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "_hostler"), map[string]string{"__init__.py": "raise ImportError('not ours')", "start.py": "", "wsgi.py": ""})
+	worker := "app bridge descriptors frames interface interpreter library log objects profile protocol reasons signals start stdlib threads worker wsgi"
+	for name, c := range map[string]struct {
+		args []string
+		more string
+	}{
+		"plain":   {nil, ""},
+		"preload": {[]string{"--preload"}, "audit mold title"},
+		"reload":  {[]string{"--reload"}, "reload"},
+		"hooks":   {[]string{"--hooks", "myhooks"}, "conf hooks title"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, append(c.args, "--chdir", dir, "look")...)
+			code, body := s.get("/")
+			var got struct {
+				Argv                          []string
+				Software, Wrapper             string
+				Main, Modules, Files, Finders []string
+				Pickled                       bool
+			}
+			if err := json.Unmarshal([]byte(body), &got); code != 200 || err != nil {
+				t.Fatalf("%d %q %v", code, body, err)
+			}
+			if n := len(got.Argv); n < 4 || filepath.Base(got.Argv[0]) != "hostler" || got.Argv[n-1] != "look" || got.Argv[n-2] != dir {
+				t.Errorf("sys.argv is %q", got.Argv)
+			}
+			if !strings.HasPrefix(got.Software, "hostler/") {
+				t.Errorf("SERVER_SOFTWARE is %q", got.Software)
+			}
+			if len(got.Main)+len(got.Files)+len(got.Finders) > 0 {
+				t.Errorf("left behind: in __main__ %q, files %q, finders %q", got.Main, got.Files, got.Finders)
+			}
+			if got.Wrapper != "_hostler.wsgi" || !got.Pickled {
+				t.Errorf("the file wrapper is of %s, pickled: %v", got.Wrapper, got.Pickled)
+			}
+			loaded := map[string]bool{}
+			for _, m := range got.Modules {
+				loaded[strings.TrimPrefix(m, "_hostler.")] = true
+			}
+			for _, m := range strings.Fields(worker + " " + c.more) {
+				if !loaded[m] {
+					t.Errorf("%s is not loaded", m)
+				}
+				delete(loaded, m)
+			}
+			if len(loaded) > 0 {
+				t.Errorf("loaded without need: %v", loaded)
+			}
+			s.waitLog("[INFO] said at import")
+			s.waitLog("[INFO] said in a request")
+		})
+	}
+}
+
+// TestOwnServerSoftware: who sets it, to have an application believe something, has it.
+func TestOwnServerSoftware(t *testing.T) {
+	dir := write(t, t.TempDir(), map[string]string{"look.py": lookApp})
+	s := start(t, "--chdir", dir, "-e", "SERVER_SOFTWARE=gunicorn/23.0.0", "look")
+	if _, body := s.get("/"); !strings.Contains(body, `"software": "gunicorn/23.0.0"`) {
+		t.Error(body)
+	}
+}
