@@ -21,8 +21,8 @@ func TestWords(t *testing.T) {
 		config protocol.WorkerConfig
 		may    string
 	}{
-		{"worker", protocol.WorkerConfig{}, "RFEQZX"},
-		{"worker of a developer", protocol.WorkerConfig{Worker: settings.Worker{Development: true}}, "RFEQZXM"},
+		{"worker", protocol.WorkerConfig{}, "RFEQZXO"},
+		{"worker of a developer", protocol.WorkerConfig{Worker: settings.Worker{Development: true}}, "RFEQZXMO"},
 		{"mold", protocol.WorkerConfig{Mold: true, Worker: settings.Worker{Preload: true}}, "RFPM"},
 		{"hooks", protocol.WorkerConfig{HooksOnly: true}, "FNK"},
 	} {
