@@ -10,12 +10,12 @@ import sys
 # imported most of them before it comes.)
 OWN = frozenset(
     """
-    _bisect _collections_abc _colorize _compat_pickle _contextvars _ctypes _heapq _json _opcode _opcode_metadata _pickle _queue _random
-    _sha2 _sha512 _socket _struct _weakrefset abc annotationlib array ast base64 binascii bisect codecs codeop collections configparser
-    contextlib contextvars copy copyreg ctypes dataclasses dis enum functools genericpath hashlib heapq html importlib inspect io
-    ipaddress json keyword linecache logging math opcode operator os pickle posixpath queue random re reprlib select selectors signal
-    socket socketserver sre_compile sre_constants sre_parse stat string struct textwrap threading token tokenize traceback types
-    unicodedata urllib warnings weakref
+    __future__ _bisect _collections_abc _colorize _compat_pickle _contextvars _ctypes _heapq _json _missing_stdlib_info _opcode _opcode_metadata
+    _pickle _py_warnings _queue _random _sha2 _sha512 _socket _struct _weakrefset abc annotationlib array ast base64 binascii bisect
+    codecs codeop collections configparser contextlib contextvars copy copyreg ctypes dataclasses dis enum functools genericpath hashlib
+    heapq html importlib inspect io ipaddress json keyword linecache logging math ntpath opcode operator os pathlib pickle posixpath
+    queue random re reprlib select selectors signal socket socketserver sre_compile sre_constants sre_parse stat string struct textwrap
+    threading token tokenize traceback types typing unicodedata urllib warnings weakref
     """.split()
 )
 
