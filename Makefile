@@ -16,7 +16,7 @@ APPS    := build/apps
 # What a fresh machine lacks is said in words, for apt and dnf.
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing. Debian, Ubuntu: apt-get install $(2); Fedora, RHEL: dnf install $(3)" >&2; exit 1; }
 
-.PHONY: help run test test-go test-pythons chaos bench fuzz lint reproducible generated tools clean check-tools
+.PHONY: help run test test-go test-pythons test-install test-musl wheel chaos bench fuzz lint reproducible generated tools clean check-tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,8 +29,8 @@ check-tools:
 
 # The worker library, without Python headers. netgo: it looks
 # no names up, and need not have libresolv in every worker. late.ld: its runtime
-# does not start before the library is told to.
-LIBRARY = CGO_ENABLED=1 go build -buildvcs=false -tags netgo -trimpath -buildmode=c-shared -ldflags='$(1) -buildid= -extldflags=-Wl,-T,$(CURDIR)/cmd/hostler-worker/late.ld' -o $(2) ./cmd/hostler-worker
+# does not start before the library is told to. shared: what Python has is left undefined.
+LIBRARY = CGO_ENABLED=1 go build -buildvcs=false -tags netgo,shared -trimpath -buildmode=c-shared -ldflags='$(1) -buildid= -extldflags=-Wl,-T,$(CURDIR)/cmd/hostler-worker/late.ld' -o $(2) ./cmd/hostler-worker
 
 $(PAYLOAD)/worker.so: $(GOFILES) | check-tools
 	$(call LIBRARY,-s -w,build/worker.so)
@@ -117,6 +117,42 @@ test-pythons: bin/hostler build/sid build/python3.13t ## the bridge on a free-th
 test-go: check-tools bin/hostler ## the quick part: unit tests
 	@scripts/apt-tools $(NODE)
 	go test -race -p 1 $$(go list ./... | grep -v '/e2e$$')
+
+# --- what is given to others -----------------------------------------------
+
+DIST    := build/dist
+RELEASE := build/release-tools
+TARGETS := x86_64-gnu aarch64-gnu x86_64-musl aarch64-musl
+PATH_RELEASE = PATH=$(CURDIR)/$(RELEASE)/bin:$$PATH
+
+$(RELEASE)/.done: scripts/requirements-release.txt
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/apt-tools ensurepip:python3-venv
+	@$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/pip -q install -r scripts/requirements-release.txt
+	touch $@
+
+# The zig that links them has old glibcs and musl, for both architectures.
+$(TARGETS:%=$(DIST)/%/hostler): $(DIST)/%/hostler: $(GOFILES) VERSION scripts/build.py | check-tools $(RELEASE)/.done
+	$(RELEASE)/bin/python scripts/build.py $@ $(subst -, ,$*)
+
+wheel: $(TARGETS:%=$(DIST)/%/hostler) ## wheels for x86-64 and arm64, glibc and musl, and an sdist, in build/dist
+	rm -f $(DIST)/*.whl $(DIST)/*.tar.gz
+	$(foreach t,$(TARGETS),$(PATH_RELEASE) scripts/wheel $(DIST) $(DIST)/$t/hostler $(subst -, ,$t) &&) true
+	$(PATH_RELEASE) scripts/sdist $(DIST)
+
+test-install: wheel build/sid ## the wheel in new environments: pip, uv, pipx and poetry, Python 3.8 to 3.15
+	scripts/wheelhouse build/wheelhouse $(RELEASE)/bin/pip 3.8 3.13 3.15
+	$(RELEASE)/bin/python scripts/test_install.py $(DIST) build/wheelhouse $(RELEASE)
+	scripts/in-root build/sid . /usr/bin/python3.15 scripts/test_install.py $(DIST) build/wheelhouse $(RELEASE) 3.15
+
+# No Debian has a package of this one either.
+build/python3.13-musl: scripts/musl-python | check-tools
+	scripts/musl-python $@
+
+MUSL_CORE := ^(TestMusl|TestPreload|TestPreloadKills|TestHooks|TestReload|TestBrokenReload|TestUpgrade|TestTimeout|TestInterrupted|TestInterruptedStream|TestDeadline|TestValidated|TestExceptions|TestThreadsAndForks|TestWatchCode|TestCtlProfile)$$
+
+test-musl: build/python3.13-musl $(DIST)/x86_64-musl/hostler ## the core of e2e with a CPython and a hostler for musl
+	HOSTLER=$(CURDIR)/$(DIST)/x86_64-musl/hostler E2E_PYTHON=$(CURDIR)/build/python3.13-musl/bin/python3.13 go test -count=1 -tags musl -run '$(MUSL_CORE)' ./e2e
 
 chaos: bin/hostler $(VENV)/.done ## torment a server under load (CHAOS_SEED, CHAOS_MINUTES=10)
 	go run ./e2e/chaos

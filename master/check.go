@@ -38,17 +38,12 @@ func Check(ctx context.Context, opts Options) error {
 	}
 	defer board.Close()
 	defer file.Close()
-	lib, err := opts.openLibrary()
-	if err != nil {
-		return err
-	}
-	defer lib.Close()
 	modules, err := opts.openModules()
 	if err != nil {
 		return err
 	}
 	defer modules.Close()
-	sp, err := newSpawner(opts.Log, opts.Payload.Bootstrap, rawFD(modules), rawFD(lib), rawFD(file))
+	sp, err := newSpawner(opts.Log, opts.Payload.Bootstrap, rawFD(modules), opts.openLibraries(), rawFD(file))
 	if err != nil {
 		return err
 	}

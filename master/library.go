@@ -14,13 +14,41 @@ import (
 	"hostler/protocol"
 )
 
-// openLibrary makes the payload's library ready for workers.
-func (o *Options) openLibrary() (*os.File, error) {
-	lib, err := o.Payload.Library()
-	if err != nil {
-		return nil, err
+// libraries are the payload's, ready for workers: each from when the first interpreter
+// that has its C library is started. The spawner's thread has them.
+type libraries struct {
+	open  func(Libc) (*os.File, error)
+	files map[Libc]*os.File
+}
+
+// openLibraries returns those of the payload.
+func (o *Options) openLibraries() *libraries {
+	return &libraries{files: make(map[Libc]*os.File), open: func(libc Libc) (*os.File, error) {
+		lib, err := o.Payload.Library(libc)
+		if err != nil {
+			return nil, err
+		}
+		return openLibrary(o.Log, lib, o.CacheDir)
+	}}
+}
+
+// fd returns the descriptor of the library for libc.
+func (l *libraries) fd(libc Libc) (int, error) {
+	f := l.files[libc]
+	if f == nil {
+		var err error
+		if f, err = l.open(libc); err != nil {
+			return -1, err
+		}
+		l.files[libc] = f
 	}
-	return openLibrary(o.Log, lib, o.CacheDir)
+	return rawFD(f), nil
+}
+
+func (l *libraries) close() {
+	for _, f := range l.files {
+		f.Close()
+	}
 }
 
 // openModules makes the payload's Python modules ready for workers, who have them

@@ -22,9 +22,9 @@ const endTime = 2 * time.Second
 
 // Payload is what the master carries for its workers.
 type Payload struct {
-	// Library reads the worker library, an ELF shared object: megabytes, which
-	// nobody needs any more once workers can load it.
-	Library   func() ([]byte, error)
+	// Library reads the worker library for a C library, an ELF shared object: megabytes,
+	// which nobody needs any more once workers can load it.
+	Library   func(Libc) ([]byte, error)
 	Bootstrap string // Python source that loads it, for python -c
 	Modules   []byte // of Python's, which Bootstrap loads
 }
@@ -148,17 +148,12 @@ func (m *Master) Run(ctx context.Context) error {
 	signal.Notify(pipe, syscall.SIGPIPE)
 	defer signal.Stop(pipe)
 
-	lib, err := m.opts.openLibrary()
-	if err != nil {
-		return err
-	}
-	defer lib.Close()
 	modules, err := m.opts.openModules()
 	if err != nil {
 		return err
 	}
 	defer modules.Close()
-	sp, err := newSpawner(m.opts.Log, m.opts.Payload.Bootstrap, rawFD(modules), rawFD(lib), rawFD(m.file))
+	sp, err := newSpawner(m.opts.Log, m.opts.Payload.Bootstrap, rawFD(modules), m.opts.openLibraries(), rawFD(m.file))
 	if err != nil {
 		return err
 	}

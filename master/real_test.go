@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func noLibrary() ([]byte, error) { return []byte("no library"), nil }
+func noLibrary(Libc) ([]byte, error) { return []byte("no library"), nil }
 
 // standIn is a worker without the library: a single-threaded server that speaks
 // the control protocol. It answers with its pid and generation. The application

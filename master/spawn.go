@@ -33,8 +33,8 @@ const mostStarts = 4 * protocol.MaxSlots
 type spawner struct {
 	log        *slog.Logger
 	bootstrap  string
-	modules    int    // file descriptor of the Python modules
-	library    int    // file descriptor of the worker library
+	modules    int // file descriptor of the Python modules
+	libraries  *libraries
 	scoreboard int    // file descriptor of the scoreboard
 	exchange   [2]int // descriptors of both ends, see protocol.NewExchange
 	stdin      *os.File
@@ -77,9 +77,10 @@ func (r *spawnRequest) close() {
 
 var _ starter = (*spawner)(nil)
 
-// newSpawner returns a spawner that gives every worker the Python modules, the library
-// and the scoreboard behind these file descriptors. They must stay open until Close.
-func newSpawner(log *slog.Logger, bootstrap string, modules, library, scoreboard int) (*spawner, error) {
+// newSpawner returns a spawner that gives every worker the Python modules and the
+// scoreboard behind these file descriptors, which must stay open until Close, and one of
+// the libraries, which are the spawner's.
+func newSpawner(log *slog.Logger, bootstrap string, modules int, libs *libraries, scoreboard int) (*spawner, error) {
 	// Workers are in process groups of their own; one that read from the
 	// terminal would be stopped by SIGTTIN.
 	null, err := os.Open(os.DevNull)
@@ -87,7 +88,7 @@ func newSpawner(log *slog.Logger, bootstrap string, modules, library, scoreboard
 		return nil, fmt.Errorf("cannot start workers: %w", err)
 	}
 	s := &spawner{
-		log: log, bootstrap: bootstrap, modules: modules, library: library, scoreboard: scoreboard, stdin: null,
+		log: log, bootstrap: bootstrap, modules: modules, libraries: libs, scoreboard: scoreboard, stdin: null,
 		exchange: [2]int{rawFD(null), rawFD(null)}, // a worker that only checks the application needs none
 		requests: make(chan spawnRequest, mostStarts),
 		childs:   make(chan os.Signal, 1),
@@ -119,6 +120,7 @@ func (s *spawner) Close() {
 	go func() {
 		s.over.Wait()
 		s.stdin.Close()
+		s.libraries.close()
 		close(over)
 	}()
 	select {
@@ -156,6 +158,10 @@ func (s *spawner) forkExec(r spawnRequest) {
 	s.mu.Lock()
 	s.starting = true
 	s.mu.Unlock()
+	if err := s.giveLibrary(r); err != nil {
+		r.child.end(ending{err: err})
+		return
+	}
 	r.attr.Dir = elsewhere(r.dir)
 	pid, err := syscall.ForkExec(r.python, r.argv, r.attr)
 	s.mu.Lock()
@@ -174,6 +180,20 @@ func (s *spawner) forkExec(r spawnRequest) {
 	}
 	s.add(r.child, pid)
 	s.reapLater()
+}
+
+// giveLibrary has the process find the library that its interpreter can load.
+func (s *spawner) giveLibrary(r spawnRequest) error {
+	libc := libcOf(r.python)
+	lib, err := s.libraries.fd(libc)
+	if err != nil {
+		return fmt.Errorf("cannot start %s: %w", r.python, err)
+	}
+	r.attr.Files[protocol.FDLibrary] = uintptr(lib)
+	if libc == Musl {
+		r.attr.Env = preloading(r.attr.Env)
+	}
+	return nil
 }
 
 // add makes pid, which is our child and has not been reaped, the process of c. If c
@@ -276,7 +296,7 @@ func (s *spawner) startFresh(spec processSpec, to func(report)) (*child, error) 
 		c.Close()
 		return nil, err
 	}
-	files := []uintptr{s.stdin.Fd(), 1, 2, uintptr(theirs), uintptr(s.scoreboard), uintptr(s.library),
+	files := []uintptr{s.stdin.Fd(), 1, 2, uintptr(theirs), uintptr(s.scoreboard), s.stdin.Fd(),
 		uintptr(s.exchange[0]), uintptr(s.exchange[1]), s.stdin.Fd()}
 	if stderr >= 0 {
 		files[2] = uintptr(stderr)

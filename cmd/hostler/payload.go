@@ -18,11 +18,27 @@ var payloadFiles embed.FS
 
 var errNoPayload = errors.New("this binary was built without the worker library; build it with make")
 
+// libraries are the files of payload/ that there may be.
+var libraries = map[master.Libc]string{master.Glibc: "payload/worker.so", master.Musl: "payload/worker-musl.so"}
+
 // payload returns what the binary carries for its workers.
 func payload() (master.Payload, error) {
-	lib := func() ([]byte, error) { return payloadFiles.ReadFile("payload/worker.so") } // a copy
-	if _, err := fs.Stat(payloadFiles, "payload/worker.so"); err != nil {
+	some := false
+	for _, file := range libraries {
+		_, err := fs.Stat(payloadFiles, file)
+		some = some || err == nil
+	}
+	if !some {
 		return master.Payload{}, fmt.Errorf("cannot start workers: %w", errNoPayload)
 	}
-	return master.Payload{Library: lib, Bootstrap: bootstrap.Launch, Modules: bootstrap.Modules()}, nil
+	return master.Payload{Library: library, Bootstrap: bootstrap.Launch, Modules: bootstrap.Modules()}, nil
+}
+
+// library returns a copy of the one for libc.
+func library(libc master.Libc) ([]byte, error) {
+	b, err := payloadFiles.ReadFile(libraries[libc])
+	if err != nil {
+		return nil, fmt.Errorf("it is built for %s, and this hostler has no worker library for that: docs/install.md says which one has", libc)
+	}
+	return b, nil
 }

@@ -102,18 +102,37 @@ func ReadRegular(path string, max int64) ([]byte, error) {
 	return f.read(path, max)
 }
 
+// OpenRegular opens the file that path, or a link of that name, leads to for reading; it
+// has to be a regular one.
+func OpenRegular(path string) (*os.File, error) {
+	f, err := open(path, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.reader(path)
+}
+
 func (f *File) read(path string, max int64) ([]byte, error) {
+	if f.Is(unix.S_IFREG) && f.st.Size > max {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("it has more than %d bytes", max)}
+	}
+	r, err := f.reader(path)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(io.LimitReader(r, max))
+}
+
+func (f *File) reader(path string) (*os.File, error) {
 	if !f.Is(unix.S_IFREG) {
 		return nil, &fs.PathError{Op: "read", Path: path, Err: ErrNotRegular}
-	}
-	if f.st.Size > max {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("it has more than %d bytes", max)}
 	}
 	// This very file, and no other of that name.
 	r, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.fd), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: errors.Unwrap(err)}
 	}
-	defer r.Close()
-	return io.ReadAll(io.LimitReader(r, max))
+	return r, nil
 }

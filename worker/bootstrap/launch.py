@@ -11,6 +11,13 @@ def launch():
     import os
     import sys
 
+    # How the library got in here, under musl, is nothing to the application's children.
+    ours, _, theirs = os.environ.get("LD_PRELOAD", "").partition(":")
+    if ours == "/proc/self/fd/5":
+        del os.environ["LD_PRELOAD"]
+        if theirs:
+            os.environ["LD_PRELOAD"] = theirs
+
     if sys.version_info < (3, 8):
         text = "Python %d.%d is too old: hostler needs 3.8 or newer (%s)" % (sys.version_info[0], sys.version_info[1], sys.executable)
         os.write(3, b"F" + text.encode("utf-8"))

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -14,22 +15,42 @@ extern initialiser *const hostler_late[] __attribute__((weak, visibility("hidden
 extern initialiser *const hostler_late_end[] __attribute__((weak, visibility("hidden")));
 
 static int argc;
-static char **argv, **envp;
+static char **argv;
 
+#ifdef __GLIBC__
 /* What glibc gives to initialisers; Go finds the environment behind argv. */
-__attribute__((constructor)) static void remember(int c, char **v, char **e) {
+__attribute__((constructor)) static void remember(int c, char **v) {
 	argc = c;
 	argv = v;
-	envp = e;
 }
+#else
+extern char **environ;
+
+/* musl gives them nothing, but has loaded the library at exec (master/libc.go), when the
+ * environment is all there: what Go looks for is laid out as by the kernel, with the name
+ * of a program, and an auxiliary vector that is empty. Go reads /proc/self/auxv then. */
+__attribute__((constructor)) static void remember(void) {
+	static char name[] = "hostler";
+	size_t n = 0;
+	while (environ[n])
+		n++;
+	char **block = calloc(2 + n + 1 + 2, sizeof *block);
+	if (block == NULL)
+		return;
+	block[0] = name;
+	memcpy(block + 2, environ, n * sizeof *block);
+	argc = 1;
+	argv = block;
+}
+#endif
 
 /* start_runtime starts Go's runtime, which no fork of the process will survive.
  * -1: it has been started by the dynamic linker, for all we know in a mold. */
 int start_runtime(void) {
-	if (&hostler_late[0] == &hostler_late_end[0])
+	if (&hostler_late[0] == &hostler_late_end[0] || argv == NULL)
 		return -1;
 	for (initialiser *const *f = hostler_late; f < hostler_late_end; f++)
-		(*f)(argc, argv, envp);
+		(*f)(argc, argv, argv + argc + 1);
 	return 0;
 }
 

@@ -1,6 +1,5 @@
 """Is this an interpreter that hostler can serve with?"""
 
-import os
 import sys
 
 from _hostler.protocol import fail
@@ -11,12 +10,6 @@ NEWEST = (3, 15)  # that hostler has been tested with
 def check():
     if sys.implementation.name != "cpython":
         fail("hostler needs CPython, and %s is %s" % (sys.executable, sys.implementation.name))
-    try:
-        libc = os.confstr("CS_GNU_LIBC_VERSION")
-    except (ValueError, OSError):
-        libc = None
-    if not libc:
-        fail("%s is built for a C library other than glibc (musl?): a Go library cannot be loaded into it (golang/go#13492)" % sys.executable)
 
 
 def mention_build():
