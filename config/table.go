@@ -598,7 +598,7 @@ func table() []*setting {
 		{
 			name: "print-config", group: groupOther, flagOnly: true,
 			help:  "print every setting in force, where it is from, and exit",
-			more:  "As a settings file, with the place that each is from behind it; those that nobody has set are comments. `hostler ctl config` says it of a running server.",
+			more:  "As a settings file, with the place that each is from behind it; those that nobody has set are comments.",
 			value: boolean(func(c *Config) *bool { return &c.PrintConfig }),
 		},
 		{

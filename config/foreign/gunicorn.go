@@ -3,6 +3,7 @@ package foreign
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -287,7 +288,10 @@ func forwardedAllow(v any) result {
 	if err != nil {
 		return result{err: err}
 	}
-	return result{fate: Same, gives: []Given{{"forwarded-allow-ips", []string{strings.Join(append(list, "unix"), ",")}}}}
+	if !slices.Contains(list, "*") { // which is everybody
+		list = append(list, "unix")
+	}
+	return result{fate: Same, gives: []Given{{"forwarded-allow-ips", []string{strings.Join(list, ",")}}}}
 }
 
 func proxyProtocol(v any) result {
