@@ -16,7 +16,7 @@ APPS    := build/apps
 # What a fresh machine lacks is said in words, for apt and dnf.
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing. Debian, Ubuntu: apt-get install $(2); Fedora, RHEL: dnf install $(3)" >&2; exit 1; }
 
-.PHONY: help run test test-go test-pythons test-install test-musl wheel chaos bench fuzz lint reproducible generated tools clean check-tools
+.PHONY: help run test test-go test-pythons test-install test-musl wheel chaos bench fuzz lint reproducible reproducible-release generated tools clean check-tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -166,7 +166,10 @@ fuzz: check-tools ## run each fuzz target for FUZZTIME
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz
 
 reproducible: bin/hostler ## the same bytes come of a build in another folder, with nothing cached
-	scripts/reproducible
+	scripts/reproducible bin/hostler
+
+reproducible-release: $(DIST)/x86_64-gnu/hostler $(DIST)/aarch64-musl/hostler ## likewise for what is given to others
+	for t in x86_64-gnu aarch64-musl; do scripts/reproducible $(DIST)/$$t/hostler RELEASE=$(CURDIR)/$(RELEASE) -o $(CURDIR)/$(RELEASE)/.done; done
 
 generated: check-tools ## what is generated is as the code has it
 	@was=$$(git diff | sha256sum); go generate ./...; [ "$$was" = "$$(git diff | sha256sum)" ] || { echo "make: go generate has changed something: commit that, too" >&2; exit 1; }

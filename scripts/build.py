@@ -40,7 +40,10 @@ def library(arch, libc, out):
         str(out),
         "./cmd/hostler-worker",
         CGO_ENABLED="1",
-        CGO_CFLAGS="-O2",  # without Go's -g, which zig does not strip
+        # Without Go's -g: zig would then strip nothing, and debug information has the
+        # names of folders in it.
+        CGO_CFLAGS="-O2 -g0",
+        CGO_LDFLAGS="-O2 -g0",
         GOARCH=GOARCH[arch],
         CC="%s -m ziglang cc -target %s" % (sys.executable, target),
     )
