@@ -173,7 +173,7 @@ func (m *taken) everything(processes int) {
 
 	m.evil(fmt.Sprintf("forge(%d)", m.bystander))
 	m.reloadsAndServes("every message was forged")
-	if n := strings.Count(m.log.String(), "no message of its; it and the like"); n != processes {
+	if n := strings.Count(m.log.String(), "sent a packet that is not one of its messages"); n != processes {
 		t.Errorf("what is no message was said %d times", n)
 	}
 

@@ -164,7 +164,7 @@ func originOf(start time.Time) (origin int64) {
 		before := time.Since(start)
 		at := protocol.Monotonic()
 		if took := time.Since(start) - before; took < least {
-			least, origin = took, at-int64(before)
+			least, origin = took, at-int64(before+took/2)
 		}
 		if least < enough {
 			break
