@@ -39,8 +39,7 @@ def main(finder):
     if settings["worker"] <= 1:
         interpreter.mention_build()
     if settings.get("check"):
-        finder.close()
-        load(settings, modules)
+        load(settings, modules)  # which may need modules of ours
         tell(READY)
         return
     be_worker(settings, raw, threads, own, modules, hooks, finder)
