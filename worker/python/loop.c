@@ -262,12 +262,12 @@ int thread_loop(struct thread *th) {
 	struct task *t = th->task;
 	current = th;
 	th->ident = PyThread_get_thread_ident();
-	hostlerIdentify(th->index, th->ident);
 	/* The only thread is the main one, which runs the signal handlers. A signal
 	 * that comes just before epoll_wait does not interrupt it. */
 	const int patience = nthreads == 1 ? 1000 : -1;
 	if (forked) /* by a handler, just before */
 		return no_server();
+	hostlerIdentify(th->index, th->ident);
 	if (th->context == NULL && (th->context = PyContext_CopyCurrent()) == NULL)
 		PyErr_Clear();
 	PyThreadState *ts = PyEval_SaveThread();
