@@ -114,7 +114,7 @@ test-pythons: bin/hostler build/sid build/python3.13t ## the bridge on a free-th
 	scripts/in-root build/sid worker/bootstrap env PYTHONS=/usr/bin/python3.14:/usr/bin/python3.15 ../../build/bootstrap.test
 	for v in 3.14 3.15; do scripts/in-root build/sid e2e env E2E_PYTHON=/usr/bin/python$$v ../build/e2e.test -test.timeout 20m -test.run '$(SID_CORE)'; done
 
-test-go: check-tools bin/hostler ## the quick part: unit tests
+test-go: check-tools bin/hostler build/gunicorn/.done ## the quick part: unit tests
 	@scripts/apt-tools $(NODE)
 	go test -race -p 1 $$(go list ./... | grep -v '/e2e$$')
 

@@ -5,8 +5,8 @@
 //	python -c Launch SETTINGS FD
 //
 // where FD is a descriptor of memory with what Modules returns. An argument of that size
-// would cost each worker a megabyte and more: Python keeps its command line, several
-// times, and four bytes a character.
+// would not be free: Python keeps its command line several times, four bytes a character,
+// and the kernel takes none beyond 128 KiB.
 package bootstrap
 
 import (
