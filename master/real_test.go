@@ -52,6 +52,11 @@ socks = [socket.socket(fileno=9 + i) for i, _ in enumerate(cfg["listeners"] or (
 for s in socks:
     s.setblocking(False)
 ctl.send(b"R")
+def target(fd):
+    try:
+        return os.readlink("/proc/self/fd/" + fd).replace(" ", "_")
+    except OSError:  # the directory itself, which is closed by now
+        return "gone"
 def serve(s):
     try:
         c, _ = s.accept()
@@ -66,7 +71,7 @@ def serve(s):
     if word == "env":
         c.sendall(json.dumps(dict(os.environ)).encode())
     elif word == "fds":
-        c.sendall(" ".join(os.listdir("/proc/self/fd")).encode())
+        c.sendall(" ".join(fd + "=" + target(fd) for fd in os.listdir("/proc/self/fd")).encode())
     elif word == "pgid":
         c.sendall(str(os.getpgid(0)).encode())
     else:
