@@ -35,6 +35,9 @@ type Collector struct {
 	// mu guards what follows: the memory that outlives a worker.
 	mu  sync.Mutex
 	cpu map[int]*cpuAccount // by slot
+	// overflows is what was last known of them: at a time without descriptors nothing
+	// can be read, and a counter that is gone for a scrape begins anew for its readers.
+	overflows float64
 }
 
 var _ prometheus.Collector = (*Collector)(nil)
@@ -56,7 +59,7 @@ func New(o Options) (*Collector, error) {
 		seen[r] = i > 0
 	}
 	return &Collector{board: o.Board, snapshot: o.Snapshot, reasons: o.RejectReasons,
-		proc: os.DirFS("/proc"), mono: protocol.Monotonic, families: describe(), cpu: make(map[int]*cpuAccount)}, nil
+		proc: os.DirFS("/proc"), mono: protocol.Monotonic, families: describe(), cpu: make(map[int]*cpuAccount), overflows: -1}, nil
 }
 
 // described is a row of the table with its description.

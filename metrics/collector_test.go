@@ -5,13 +5,16 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
 
 	"hostler/protocol"
 	"hostler/settings"
@@ -423,5 +426,23 @@ func TestPools(t *testing.T) {
 	}
 	if n := strings.Count(r.scrape(), "hostler_pool_queue_depth{"); n != 2 {
 		t.Errorf("%d pools", n)
+	}
+}
+
+// TestOverflowsStay: where nothing can be read, as at the limit of open files, what is
+// counted once is not gone.
+func TestOverflowsStay(t *testing.T) {
+	r := newRig(t)
+	r.proc["self/net/netstat"] = &fstest.MapFile{Data: []byte("TcpExt: ListenOverflows\nTcpExt: 7\n")}
+	for range 2 {
+		found, err := pedantic(t, r.c).Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(found, func(f *dto.MetricFamily) bool { return f.GetName() == "hostler_listen_overflows_total" })
+		if i < 0 || found[i].GetMetric()[0].GetCounter().GetValue() != 7 {
+			t.Fatalf("%v", found)
+		}
+		delete(r.proc, "self/net/netstat")
 	}
 }

@@ -31,7 +31,8 @@ type workerView struct {
 // begin gathers what the rows read. The Collector is locked.
 func (c *Collector) begin() *scrape {
 	snap := c.snapshot()
-	s := &scrape{snap: &snap, reasons: c.reasons, mono: c.mono(), overflows: procstat.ListenOverflows(c.proc)}
+	c.overflows = max(c.overflows, procstat.ListenOverflows(c.proc))
+	s := &scrape{snap: &snap, reasons: c.reasons, mono: c.mono(), overflows: c.overflows}
 	holders := make(map[int]*protocol.WorkerStatus, len(snap.Workers))
 	for i := range snap.Workers {
 		holders[snap.Workers[i].Slot] = &snap.Workers[i]
