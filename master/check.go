@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"hostler/master/spawn"
 	"hostler/protocol"
 )
 
@@ -43,7 +44,7 @@ func Check(ctx context.Context, opts Options) error {
 		return err
 	}
 	defer modules.Close()
-	sp, err := newSpawner(opts.Log, opts.Payload.Bootstrap, rawFD(modules), opts.openLibraries(), rawFD(file))
+	sp, err := spawn.New(opts.Log, opts.Payload.Bootstrap, spawn.RawFD(modules), spawn.NewLibraries(opts.Log, opts.Payload.Library, opts.CacheDir), spawn.RawFD(file))
 	if err != nil {
 		return err
 	}
@@ -52,10 +53,10 @@ func Check(ctx context.Context, opts Options) error {
 	board.Slot(0).Assign(1, set.Threads)
 	cfg := set.workerConfig(opts.Version, 0, 1, 1, 0)
 	cfg.Check = true
-	spec := processSpec{python: python, config: cfg, identity: identity, secrets: -1, errors: -1}
-	spec.env, cfg.InternalEnv = workerEnv(slices.Concat(os.Environ(), loginEnv(set.User)), set.Env)
-	reports := make(chan report, 8)
-	proc, err := sp.Start(spec, func(r report) {
+	spec := spawn.Spec{Python: python, Config: cfg, Identity: identity, Secrets: -1, Errors: -1}
+	spec.Env, cfg.InternalEnv = workerEnv(slices.Concat(os.Environ(), loginEnv(set.User)), set.Env)
+	reports := make(chan spawn.Report, 8)
+	proc, err := sp.Start(spec, func(r spawn.Report) {
 		select {
 		case reports <- r:
 		case <-ctx.Done():
@@ -69,7 +70,7 @@ func Check(ctx context.Context, opts Options) error {
 }
 
 // awaitCheck follows the worker to its end.
-func awaitCheck(ctx context.Context, set *Settings, proc process, reports <-chan report) error {
+func awaitCheck(ctx context.Context, set *Settings, proc spawn.Process, reports <-chan spawn.Report) error {
 	var late <-chan time.Time
 	if set.BootTimeout > 0 {
 		late = time.After(set.BootTimeout)
@@ -79,21 +80,21 @@ func awaitCheck(ctx context.Context, set *Settings, proc process, reports <-chan
 		select {
 		case r := <-reports:
 			switch {
-			case r.err != nil:
-				return set.startError(r.err)
-			case r.exited && ready:
+			case r.Err != nil:
+				return set.startError(r.Err)
+			case r.Exited && ready:
 				return nil
-			case r.exited && why == "":
-				return &BootError{App: set.App, Reason: "the worker ended (" + statusText(r.status) + ") before it was ready"}
-			case r.exited:
+			case r.Exited && why == "":
+				return &BootError{App: set.App, Reason: "the worker ended (" + spawn.StatusText(r.Status) + ") before it was ready"}
+			case r.Exited:
 				return &BootError{App: set.App, Reason: why}
-			case r.message.Kind == protocol.KindReady:
+			case r.Message.Kind == protocol.KindReady:
 				ready = true
 				// It ends by itself; this is for one that does not.
 				_ = proc.Send(protocol.Message{Kind: protocol.KindDrain, Mode: protocol.DrainQuick})
 				late = time.After(bootLeave)
-			case r.message.Kind == protocol.KindBootFailed:
-				said := set.asWhom(r.message.Text)
+			case r.Message.Kind == protocol.KindBootFailed:
+				said := set.asWhom(r.Message.Text)
 				if text := strings.TrimRight(said, "\n"); strings.Contains(text, "\n") {
 					fmt.Fprintln(os.Stderr, text)
 				}
@@ -101,7 +102,7 @@ func awaitCheck(ctx context.Context, set *Settings, proc process, reports <-chan
 				late = time.After(bootLeave)
 			}
 		case <-late:
-			late = time.After(abortGrace)
+			late = time.After(spawn.AbortGrace)
 			if ready || why != "" { // that it does not end is not what was asked
 				_ = proc.Signal(syscall.SIGKILL)
 				continue

@@ -4,6 +4,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"hostler/master/spawn"
 )
 
 // TestChores: each chore says when it is due, and what is due is done: it is not due again
@@ -66,7 +68,7 @@ func TestChores(t *testing.T) {
 		look("a request is slow")
 		r.pass(time.Second)
 		look("… and out of time")
-		p.report(report{deaf: true})
+		p.report(spawn.Report{Deaf: true})
 		r.slotOf(p).Gauges.GILWanted.Store(r.s.clock.mono())
 		r.pass(time.Millisecond)
 		look("a worker is deaf, and waits for the GIL")

@@ -26,14 +26,14 @@ func TestStandIn(t *testing.T) {
 			t.Fatalf("it does not serve:\n%s", r.log.String())
 		}
 		last := r.all()[len(r.all())-1]
-		if page := last.spec.config.Page; !strings.Contains(page, "Oops") || !r.host.broken {
+		if page := last.spec.Config.Page; !strings.Contains(page, "Oops") || !r.host.broken {
 			t.Errorf("the page says %q", page)
 		}
 		r.s.post(codeEvent{[]string{"/app.py"}})
 		r.pass(10 * time.Second)
 		last = r.all()[len(r.all())-1]
-		if last.spec.config.Page != "" || r.host.broken || r.view().Reloads["success"] != 1 {
-			t.Errorf("after the code was mended: %q, %v", last.spec.config.Page, r.view().Reloads)
+		if last.spec.Config.Page != "" || r.host.broken || r.view().Reloads["success"] != 1 {
+			t.Errorf("after the code was mended: %q, %v", last.spec.Config.Page, r.view().Reloads)
 		}
 		r.mu.Lock()
 		r.procs.manner = broken

@@ -218,7 +218,7 @@ func TestSetLogLevel(t *testing.T) {
 		r.signal(syscall.SIGTTIN)
 		r.signal(syscall.SIGHUP)
 		all := r.all()
-		if got := []string{all[0].spec.config.LogLevel, all[2].spec.config.LogLevel, all[3].spec.config.LogLevel}; !slices.Equal(got, []string{"warning", "debug", "warning"}) {
+		if got := []string{all[0].spec.Config.LogLevel, all[2].spec.Config.LogLevel, all[3].spec.Config.LogLevel}; !slices.Equal(got, []string{"warning", "debug", "warning"}) {
 			t.Errorf("first, later and after the reload: %q", got)
 		}
 	})

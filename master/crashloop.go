@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"hostler/master/spawn"
 	"hostler/protocol"
 )
 
@@ -135,7 +136,7 @@ func (s *supervisor) diedYoung(w *worker, ws syscall.WaitStatus) {
 		s.backoff.fail(now, backoffServed)
 		if !s.crashes.noted {
 			s.crashes.noted = true
-			text := fmt.Sprintf("%d workers died within %v of being ready, in %v; the last: %s", n, youth, fewDeathsIn, statusText(ws))
+			text := fmt.Sprintf("%d workers died within %v of being ready, in %v; the last: %s", n, youth, fewDeathsIn, spawn.StatusText(ws))
 			s.log.Error("workers die young; others start with pauses", "reason", text)
 			s.note(protocol.Event{Kind: "crash_loop", Text: text})
 		}

@@ -106,12 +106,3 @@ func pin(set *Settings, start string) {
 		set.Chdir = dir
 	}
 }
-
-// elsewhere returns the directory that a process of a generation has to change to; "":
-// the master is there, and it inherits that (it may have no right to go there itself).
-func elsewhere(dir string) string {
-	if wd, err := unix.Getwd(); err == nil && wd == dir {
-		return ""
-	}
-	return dir
-}

@@ -17,7 +17,7 @@
 //
 //	processes are started    by the spawner's one goroutine, which may hang in fork or
 //	                         exec; Start returns at once, and so do all methods of
-//	                         process: a message that finds no room is lost
+//	                         spawn.Process: a message that finds no room is lost
 //	a mold forks a worker    within forkTime, or it is killed
 //	a generation is prepared (settings, directory, interpreter, user, certificates,
 //	                         addresses) in a goroutine of its own, within prepareTime
@@ -31,7 +31,7 @@
 // of a socket that a worker has shut down.
 //
 // The operating system is behind three seams, which the unit tests replace:
-// starter and process (processes and control sockets; spawn.go), host
+// spawn.Starter and spawn.Process (processes and control sockets), host
 // (listeners, settings, upgrades, pid file; host.go) and clock. Tests run the
 // state machine with fake processes in fake time.
 //

@@ -7,13 +7,14 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"hostler/master/spawn"
 	"hostler/protocol"
 )
 
 // writes makes a worker send the parts of its tracebacks.
 func (p *fakeProcess) writes(parts ...string) {
 	for _, text := range parts {
-		p.report(report{message: protocol.Message{Kind: protocol.KindDumped, Text: text}})
+		p.report(spawn.Report{Message: protocol.Message{Kind: protocol.KindDumped, Text: text}})
 	}
 	synctest.Wait()
 }

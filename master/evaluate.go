@@ -11,6 +11,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"hostler/master/spawn"
 )
 
 // evaluateTime is how long a settings file that is a program may take. A reload
@@ -76,7 +78,7 @@ func Evaluate(e Evaluation) (answer []byte, unprivileged string, err error) {
 			err = cmd.Wait()
 		}
 		// What it has said is in the pipe by now; who else holds that is not waited for.
-		_ = r.SetReadDeadline(time.Now().Add(lastWords))
+		_ = r.SetReadDeadline(time.Now().Add(spawn.LastWords))
 		ended <- err
 	}()
 	answer, readErr := io.ReadAll(io.LimitReader(r, e.MaxAnswer+1))

@@ -7,8 +7,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"hostler/master/spawn"
 	"hostler/protocol"
 )
 
@@ -20,8 +19,8 @@ func (s *supervisor) workerExited(w *worker, ws syscall.WaitStatus) {
 	s.reportLost(w, why, ws, now)
 	s.childExit(w, why, ws)
 	s.remove(w)
-	ended := protocol.Event{Cause: string(why), Text: statusText(ws)}
-	attrs := []any{"worker", w.number(), "pid", w.proc.PID(), "generation", w.gen.number, "cause", string(why), "status", statusText(ws)}
+	ended := protocol.Event{Cause: string(why), Text: spawn.StatusText(ws)}
+	attrs := []any{"worker", w.number(), "pid", w.proc.PID(), "generation", w.gen.number, "cause", string(why), "status", spawn.StatusText(ws)}
 	switch {
 	case w.quiet && w.ready.IsZero():
 		s.log.Debug("worker left", attrs...)
@@ -45,14 +44,14 @@ func (s *supervisor) workerExited(w *worker, ws syscall.WaitStatus) {
 		return // nothing depended on it any more
 	}
 	if !w.ready.IsZero() {
-		s.want(w, fmt.Sprintf("%s, %s", why, statusText(ws)))
+		s.want(w, fmt.Sprintf("%s, %s", why, spawn.StatusText(ws)))
 	}
 	switch {
 	case w.ready.IsZero():
 		s.bootFailed(w, bootExitReason(w, why, ws))
 	case w.gen == s.next:
 		s.abandon(&BootError{App: w.gen.set.App, Reason: fmt.Sprintf("worker %d died as soon as it was ready: %s",
-			w.number(), statusText(ws))})
+			w.number(), spawn.StatusText(ws))})
 	default:
 		s.diedYoung(w, ws)
 	}
@@ -79,23 +78,11 @@ func (s *supervisor) classify(w *worker, ws syscall.WaitStatus) cause {
 	return causeExit
 }
 
-// statusText describes an exit status: "exit:3", "signal:SIGSEGV".
-func statusText(ws syscall.WaitStatus) string {
-	if ws.Signaled() {
-		name := unix.SignalName(ws.Signal())
-		if name == "" {
-			name = fmt.Sprint(int(ws.Signal()))
-		}
-		return "signal:" + name
-	}
-	return fmt.Sprintf("exit:%d", ws.ExitStatus())
-}
-
 func bootExitReason(w *worker, why cause, ws syscall.WaitStatus) string {
 	if why == causeOOM {
 		return fmt.Sprintf("worker %d was killed for want of memory before it was ready", w.number())
 	}
-	reason := fmt.Sprintf("worker %d ended (%s) before it was ready", w.number(), statusText(ws))
+	reason := fmt.Sprintf("worker %d ended (%s) before it was ready", w.number(), spawn.StatusText(ws))
 	if w.gen.identity != nil { // it may not have been able to read what Python needs
 		reason += ", as " + w.gen.set.workersUser()
 	}
@@ -126,7 +113,7 @@ func (s *supervisor) reportLost(w *worker, why cause, ws syscall.WaitStatus, now
 // than the signal by which it was carried out.
 func lostCause(why cause, ws syscall.WaitStatus) string {
 	if why == causeSignal || why == causeExit {
-		return statusText(ws)
+		return spawn.StatusText(ws)
 	}
 	return string(why)
 }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hostler/master/spawn"
 	"hostler/protocol"
 	"hostler/settings"
 )
@@ -119,7 +120,7 @@ func TestExchangeIsMended(t *testing.T) {
 		got := func(p *fakeProcess, want int) {
 			t.Helper()
 			if n, m := p.got(protocol.KindDescriptor); n != want || m.Number != protocol.FDHandIn {
-				t.Errorf("worker %d was given %d descriptors, the last %d", p.spec.config.Number, n, m.Number)
+				t.Errorf("worker %d was given %d descriptors, the last %d", p.spec.Config.Number, n, m.Number)
 			}
 		}
 		p := r.all()[0]
@@ -192,7 +193,7 @@ func TestUnfitWorker(t *testing.T) {
 		r.awaitServing()
 		p := r.all()[0]
 		for range 100 {
-			p.report(report{message: protocol.Message{Kind: protocol.KindUnfit, Text: "its listener\n" + strings.Repeat("x", 1<<16)}})
+			p.report(spawn.Report{Message: protocol.Message{Kind: protocol.KindUnfit, Text: "its listener\n" + strings.Repeat("x", 1<<16)}})
 		}
 		synctest.Wait()
 		r.expect("1:serving/1 2:serving/1 3:booting/1")

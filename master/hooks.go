@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"hostler/master/spawn"
 	"hostler/protocol"
 )
 
@@ -40,7 +41,7 @@ const (
 type helper struct {
 	id      int
 	gen     *generation
-	proc    process
+	proc    spawn.Process
 	started time.Time
 	first   string          // the hook to begin with; "": none
 	names   map[string]bool // the hooks that there are; nil: not known yet
@@ -54,7 +55,7 @@ type helper struct {
 
 type hookEvent struct {
 	id int
-	report
+	spawn.Report
 }
 
 // startHelper starts the process for g's hooks, which begins with one of them.
@@ -66,8 +67,8 @@ func (s *supervisor) startHelper(g *generation, first string) error {
 	if g.set.BootTimeout > 0 {
 		h.deadline = h.started.Add(g.set.BootTimeout)
 	}
-	spec := processSpec{python: g.python, dir: g.set.dir, config: cfg, env: g.env, identity: g.identity, secrets: -1, errors: g.logs.errors.fd}
-	proc, err := s.starter.Start(spec, func(r report) { s.post(hookEvent{h.id, r}) })
+	spec := spawn.Spec{Python: g.python, Dir: g.set.dir, Config: cfg, Env: g.env, Identity: g.identity, Secrets: -1, Errors: g.logs.errors.fd}
+	proc, err := s.starter.Start(spec, func(r spawn.Report) { s.post(hookEvent{h.id, r}) })
 	if err != nil {
 		return fmt.Errorf("cannot run the hooks in %s: %w", cmp.Or(g.set.Hooks, g.set.Worker.Conf), g.set.startError(err))
 	}
@@ -90,19 +91,19 @@ func (s *supervisor) helper(id int) *helper {
 }
 
 // helperSaid takes what the process of the hooks says, and its end.
-func (s *supervisor) helperSaid(h *helper, r report) {
+func (s *supervisor) helperSaid(h *helper, r spawn.Report) {
 	switch {
-	case r.err != nil:
-		h.error = h.gen.set.asWhom(r.err.Error())
-		s.helperExited(h, r.status)
-	case r.exited:
-		s.helperExited(h, r.status)
-	case r.begun, r.deaf:
-	case r.message.Kind == protocol.KindBootFailed:
-		h.error = h.gen.set.asWhom(r.message.Text)
-	case r.message.Kind == protocol.KindHooks:
+	case r.Err != nil:
+		h.error = h.gen.set.asWhom(r.Err.Error())
+		s.helperExited(h, r.Status)
+	case r.Exited:
+		s.helperExited(h, r.Status)
+	case r.Begun, r.Deaf:
+	case r.Message.Kind == protocol.KindBootFailed:
+		h.error = h.gen.set.asWhom(r.Message.Text)
+	case r.Message.Kind == protocol.KindHooks:
 		h.names = make(map[string]bool)
-		for _, name := range strings.Fields(r.message.Text) {
+		for _, name := range strings.Fields(r.Message.Text) {
 			h.names[name] = true
 		}
 		if !h.names[h.first] {
@@ -110,21 +111,21 @@ func (s *supervisor) helperSaid(h *helper, r report) {
 		} else if !h.leaving {
 			s.callHook(h, protocol.HookCall{Hook: h.first})
 		}
-	case r.message.Kind == protocol.KindHookDone:
+	case r.Message.Kind == protocol.KindHookDone:
 		if h.calls == 0 {
 			return // it was not asked
 		}
 		h.calls--
-		if r.message.Text != "" {
+		if r.Message.Text != "" {
 			s.stats.hooksFailed++
-			s.note(protocol.Event{Kind: "hook_failed", Generation: h.gen.number, Text: r.message.Text})
+			s.note(protocol.Event{Kind: "hook_failed", Generation: h.gen.number, Text: r.Message.Text})
 		}
 		if h.passed || h.leaving {
 			return
 		}
-		if r.message.Text != "" && h.first == hookStarting {
+		if r.Message.Text != "" && h.first == hookStarting {
 			s.endHelper(h)
-			s.hookFailed(h, &BootError{App: h.gen.set.App, Reason: r.message.Text})
+			s.hookFailed(h, &BootError{App: h.gen.set.App, Reason: r.Message.Text})
 			return
 		}
 		s.pass(h)
@@ -164,7 +165,7 @@ func (s *supervisor) helperExited(h *helper, ws syscall.WaitStatus) {
 		return
 	}
 	if !h.passed {
-		why := fmt.Sprintf("the process of the hooks ended (%s) before they were run", statusText(ws))
+		why := fmt.Sprintf("the process of the hooks ended (%s) before they were run", spawn.StatusText(ws))
 		if h.error != "" {
 			why = bootReason(h.error)
 			s.sayOnce(h.gen, h.error)
@@ -176,7 +177,7 @@ func (s *supervisor) helperExited(h *helper, ws syscall.WaitStatus) {
 	if h.gen.helper == h {
 		h.gen.helper = nil
 	}
-	s.log.Error("the process of the hooks ended", "pid", h.proc.PID(), "status", statusText(ws))
+	s.log.Error("the process of the hooks ended", "pid", h.proc.PID(), "status", spawn.StatusText(ws))
 	if h.gen == s.current && s.phase == phaseServing && s.clock.now().Sub(h.started) >= youth {
 		if err := s.startHelper(h.gen, ""); err != nil {
 			s.log.Error("no hooks of the master's until the next reload", "error", err)
@@ -207,7 +208,7 @@ func (s *supervisor) abort(w *worker, now time.Time) bool {
 	case w.leaving != causeTimeout || h == nil || !h.names[hookAbort]:
 		return false
 	case w.abortBy.IsZero():
-		w.abortBy = now.Add(abortGrace)
+		w.abortBy = now.Add(spawn.AbortGrace)
 		w.deadline = w.abortBy
 		s.tell(w, syscall.SIGABRT)
 	}
@@ -236,27 +237,27 @@ func (s *supervisor) childExit(w *worker, why cause, ws syscall.WaitStatus) {
 		return
 	}
 	s.callHook(g.helper, protocol.HookCall{Hook: hookChildExit, Worker: &protocol.HookWorker{
-		PID: w.proc.PID(), Number: w.number(), Generation: w.gen.number, Cause: string(why), Status: statusText(ws)}})
+		PID: w.proc.PID(), Number: w.number(), Generation: w.gen.number, Cause: string(why), Status: spawn.StatusText(ws)}})
 }
 
 // moldChanged is called when a mold has begun or ended. It has run the
 // application's code as a worker does, so the hook is run for it, too.
-func (s *supervisor) moldChanged(ev moldEvent) {
-	if !ev.gone {
+func (s *supervisor) moldChanged(ev spawn.MoldEvent) {
+	if !ev.Gone {
 		if s.molds == nil {
 			s.molds = make(map[int]int)
 		}
-		s.molds[ev.pid] = ev.generation
+		s.molds[ev.PID] = ev.Generation
 		return
 	}
-	delete(s.molds, ev.pid)
+	delete(s.molds, ev.PID)
 	why := causeExit
 	switch {
-	case ev.retired && s.phase == phaseStopping:
+	case ev.Retired && s.phase == phaseStopping:
 		why = causeStopped
-	case ev.retired:
+	case ev.Retired:
 		why = causeReload
-	case ev.status.Signaled():
+	case ev.Status.Signaled():
 		why = causeSignal
 	}
 	g := s.current
@@ -265,7 +266,7 @@ func (s *supervisor) moldChanged(ev moldEvent) {
 	}
 	if g != nil {
 		s.callHook(g.helper, protocol.HookCall{Hook: hookChildExit, Worker: &protocol.HookWorker{
-			PID: ev.pid, Generation: ev.generation, Cause: string(why), Status: statusText(ev.status)}})
+			PID: ev.PID, Generation: ev.Generation, Cause: string(why), Status: spawn.StatusText(ev.Status)}})
 	}
 }
 

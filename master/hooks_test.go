@@ -25,7 +25,7 @@ func withHooks(t *testing.T, how manner, f func(r *rig)) {
 // helpers are the processes that run hooks, workers the others.
 func (r *rig) helpers() (helpers, workers []*fakeProcess) {
 	for _, p := range r.all() {
-		if p.spec.config.HooksOnly {
+		if p.spec.Config.HooksOnly {
 			helpers = append(helpers, p)
 		} else {
 			workers = append(workers, p)
@@ -68,7 +68,7 @@ func TestHooksLife(t *testing.T) {
 	withHooks(t, manner{hooks: allHooks}, func(r *rig) {
 		r.pass(bootTakes)
 		helpers, workers := r.helpers()
-		if len(helpers) != 1 || len(workers) != 0 || helpers[0].spec.config.Hooks != "hooks" || len(helpers[0].spec.listeners) != 0 {
+		if len(helpers) != 1 || len(workers) != 0 || helpers[0].spec.Config.Hooks != "hooks" || len(helpers[0].spec.Listeners) != 0 {
 			t.Fatalf("%d processes for hooks, %d workers", len(helpers), len(workers))
 		}
 		h := helpers[0]

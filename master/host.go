@@ -16,6 +16,7 @@ import (
 	"hostler/internal/filewatch"
 	"hostler/internal/procstat"
 	"hostler/internal/upgrade"
+	"hostler/master/spawn"
 	"hostler/protocol"
 	"hostler/settings"
 )
@@ -31,7 +32,7 @@ type systemHost struct {
 	turn     *turn               // to answer on the admin address
 	admin    *adminServer        // nil: there was none yet
 	pid      *pidFile            // nil: none was written
-	apart    func() (end func()) // spawner.apart
+	apart    func() (end func()) // Spawner.Apart
 	exchange [2]int              // both ends, for the workers of this binary and the next
 	unit     []*unitSocket       // opened by the service manager
 	owner    bool                // the sockets are ours to end: there is no parent that serves on
@@ -118,7 +119,7 @@ func takeOrMakeExchange(fds fileKeeper) (ends [2]int, err error) {
 		}
 	}
 	for i, f := range files {
-		if ends[i], err = unix.FcntlInt(uintptr(rawFD(f)), unix.F_DUPFD_CLOEXEC, 10); err != nil {
+		if ends[i], err = unix.FcntlInt(uintptr(spawn.RawFD(f)), unix.F_DUPFD_CLOEXEC, 10); err != nil {
 			return ends, fmt.Errorf("cannot copy the exchange: %w", err)
 		}
 		f.Close()

@@ -14,6 +14,7 @@ import (
 	"hostler/internal/accesslog"
 	"hostler/internal/logfile"
 	"hostler/internal/logwriter"
+	"hostler/master/spawn"
 	"hostler/protocol"
 )
 
@@ -222,7 +223,7 @@ func (s *supervisor) handLogs() {
 	}
 }
 
-func (s *supervisor) sendLog(p process, which string, l logFile) bool {
+func (s *supervisor) sendLog(p spawn.Process, which string, l logFile) bool {
 	err := p.SendFile(protocol.Message{Kind: protocol.KindReopen, Text: which}, l.fd)
 	if err != nil {
 		s.log.Debug("a process did not take a log file", "pid", p.PID(), "log", l.what, "error", err)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"hostler/internal/logwriter"
+	"hostler/master/spawn"
 	"hostler/protocol"
 )
 
@@ -24,7 +25,7 @@ const endTime = 2 * time.Second
 type Payload struct {
 	// Library reads the worker library for a C library, an ELF shared object: megabytes,
 	// which nobody needs any more once workers can load it.
-	Library   func(Libc) ([]byte, error)
+	Library   func(spawn.Libc) ([]byte, error)
 	Bootstrap string // Python source that loads it, for python -c
 	Modules   []byte // of Python's, which Bootstrap loads
 }
@@ -153,7 +154,7 @@ func (m *Master) Run(ctx context.Context) error {
 		return err
 	}
 	defer modules.Close()
-	sp, err := newSpawner(m.opts.Log, m.opts.Payload.Bootstrap, rawFD(modules), m.opts.openLibraries(), rawFD(m.file))
+	sp, err := spawn.New(m.opts.Log, m.opts.Payload.Bootstrap, spawn.RawFD(modules), spawn.NewLibraries(m.opts.Log, m.opts.Payload.Library, m.opts.CacheDir), spawn.RawFD(m.file))
 	if err != nil {
 		return err
 	}
@@ -163,11 +164,11 @@ func (m *Master) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sp.exchange, h.apart = h.exchange, sp.apart
+	sp.Exchange, h.apart = h.exchange, sp.Apart
 	h.codeChanged = func(files []string) { m.sup.post(codeEvent{files}) }
-	sp.molded = func(ev moldEvent) { m.sup.post(ev) }
+	sp.Molded = func(ev spawn.MoldEvent) { m.sup.post(ev) }
 	m.sup.takeScale()
-	m.sup.first = os.Getpid() == firstProcess
+	m.sup.first = os.Getpid() == spawn.FirstProcess
 	m.sup.host, m.sup.starter, m.sup.watchdog = h, sp, watchdogInterval(m.opts.Log)
 
 	var wg sync.WaitGroup
@@ -183,7 +184,7 @@ func (m *Master) Run(ctx context.Context) error {
 		}
 	})
 	err = m.sup.loop(ctx, m.opts.Settings)
-	sp.endOrphans()
+	sp.EndOrphans()
 	m.sup.files.do("removing the pid file and the like", h.close)
 	if !m.sup.files.finish(endTime) {
 		m.opts.Log.Warn("leaving without having seen to all files")
@@ -195,15 +196,6 @@ func (m *Master) Run(ctx context.Context) error {
 		m.opts.Log.Info("stopped")
 	}
 	return err
-}
-
-// rawFD returns f's descriptor without switching it to blocking.
-func rawFD(f *os.File) int {
-	n := -1
-	if raw, err := f.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) { n = int(fd) })
-	}
-	return n
 }
 
 // openLogs opens the log files for the first generation, and has our own log go

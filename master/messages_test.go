@@ -13,13 +13,14 @@ import (
 func TestEveryMessageIsTaken(t *testing.T) {
 	for _, c := range []struct {
 		from      protocol.Party
+		dir       string
 		functions []string
 	}{
-		{protocol.PartyWorker | protocol.PartyDeveloped, []string{"workerSaid"}},
-		{protocol.PartyMold, []string{"heard", "hear"}},
-		{protocol.PartyHooks, []string{"helperSaid"}},
+		{protocol.PartyWorker | protocol.PartyDeveloped, ".", []string{"workerSaid"}},
+		{protocol.PartyMold, "spawn", []string{"heard", "hear"}},
+		{protocol.PartyHooks, ".", []string{"helperSaid"}},
 	} {
-		handled, err := mentions.In(".", "protocol.Kind", c.functions...)
+		handled, err := mentions.In(c.dir, "protocol.Kind", c.functions...)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,8 +3,6 @@ package master
 import (
 	"bytes"
 	"errors"
-	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,9 +12,8 @@ import (
 	"testing/fstest"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"hostler/internal/accesslog"
+	"hostler/master/spawn"
 	"hostler/protocol"
 	"hostler/settings"
 )
@@ -156,7 +153,7 @@ func TestStatusText(t *testing.T) {
 		exited(0): "exit:0", exited(255): "exit:255", killed(syscall.SIGKILL): "signal:SIGKILL",
 		killed(syscall.SIGSEGV) | 0x80: "signal:SIGSEGV", killed(syscall.Signal(64)): "signal:64",
 	} {
-		if got := statusText(ws); got != want {
+		if got := spawn.StatusText(ws); got != want {
 			t.Errorf("%#x: %s, want %s", uint32(ws), got, want)
 		}
 	}
@@ -223,60 +220,6 @@ func TestGoNetwork(t *testing.T) {
 		if got := goNetwork(b); got != want {
 			t.Errorf("%v: %s, want %s", b, got, want)
 		}
-	}
-}
-
-func TestLibrary(t *testing.T) {
-	lib := []byte("\x7fELF and so on")
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	f, err := openLibrary(log, lib, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	got := make([]byte, len(lib))
-	if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, lib) {
-		t.Errorf("holds %q, %v", got, err)
-	}
-	if seals, err := unix.FcntlInt(uintptr(rawFD(f)), unix.F_GET_SEALS, 0); err == nil && seals&unix.F_SEAL_WRITE == 0 {
-		t.Errorf("seals %#x", seals)
-	}
-
-	dir := filepath.Join(t.TempDir(), "cache")
-	for range 2 { // the second finds it
-		c, err := cachedLibrary(lib, dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if b, err := io.ReadAll(c); err != nil || !bytes.Equal(b, lib) {
-			t.Errorf("cache holds %q, %v", b, err)
-		}
-		c.Close()
-	}
-	entries, _ := os.ReadDir(dir)
-	if len(entries) != 1 {
-		t.Errorf("cache: %v", entries)
-	}
-	// What was tampered with is replaced.
-	if err := os.Remove(filepath.Join(dir, entries[0].Name())); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, entries[0].Name()), []byte("evil"), 0o500); err != nil {
-		t.Fatal(err)
-	}
-	c, err := cachedLibrary(lib, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if b, _ := io.ReadAll(c); !bytes.Equal(b, lib) {
-		t.Errorf("cache holds %q", b)
-	}
-	c.Close()
-	if err := os.Chmod(dir, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := cachedLibrary(lib, dir); err == nil {
-		t.Error("a directory that others may write was used")
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"hostler/internal/inode"
 	"hostler/internal/procstat"
+	"hostler/master/spawn"
 )
 
 // maxPIDFile is more than a number takes, and what else people may have put there.
@@ -49,7 +50,7 @@ func writePIDFile(path string, pid int, of ...int) (*pidFile, error) {
 	var file *inode.File
 	if err = errors.Join(err, tmp.Chmod(0o644)); err == nil {
 		var fd int
-		if fd, err = unix.FcntlInt(uintptr(rawFD(tmp)), unix.F_DUPFD_CLOEXEC, 10); err == nil {
+		if fd, err = unix.FcntlInt(uintptr(spawn.RawFD(tmp)), unix.F_DUPFD_CLOEXEC, 10); err == nil {
 			file, err = inode.New(fd)
 		}
 	}

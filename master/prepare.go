@@ -4,10 +4,12 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
 
+	"hostler/protocol"
 	"hostler/settings"
 )
 
@@ -204,4 +206,14 @@ func (p *preparation) listen(g *generation, b settings.Bind) error {
 	}
 	g.listeners, g.opened = append(g.listeners, l), append(g.opened, l)
 	return nil
+}
+
+// openModules makes the payload's Python modules ready for workers, who have them
+// behind a file descriptor.
+func (o *Options) openModules() (*os.File, error) {
+	f, err := protocol.NewMemory("hostler-modules", o.Payload.Modules)
+	if err != nil {
+		return nil, fmt.Errorf("cannot keep the workers' Python modules: %w", err)
+	}
+	return f, nil
 }

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"hostler/master/spawn"
 	"hostler/protocol"
 )
 
@@ -26,10 +27,10 @@ func (p *fakeProcess) answers(t *testing.T, stacks string) {
 func (p *fakeProcess) finds(text string) {
 	for len(text) > 0 {
 		n := min(len(text), max(10, len(text)/100))
-		p.report(report{message: protocol.Message{Kind: protocol.KindProfiled, Text: text[:n]}})
+		p.report(spawn.Report{Message: protocol.Message{Kind: protocol.KindProfiled, Text: text[:n]}})
 		text = text[n:]
 	}
-	p.report(report{message: protocol.Message{Kind: protocol.KindProfiled}})
+	p.report(spawn.Report{Message: protocol.Message{Kind: protocol.KindProfiled}})
 }
 
 // profiles is Profile, told later.

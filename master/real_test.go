@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"hostler/master/spawn"
 	"hostler/settings"
 )
 
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func noLibrary(Libc) ([]byte, error) { return []byte("no library"), nil }
+func noLibrary(spawn.Libc) ([]byte, error) { return []byte("no library"), nil }
 
 // standIn is a worker without the library: a single-threaded server that speaks
 // the control protocol. It answers with its pid and generation. The application

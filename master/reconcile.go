@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 
+	"hostler/master/spawn"
 	"hostler/protocol"
 )
 
@@ -176,8 +177,8 @@ func (s *supervisor) start(g *generation, why string) error {
 	s.preFork(g, slot)
 	// The worker may write to its slot before Start returns.
 	w.board.Assign(uint32(g.number), g.set.Threads)
-	spec := processSpec{python: g.python, dir: g.set.dir, config: cfg, env: g.env, identity: g.identity, listeners: g.fds(), secrets: g.certs.fd(), errors: g.logs.errors.fd}
-	proc, err := s.starter.Start(spec, func(r report) { s.post(workerEvent{w.id, r}) })
+	spec := spawn.Spec{Python: g.python, Dir: g.set.dir, Config: cfg, Env: g.env, Identity: g.identity, Listeners: g.fds(), Secrets: g.certs.fd(), Errors: g.logs.errors.fd}
+	proc, err := s.starter.Start(spec, func(r spawn.Report) { s.post(workerEvent{w.id, r}) })
 	if err != nil {
 		w.board.Free()
 		return g.set.startError(err)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"hostler/internal/testlog"
+	"hostler/master/spawn"
 	"hostler/protocol"
 	"hostler/settings"
 )
@@ -61,10 +62,10 @@ type manner struct {
 }
 
 type fakeProcess struct {
-	spec   processSpec
+	spec   spawn.Spec
 	pid    int
 	manner manner
-	report func(report)
+	report func(spawn.Report)
 	cpu    float64 // what it will have used
 
 	mu      sync.Mutex
@@ -78,7 +79,7 @@ type fakeProcess struct {
 	hookDone chan struct{} // closed when the last hook has been run
 }
 
-var _ process = (*fakeProcess)(nil)
+var _ spawn.Process = (*fakeProcess)(nil)
 
 func (p *fakeProcess) PID() int { return p.pid }
 
@@ -95,7 +96,7 @@ func (p *fakeProcess) Send(m protocol.Message) error {
 		return syscall.EPIPE
 	}
 	p.sent = append(p.sent, m)
-	if p.spec.config.HooksOnly {
+	if p.spec.Config.HooksOnly {
 		p.runHook(m)
 		return nil
 	}
@@ -105,7 +106,7 @@ func (p *fakeProcess) Send(m protocol.Message) error {
 			if m.Mode != protocol.DrainQuick {
 				time.Sleep(leaveTakes)
 			}
-			p.report(report{message: protocol.Message{Kind: protocol.KindDrained}})
+			p.report(spawn.Report{Message: protocol.Message{Kind: protocol.KindDrained}})
 			p.exit(exited(0))
 		}()
 	}
@@ -137,7 +138,7 @@ func (p *fakeProcess) runHook(m protocol.Message) {
 			p.exit(exited(0))
 		case m.Kind == protocol.KindHook && !p.manner.hookHangs:
 			time.Sleep(hookTakes)
-			p.report(report{message: protocol.Message{Kind: protocol.KindHookDone, Text: p.manner.hookFails}})
+			p.report(spawn.Report{Message: protocol.Message{Kind: protocol.KindHookDone, Text: p.manner.hookFails}})
 		}
 	}()
 }
@@ -165,7 +166,7 @@ func (p *fakeProcess) exit(ws syscall.WaitStatus) {
 	p.dead = true
 	p.mu.Unlock()
 	if !was {
-		p.report(report{exited: true, status: ws, cpu: p.cpu})
+		p.report(spawn.Report{Exited: true, Status: ws, CPU: p.cpu})
 	}
 }
 
@@ -174,7 +175,7 @@ func (p *fakeProcess) boot() {
 		p.mu.Lock()
 		p.dead = true
 		p.mu.Unlock()
-		p.report(report{exited: true, err: p.manner.refused})
+		p.report(spawn.Report{Exited: true, Err: p.manner.refused})
 		return
 	}
 	time.Sleep(bootTakes + p.manner.slow)
@@ -184,15 +185,15 @@ func (p *fakeProcess) boot() {
 	p.mu.Unlock()
 	switch {
 	case dead || p.manner.hangs:
-	case p.spec.config.HooksOnly && p.ready:
-		p.report(report{message: protocol.Message{Kind: protocol.KindHooks, Text: p.manner.hooks}})
+	case p.spec.Config.HooksOnly && p.ready:
+		p.report(spawn.Report{Message: protocol.Message{Kind: protocol.KindHooks, Text: p.manner.hooks}})
 	case p.manner.dies:
 		p.exit(exited(3))
 	case p.manner.fails != "":
-		p.report(report{message: protocol.Message{Kind: protocol.KindBootFailed, Text: p.manner.fails}})
+		p.report(spawn.Report{Message: protocol.Message{Kind: protocol.KindBootFailed, Text: p.manner.fails}})
 		p.exit(exited(1))
 	default:
-		p.report(report{message: protocol.Message{Kind: protocol.KindReady}})
+		p.report(spawn.Report{Message: protocol.Message{Kind: protocol.KindReady}})
 	}
 }
 
@@ -218,9 +219,9 @@ func exited(code int) syscall.WaitStatus           { return syscall.WaitStatus(c
 func killed(sig syscall.Signal) syscall.WaitStatus { return syscall.WaitStatus(sig) }
 
 // hookDone is what a process says that has run a hook.
-var hookDone = report{message: protocol.Message{Kind: protocol.KindHookDone}}
+var hookDone = spawn.Report{Message: protocol.Message{Kind: protocol.KindHookDone}}
 
-// procs is the fake starter.
+// procs is the fake spawn.Starter.
 type procs struct {
 	mu      sync.Mutex
 	started []*fakeProcess
@@ -228,15 +229,15 @@ type procs struct {
 	refuse  error
 }
 
-var _ starter = (*procs)(nil)
+var _ spawn.Starter = (*procs)(nil)
 
-// Retire implements starter.
+// Retire implements spawn.Starter.
 func (ps *procs) Retire(int) {}
 
-// ReopenLog implements starter.
+// ReopenLog implements spawn.Starter.
 func (ps *procs) ReopenLog(int, int) {}
 
-func (ps *procs) Start(spec processSpec, to func(report)) (process, error) {
+func (ps *procs) Start(spec spawn.Spec, to func(spawn.Report)) (spawn.Process, error) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	if ps.refuse != nil {
@@ -598,7 +599,7 @@ func (r *rig) expect(want string) {
 func (r *rig) exits(c cause) uint64 { return r.view().Exits[string(c)] }
 
 // slotOf returns the part of the scoreboard of the nth process.
-func (r *rig) slotOf(p *fakeProcess) *protocol.Slot { return r.s.board.Slot(p.spec.config.Slot) }
+func (r *rig) slotOf(p *fakeProcess) *protocol.Slot { return r.s.board.Slot(p.spec.Config.Slot) }
 
 // begin makes a thread of p busy with a request that began age ago.
 func (r *rig) begin(p *fakeProcess, thread int, target string, age time.Duration) {

@@ -183,7 +183,7 @@ func TestScaleByNeed(t *testing.T) {
 		if v := r.view(); v.TargetWorkers != 1 || v.MinWorkers != 1 || v.MaxWorkers != 3 || v.Pinned {
 			t.Errorf("%+v", v)
 		}
-		if c := r.all()[0].spec.config; c.Workers != 3 {
+		if c := r.all()[0].spec.Config; c.Workers != 3 {
 			t.Errorf("the worker thinks that there are %d", c.Workers)
 		}
 		r.crowd(5)

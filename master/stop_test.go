@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"hostler/master/spawn"
 )
 
 // TestStopWhateverHappens: neither processes that no signal ends, nor calls that do
@@ -19,7 +21,7 @@ func TestStopWhateverHappens(t *testing.T) {
 			defer end()
 			r.signal(syscall.SIGUSR1)
 			r.signal(hup)
-			r.s.post(moldEvent{generation: 1, pid: 77})
+			r.s.post(spawn.MoldEvent{Generation: 1, PID: 77})
 			begun := time.Now()
 			r.signal(sig)
 			r.awaitEnd()

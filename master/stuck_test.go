@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"hostler/master/spawn"
 	"hostler/protocol"
 )
 
@@ -272,7 +273,7 @@ func TestDeafWorker(t *testing.T) {
 		p.mu.Lock()
 		p.manner.wedged = true
 		p.mu.Unlock()
-		p.report(report{deaf: true})
+		p.report(spawn.Report{Deaf: true})
 		r.pass(deafAfter - time.Millisecond)
 		r.expect("1:serving/1 2:serving/1")
 		r.pass(bootTakes / 2)

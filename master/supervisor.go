@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hostler/internal/logwriter"
+	"hostler/master/spawn"
 	"hostler/protocol"
 	"hostler/settings"
 )
@@ -99,7 +100,7 @@ type host interface {
 type (
 	workerEvent struct {
 		id int
-		report
+		spawn.Report
 	}
 	signalEvent  struct{ sig syscall.Signal }
 	reloadEvent  struct{ done chan<- error } // buffered; may be nil
@@ -121,7 +122,7 @@ var (
 type supervisor struct {
 	log     *slog.Logger
 	host    host
-	starter starter
+	starter spawn.Starter
 	board   *protocol.Scoreboard
 	clock   clock
 	oom     *oomWatch
@@ -267,23 +268,23 @@ func (s *supervisor) handle(ev any) {
 		w := s.worker(ev.id)
 		switch {
 		case w == nil: // reported after its end
-		case ev.err != nil:
-			s.startRefused(w, ev.err)
-		case ev.exited:
-			s.stats.spent(w.slot, ev.cpu)
-			s.workerExited(w, ev.status)
-		case ev.begun:
+		case ev.Err != nil:
+			s.startRefused(w, ev.Err)
+		case ev.Exited:
+			s.stats.spent(w.slot, ev.CPU)
+			s.workerExited(w, ev.Status)
+		case ev.Begun:
 			s.began(w)
-		case ev.deaf:
+		case ev.Deaf:
 			w.deafSince = s.clock.now() // as a rule it is about to end
 		default:
-			s.workerSaid(w, ev.message)
+			s.workerSaid(w, ev.Message)
 		}
 	case hookEvent:
 		if h := s.helper(ev.id); h != nil {
-			s.helperSaid(h, ev.report)
+			s.helperSaid(h, ev.Report)
 		}
-	case moldEvent:
+	case spawn.MoldEvent:
 		s.moldChanged(ev)
 	case signalEvent:
 		s.signal(ev.sig)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"hostler/master/spawn"
 	"hostler/protocol"
 	"hostler/settings"
 )
@@ -518,7 +519,7 @@ func TestReadyAsItLeaves(t *testing.T) {
 		r.signal(syscall.SIGTTIN)
 		r.signal(syscall.SIGTTOU)
 		r.expect("1:serving/1 2:serving/1 3:draining/1")
-		r.all()[2].report(report{message: protocol.Message{Kind: protocol.KindReady}})
+		r.all()[2].report(spawn.Report{Message: protocol.Message{Kind: protocol.KindReady}})
 		r.pass(bootLeave + time.Second)
 		r.expect("1:serving/1 2:serving/1 3:draining/1")
 		r.pass(10 * time.Second)
@@ -539,7 +540,7 @@ func TestCPUOfTheGone(t *testing.T) {
 			if i == 0 {
 				p = r.all()[0]
 			}
-			slot := p.spec.config.Slot
+			slot := p.spec.Config.Slot
 			p.cpu = cpu
 			p.exit(killed(syscall.SIGSEGV))
 			r.pass(time.Minute)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hostler/internal/inode"
+	"hostler/master/spawn"
 	"hostler/protocol"
 	"hostler/settings"
 )
@@ -169,7 +170,7 @@ func (c *certificates) fd() int {
 	if c == nil {
 		return -1
 	}
-	return rawFD(c.memory)
+	return spawn.RawFD(c.memory)
 }
 
 // closeCertificates closes those that no generation needs any more.

@@ -13,6 +13,7 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 	"golang.org/x/sys/unix"
 
+	"hostler/master/spawn"
 	"hostler/settings"
 )
 
@@ -79,7 +80,7 @@ func unitSockets(keep fileKeeper, hasParent bool) ([]*unitSocket, error) {
 
 // look finds out where the socket listens.
 func (u *unitSocket) look() error {
-	fd := rawFD(u.file)
+	fd := spawn.RawFD(u.file)
 	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	if err != nil {
 		return errors.New("it is no socket")
@@ -135,7 +136,7 @@ func (u *unitSocket) matches(b settings.Bind) bool {
 
 // listener returns u as the listener for b.
 func (u *unitSocket) listener(b settings.Bind) (*listener, error) {
-	fd, err := unix.FcntlInt(uintptr(rawFD(u.file)), unix.F_DUPFD_CLOEXEC, 10)
+	fd, err := unix.FcntlInt(uintptr(spawn.RawFD(u.file)), unix.F_DUPFD_CLOEXEC, 10)
 	if err != nil {
 		return nil, fmt.Errorf("cannot copy the socket of %s: %w", b, err)
 	}

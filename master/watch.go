@@ -5,6 +5,7 @@ import (
 	"syscall"
 	"time"
 
+	"hostler/master/spawn"
 	"hostler/protocol"
 )
 
@@ -15,9 +16,6 @@ const (
 	// application that takes what it needs at the first request would have its
 	// workers replaced all the time.
 	youth = 10 * time.Second
-	// abortGrace is how long faulthandler may take to write the tracebacks of a
-	// boot that hangs.
-	abortGrace = time.Second
 )
 
 // checkDeadline ends the patience with a worker that does not boot or leave.
@@ -31,7 +29,7 @@ func (s *supervisor) checkDeadline(w *worker, now time.Time) {
 			"pid", w.proc.PID(), "boot_timeout", w.gen.set.BootTimeout)
 		w.leaving = causeBootTimeout
 		s.become(w, stateDraining)
-		w.drained, w.deadline = now, now.Add(abortGrace)
+		w.drained, w.deadline = now, now.Add(spawn.AbortGrace)
 		// Nobody reads the control socket while the application is imported.
 		// faulthandler writes all tracebacks on SIGABRT, whoever has the GIL.
 		s.tell(w, syscall.SIGABRT)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"hostler/master/spawn"
 	"hostler/protocol"
 	"hostler/settings"
 )
@@ -154,7 +155,7 @@ func TestMaxRequests(t *testing.T) {
 	withRig(t, set, nil, func(r *rig) {
 		r.awaitServing()
 		for _, p := range r.all() {
-			if n := p.spec.config.MaxRequests; n < 100 || n > 150 {
+			if n := p.spec.Config.MaxRequests; n < 100 || n > 150 {
 				t.Errorf("limit with jitter: %d", n)
 			}
 			r.slotOf(p).Gauges.Served.Store(99)
@@ -318,7 +319,7 @@ func TestClassify(t *testing.T) {
 			w.ready = time.Unix(1, 0)
 		}
 		if got := s.classify(w, c.ws); got != c.want {
-			t.Errorf("%v, leaving %q, ready %v, %s: %s, want %s", c.state, c.leaving, c.ready, statusText(c.ws), got, c.want)
+			t.Errorf("%v, leaving %q, ready %v, %s: %s, want %s", c.state, c.leaving, c.ready, spawn.StatusText(c.ws), got, c.want)
 		}
 	}
 }
@@ -411,7 +412,7 @@ func TestReplacementFirst(t *testing.T) {
 		causeMemory:   func(r *rig, p *fakeProcess) { r.host.setMemory(p.PID(), 1<<40) },
 		causeTimeout:  func(r *rig, p *fakeProcess) { r.begin(p, 0, "/", time.Hour) },
 		causeRestart: func(r *rig, p *fakeProcess) {
-			async(func() error { return r.master().Restart(r.t.Context(), p.spec.config.Number) })
+			async(func() error { return r.master().Restart(r.t.Context(), p.spec.Config.Number) })
 		},
 		causeReload: func(r *rig, _ *fakeProcess) { r.signal(hup) },
 	} {

@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"time"
 
+	"hostler/master/spawn"
 	"hostler/protocol"
 )
 
@@ -96,7 +97,7 @@ type worker struct {
 	id    int // never reused, unlike the slot
 	slot  int
 	gen   *generation
-	proc  process
+	proc  spawn.Process
 	board *protocol.Slot
 
 	state   workerState

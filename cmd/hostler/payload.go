@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"hostler/master"
+	"hostler/master/spawn"
 	"hostler/worker/bootstrap"
 )
 
@@ -19,7 +20,7 @@ var payloadFiles embed.FS
 var errNoPayload = errors.New("this binary was built without the worker library; build it with make")
 
 // libraries are the files of payload/ that there may be.
-var libraries = map[master.Libc]string{master.Glibc: "payload/worker.so", master.Musl: "payload/worker-musl.so"}
+var libraries = map[spawn.Libc]string{spawn.Glibc: "payload/worker.so", spawn.Musl: "payload/worker-musl.so"}
 
 // payload returns what the binary carries for its workers.
 func payload() (master.Payload, error) {
@@ -35,7 +36,7 @@ func payload() (master.Payload, error) {
 }
 
 // library returns a copy of the one for libc.
-func library(libc master.Libc) ([]byte, error) {
+func library(libc spawn.Libc) ([]byte, error) {
 	b, err := payloadFiles.ReadFile(libraries[libc])
 	if err != nil {
 		return nil, fmt.Errorf("it is built for %s, and this hostler has no worker library for that: docs/install.md says which one has", libc)

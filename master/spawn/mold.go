@@ -1,4 +1,4 @@
-package master
+package spawn
 
 import (
 	"fmt"
@@ -37,8 +37,8 @@ const (
 // a worker is is known from the kernel (child.awaitName), and a mold that does not
 // do its part in time is given up.
 type mold struct {
-	s          *spawner
-	spec       processSpec
+	s          *Spawner
+	spec       Spec
 	generation int
 
 	mu       sync.Mutex
@@ -63,12 +63,12 @@ const (
 	moldGivenUp // it is being killed
 )
 
-// moldEvent is that a mold has begun, or has ended.
-type moldEvent struct {
-	generation, pid int
-	gone            bool
-	retired         bool // it was told to leave
-	status          syscall.WaitStatus
+// MoldEvent is that a mold has begun, or has ended.
+type MoldEvent struct {
+	Generation, PID int
+	Gone            bool
+	Retired         bool // it was told to leave
+	Status          syscall.WaitStatus
 }
 
 // forkling is a worker that is not forked yet.
@@ -76,13 +76,13 @@ type forkling struct {
 	child  *child
 	config string
 	theirs []int // what travels with its settings: its end of the control socket, its FDSecrets
-	to     func(report)
+	to     func(Report)
 }
 
 // startForked asks the mold of the worker's generation for it, and starts the
 // mold if there is none.
-func (s *spawner) startForked(spec processSpec, to func(report)) (process, error) {
-	arg, err := spec.config.Encode()
+func (s *Spawner) startForked(spec Spec, to func(Report)) (Process, error) {
+	arg, err := spec.Config.Encode()
 	if err != nil {
 		return nil, err
 	}
@@ -90,15 +90,15 @@ func (s *spawner) startForked(spec processSpec, to func(report)) (process, error
 	if err != nil {
 		return nil, err
 	}
-	secrets := spec.secrets
+	secrets := spec.Secrets
 	if secrets < 0 {
-		secrets = rawFD(s.stdin)
+		secrets = RawFD(s.stdin)
 	}
 	// A copy: by its turn there may be other certificates.
 	if secrets, err = unix.FcntlInt(uintptr(secrets), unix.F_DUPFD_CLOEXEC, 10); err != nil {
 		return nil, fmt.Errorf("cannot start a worker: %w", err)
 	}
-	c, theirs, err := newChild(spec.config)
+	c, theirs, err := newChild(spec.Config)
 	if err != nil {
 		unix.Close(secrets)
 		return nil, err
@@ -119,7 +119,7 @@ func (s *spawner) startForked(spec processSpec, to func(report)) (process, error
 // The kernel says that it is the one that has; it may still be any process of the
 // mold's making. It has to be our child, or we could signal what took its number
 // later, and it must not be known as somebody else.
-func (s *spawner) adopt(c *child, pid int) error {
+func (s *Spawner) adopt(c *child, pid int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.kids[pid] != nil {
@@ -170,7 +170,7 @@ func (m *mold) abort() {
 	}
 }
 
-func (s *spawner) moldFor(spec processSpec) (*mold, error) {
+func (s *Spawner) moldFor(spec Spec) (*mold, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.subreaper {
@@ -179,14 +179,14 @@ func (s *spawner) moldFor(spec processSpec) (*mold, error) {
 		}
 		s.subreaper = true
 	}
-	generation := spec.config.Generation
+	generation := spec.Config.Generation
 	if m := s.molds[generation]; m != nil {
 		return m, nil
 	}
-	cfg := *spec.config
+	cfg := *spec.Config
 	cfg.Mold = true
-	spec.config = &cfg
-	spec.secrets = -1 // each worker gets those of its time
+	spec.Config = &cfg
+	spec.Secrets = -1 // each worker gets those of its time
 	m := &mold{s: s, spec: spec, generation: generation}
 	s.molds[generation] = m
 	// Not here, with the lock.
@@ -213,19 +213,19 @@ func (m *mold) start() {
 
 // heard takes what is reported of the mold. What that means for others is told
 // to them by goroutines of theirs, without our lock.
-func (m *mold) heard(r report) {
+func (m *mold) heard(r Report) {
 	switch {
-	case r.begun:
+	case r.Begun:
 		m.s.log.Debug("mold started", "pid", m.pid(), "generation", m.generation)
-		m.tell(moldEvent{generation: m.generation, pid: m.pid()})
-	case r.exited:
+		m.tell(MoldEvent{Generation: m.generation, PID: m.pid()})
+	case r.Exited:
 		m.tell(m.exited(r))
-	case r.deaf:
+	case r.Deaf:
 		m.mu.Lock()
 		proc := m.proc
 		m.mu.Unlock()
 		time.AfterFunc(moldLeave, func() { m.isDeaf(proc) }) // it is about to end, as a rule
-	case r.message.Kind == protocol.KindModules:
+	case r.Message.Kind == protocol.KindModules:
 		if to := m.spokenFor(); to != nil {
 			to(r)
 		}
@@ -236,7 +236,7 @@ func (m *mold) heard(r report) {
 
 // spokenFor returns where to report the modules that it has imported: it speaks
 // for those that it will be forked for.
-func (m *mold) spokenFor() func(report) {
+func (m *mold) spokenFor() func(Report) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.queue) == 0 {
@@ -254,9 +254,9 @@ func (m *mold) pid() int {
 	return m.proc.PID()
 }
 
-func (m *mold) tell(ev moldEvent) {
-	if m.s.molded != nil && ev.pid != 0 {
-		m.s.molded(ev)
+func (m *mold) tell(ev MoldEvent) {
+	if m.s.Molded != nil && ev.PID != 0 {
+		m.s.Molded(ev)
 	}
 }
 
@@ -270,10 +270,10 @@ func (m *mold) isDeaf(proc *child) {
 }
 
 // hear takes the mold's messages.
-func (m *mold) hear(r report) {
+func (m *mold) hear(r Report) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	kind := r.message.Kind
+	kind := r.Message.Kind
 	switch {
 	case m.phase == moldGivenUp:
 	case kind == protocol.KindReady && m.phase == moldBoots:
@@ -281,9 +281,9 @@ func (m *mold) hear(r report) {
 		m.s.log.Info("mold ready", "pid", m.proc.PID(), "generation", m.generation, "after", time.Since(m.begun).Round(time.Millisecond))
 		m.next()
 	case kind == protocol.KindBootFailed && m.phase == moldBoots:
-		m.reason = r.message.Text
+		m.reason = r.Message.Text
 	case kind == protocol.KindForked && m.asked != nil:
-		m.answered(r.message.Text)
+		m.answered(r.Message.Text)
 	case !m.said:
 		m.said = true
 		m.s.log.Error("a mold sent a message that nobody asked for; such messages are ignored", "pid", m.proc.PID(), "kind", string(rune(kind)))
@@ -350,16 +350,16 @@ func (m *mold) giveUp(why string) {
 	proc := m.proc
 	proc.takeGroup()
 	m.abort()
-	time.AfterFunc(abortGrace, proc.killGroup)
+	time.AfterFunc(AbortGrace, proc.killGroup)
 }
 
 // exited is called when the mold is gone. Workers that wait for it fail to boot
 // as it did. If it had been ready, it is replaced at once, so that the next worker
 // need not wait for the import.
-func (m *mold) exited(r report) moldEvent {
+func (m *mold) exited(r Report) MoldEvent {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	ev := moldEvent{generation: m.generation, pid: m.proc.PID(), gone: true, retired: m.retired, status: r.status}
+	ev := MoldEvent{Generation: m.generation, PID: m.proc.PID(), Gone: true, Retired: m.retired, Status: r.Status}
 	m.proc.Close()
 	m.proc = nil
 	if m.phase == moldGivenUp {
@@ -367,10 +367,10 @@ func (m *mold) exited(r report) moldEvent {
 	}
 	why := m.reason
 	switch {
-	case r.err != nil:
-		why = r.err.Error()
+	case r.Err != nil:
+		why = r.Err.Error()
 	case why == "":
-		why = "the process to fork it from ended (" + statusText(r.status) + ")"
+		why = "the process to fork it from ended (" + StatusText(r.Status) + ")"
 	}
 	rebuild := m.phase == moldReady && !m.retired
 	m.phase = moldBoots
@@ -382,7 +382,7 @@ func (m *mold) exited(r report) moldEvent {
 		m.s.forget(m)
 		return ev
 	}
-	m.s.log.Error("the mold died; building another while its workers serve on", "generation", m.generation, "status", statusText(r.status))
+	m.s.log.Error("the mold died; building another while its workers serve on", "generation", m.generation, "status", StatusText(r.Status))
 	time.AfterFunc(m.rest(), m.start)
 	return ev
 }
@@ -436,7 +436,7 @@ func (f *forkling) closeTheirs() {
 }
 
 // forget drops a mold that will not be used again.
-func (s *spawner) forget(m *mold) {
+func (s *Spawner) forget(m *mold) {
 	// Called with m.mu held, and moldFor does not hold s.mu while it waits for
 	// that; so this order is safe.
 	s.mu.Lock()
@@ -444,8 +444,8 @@ func (s *spawner) forget(m *mold) {
 	maps.DeleteFunc(s.molds, func(_ int, have *mold) bool { return have == m })
 }
 
-// ReopenLog implements starter.
-func (s *spawner) ReopenLog(generation, fd int) {
+// ReopenLog implements Starter.
+func (s *Spawner) ReopenLog(generation, fd int) {
 	s.mu.Lock()
 	m := s.molds[generation]
 	s.mu.Unlock()
@@ -462,8 +462,8 @@ func (s *spawner) ReopenLog(generation, fd int) {
 	}
 }
 
-// Retire implements starter.
-func (s *spawner) Retire(generation int) {
+// Retire implements Starter.
+func (s *Spawner) Retire(generation int) {
 	s.mu.Lock()
 	m := s.molds[generation]
 	delete(s.molds, generation)

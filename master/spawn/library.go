@@ -1,4 +1,4 @@
-package master
+package spawn
 
 import (
 	"crypto/sha256"
@@ -10,30 +10,29 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
-
-	"hostler/protocol"
 )
 
-// libraries are the payload's, ready for workers: each from when the first interpreter
+// Libraries are the payload's, ready for workers: each from when the first interpreter
 // that has its C library is started. The spawner's thread has them.
-type libraries struct {
+type Libraries struct {
 	open  func(Libc) (*os.File, error)
 	files map[Libc]*os.File
 }
 
-// openLibraries returns those of the payload.
-func (o *Options) openLibraries() *libraries {
-	return &libraries{files: make(map[Libc]*os.File), open: func(libc Libc) (*os.File, error) {
-		lib, err := o.Payload.Library(libc)
+// NewLibraries returns those that read gives, which is asked for each once at most. dir
+// is where they are kept if they cannot be in memory; "": in the user's cache.
+func NewLibraries(log *slog.Logger, read func(Libc) ([]byte, error), dir string) *Libraries {
+	return &Libraries{files: make(map[Libc]*os.File), open: func(libc Libc) (*os.File, error) {
+		lib, err := read(libc)
 		if err != nil {
 			return nil, err
 		}
-		return openLibrary(o.Log, lib, o.CacheDir)
+		return openLibrary(log, lib, dir)
 	}}
 }
 
 // fd returns the descriptor of the library for libc.
-func (l *libraries) fd(libc Libc) (int, error) {
+func (l *Libraries) fd(libc Libc) (int, error) {
 	f := l.files[libc]
 	if f == nil {
 		var err error
@@ -42,23 +41,13 @@ func (l *libraries) fd(libc Libc) (int, error) {
 		}
 		l.files[libc] = f
 	}
-	return rawFD(f), nil
+	return RawFD(f), nil
 }
 
-func (l *libraries) close() {
+func (l *Libraries) close() {
 	for _, f := range l.files {
 		f.Close()
 	}
-}
-
-// openModules makes the payload's Python modules ready for workers, who have them
-// behind a file descriptor.
-func (o *Options) openModules() (*os.File, error) {
-	f, err := protocol.NewMemory("hostler-modules", o.Payload.Modules)
-	if err != nil {
-		return nil, fmt.Errorf("cannot keep the workers' Python modules: %w", err)
-	}
-	return f, nil
 }
 
 // openLibrary puts the worker library where a worker can load it from through a

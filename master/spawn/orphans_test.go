@@ -1,8 +1,7 @@
-package master
+package spawn
 
 import (
 	"os"
-	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -15,9 +14,9 @@ import (
 // cannot be another's.
 func TestStrangers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &spawner{strangers: map[int]stranger{7: {ending{status: exited(3)}, time.Now()}, 8: {ending{status: exited(4)}, time.Now()}}}
+		s := &Spawner{strangers: map[int]stranger{7: {ending{status: syscall.WaitStatus(3 << 8)}, time.Now()}, 8: {ending{status: syscall.WaitStatus(4 << 8)}, time.Now()}}}
 		time.Sleep(strangerFor)
-		if e, gone := s.stranger(7); !gone || e.status != exited(3) {
+		if e, gone := s.stranger(7); !gone || e.status != syscall.WaitStatus(3<<8) {
 			t.Errorf("%v, %v", e, gone)
 		}
 		if _, gone := s.stranger(7); gone {
@@ -37,7 +36,7 @@ func TestNumberUsedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &spawner{kids: make(map[int]*child), strangers: map[int]stranger{pid: {ending{status: exited(3)}, time.Now()}}}
+	s := &Spawner{kids: make(map[int]*child), strangers: map[int]stranger{pid: {ending{status: syscall.WaitStatus(3 << 8)}, time.Now()}}}
 	c := &child{status: make(chan ending, 1), begun: make(chan struct{})}
 	if err := s.adopt(c, pid); err != nil || c.hasEnded() || c.PID() != pid {
 		t.Errorf("%v; it has ended: %v; it is process %d, not %d", err, c.hasEnded(), c.PID(), pid)
@@ -78,8 +77,8 @@ func TestReapChild(t *testing.T) {
 // TestApart: orphans that end during an upgrade are reaped when it is over, not when
 // the next process ends.
 func TestApart(t *testing.T) {
-	s := &spawner{childs: make(chan os.Signal, 1)}
-	end := s.apart()
+	s := &Spawner{childs: make(chan os.Signal, 1)}
+	end := s.Apart()
 	if s.foreign.Load() != 1 {
 		t.Error("the upgrade's child may be reaped")
 	}
@@ -87,22 +86,4 @@ func TestApart(t *testing.T) {
 	if s.foreign.Load() != 0 || len(s.childs) != 1 {
 		t.Error("nobody looks for those that have ended")
 	}
-}
-
-// TestNoUpgradeOfProcess1: the new binary would be killed with the old one.
-func TestNoUpgradeOfProcess1(t *testing.T) {
-	withRig(t, testSettings(), nil, func(r *rig) {
-		done := make(chan struct{})
-		r.s.post(askEvent{func(s *supervisor) { s.first = true }, done})
-		<-done
-		r.awaitServing()
-		r.signal(syscall.SIGUSR2)
-		if err := r.master().Upgrade(r.t.Context()); err == nil || !strings.Contains(err.Error(), "process 1") {
-			t.Errorf("upgrade: %v", err)
-		}
-		r.expect("1:serving/1 2:serving/1")
-		if n := len(r.host.stopping); n != 0 {
-			t.Error("it stops")
-		}
-	})
 }

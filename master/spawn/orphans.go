@@ -1,4 +1,4 @@
-package master
+package spawn
 
 import (
 	"maps"
@@ -22,7 +22,7 @@ import (
 // and SIGKILL from inside does nothing.
 
 const (
-	firstProcess = 1
+	FirstProcess = 1
 	// strangerFor is how long a process that has ended may turn out to be a forked
 	// worker that the mold has yet to name. Later its pid is somebody else's.
 	strangerFor   = 10 * time.Second
@@ -40,7 +40,7 @@ type stranger struct {
 
 // reapStrangers reaps what nobody else will: orphans that the kernel made our
 // children, and forked workers that ended before their mold could name them.
-func (s *spawner) reapStrangers() {
+func (s *Spawner) reapStrangers() {
 	for range manyStrangers { // and then others have their turn
 		pid, ok := nextZombie()
 		if _, ours := s.kids[pid]; !ok || ours {
@@ -50,7 +50,7 @@ func (s *spawner) reapStrangers() {
 		if !ended || err != nil {
 			return
 		}
-		s.log.Debug("an orphan has ended", "pid", pid, "status", statusText(e.status))
+		s.log.Debug("an orphan has ended", "pid", pid, "status", StatusText(e.status))
 		s.strangers[pid] = stranger{e, time.Now()}
 		if len(s.strangers) > manyStrangers {
 			maps.DeleteFunc(s.strangers, func(_ int, st stranger) bool { return time.Since(st.at) > strangerFor })
@@ -63,23 +63,23 @@ func (s *spawner) reapStrangers() {
 }
 
 // stranger returns how a forked worker has ended that ended before it was known.
-func (s *spawner) stranger(pid int) (ending, bool) {
+func (s *Spawner) stranger(pid int) (ending, bool) {
 	st, gone := s.strangers[pid]
 	delete(s.strangers, pid)
 	return st.ending, gone && time.Since(st.at) <= strangerFor
 }
 
-// endOrphans has the processes that the application left behind end, where we are
+// EndOrphans has the processes that the application left behind end, where we are
 // process 1: the kernel kills them without a word when we do. It is called when
 // the last worker is gone.
-func (s *spawner) endOrphans() {
+func (s *Spawner) EndOrphans() {
 	s.mu.Lock()
 	molds := slices.Collect(maps.Keys(s.molds))
 	s.mu.Unlock()
 	for _, generation := range molds {
 		s.Retire(generation) // or its end would be news
 	}
-	if os.Getpid() != firstProcess || unix.Kill(-1, unix.SIGTERM) != nil {
+	if os.Getpid() != FirstProcess || unix.Kill(-1, unix.SIGTERM) != nil {
 		return // nobody is there
 	}
 	for end := time.Now().Add(orphansLeave); time.Now().Before(end); time.Sleep(orphansLook) {
@@ -128,5 +128,5 @@ func zombie(kind, id int) (pid int, ok bool) {
 
 // isOurs says whether pid is a child of ours that was not reaped.
 func isOurs(pid int) bool {
-	return pid > firstProcess && unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) == nil
+	return pid > FirstProcess && unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) == nil
 }

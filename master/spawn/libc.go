@@ -1,4 +1,4 @@
-package master
+package spawn
 
 import (
 	"debug/elf"

@@ -1,4 +1,4 @@
-package master
+package spawn
 
 import (
 	"errors"
@@ -74,7 +74,7 @@ func newChild(config *protocol.WorkerConfig) (c *child, theirs int, err error) {
 	}, pair[1], nil
 }
 
-// PID implements process.
+// PID implements Process.
 func (c *child) PID() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -138,7 +138,7 @@ func (c *child) signalled() syscall.Signal {
 	return c.early
 }
 
-// Signal implements process. It never hits a process that got the pid later. One
+// Signal implements Process. It never hits a process that got the pid later. One
 // that is not there yet gets the signal when it is; whoever kills it need not wait
 // for that.
 func (c *child) Signal(sig syscall.Signal) error {
@@ -172,7 +172,7 @@ func (c *child) takeGroup() {
 func (c *child) beforeReaping() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.group && c.pid > firstProcess && !c.ended && isZombie(c.pid) {
+	if c.group && c.pid > FirstProcess && !c.ended && isZombie(c.pid) {
 		_ = syscall.Kill(-c.pid, syscall.SIGKILL)
 	}
 }
@@ -182,15 +182,15 @@ func (c *child) killGroup() {
 	_ = c.Signal(syscall.SIGKILL) // it may have left its group
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.pid > firstProcess && !c.ended {
+	if c.pid > FirstProcess && !c.ended {
 		_ = syscall.Kill(-c.pid, syscall.SIGKILL)
 	}
 }
 
-// Send implements process.
+// Send implements Process.
 func (c *child) Send(m protocol.Message) error { return c.sendWith(m) }
 
-// SendFile implements process.
+// SendFile implements Process.
 func (c *child) SendFile(m protocol.Message, fd int) error { return c.sendWith(m, fd) }
 
 // sendWith is Send with descriptors beside the message.
@@ -214,7 +214,7 @@ func (c *child) sendWith(m protocol.Message, fds ...int) error {
 	return nil
 }
 
-// Close implements process.
+// Close implements Process.
 func (c *child) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -230,26 +230,26 @@ func (c *child) Close() {
 // listen reports what the process says, and last its end. A boot failure's text
 // may still be in the socket when the process is gone already, which is why one
 // goroutine does both.
-func (c *child) listen(log *slog.Logger, to func(report)) {
+func (c *child) listen(log *slog.Logger, to func(Report)) {
 	silent := make(chan struct{})
 	go func() {
 		defer close(silent)
 		if c.await(log) {
-			to(report{begun: true})
+			to(Report{Begun: true})
 			c.read(log, to)
 		}
 	}()
 	e := <-c.status
 	if c.PID() != 0 {
-		if err := c.control.SetReadDeadline(time.Now().Add(lastWords)); err != nil {
+		if err := c.control.SetReadDeadline(time.Now().Add(LastWords)); err != nil {
 			log.Error("cannot set a deadline on a control socket", "error", err)
 		}
 		<-silent
 	}
 	if e.why != "" {
-		to(report{message: protocol.Message{Kind: protocol.KindBootFailed, Text: e.why}})
+		to(Report{Message: protocol.Message{Kind: protocol.KindBootFailed, Text: e.why}})
 	}
-	to(report{exited: true, status: e.status, cpu: e.cpu, err: e.err})
+	to(Report{Exited: true, Status: e.status, CPU: e.cpu, Err: e.err})
 }
 
 // await returns true when the process is there, and false if there will be none.
@@ -293,7 +293,7 @@ func (c *child) awaitName(log *slog.Logger) {
 }
 
 // read reports messages until there are no more.
-func (c *child) read(log *slog.Logger, to func(report)) {
+func (c *child) read(log *slog.Logger, to func(Report)) {
 	// Not Go's memory, which would be cleared, and so be there for each worker,
 	// while most messages are short.
 	buf, err := unix.Mmap(-1, 0, protocol.MaxMessage, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
@@ -307,13 +307,13 @@ func (c *child) read(log *slog.Logger, to func(report)) {
 	for {
 		n, pid, err := c.receive(buf)
 		if err == io.EOF {
-			to(report{deaf: true})
+			to(Report{Deaf: true})
 		}
 		if err != nil {
 			return // end of file, or a deadline
 		}
 		if m, ok := h.parse(buf[:n], pid); ok {
-			to(report{message: m})
+			to(Report{Message: m})
 		}
 		h.pause()
 	}

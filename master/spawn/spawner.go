@@ -1,4 +1,4 @@
-package master
+package spawn
 
 import (
 	"errors"
@@ -21,22 +21,32 @@ import (
 // closeTime is how long the end of the spawner may take.
 const closeTime = time.Second
 
-// lastWords is how long the rest of a dead worker's messages is waited for when
+// LastWords is how long the rest of a dead worker's messages is waited for when
 // the socket does not end, because a child that the application forked holds it.
-const lastWords = 50 * time.Millisecond
+const LastWords = 50 * time.Millisecond
+
+// AbortGrace is how long faulthandler may take to write the tracebacks of a boot that
+// hangs.
+const AbortGrace = time.Second
 
 // mostStarts is how many processes may wait to be started. There are not so many
 // unless the kernel, or a file system, makes one wait for good.
 const mostStarts = 4 * protocol.MaxSlots
 
-// spawner starts real processes and reaps them.
-type spawner struct {
+// Spawner starts real processes and reaps them. Its methods may be called from any
+// goroutine, and wait for nothing but Close and EndOrphans.
+type Spawner struct {
+	// Exchange is the descriptors of both ends, see protocol.NewExchange; without it
+	// processes get the null device. It is set before the first Start, as Molded is.
+	Exchange [2]int
+	// Molded is told of molds that begin and end, in that order. It may be nil.
+	Molded func(MoldEvent)
+
 	log        *slog.Logger
 	bootstrap  string
 	modules    int // file descriptor of the Python modules
-	libraries  *libraries
-	scoreboard int    // file descriptor of the scoreboard
-	exchange   [2]int // descriptors of both ends, see protocol.NewExchange
+	libraries  *Libraries
+	scoreboard int // file descriptor of the scoreboard
 	stdin      *os.File
 
 	requests chan spawnRequest
@@ -45,10 +55,8 @@ type spawner struct {
 	over     sync.WaitGroup
 
 	// foreign counts who else in this process has children of his own, which are
-	// not ours to reap: see apart.
+	// not ours to reap: see Apart.
 	foreign atomic.Int32
-	// molded is told of molds that begin and end, in that order. It may be nil.
-	molded func(moldEvent)
 
 	// mu is never held while anything waits: the state goroutine takes it.
 	mu        sync.Mutex
@@ -75,26 +83,26 @@ func (r *spawnRequest) close() {
 	}
 }
 
-var _ starter = (*spawner)(nil)
+var _ Starter = (*Spawner)(nil)
 
-// newSpawner returns a spawner that gives every worker the Python modules and the
+// New returns a spawner that gives every worker the Python modules and the
 // scoreboard behind these file descriptors, which must stay open until Close, and one of
 // the libraries, which are the spawner's.
-func newSpawner(log *slog.Logger, bootstrap string, modules int, libs *libraries, scoreboard int) (*spawner, error) {
+func New(log *slog.Logger, bootstrap string, modules int, libs *Libraries, scoreboard int) (*Spawner, error) {
 	// Workers are in process groups of their own; one that read from the
 	// terminal would be stopped by SIGTTIN.
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return nil, fmt.Errorf("cannot start workers: %w", err)
 	}
-	s := &spawner{
+	s := &Spawner{
 		log: log, bootstrap: bootstrap, modules: modules, libraries: libs, scoreboard: scoreboard, stdin: null,
-		exchange: [2]int{rawFD(null), rawFD(null)}, // a worker that only checks the application needs none
+		Exchange: [2]int{RawFD(null), RawFD(null)}, // a worker that only checks the application needs none
 		requests: make(chan spawnRequest, mostStarts),
 		childs:   make(chan os.Signal, 1),
 		done:     make(chan struct{}),
 		// The kernel makes process 1 the parent of every orphan, asked or not.
-		subreaper: os.Getpid() == firstProcess,
+		subreaper: os.Getpid() == FirstProcess,
 		strangers: make(map[int]stranger),
 		kids:      make(map[int]*child),
 		molds:     make(map[int]*mold),
@@ -108,7 +116,7 @@ func newSpawner(log *slog.Logger, bootstrap string, modules int, libs *libraries
 
 // Close ends the spawner. Processes that are still there are killed. What the
 // kernel keeps from ending, a start for one, is left to it.
-func (s *spawner) Close() {
+func (s *Spawner) Close() {
 	signal.Stop(s.childs)
 	close(s.done)
 	s.mu.Lock()
@@ -134,7 +142,7 @@ func (s *spawner) Close() {
 // the parent-death signal is sent when the parent *thread* ends
 // (golang/go#27505), and Go ends threads as it likes. The thread is never
 // unlocked, so it is not reused for anything else.
-func (s *spawner) forkLoop() {
+func (s *Spawner) forkLoop() {
 	defer s.over.Done()
 	runtime.LockOSThread()
 	for {
@@ -151,7 +159,7 @@ func (s *spawner) forkLoop() {
 // forkExec starts a process. That may take any time: the interpreter may be on a
 // file system that does not answer. So there is no lock, and strangers are not
 // reaped meanwhile, lest the new process is taken for one.
-func (s *spawner) forkExec(r spawnRequest) {
+func (s *Spawner) forkExec(r spawnRequest) {
 	if r.child.hasEnded() { // not wanted any more
 		return
 	}
@@ -183,7 +191,7 @@ func (s *spawner) forkExec(r spawnRequest) {
 }
 
 // giveLibrary has the process find the library that its interpreter can load.
-func (s *spawner) giveLibrary(r spawnRequest) error {
+func (s *Spawner) giveLibrary(r spawnRequest) error {
 	libc := libcOf(r.python)
 	lib, err := s.libraries.fd(libc)
 	if err != nil {
@@ -198,7 +206,7 @@ func (s *spawner) giveLibrary(r spawnRequest) error {
 
 // add makes pid, which is our child and has not been reaped, the process of c. If c
 // was given up before that, it is killed. Called with s.mu held.
-func (s *spawner) add(c *child, pid int) {
+func (s *Spawner) add(c *child, pid int) {
 	s.kids[pid] = c
 	delete(s.strangers, pid)
 	if c.begin(pid) {
@@ -210,7 +218,7 @@ func (s *spawner) add(c *child, pid int) {
 
 // reapLoop collects exit states. It asks for its own children by pid: an
 // upgrade waits for the new master itself.
-func (s *spawner) reapLoop() {
+func (s *Spawner) reapLoop() {
 	defer s.over.Done()
 	for {
 		select {
@@ -222,9 +230,9 @@ func (s *spawner) reapLoop() {
 	}
 }
 
-// apart is called before somebody else in this process has children of his own, and end
+// Apart is called before somebody else in this process has children of his own, and end
 // when they have ended.
-func (s *spawner) apart() (end func()) {
+func (s *Spawner) Apart() (end func()) {
 	s.foreign.Add(1)
 	return func() {
 		s.foreign.Add(-1)
@@ -233,7 +241,7 @@ func (s *spawner) apart() (end func()) {
 }
 
 // reapLater has the processes looked at that ended while they could not be.
-func (s *spawner) reapLater() {
+func (s *Spawner) reapLater() {
 	select {
 	case s.childs <- syscall.SIGCHLD:
 	default: // will be anyway
@@ -242,7 +250,7 @@ func (s *spawner) reapLater() {
 
 // reap reports all processes that have ended by now. Signals coalesce, so one
 // SIGCHLD may stand for many.
-func (s *spawner) reap() {
+func (s *Spawner) reap() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for pid, c := range s.kids {
@@ -264,9 +272,9 @@ func (s *spawner) reap() {
 	}
 }
 
-// Start implements starter.
-func (s *spawner) Start(spec processSpec, to func(report)) (process, error) {
-	if spec.config.Preload && !spec.config.Check {
+// Start implements Starter.
+func (s *Spawner) Start(spec Spec, to func(Report)) (Process, error) {
+	if spec.Config.Preload && !spec.Config.Check {
 		return s.startForked(spec, to)
 	}
 	return s.startFresh(spec, to)
@@ -274,18 +282,18 @@ func (s *spawner) Start(spec processSpec, to func(report)) (process, error) {
 
 // startFresh starts a worker, or a mold, in a new interpreter. Whether that works
 // turns out later.
-func (s *spawner) startFresh(spec processSpec, to func(report)) (*child, error) {
-	arg, err := spec.config.Encode()
+func (s *Spawner) startFresh(spec Spec, to func(Report)) (*child, error) {
+	arg, err := spec.Config.Encode()
 	if err != nil {
 		return nil, err
 	}
-	c, theirs, err := newChild(spec.config)
+	c, theirs, err := newChild(spec.Config)
 	if err != nil {
 		return nil, err
 	}
-	r := spawnRequest{child: c, python: spec.python, owned: []int{theirs}}
-	if spec.config.Chdir == "" {
-		r.dir = spec.dir
+	r := spawnRequest{child: c, python: spec.Python, owned: []int{theirs}}
+	if spec.Config.Chdir == "" {
+		r.dir = spec.Dir
 	}
 	// Those of a generation may be closed before it is the process's turn. Raw
 	// numbers all through: os.File.Fd would switch the shared description of a
@@ -297,7 +305,7 @@ func (s *spawner) startFresh(spec processSpec, to func(report)) (*child, error) 
 		return nil, err
 	}
 	files := []uintptr{s.stdin.Fd(), 1, 2, uintptr(theirs), uintptr(s.scoreboard), s.stdin.Fd(),
-		uintptr(s.exchange[0]), uintptr(s.exchange[1]), s.stdin.Fd()}
+		uintptr(s.Exchange[0]), uintptr(s.Exchange[1]), s.stdin.Fd()}
 	if stderr >= 0 {
 		files[2] = uintptr(stderr)
 	}
@@ -307,21 +315,21 @@ func (s *spawner) startFresh(spec processSpec, to func(report)) (*child, error) 
 	// A worker that does not serve yet, and a mold, are of no use without us,
 	// and might not notice; workers that serve change this.
 	atOurEnd := syscall.SIGKILL
-	if spec.config.HooksOnly {
+	if spec.Config.HooksOnly {
 		atOurEnd = syscall.SIGTERM
 	}
 	files = append(files, listeners...)
-	r.argv = []string{spec.python, "-c", s.bootstrap, arg, strconv.Itoa(len(files))}
+	r.argv = []string{spec.Python, "-c", s.bootstrap, arg, strconv.Itoa(len(files))}
 	r.attr = &syscall.ProcAttr{
-		Env:   spec.env,
+		Env:   spec.Env,
 		Files: append(files, uintptr(s.modules)),
 		Sys: &syscall.SysProcAttr{
-			Setpgid: spec.identity == nil, // Ctrl-C in the terminal is for the master only
+			Setpgid: spec.Identity == nil, // Ctrl-C in the terminal is for the master only
 			// Another user is not to type into the master's terminal (TIOCSTI), nor to
 			// send it SIGCONT, as processes of a session may.
-			Setsid:     spec.identity != nil,
+			Setsid:     spec.Identity != nil,
 			Pdeathsig:  atOurEnd,
-			Credential: spec.identity,
+			Credential: spec.Identity,
 		},
 	}
 	select {
@@ -336,7 +344,7 @@ func (s *spawner) startFresh(spec processSpec, to func(report)) (*child, error) 
 }
 
 // keep copies the descriptors that are not the spawner's own.
-func (r *spawnRequest) keep(spec processSpec) (stderr, secrets int, listeners []uintptr, err error) {
+func (r *spawnRequest) keep(spec Spec) (stderr, secrets int, listeners []uintptr, err error) {
 	keep := func(fd int) int {
 		if fd < 0 {
 			return fd
@@ -349,9 +357,18 @@ func (r *spawnRequest) keep(spec processSpec) (stderr, secrets int, listeners []
 		r.owned = append(r.owned, n)
 		return n
 	}
-	stderr, secrets = keep(spec.errors), keep(spec.secrets)
-	for _, fd := range spec.listeners {
+	stderr, secrets = keep(spec.Errors), keep(spec.Secrets)
+	for _, fd := range spec.Listeners {
 		listeners = append(listeners, uintptr(keep(fd)))
 	}
 	return stderr, secrets, listeners, err
+}
+
+// elsewhere returns the directory that a process of a generation has to change to; "":
+// the master is there, and it inherits that (it may have no right to go there itself).
+func elsewhere(dir string) string {
+	if wd, err := unix.Getwd(); err == nil && wd == dir {
+		return ""
+	}
+	return dir
 }
