@@ -181,20 +181,9 @@ func (c *chaosSched) handle(t *Thread, k *conn, ev unix.EpollEvent, what chosen)
 			return
 		}
 	}
-	for i, q := range c.pools {
-		if w == &q.lane {
-			if n := c.running[i].Add(1); int(n) > q.permits {
-				c.t.Errorf("%d requests of a pool with %d permits run", n, q.permits)
-			}
-			defer c.done(w)
-			defer c.running[i].Add(-1)
-		}
-	}
-	if c.n(3) == 0 {
-		c.promote()
-	}
-	c.rest()
-	switch c.n(12) {
+	c.run(w)
+	switch c.n(12) { // its permit is another's now
+
 	case 0:
 		c.again(k) // its client pipelines
 		k.in.held = false
@@ -210,6 +199,23 @@ func (c *chaosSched) handle(t *Thread, k *conn, ev unix.EpollEvent, what chosen)
 			}
 		}
 	}
+}
+
+// run is a request, which has a permit of w's; nil: it needs none.
+func (c *chaosSched) run(w *lane) {
+	for i, q := range c.pools {
+		if w == &q.lane {
+			if n := c.running[i].Add(1); int(n) > q.permits {
+				c.t.Errorf("%d requests of a pool with %d permits run", n, q.permits)
+			}
+			defer c.done(w)
+			defer c.running[i].Add(-1)
+		}
+	}
+	if c.n(3) == 0 {
+		c.promote()
+	}
+	c.rest()
 }
 
 // thief takes what waits and gives some of it back, as a hand-over that fails does.
