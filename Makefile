@@ -16,7 +16,7 @@ APPS    := build/apps
 # What a fresh machine lacks is said in words, for apt and dnf.
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing. Debian, Ubuntu: apt-get install $(2); Fedora, RHEL: dnf install $(3)" >&2; exit 1; }
 
-.PHONY: help run test test-go test-pythons test-install test-musl wheel chaos bench fuzz lint reproducible reproducible-release generated tools clean check-tools
+.PHONY: help run test test-go test-pythons test-install test-musl wheel chaos bench fuzz autobahn lint reproducible reproducible-release generated tools clean check-tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -164,6 +164,9 @@ FUZZTIME ?= 30s
 fuzz: check-tools ## run each fuzz target for FUZZTIME
 	@scripts/apt-tools $(NODE)
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz
+
+autobahn: check-tools ## Autobahn's fuzzing client against our WebSocket (AUTOBAHN="1.* 12.1.1" for some cases)
+	go test -tags autobahn -count=1 -timeout 30m -v -run TestAutobahn ./worker/websocket
 
 reproducible: bin/hostler ## the same bytes come of a build in another folder, with nothing cached
 	scripts/reproducible bin/hostler
