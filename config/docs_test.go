@@ -33,8 +33,7 @@ func TestForeignPageIsFresh(t *testing.T) {
 func TestHelpText(t *testing.T) {
 	help := config.Help()
 	for _, line := range []string{
-		"Usage: hostler [flags] MODULE[:ATTR | :FACTORY()]",
-		"  -w, --workers N[:MAX]         worker processes; auto: as many as CPUs; MIN:MAX: by need [1]",
+		"  -w, --workers N[:MAX]         worker processes; auto: as many as CPUs;\n                                MIN:MAX: by need [1]",
 		"      --threads N               Python threads per worker [1]",
 		"      --limit-request-field-size BYTES\n                                longest header field; 0: any [8192]",
 		"  -h, --help                    print this and exit",
@@ -47,7 +46,7 @@ func TestHelpText(t *testing.T) {
 	}
 	for line := range strings.Lines(help) {
 		line = strings.TrimSuffix(line, "\n")
-		if utf8.RuneCountInString(line) > 100 {
+		if utf8.RuneCountInString(line) > 80 {
 			t.Errorf("line is too long: %q", line)
 		}
 		if strings.HasSuffix(line, " ") || strings.Contains(line, "\t") {

@@ -3,12 +3,17 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/BurntSushi/toml"
+
+	"hostler/internal/nearest"
 )
+
+func keys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }
 
 // readTOML takes what a file says.
 func (l *loader) readTOML(path string, data []byte) {
@@ -71,7 +76,7 @@ func (l *loader) readTable(path string, meta *toml.MetaData, table map[string]to
 			l.problemf("%s:%d: unknown key tool: [tool.hostler] is for %s; here settings stand at the top", path, line, projectFile)
 			continue
 		case s == nil:
-			l.problemf("%s:%d: unknown key %s%s", path, line, key, suggest(strings.ReplaceAll(key, "-", "_"), keys(byKey)))
+			l.problemf("%s:%d: unknown key %s%s", path, line, key, nearest.Hint(strings.ReplaceAll(key, "-", "_"), keys(byKey)))
 			continue
 		case seen[s] != "":
 			l.problemf("%s: is the same setting as %s", origin, seen[s])

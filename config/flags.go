@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"hostler/config/foreign"
+	"hostler/internal/nearest"
 )
 
 // recorder is a flag's value that takes down what is given and judges nothing:
@@ -151,15 +152,15 @@ func (l *loader) stranger(unknown *pflag.NotExistError) *stranger {
 	hint := ""
 	switch {
 	case u.short == "":
-		near := nearest("--"+u.name, l.longFlags())
+		near := nearest.Of("--"+u.name, l.longFlags())
 		if s := l.byFlag(near); s != nil {
-			hint = suggestion("--" + s.name)
+			hint = nearest.Meant("--" + s.name)
 			if !s.value.boolean {
 				u.takes = foreign.One
 			}
 		}
 	case len(letters) > 1:
-		hint = suggest("--"+letters, l.longFlags())
+		hint = nearest.Hint("--"+letters, l.longFlags())
 	}
 	u.guess = hint == ""
 	l.problemf("unknown flag %s%s", u.written(), hint)

@@ -3,44 +3,41 @@ package config
 import (
 	"fmt"
 	"strings"
+
+	"hostler/internal/cli"
 )
 
-const helpHead = `Usage: hostler [flags] MODULE[:ATTR | :FACTORY()]
-
-Serves a Python web application (WSGI) with worker processes.
-`
-
 const helpTail = `
-Times are seconds (30, 0.5) or have a unit (500ms, 2m). Most settings may also be
-an environment variable (--max-requests: HOSTLER_MAX_REQUESTS) or a key in the
-settings file (max_requests = 1000). Flags go before variables, variables before
-the file.
+Times are seconds (30, 0.5) or have a unit (500ms, 2m). Most settings may also
+be an environment variable (--max-requests: HOSTLER_MAX_REQUESTS) or a key in
+the settings file (max_requests = 1000). Flags go before variables, variables
+before the file.
 
 Signals to the master:
-  HUP          read the settings again and load the code anew; no request is lost
-  TERM, INT    finish what runs, then stop; a second one stops now
+  HUP          read the settings again and load the code anew; no request is
+               lost
+  TERM, INT    finish what runs, then stop; a second INT stops now
   QUIT         stop now
   TTIN, TTOU   one worker more, one fewer
   USR1         open log files anew
   USR2         replace the binary; no request is lost
 
-With --ctl-socket, hostler ctl shows and controls the running server: hostler ctl --help.
+hostler ctl shows and controls the running server: hostler ctl --help.
 
 Examples:
   hostler shop.wsgi
   hostler -w auto --threads 4 -b 0.0.0.0:8000 shop:app
   hostler -b unix:/run/shop.sock --access-log - "shop:create_app()"
-  hostler --check -c /etc/shop/hostler.toml
+  hostler check -c /etc/shop/hostler.toml
 `
 
 // helpColumn is where descriptions begin. A flag too wide for that has its
 // description on the next line.
 const helpColumn = 32
 
-// Help returns the text for --help.
+// Help returns what --help says of the settings.
 func Help() string {
 	var b strings.Builder
-	b.WriteString(helpHead)
 	group := ""
 	for _, s := range table() {
 		if s.positional() {
@@ -57,14 +54,11 @@ func Help() string {
 		if s.arg != "" {
 			flag += " " + s.arg
 		}
-		if len(flag)+2 > helpColumn {
-			flag += "\n" + strings.Repeat(" ", helpColumn-2)
-		}
-		fmt.Fprintf(&b, "%-*s  %s", helpColumn-2, flag, s.help)
+		text := s.help
 		if s.def != "" {
-			fmt.Fprintf(&b, " [%s]", s.def)
+			text += " [" + s.def + "]"
 		}
-		b.WriteByte('\n')
+		cli.Row(&b, flag, helpColumn, text)
 	}
 	b.WriteString(helpTail)
 	return b.String()

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"hostler/config/foreign"
+	"hostler/internal/nearest"
 )
 
 // candidate is what one source says of a setting.
@@ -120,7 +121,7 @@ func (l *loader) readEnv(env []string) {
 		if s, ok := byVariable[name]; ok {
 			l.offer(s, candidate{texts: []string{values[name]}, origin: name})
 		} else if strings.HasPrefix(name, "HOSTLER_") {
-			l.warnf("environment variable %s is no setting%s", name, suggest(name, keys(byVariable)))
+			l.warnf("environment variable %s is no setting%s", name, nearest.Hint(name, keys(byVariable)))
 		}
 	}
 	l.readCmdArgs(values[cmdArgs])

@@ -65,20 +65,6 @@ func TestTableIsSound(t *testing.T) {
 	}
 }
 
-func TestDistance(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{
-		{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"wrkers", "workers", 1}, {"wokrers", "workers", 1},
-		{"bnid", "bind", 1}, {"abc", "abd", 1}, {"kitten", "sitting", 3},
-	} {
-		if got := distance(c.a, c.b); got != c.want {
-			t.Errorf("distance(%q, %q) = %d, want %d", c.a, c.b, got, c.want)
-		}
-	}
-}
-
 // samples hold a value for every kind of setting, other than none.
 var samples = []string{"1", "2:4", "auto:auto", "true", "x", "/x", "x=/x:1", "/x=.", ":1", "unix:/x", "v1", "nginx"}
 

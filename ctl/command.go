@@ -7,55 +7,16 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
+	"hostler/internal/cli"
 	"hostler/protocol"
 )
-
-// Exit statuses of the command, as of hostler itself.
-const (
-	exitOK    = 0
-	exitError = 1
-	exitUsage = 2
-)
-
-const help = `Usage: hostler ctl [--socket PATH] [--json] COMMAND
-
-Controls a running server that has a control socket (hostler --ctl-socket PATH).
-
-Commands:
-  status [--watch]    the server and its workers
-  reload              settings and code anew, as by SIGHUP; waits, and fails if the reload does
-  scale N|+N|-N|auto  so many workers, so many more or fewer; by need again
-  restart [WORKER]    replace a worker, or all one by one; each replacement is ready first; waits
-  dump [WORKER]       Python tracebacks of every thread, here and in the error log; harms nothing
-  events [-n N]       what happened to server and workers lately, and why
-  slow [-n N]         the worst requests by route, with the stacks that --slow-request took
-  profile SECONDS [WORKER]
-                      where Python threads spend their time: a flame graph (SVG), to standard output or -o
-  upgrade             replace the binary, as by SIGUSR2; waits, and fails if the upgrade does
-  drain               finish what runs and stop, as by SIGTERM; waits until the server is gone
-  log-level LEVEL     debug, info, warning or error, for master and workers, until the next reload
-
-Flags:
-  -s, --socket PATH   the server's socket; default: HOSTLER_CTL_SOCKET, or ctl_socket in ./hostler.toml
-      --json          answers as JSON
-  -w, --watch         status: again every second, until interrupted
-  -n, --last N        events: only the last N; slow: only the N worst routes
-  -o, --output FILE   profile: write it there; on a terminal the default is hostler-profile.svg
-      --folded        profile: folded stacks with microseconds, for other tools, not a drawing
-      --rate N        profile: samples a second [100]
-  -h, --help          print this and exit
-
-Exit status: 0 done, 1 failed or no server there, 2 wrong usage.
-`
 
 // Command is one call of hostler ctl.
 type Command struct {
@@ -73,47 +34,25 @@ type Command struct {
 }
 
 // usageError is a mistake of the caller's.
-type usageError struct{ text string }
+type usageError = cli.Wrong
 
-func (e usageError) Error() string { return e.text }
-
-func usagef(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
-
-// verb is what a command takes and does.
-type verb struct {
-	least, most int    // arguments
-	takes       string // for messages
-	run         func(c *Command, ctx context.Context, args []string) error
-}
-
-func verbs() map[string]verb {
-	return map[string]verb{
-		"status":    {0, 0, "no argument", (*Command).status},
-		"reload":    {0, 0, "no argument", (*Command).reload},
-		"scale":     {1, 1, "a number (N, +N or -N) or auto", (*Command).scale},
-		"restart":   {0, 1, "at most one argument, a worker's number", (*Command).restart},
-		"dump":      {0, 1, "at most one argument, a worker's number", (*Command).dump},
-		"events":    {0, 0, "no argument", (*Command).events},
-		"profile":   {1, 2, "a number of seconds, and a worker's number if only that one is meant", (*Command).profile},
-		"slow":      {0, 0, "no argument", (*Command).slow},
-		"upgrade":   {0, 0, "no argument", (*Command).upgrade},
-		"drain":     {0, 0, "no argument", (*Command).drain},
-		"log-level": {1, 1, "a level: debug, info, warning or error", (*Command).logLevel},
-	}
-}
+func usagef(format string, args ...any) error { return cli.Wrongf(format, args...) }
 
 // Run does what args, which follow "hostler ctl", ask for and returns the exit
 // status.
 func (c *Command) Run(ctx context.Context, args []string) int {
-	err := c.run(ctx, args)
+	root := &cobra.Command{Use: "hostler"}
+	root.AddCommand(c.Tree())
+	return cli.Run(ctx, root, Args(append([]string{"ctl"}, args...)), c.Stdout, c.Stderr)
+}
+
+// finish returns what cobra is to be told of how a command has ended.
+func (c *Command) finish(err error) error {
 	var wrong usageError
 	var failed *Failure
 	switch {
-	case err == nil:
-		return exitOK
-	case errors.As(err, &wrong):
-		fmt.Fprintf(c.Stderr, "hostler ctl: %s\nhostler ctl --help tells about the commands.\n", oneLine(wrong.text))
-		return exitUsage
+	case err == nil || errors.As(err, &wrong):
+		return err
 	case errors.As(err, &failed):
 		if failed.Detail != "" && !c.json {
 			c.complain(strings.TrimRight(failed.Detail, "\n"))
@@ -121,68 +60,12 @@ func (c *Command) Run(ctx context.Context, args []string) int {
 	}
 	c.complain("hostler ctl: " + oneLine(err.Error()))
 	if failed != nil && failed.status == http.StatusBadRequest {
-		return exitUsage
+		return cli.Exit(cli.Usage)
 	}
-	return exitError
+	return cli.Exit(cli.Error)
 }
 
 func oneLine(s string) string { return strings.ReplaceAll(s, "\n", " ") }
-
-// negative is an argument of scale that looks like a flag.
-var negative = regexp.MustCompile(`^-[0-9]+$`)
-
-func (c *Command) run(ctx context.Context, args []string) error {
-	flags := pflag.NewFlagSet("hostler ctl", pflag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	flags.Usage = func() {}
-	flags.StringVarP(&c.socket, "socket", "s", "", "")
-	flags.BoolVar(&c.json, "json", false, "")
-	flags.BoolVarP(&c.watch, "watch", "w", false, "")
-	flags.IntVarP(&c.last, "last", "n", 0, "")
-	flags.StringVarP(&c.output, "output", "o", "", "")
-	flags.BoolVar(&c.folded, "folded", false, "")
-	flags.IntVar(&c.rate, "rate", 0, "")
-	asked := flags.BoolP("help", "h", false, "")
-	var numbers []string
-	args = slices.DeleteFunc(slices.Clone(args), func(a string) bool {
-		if !negative.MatchString(a) {
-			return false
-		}
-		numbers = append(numbers, a)
-		return true
-	})
-	if err := flags.Parse(args); err != nil {
-		return usageError{err.Error()}
-	}
-	if *asked {
-		return c.print(help)
-	}
-	args = append(flags.Args(), numbers...)
-	if len(args) == 0 {
-		return usagef("no command given")
-	}
-	name, args := args[0], args[1:]
-	v, ok := verbs()[name]
-	switch {
-	case !ok:
-		return usagef("there is no command %q", name)
-	case len(args) < v.least || len(args) > v.most:
-		return usagef("%s takes %s", name, v.takes)
-	case c.watch && name != "status":
-		return usagef("--watch goes with status, not with %s", name)
-	case (c.output != "" || c.folded || flags.Changed("rate")) && name != "profile":
-		return usagef("--output, --folded and --rate go with profile, not with %s", name)
-	case flags.Changed("rate") && (c.rate < 1 || c.rate > protocol.MaxProfileRate):
-		return usagef("--rate is 1 to %d samples a second", protocol.MaxProfileRate)
-	case flags.Changed("last") && (name != "events" && name != "slow" || c.last < 1):
-		return usagef("--last N goes with events or slow and is at least 1")
-	}
-	if err := c.findSocket(flags.Changed("socket")); err != nil {
-		return err
-	}
-	c.client = NewClient(c.socket)
-	return v.run(c, ctx, args)
-}
 
 func (c *Command) findSocket(given bool) error {
 	if !given {

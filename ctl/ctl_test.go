@@ -262,6 +262,11 @@ func TestUsage(t *testing.T) {
 	for args, want := range map[string]string{
 		"":                  "no command given",
 		"frobnicate":        `there is no command "frobnicate"`,
+		"statsu":            `there is no command "statsu" (did you mean status?)`,
+		"log_level debug":   `there is no command "log_level" (did you mean log-level?)`,
+		"events --lats 3":   "unknown flag: --lats (did you mean --last?)",
+		"reload --folded":   "--folded goes with profile, not with reload",
+		"-w reload":         "--watch goes with status, not with reload",
 		"reload now":        "reload takes no argument",
 		"scale":             "scale takes a number (N, +N or -N) or auto",
 		"scale many":        `scale takes a number (N, +N or -N) or auto, not "many"`,
@@ -270,8 +275,8 @@ func TestUsage(t *testing.T) {
 		"restart x":         `"x" is no worker's number: status shows them`,
 		"dump 0":            `"0" is no worker's number: status shows them`,
 		"reload --watch":    "--watch goes with status, not with reload",
-		"status -n 3":       "--last N goes with events or slow and is at least 1",
-		"events -n 0":       "--last N goes with events or slow and is at least 1",
+		"status -n 3":       "--last goes with events or slow, not with status",
+		"events -n 0":       "--last N is at least 1",
 		"status --frob":     "unknown flag: --frob",
 		"log-level loud":    "no such level",
 		"--socket= status":  "which server? Give --socket PATH, or set HOSTLER_CTL_SOCKET, or ctl_socket in ./hostler.toml",
@@ -286,13 +291,44 @@ func TestUsage(t *testing.T) {
 	if len(f.asked) != 0 {
 		t.Errorf("the master was asked: %q", f.asked)
 	}
-	if status, stdout, _ := call(t, "", "--help"); status != 0 || stdout != help {
-		t.Errorf("help: status %d, %q", status, stdout)
+}
+
+// TestHelp: there is one for each command, which tells about each flag, in lines that fit.
+func TestHelp(t *testing.T) {
+	status, all, stderr := call(t, "", "--help")
+	if status != 0 || stderr != "" || !strings.HasPrefix(all, "Usage: hostler ctl [--socket PATH] [--json] COMMAND\n") {
+		t.Errorf("status %d, %q, %q", status, all, stderr)
 	}
-	for name := range verbs() {
-		if !strings.Contains(help, "\n  "+name+" ") {
+	texts := []string{all}
+	for _, v := range verbs() {
+		name := strings.Fields(v.use)[0]
+		status, text, _ := call(t, "", name, "--help")
+		if status != 0 || !strings.HasPrefix(text, "Usage: hostler ctl "+v.use+"\n\n") || !strings.Contains(text, "--socket PATH") {
+			t.Errorf("%s --help: status %d, %q", name, status, text)
+		}
+		if !strings.Contains(all, "\n  "+name) {
 			t.Errorf("the help does not tell about %s", name)
 		}
+		texts = append(texts, text)
+	}
+	for _, line := range strings.Split(strings.Join(texts, ""), "\n") {
+		if len(line) > 80 {
+			t.Errorf("%d columns: %s", len(line), line)
+		}
+	}
+}
+
+// TestFlagsAnywhere: they may stand before the command, as ever.
+func TestFlagsAnywhere(t *testing.T) {
+	f := &fake{events: []protocol.Event{{Kind: "a"}, {Kind: "b"}, {Kind: "c"}}, profile: &protocol.Profile{Workers: []protocol.WorkerProfile{{Worker: 1, Stacks: "f 1\n"}}}}
+	path := testServer(t, f)
+	for args, lines := range map[string]int{"-n 2 events": 2, "--last=1 events": 1, "events -n2": 2, "--folded profile 1": 1, "--rate 7 --folded profile -- 1": 1} {
+		if status, stdout, stderr := call(t, "", append([]string{"-s", path}, strings.Fields(args)...)...); status != 0 || strings.Count(stdout, "\n") != lines {
+			t.Errorf("%s: status %d, %q, %q", args, status, stdout, stderr)
+		}
+	}
+	if f.asked[len(f.asked)-1] != "profile 0 1s 7" && f.asked[len(f.asked)-2] != "profile 0 1s 7" {
+		t.Errorf("asked %q", f.asked)
 	}
 }
 

@@ -125,6 +125,11 @@ func index(t *testing.T) *names {
 	if status := c.Run(context.Background(), []string{"--help"}); status != 0 {
 		t.Fatalf("hostler ctl --help: %d", status)
 	}
+	for _, name := range ctlName.FindAllStringSubmatch(help.String(), -1) {
+		if status := c.Run(context.Background(), []string{name[1], "--help"}); status != 0 {
+			t.Fatalf("hostler ctl %s --help: %d", name[1], status)
+		}
+	}
 	for _, m := range flagName.FindAllStringSubmatch(config.Help()+help.String()+strings.ReplaceAll(config.Reference(), "`", " "), -1) {
 		n.flags[m[1]] = true
 	}

@@ -274,3 +274,25 @@ def app(environ, start_response):
 		}
 	}
 }
+
+// TestCommands: the commands do what the flags do, and a module that is called as one of
+// them can be served.
+func TestCommands(t *testing.T) {
+	dir := write(t, t.TempDir(), map[string]string{"check.py": fmt.Sprintf(minimal, "check")})
+	for _, args := range [][]string{{"check"}, {"serve", "--check"}, {"--check"}} {
+		code, out := run(t, dir, nil, append(args, "--admin-bind", "off", "--python", venv, "check:app")...)
+		if code != 0 {
+			t.Errorf("%q: %d %q", args, code, out)
+		}
+	}
+	for _, args := range [][]string{{"check:app"}, {"serve", "check"}, {"--threads", "1", "check"}} {
+		addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+		s := launchIn(t, dir, append(args, "--admin-bind", "off", "--python", venv, "-b", addr)...)
+		s.addr = addr
+		s.waitLog("msg=serving")
+		if status, body := s.get("/"); status != 200 || body != "check" {
+			t.Errorf("%q: %d %q", args, status, body)
+		}
+		s.stop()
+	}
+}

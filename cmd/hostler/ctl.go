@@ -2,27 +2,12 @@ package main
 
 import (
 	"context"
-	"io"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"hostler/admin"
 	"hostler/config"
 	"hostler/ctl"
 	"hostler/master"
 )
-
-// control is hostler ctl.
-func control(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	c := ctl.Command{
-		DefaultSocket: func() (string, error) { return config.CtlSocket(env, config.Options{}) },
-		Stdout:        stdout, Stderr: stderr,
-	}
-	return c.Run(ctx, args)
-}
 
 // serveCtl answers hostler ctl for m.
 func serveCtl(path string, takeover bool, m *master.Master, o serveOptions) (master.CtlServer, error) {

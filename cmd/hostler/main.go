@@ -14,14 +14,16 @@ import (
 	"strings"
 
 	"hostler/config"
+	"hostler/internal/cli"
 	"hostler/internal/inode"
+	"hostler/internal/nearest"
 )
 
 // Exit statuses.
 const (
-	exitOK    = 0
-	exitError = 1
-	exitUsage = 2 // the settings are wrong
+	exitOK    = cli.OK
+	exitError = cli.Error
+	exitUsage = cli.Usage
 )
 
 // version is set by the build (-ldflags "-X main.version=…").
@@ -31,33 +33,36 @@ func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
-// run is main without the process around it. It returns the exit status.
-func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
-	if len(args) > 0 && args[0] == "ctl" { // a module of that name: hostler ctl:application
-		return control(ctx, args[1:], env, stdout, stderr)
-	}
-	if len(args) > 0 && args[0] == "migrate" {
-		return migrate(args[1:], env, stdout, stderr)
-	}
-	cfg, err := config.Load(args, env, config.Options{Evaluate: evaluate})
+// server is hostler without a command.
+func server(ctx context.Context, args []string, p process) int {
+	cfg, err := config.Load(args, p.env, config.Options{Evaluate: evaluate})
 	switch {
 	case errors.Is(err, config.ErrHelp):
-		return printed(stdout, stderr, config.Help())
+		return printed(p, serverHelp(tree(p)))
 	case errors.Is(err, config.ErrVersion):
-		return printed(stdout, stderr, versionLine()+"\n")
+		return printed(p, versionLine()+"\n")
 	case err != nil:
-		explain(stderr, err)
+		explain(p.stderr, err)
+		mistyped(p.stderr, args, p)
 		return exitUsage
 	case cfg.PrintConfig:
-		return printed(stdout, stderr, cfg.Print())
+		return printed(p, cfg.Print())
 	}
-	log := openLog(cfg, stderr)
+	log := openLog(cfg, p.stderr)
 	defer log.flush()
-	if err := start(ctx, cfg, args, env, log); err != nil {
+	if err := start(ctx, cfg, args, p.env, log); err != nil {
 		fmt.Fprintf(log.to, "hostler: %v\n", err)
+		mistyped(log.to, args, p)
 		return exitError
 	}
 	return exitOK
+}
+
+// mistyped says that a command may have been meant where there was no application.
+func mistyped(to io.Writer, args []string, p process) {
+	if name := meant(args, p); name != "" {
+		fmt.Fprintf(to, "hostler: there is no command %q%s\n", args[0], nearest.Meant(name))
+	}
 }
 
 // start does what cfg asks for, until that ends.
@@ -108,9 +113,9 @@ func readAgain(path string) ([]byte, error) { return inode.ReadRegular(path, max
 
 // printed writes what was asked for: if that fails, as on a full disk, the
 // exit status must say so.
-func printed(stdout, stderr io.Writer, text string) int {
-	if _, err := io.WriteString(stdout, text); err != nil {
-		fmt.Fprintf(stderr, "hostler: cannot write to standard output: %v\n", err)
+func printed(p process, text string) int {
+	if _, err := io.WriteString(p.stdout, text); err != nil {
+		fmt.Fprintf(p.stderr, "hostler: cannot write to standard output: %v\n", err)
 		return exitError
 	}
 	return exitOK

@@ -6,11 +6,16 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
 
 	"hostler/config"
+	"hostler/internal/cli"
 	"hostler/protocol"
 	"hostler/worker/http1"
 )
@@ -26,7 +31,7 @@ func command(t *testing.T, env []string, args ...string) (status int, stdout, st
 
 func TestHelp(t *testing.T) {
 	status, stdout, stderr := command(t, nil, "-h")
-	if status != 0 || stdout != config.Help() || stderr != "" {
+	if status != 0 || !strings.HasPrefix(stdout, "Usage: hostler [serve] [flags] MODULE") || !strings.HasSuffix(stdout, config.Help()) || stderr != "" {
 		t.Errorf("status %d, %q, %q", status, stdout, stderr)
 	}
 }
@@ -114,4 +119,85 @@ func TestBoundsAgree(t *testing.T) {
 			t.Errorf("%s: the most should be %d; %d: %v, %d: %v", flag, most, most, load(most), most+1, load(most+1))
 		}
 	}
+}
+
+// TestCommandTree: what is a command, and what is an application.
+func TestCommandTree(t *testing.T) {
+	for _, c := range []struct {
+		args           string
+		status         int
+		stdout, stderr string // how they begin
+	}{
+		{"version", 0, versionLine() + "\n", ""},
+		{"--version", 0, versionLine() + "\n", ""},
+		{"serve --version", 0, versionLine() + "\n", ""},
+		{"help", 0, "Usage: hostler [serve] [flags] MODULE", ""},
+		{"--help", 0, "Usage: hostler [serve] [flags] MODULE", ""},
+		{"-w 4 --help", 0, "Usage: hostler [serve] [flags] MODULE", ""},
+		{"serve -h", 0, "Usage: hostler [serve] [flags] MODULE", ""},
+		{"help serve", 0, "Usage: hostler [serve] [flags] MODULE", ""},
+		{"help check", 0, "Usage: hostler check [flags]", ""},
+		{"check --help", 0, "Usage: hostler check [flags]", ""},
+		{"help ctl", 0, "Usage: hostler ctl ", ""},
+		{"ctl --help", 0, "Usage: hostler ctl ", ""},
+		{"help ctl scale", 0, "Usage: hostler ctl scale N", ""},
+		{"ctl scale -h", 0, "Usage: hostler ctl scale N", ""},
+		{"migrate -h", 0, "Usage: hostler migrate ", ""},
+		{"completion bash", 0, "# bash completion", ""},
+		{"completion tcsh", 2, "", "hostler completion: completion takes bash, zsh or fish\n"},
+		{"help ctl scael", 2, "", `hostler help: there is no command "scael" (did you mean scale?)` + "\n"},
+		{"help migrat", 2, "", `hostler help: there is no command "migrat" (did you mean migrate?)` + "\n"},
+		{"ctl stauts", 2, "", `hostler ctl: there is no command "stauts" (did you mean status?)` + "\n"},
+		{"migrate --pyton x", 2, "", "hostler migrate: unknown flag: --pyton (did you mean --python?)\n"},
+		{"migrate no.conf.py", 1, "", "hostler: migrate: no.conf.py: cannot read it: no such file or directory\n"},
+		{"check --wrkers 2 shop", 2, "", "hostler: unknown flag --wrkers (did you mean --workers?)\n"},
+		{"serve", 2, "", "hostler: no application given"},
+		{"-w 0 version", 2, "", `hostler: --workers: "0" is not`}, // a module
+		{"version:app -w 0", 2, "", `hostler: --workers: "0" is not`},
+		{"serve version -w 0", 2, "", `hostler: --workers: "0" is not`},
+	} {
+		status, stdout, stderr := command(t, nil, strings.Fields(c.args)...)
+		if status != c.status || !strings.HasPrefix(stdout, c.stdout) || !strings.HasPrefix(stderr, c.stderr) ||
+			(c.stdout == "") != (stdout == "") || (c.stderr == "") != (stderr == "") {
+			t.Errorf("hostler %s: status %d, %.200q, %q", c.args, status, stdout, stderr)
+		}
+	}
+}
+
+// TestMistypedCommand: where there is no such application, a command may have been meant.
+func TestMistypedCommand(t *testing.T) {
+	const hint = "hostler: there is no command \"chekc\" (did you mean check?)\n"
+	if status, _, stderr := command(t, nil, "chekc", "shop:app"); status != 2 || !strings.HasSuffix(stderr, hint) {
+		t.Errorf("status %d, %q", status, stderr)
+	}
+	for _, arg := range []string{"chekc:app", "./chekc", "serious", "-w"} {
+		if _, _, stderr := command(t, nil, arg, "shop:app", "-w", "0"); strings.Contains(stderr, "there is no command") {
+			t.Errorf("%s: %q", arg, stderr)
+		}
+	}
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("chekc.py", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	if run(t.Context(), []string{"chekc", "-w", "0"}, nil, &stderr, &stderr); strings.Contains(stderr.String(), "there is no command") {
+		t.Errorf("it is there: %q", stderr.String())
+	}
+}
+
+// TestHelpFits: every help has lines of 80 columns.
+func TestHelpFits(t *testing.T) {
+	var walk func(path []string, c *cobra.Command)
+	walk = func(path []string, c *cobra.Command) {
+		_, stdout, _ := command(t, nil, append([]string{"help"}, path...)...)
+		for line := range strings.Lines(stdout) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > cli.Width {
+				t.Errorf("help %q: %d columns: %s", path, n, line)
+			}
+		}
+		for _, sub := range c.Commands() {
+			walk(append(slices.Clone(path), sub.Name()), sub)
+		}
+	}
+	walk(nil, tree(process{}))
 }

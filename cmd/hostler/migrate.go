@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,46 +38,21 @@ func plain(err error) error {
 	return err
 }
 
-const migrateHelp = `Usage: hostler migrate [--python FILE] [gunicorn.conf.py | uwsgi.ini]
-
-Prints a hostler.toml for a settings file of Gunicorn's or uWSGI's, and why. Without
-a name it is gunicorn.conf.py or uwsgi.ini in this directory. Gunicorn's is run to
-learn what it sets.
-`
-
 // migrate is hostler migrate.
-func migrate(args, env []string, stdout, stderr io.Writer) int {
-	python, file := "", ""
-	for len(args) > 0 {
-		arg := args[0]
-		args = args[1:]
-		switch value, has := strings.CutPrefix(arg, "--python="); {
-		case arg == "-h" || arg == "--help":
-			return printed(stdout, stderr, migrateHelp)
-		case has:
-			python = value
-		case arg == "--python" && len(args) > 0:
-			python, args = args[0], args[1:]
-		case strings.HasPrefix(arg, "-") || file != "":
-			fmt.Fprintf(stderr, "hostler: migrate: %q is one too many\n%s", arg, migrateHelp)
-			return exitUsage
-		default:
-			file = arg
-		}
-	}
+func migrate(file, python string, p process) int {
 	if file == "" {
 		file = firstThere(foreign.DefaultConf, "uwsgi.ini")
 	}
 	if file == "" {
-		fmt.Fprintf(stderr, "hostler: migrate: there is no %s or uwsgi.ini here: name the file\n", foreign.DefaultConf)
+		fmt.Fprintf(p.stderr, "hostler: migrate: there is no %s or uwsgi.ini here: name the file\n", foreign.DefaultConf)
 		return exitUsage
 	}
-	m, err := read(file, python, env)
+	m, err := read(file, python, p.env)
 	if err != nil {
-		fmt.Fprintf(stderr, "hostler: migrate: %s: %v\n", file, err)
+		fmt.Fprintf(p.stderr, "hostler: migrate: %s: %v\n", file, err)
 		return exitError
 	}
-	return printed(stdout, stderr, m.TOML())
+	return printed(p, m.TOML())
 }
 
 func firstThere(names ...string) string {

@@ -1,26 +1,24 @@
-package config
+// Package nearest guesses which name was meant by one that nobody knows.
+package nearest
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 )
 
-func keys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }
-
-// suggest returns the words to add to a message on an unknown name.
-func suggest(name string, known []string) string {
-	if near := nearest(name, known); near != "" {
-		return suggestion(near)
+// Hint returns the words to add to a message on an unknown name.
+func Hint(name string, known []string) string {
+	if near := Of(name, known); near != "" {
+		return Meant(near)
 	}
 	return ""
 }
 
-func suggestion(name string) string { return fmt.Sprintf(" (did you mean %s?)", name) }
+// Meant returns the words for a name that is known to have been meant.
+func Meant(name string) string { return fmt.Sprintf(" (did you mean %s?)", name) }
 
-// nearest returns the one of known that name was probably meant to be, or "".
-func nearest(name string, known []string) string {
+// Of returns the one of known that name was probably meant to be, or "".
+func Of(name string, known []string) string {
 	if len(name) > 64 {
 		return ""
 	}

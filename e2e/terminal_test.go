@@ -1,0 +1,159 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// terminal is somebody at a terminal.
+type terminal struct {
+	t      *testing.T
+	master *os.File
+	screen logBuffer
+	cmd    *exec.Cmd
+	exited chan struct{}
+	seen   int // what was waited for already
+}
+
+// newTerminal runs cmd on a terminal of its own, wide enough that nothing is broken.
+func newTerminal(t *testing.T, cmd *exec.Cmd) *terminal {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd := int(master.Fd())
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 50, Col: 200}); err != nil {
+		t.Fatal(err)
+	}
+	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slave.Close()
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	x := &terminal{t: t, master: master, cmd: cmd, exited: make(chan struct{})}
+	go func() { _, _ = io.Copy(&x.screen, master) }() // an error is its end
+	go func() {
+		_ = cmd.Wait()
+		close(x.exited)
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-x.exited:
+		case <-time.After(10 * time.Second):
+			_ = cmd.Process.Kill()
+		}
+		master.Close()
+		if t.Failed() {
+			t.Logf("the screen:\n%q", x.screen.String())
+		}
+	})
+	return x
+}
+
+func (x *terminal) write(text string) {
+	x.t.Helper()
+	if _, err := io.WriteString(x.master, text); err != nil {
+		x.t.Fatal(err)
+	}
+}
+
+// wait waits until pattern is on the screen, behind what was waited for before.
+func (x *terminal) wait(pattern string) string {
+	x.t.Helper()
+	p := regexp.MustCompile(pattern)
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		text := x.screen.String()[x.seen:]
+		if at := p.FindStringIndex(text); at != nil {
+			x.seen += at[1]
+			return text[at[0]:at[1]]
+		}
+	}
+	x.t.Fatalf("waited in vain for %q behind %q", pattern, x.screen.String()[x.seen:])
+	return ""
+}
+
+// shellIn is a command in a directory with a hostler on its PATH.
+func shellIn(dir string, args ...string) *exec.Cmd {
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "PATH="+dir+"/bin:"+os.Getenv("PATH"), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "PS1=ready> ", "TERM=dumb", "INPUTRC=/dev/null", "ZDOTDIR="+dir)
+	return cmd
+}
+
+// TestCompletion has the shells themselves complete what somebody types.
+func TestCompletion(t *testing.T) {
+	dir := write(t, t.TempDir(), map[string]string{"shop.py": "", "hostler.toml": ""})
+	if err := os.Mkdir(dir+"/bin", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(binary, dir+"/bin/hostler"); err != nil {
+		t.Fatal(err)
+	}
+	typed := []struct{ keys, becomes string }{
+		{"hostler ctl drai", "hostler ctl drain"},
+		{"hostler ctl scale au", "hostler ctl scale auto"},
+		{"hostler ctl status --wat", "hostler ctl status --watch"},
+		{"hostler migr", "hostler migrate"},
+		{"hostler --preloa", "hostler --preload"},
+		{"hostler --log-level deb", "hostler --log-level debug"},
+		{"hostler -w 4 --log-format=jour", "hostler -w 4 --log-format=journal"},
+		{"hostler check -w 4 sho", "hostler check -w 4 shop:"},
+		{"hostler serve -c hostler.t", "hostler serve -c hostler.toml"},
+		{"hostler completion fi", "hostler completion fish"},
+		{"hostler help ctl ev", "hostler help ctl events"},
+	}
+	for _, shell := range []struct {
+		name, setup string
+		args        []string
+	}{
+		{"bash", ". /usr/share/bash-completion/bash_completion; . <(hostler completion bash); bind 'set enable-bracketed-paste off'", []string{"bash", "--norc", "-i"}},
+		{"zsh", "autoload -U compinit; compinit -u; . <(hostler completion zsh); compdef _hostler hostler", []string{"zsh", "-f", "-i"}},
+	} {
+		t.Run(shell.name, func(t *testing.T) {
+			x := newTerminal(t, shellIn(dir, shell.args...))
+			x.write(shell.setup + "; echo set''up\n")
+			x.wait("setup\r?\n")
+			for _, k := range typed {
+				// What was completed becomes an argument of echo's.
+				x.write(k.keys + "\t\x01echo '<'\x05'>'\n")
+				x.wait("\n<" + regexp.QuoteMeta(k.becomes) + " ?>")
+			}
+		})
+	}
+	t.Run("fish", func(t *testing.T) {
+		out, err := shellIn(dir, "fish", "-c", "hostler completion fish | source").CombinedOutput()
+		if err != nil || len(out) > 0 {
+			t.Fatalf("%v, %s", err, out)
+		}
+		for _, k := range typed {
+			out, err := shellIn(dir, "fish", "-c", "hostler completion fish | source; complete -C "+"'"+k.keys+"'").CombinedOutput()
+			want := k.becomes[strings.LastIndexByte(k.becomes, ' ')+1:]
+			if got, _, _ := strings.Cut(string(out), "\t"); err != nil || strings.TrimSpace(got) != want {
+				t.Errorf("%s: %v, %q, want %s", k.keys, err, out, want)
+			}
+		}
+	})
+}
