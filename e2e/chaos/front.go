@@ -10,7 +10,9 @@ import (
 )
 
 // front is a real nginx before the server, which then listens on a unix socket. It
-// keeps connections to it, and does not ask twice.
+// keeps connections to it, and does not ask twice. It closes them soon after the load has
+// ended: a server that knows it is behind nginx would keep them longer than nginx does by
+// default, and all of them may be with one worker.
 type front struct {
 	kids *children
 	pid  int
@@ -32,6 +34,7 @@ http {
 	upstream hostler {
 		server unix:%[2]s;
 		keepalive 8;
+		keepalive_timeout 300ms;
 	}
 	server {
 		listen %[3]s;
