@@ -114,16 +114,21 @@ func New(log *slog.Logger, bootstrap string, modules int, libs *Libraries, score
 	return s, nil
 }
 
-// Close ends the spawner. Processes that are still there are killed. What the
-// kernel keeps from ending, a start for one, is left to it.
+// Close ends the spawner. Processes that are still there are killed, and waited for: a
+// mold has the listening sockets, and who starts the server again wants their addresses.
+// What the kernel keeps from ending, a start for one, is left to it.
 func (s *Spawner) Close() {
-	signal.Stop(s.childs)
-	close(s.done)
 	s.mu.Lock()
 	for _, c := range s.kids {
 		_ = c.Signal(syscall.SIGKILL)
 	}
 	s.mu.Unlock()
+	end := time.Now().Add(closeTime)
+	for s.anyLeft() && time.Now().Before(end) {
+		time.Sleep(time.Millisecond)
+	}
+	signal.Stop(s.childs)
+	close(s.done)
 	over := make(chan struct{})
 	go func() {
 		s.over.Wait()
@@ -133,9 +138,16 @@ func (s *Spawner) Close() {
 	}()
 	select {
 	case <-over:
-	case <-time.After(closeTime):
+	case <-time.After(time.Until(end)):
 		s.log.Warn("leaving a process behind that could not be started yet")
 	}
+}
+
+// anyLeft says whether there is a process that has not been reaped.
+func (s *Spawner) anyLeft() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.kids) > 0
 }
 
 // forkLoop starts processes from one thread that lives as long as the spawner:
