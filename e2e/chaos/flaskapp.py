@@ -1,6 +1,7 @@
 
 
 # The same pages by Flask.
+
 import flask
 
 site = flask.Flask(__name__)
