@@ -11,9 +11,9 @@ import (
 
 // InForce is a setting as it is in force.
 type InForce struct {
-	Key    string   `json:"key"` // as in a settings file
-	Values []string `json:"values"`
-	Origin string   `json:"origin"` // a flag, a variable, a line of a file; "": it is the default
+	Key    string // as in a settings file
+	Values []string
+	Origin string // a flag, a variable, a line of a file; "": it is the default
 }
 
 // InForce returns the settings in force, in the order of the reference page.

@@ -28,6 +28,18 @@ type Slow struct {
 	Routes []protocol.SlowRoute `json:"routes"`
 }
 
+// Config are the settings in force.
+type Config struct {
+	Settings []Setting `json:"settings"`
+}
+
+// Setting is one of them.
+type Setting struct {
+	Key    string   `json:"key"` // as in a settings file
+	Values []string `json:"values"`
+	Origin string   `json:"origin,omitempty"` // where it is from; "": it is the default
+}
+
 // ScaleRequest has one of its fields set.
 type ScaleRequest struct {
 	To   *int `json:"to,omitempty"`

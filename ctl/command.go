@@ -21,7 +21,9 @@ import (
 // Command is one call of hostler ctl.
 type Command struct {
 	// DefaultSocket finds the socket where no flag names one; "" is none.
-	DefaultSocket  func() (string, error)
+	DefaultSocket func() (string, error)
+	// PrintSetting writes a setting as a line of a settings file.
+	PrintSetting   func(Setting) string
 	Stdout, Stderr io.Writer
 
 	socket      string
@@ -224,6 +226,18 @@ func (c *Command) logLevel(ctx context.Context, args []string) error {
 		return err
 	}
 	return c.print(fmt.Sprintf("master and workers log at level %s until the next reload\n", l.Level))
+}
+
+func (c *Command) config(ctx context.Context, _ []string) error {
+	var got Config
+	if shown, err := c.ask(ctx, http.MethodGet, "config", nil, &got); shown || err != nil {
+		return err
+	}
+	var b strings.Builder
+	for _, s := range got.Settings {
+		b.WriteString(c.PrintSetting(s))
+	}
+	return c.print(b.String())
 }
 
 func (c *Command) events(ctx context.Context, _ []string) error {

@@ -87,6 +87,9 @@ func testServer(t *testing.T, f *fake) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "s")
 	s, err := Serve(path, false, Options{Master: f, Status: testStatus, Log: slog.New(slog.DiscardHandler),
+		Config: func(context.Context) (Config, error) {
+			return Config{Settings: []Setting{{Key: "threads", Values: []string{"2"}, Origin: "--threads"}, {Key: "pid"}}}, f.err
+		},
 		SetLevel: func(_ context.Context, l string) (string, error) {
 			if l != "debug" {
 				return "", BadRequest(errors.New("no such level"))
@@ -107,7 +110,8 @@ func testServer(t *testing.T, f *fake) (path string) {
 func call(t *testing.T, path string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, problems bytes.Buffer
-	c := Command{DefaultSocket: func() (string, error) { return path, nil }, Stdout: &out, Stderr: &problems}
+	c := Command{DefaultSocket: func() (string, error) { return path, nil }, Stdout: &out, Stderr: &problems,
+		PrintSetting: func(s Setting) string { return fmt.Sprintf("%s %s %s\n", s.Key, s.Values, s.Origin) }}
 	status = c.Run(t.Context(), args)
 	return status, out.String(), problems.String()
 }
@@ -127,6 +131,8 @@ func TestCommands(t *testing.T) {
 		{"dump", "dump 0", "-- worker 1\nThread 0x1\n\n-- worker 2, pid 8: it has ended\n"},
 		{"dump 2", "dump 2", "-- worker 1\nThread 0x1\n\n-- worker 2, pid 8: it has ended\n"},
 		{"upgrade", "upgrade", fmt.Sprintf("upgraded: hostler 1.2 serves, master 42 in the place of %d\n", os.Getpid())},
+		{"config", "", "threads [2] --threads\npid [] \n"},
+		{"--json config", "", `{"settings":[{"key":"threads","values":["2"],"origin":"--threads"},{"key":"pid","values":null}]}` + "\n"},
 		{"log-level debug", "level debug", "master and workers log at level debug until the next reload\n"},
 		{"--json drain", "drain", fmt.Sprintf(`{"pid":%d,"generation":3}`+"\n", os.Getpid())},
 	} {
@@ -242,7 +248,7 @@ func TestSilentRequests(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
-	for _, command := range []string{"reload", "scale 3", "restart", "dump", "upgrade", "drain"} {
+	for _, command := range []string{"reload", "scale 3", "restart", "dump", "upgrade", "drain", "config"} {
 		f := &fake{err: failure{}}
 		path := testServer(t, f)
 		status, stdout, stderr := call(t, path, strings.Fields(command)...)

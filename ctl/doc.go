@@ -8,6 +8,7 @@
 //	GET  /v1/status                   Status
 //	GET  /v1/events                   Events
 //	GET  /v1/slow                     Slow
+//	GET  /v1/config                   Config
 //	POST /v1/reload                   Done; answers when the new generation serves, or has failed
 //	POST /v1/scale      ScaleRequest  Scaled; the workers come and go afterwards
 //	POST /v1/restart    WorkerRequest Done; answers when the replacements serve

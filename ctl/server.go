@@ -37,6 +37,8 @@ type Master interface {
 type Options struct {
 	Master Master
 	Status func() admin.Status
+	// Config returns the settings in force.
+	Config func(ctx context.Context) (Config, error)
 	// SetLevel changes the log level of master and workers, and returns its usual
 	// name.
 	SetLevel func(ctx context.Context, level string) (string, error)
@@ -113,6 +115,7 @@ func Handler(o Options) http.Handler {
 	mux.HandleFunc("GET /v1/slow", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, Slow{Routes: h.Master.Slow()})
 	})
+	mux.HandleFunc("GET /v1/config", h.config)
 	command(mux, h, "reload", func(ctx context.Context, _ struct{}) (any, error) {
 		return h.done(h.Master.Reload(ctx))
 	})
@@ -171,24 +174,29 @@ func command[T any](mux *http.ServeMux, h *handler, name string, do func(context
 		readBy(w, time.Time{}) // who waits for the answer may wait for long
 		h.Log.Info("asked for by hostler ctl", "command", name)
 		result, err := do(r.Context(), request)
-		if err != nil {
-			status := http.StatusConflict
-			if errors.As(err, new(badRequest)) {
-				status = http.StatusBadRequest
-			}
-			f := Failure{Message: err.Error()}
-			var d interface {
-				error
-				Detail() string
-			}
-			if errors.As(err, &d) {
-				f.Detail = d.Detail()
-			}
-			answer(w, status, f)
-			return
-		}
-		answer(w, http.StatusOK, result)
+		respond(w, result, err)
 	})
+}
+
+// respond answers with the result, or with the reason why there is none.
+func respond(w http.ResponseWriter, result any, err error) {
+	if err == nil {
+		answer(w, http.StatusOK, result)
+		return
+	}
+	status := http.StatusConflict
+	if errors.As(err, new(badRequest)) {
+		status = http.StatusBadRequest
+	}
+	f := Failure{Message: err.Error()}
+	var d interface {
+		error
+		Detail() string
+	}
+	if errors.As(err, &d) {
+		f.Detail = d.Detail()
+	}
+	answer(w, status, f)
 }
 
 func answer(w http.ResponseWriter, status int, v any) {
@@ -221,6 +229,11 @@ func (h *handler) scale(ctx context.Context, r ScaleRequest) (any, error) {
 	}
 	from, to, err := h.Master.Scale(ctx, n, r.By != nil)
 	return Scaled{From: from, To: to}, err
+}
+
+func (h *handler) config(w http.ResponseWriter, r *http.Request) {
+	c, err := h.Config(r.Context())
+	respond(w, c, err)
 }
 
 func (h *handler) status(w http.ResponseWriter, _ *http.Request) {

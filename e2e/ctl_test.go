@@ -306,6 +306,50 @@ func TestCtlLogLevel(t *testing.T) {
 	}
 }
 
+// TestCtlConfig: what is in force, and where it is from, is told; a reload changes it if it
+// takes, and so does an operator.
+func TestCtlConfig(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "hostler.toml")
+	set := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("threads = 2\nkeep_alive = 7\n")
+	s := startCtl(t, "-c", file, "-w", "2", "--env", "GREETING=a \"b\"", "faults:app")
+	expect := func(when string, lines ...string) {
+		t.Helper()
+		text := "\n" + s.must("config")
+		for _, line := range lines {
+			if !strings.Contains(text, "\n"+line+"\n") {
+				t.Errorf("%s: no line %s in %s", when, line, text)
+			}
+		}
+	}
+	expect("at the start", "threads = 2  # "+file+":1: threads", "keep_alive = 7  # "+file+":2: keep_alive", "workers = 2  # --workers",
+		`env = ["GREETING=a \"b\""]  # --env`, "# max_requests = 0", `# log_level = "info"`)
+	set("keep_alive = 9\nlog_level = \"warning\"\n")
+	expect("before the reload", "keep_alive = 7  # "+file+":2: keep_alive")
+	s.must("reload")
+	expect("after it", "keep_alive = 9  # "+file+":1: keep_alive", "# threads = 1", `log_level = "warning"  # `+file+":2: log_level")
+	set("keep_alive = 11\nenv = {BREAK = \"1\"}\nhooks = \"no_such_hooks\"\n")
+	if status, _, _ := s.ctl("reload"); status != 1 {
+		t.Errorf("a reload that cannot take: status %d", status)
+	}
+	expect("after one that failed", "keep_alive = 9  # "+file+":1: keep_alive")
+	s.must("scale", "1")
+	s.must("log-level", "error")
+	expect("an operator's", `workers = 1  # hostler ctl scale, or a signal`, `log_level = "error"  # hostler ctl log-level`)
+	var all struct {
+		Settings []struct{ Key, Origin string }
+	}
+	if err := json.Unmarshal([]byte(s.must("config", "--json")), &all); err != nil || len(all.Settings) < 70 {
+		t.Errorf("%v, %d settings", err, len(all.Settings))
+	}
+}
+
 // TestCtlUpgrade upgrades by ctl and by the signal; the socket answers at every
 // moment, and at the end from the new master.
 func TestCtlUpgrade(t *testing.T) {

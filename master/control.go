@@ -57,6 +57,13 @@ func (m *Master) await(ctx context.Context, what string, done <-chan error) erro
 	}
 }
 
+// InForce returns the settings that are in force: those of the generation that serves,
+// or before there is one those that it is to have.
+func (m *Master) InForce(ctx context.Context) (set *Settings, err error) {
+	err = m.ask(ctx, func(s *supervisor) { set = s.set })
+	return set, err
+}
+
 // Scale changes the number of workers to n, or by n, and returns what it was
 // and is. Workers start and leave afterwards.
 func (m *Master) Scale(ctx context.Context, n int, relative bool) (from, to int, err error) {

@@ -15,7 +15,9 @@ import (
 // Settings is what a generation runs on.
 type Settings struct {
 	settings.Master
-	dir string // where workers are started, as it was when the settings were read; see pin
+	// Source is what whoever made these settings wants to know of them later.
+	Source any
+	dir    string // where workers are started, as it was when the settings were read; see pin
 }
 
 // shortestTimeout is the shorter of the two limits of requests, one of which there is.

@@ -69,6 +69,7 @@ func tree(p process) *cobra.Command {
 	}
 	c := ctl.Command{
 		DefaultSocket: func() (string, error) { return config.CtlSocket(p.env, config.Options{}) },
+		PrintSetting:  func(s ctl.Setting) string { return config.PrintSetting(config.InForce(s)) },
 		Stdout:        p.stdout, Stderr: p.stderr,
 	}
 	root.AddCommand(serve, check, migration(p), interrupted(c.Tree()), completion(), versionCommand())

@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"log/slog"
+	"strconv"
 
 	"hostler/admin"
 	"hostler/config"
 	"hostler/ctl"
 	"hostler/master"
+	"hostler/settings"
 )
 
 // serveCtl answers hostler ctl for m.
@@ -16,6 +19,7 @@ func serveCtl(path string, takeover bool, m *master.Master, o serveOptions) (mas
 	s, err := ctl.Serve(path, takeover, ctl.Options{
 		Master: m,
 		Status: func() admin.Status { return admin.Current(status) },
+		Config: func(ctx context.Context) (ctl.Config, error) { return inForce(ctx, m, o.level) },
 		SetLevel: func(ctx context.Context, text string) (string, error) {
 			name, level, err := config.ParseLevel(text)
 			if err != nil {
@@ -30,4 +34,29 @@ func serveCtl(path string, takeover bool, m *master.Master, o serveOptions) (mas
 		return nil, err // not s: a nil *Server in the interface would not be nil
 	}
 	return s, nil
+}
+
+// inForce returns the settings that are in force, those that an operator has changed
+// since they were read as they are now.
+func inForce(ctx context.Context, m *master.Master, level *slog.LevelVar) (all ctl.Config, err error) {
+	set, err := m.InForce(ctx)
+	if err != nil {
+		return all, err
+	}
+	now := make(map[string]ctl.Setting)
+	for _, name := range []string{"debug", "info", "warning", "error"} {
+		if l := settings.Level(name); l == level.Level() && l != settings.Level(set.LogLevel) {
+			now["log_level"] = ctl.Setting{Values: []string{name}, Origin: "hostler ctl log-level"}
+		}
+	}
+	if s := m.Snapshot(); s.Pinned || set.MaxWorkers == 0 && s.TargetWorkers != set.Workers {
+		now["workers"] = ctl.Setting{Values: []string{strconv.Itoa(s.TargetWorkers)}, Origin: "hostler ctl scale, or a signal"}
+	}
+	for _, s := range set.Source.(*config.Config).InForce() {
+		if n, ok := now[s.Key]; ok {
+			s.Values, s.Origin = n.Values, n.Origin
+		}
+		all.Settings = append(all.Settings, ctl.Setting(s))
+	}
+	return all, nil
 }

@@ -136,7 +136,7 @@ func check(ctx context.Context, o serveOptions) error {
 // masterSettings returns what the master runs on. The format of the log is what it came
 // out as here: workers' standard error is the master's.
 func masterSettings(c *config.Config) *master.Settings {
-	s := &master.Settings{Master: c.Master}
+	s := &master.Settings{Master: c.Master, Source: c}
 	s.LogFormat = logFormat(c)
 	return s
 }
