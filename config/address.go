@@ -71,8 +71,11 @@ const ctlSpare = 12
 
 // parseCtlSocket reads the path of the control socket.
 func parseCtlSocket(s string) (string, error) {
-	if s == "off" || s == "" {
+	switch s {
+	case "off", "none", "":
 		return "", nil
+	case settings.CtlAuto:
+		return s, nil
 	}
 	path := strings.TrimPrefix(s, "unix:")
 	if strings.HasPrefix(path, "@") {

@@ -6,14 +6,20 @@ import (
 	"testing"
 
 	"hostler/config"
+	"hostler/settings"
 )
 
 func TestCtlSocket(t *testing.T) {
 	if c := mustLoad(t, nil, nil, "shop", "--ctl-socket", "unix:/run/shop/ctl.sock"); c.CtlSocket != "/run/shop/ctl.sock" {
 		t.Errorf("socket %q", c.CtlSocket)
 	}
-	if c := mustLoad(t, nil, nil, "shop", "--ctl-socket", "off"); c.CtlSocket != "" {
-		t.Errorf("socket %q", c.CtlSocket)
+	for _, args := range [][]string{{"--ctl-socket", "off"}, {"--ctl-socket", "none"}, {"--control-socket", "none"}, {"--no-control-socket"}} {
+		if c := mustLoad(t, nil, nil, append(args, "shop")...); c.CtlSocket != "" {
+			t.Errorf("%q: socket %q", args, c.CtlSocket)
+		}
+	}
+	if c := mustLoad(t, nil, nil, "shop"); c.CtlSocket != settings.CtlAuto {
+		t.Errorf("by default: socket %q", c.CtlSocket)
 	}
 	for path, want := range map[string]string{
 		"/" + strings.Repeat("x", 95): "is too long: the path of the control socket has at most 95 bytes",

@@ -565,11 +565,13 @@ func table() []*setting {
 			value: boolean(func(c *Config) *bool { return &c.AdminQueries }),
 		},
 		{
-			name: "ctl-socket", group: groupLogs, arg: "PATH", def: "off",
-			help: "socket for hostler ctl; off",
-			more: "Only the user that hostler runs as (and root) can use it. `hostler ctl` finds it by the same variable, or the same key in the settings file of the working directory. " +
+			name: "ctl-socket", group: groupLogs, arg: "PATH", def: settings.CtlAuto,
+			help: "socket for hostler ctl; auto, off",
+			more: "Only the user that hostler runs as (and root) can use it. `auto` is `PID.sock` in a directory that is this user's alone: `$RUNTIME_DIRECTORY` of the service manager, `/run/hostler` for root, `$XDG_RUNTIME_DIR/hostler`, or else `/tmp/hostler-UID`. " +
+				"There `hostler ctl` finds it, and asks which server is meant if there are several; where there can be no such directory the log says so, and hostler goes on without. " +
+				"A path of one's own `hostler ctl` finds by the same variable, or the same key in the settings file of the working directory. " +
 				"A file that a server left behind is replaced; two servers need two paths. A reload moves it where the settings say, and makes it anew if its file is gone.",
-			value: custom("a path, or `off`", func(c *Config) *string { return &c.CtlSocket }, parseCtlSocket),
+			value: custom("a path, `auto`, or `off`", func(c *Config) *string { return &c.CtlSocket }, parseCtlSocket),
 		},
 		{
 			name: "pid", short: "p", group: groupLogs, arg: "FILE",

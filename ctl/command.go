@@ -22,6 +22,8 @@ import (
 type Command struct {
 	// DefaultSocket finds the socket where no flag names one; "" is none.
 	DefaultSocket func() (string, error)
+	// Places are where servers are looked for whose sockets nobody names.
+	Places Places
 	// PrintSetting writes a setting as a line of a settings file.
 	PrintSetting   func(Setting) string
 	Stdout, Stderr io.Writer
@@ -69,11 +71,14 @@ func (c *Command) finish(err error) error {
 
 func oneLine(s string) string { return strings.ReplaceAll(s, "\n", " ") }
 
-func (c *Command) findSocket(given bool) error {
+func (c *Command) findSocket(ctx context.Context, given bool) error {
 	if !given {
 		var err error
 		if c.socket, err = c.DefaultSocket(); err != nil {
 			return usagef("cannot tell which server: %v", err)
+		}
+		if c.socket == "" && c.Places.Env != nil {
+			return c.findServer(ctx)
 		}
 	}
 	c.socket = strings.TrimPrefix(c.socket, "unix:")
@@ -81,6 +86,24 @@ func (c *Command) findSocket(given bool) error {
 		return usagef("which server? Give --socket PATH, or set HOSTLER_CTL_SOCKET, or ctl_socket in ./hostler.toml")
 	}
 	return nil
+}
+
+// findServer takes the only server of the user's, and tells of them where there are more.
+func (c *Command) findServer(ctx context.Context) error {
+	found := c.Places.Running(ctx)
+	switch len(found) {
+	case 0:
+		c.complain("hostler ctl: no server of yours runs here with a control socket where they have it by default: give --socket PATH")
+		return cli.Exit(cli.Error)
+	case 1:
+		c.socket = found[0].Path
+		return nil
+	}
+	c.complain("hostler ctl: which server?")
+	for _, f := range found {
+		c.complain(fmt.Sprintf("  --socket %s  %s, process %d", f.Path, f.App, f.PID))
+	}
+	return cli.Exit(cli.Usage)
 }
 
 func (c *Command) print(text string) error {

@@ -94,7 +94,7 @@ func (c *Command) Tree() *cobra.Command {
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	top.PersistentFlags().SortFlags = false
-	top.PersistentFlags().StringVarP(&c.socket, "socket", "s", "", "of the server, a `PATH`; default: HOSTLER_CTL_SOCKET, or ctl_socket in ./hostler.toml")
+	top.PersistentFlags().StringVarP(&c.socket, "socket", "s", "", "of the server, a `PATH`; default: HOSTLER_CTL_SOCKET, or ctl_socket in ./hostler.toml, or that of the only server of yours")
 	top.PersistentFlags().BoolVar(&c.json, "json", false, "answers as JSON")
 	for _, v := range verbs() {
 		top.AddCommand(c.command(v))
@@ -118,7 +118,7 @@ func (c *Command) command(v verb) *cobra.Command {
 			if err := c.checkFlags(cmd.Flags()); err != nil {
 				return err
 			}
-			if err := c.findSocket(cmd.Flags().Changed("socket")); err != nil {
+			if err := c.findSocket(cmd.Context(), cmd.Flags().Changed("socket")); err != nil {
 				return err
 			}
 			c.client = NewClient(c.socket)

@@ -35,7 +35,9 @@ func checkPlaces(set *Settings) error {
 			errs = append(errs, fmt.Errorf("cannot write the pid file: %w", err))
 		}
 	}
-	if err := checkSocket(set.CtlSocket); err != nil {
+	if set.CtlSocket == settings.CtlAuto {
+		// A server goes on without.
+	} else if err := checkSocket(set.CtlSocket); err != nil {
 		errs = append(errs, fmt.Errorf("cannot make the control socket: %w", err))
 	}
 	if set.SpoolDir != "" && set.User == "" { // else it is for another to write there

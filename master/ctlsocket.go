@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+
+	"hostler/settings"
 )
 
 // ctlSocket is where hostler ctl is answered. The zero path is nowhere.
@@ -29,7 +31,11 @@ func (c *ctlSocket) start(path string, takeover bool) error {
 			server.Close()
 		}
 	}
-	if err != nil {
+	switch {
+	case err != nil && path == settings.CtlAuto:
+		c.log.Warn("there is no control socket, hostler ctl has to be told of one (--ctl-socket)", "error", err)
+		server = nil
+	case err != nil:
 		return fmt.Errorf("cannot open the control socket %s: %w", path, bindCause(err))
 	}
 	c.mu.Lock()
@@ -57,7 +63,7 @@ func (c *ctlSocket) move(path string) {
 	if same {
 		return
 	}
-	next := ctlSocket{open: c.open}
+	next := ctlSocket{log: c.log, open: c.open}
 	if err := next.start(path, false); err != nil {
 		c.log.Error("hostler ctl is answered where it was, if it is found there", "error", err)
 		return

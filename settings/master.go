@@ -27,7 +27,7 @@ type Master struct {
 	AdminGiven   bool     // by the user; else the server goes on without it if it is taken
 	AdminHosts   []string // names for which the admin server answers at a loopback address
 	AdminQueries bool     // /status shows query strings
-	CtlSocket    string   // "": none
+	CtlSocket    string   // CtlAuto: by default, if there can be one; "": none
 	PIDFile      string   // "": none
 	ErrorLog     string   // "" or "-": standard error
 
@@ -61,3 +61,6 @@ func (b Bind) String() string {
 func (b Bind) Fixed() bool {
 	return b.Network == "unix" || b.Network == "tcp" && b.Address[len(b.Address)-2:] != ":0"
 }
+
+// CtlAuto is a CtlSocket in a directory that is the user's alone.
+const CtlAuto = "auto"

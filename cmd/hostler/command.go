@@ -69,6 +69,7 @@ func tree(p process) *cobra.Command {
 	}
 	c := ctl.Command{
 		DefaultSocket: func() (string, error) { return config.CtlSocket(p.env, config.Options{}) },
+		Places:        ctl.ThesePlaces(func(name string) string { return lookup(p.env, name) }),
 		PrintSetting:  func(s ctl.Setting) string { return config.PrintSetting(config.InForce(s)) },
 		Stdout:        p.stdout, Stderr: p.stderr,
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"os"
 	"strconv"
 
 	"hostler/admin"
@@ -15,6 +16,12 @@ import (
 // serveCtl answers hostler ctl for m.
 func serveCtl(path string, takeover bool, m *master.Master, o serveOptions) (master.CtlServer, error) {
 	all := func() bool { return true } // nobody but the server's user gets there
+	if path == settings.CtlAuto {
+		var err error
+		if path, err = ctl.ThesePlaces(os.Getenv).Path(); err != nil {
+			return nil, err
+		}
+	}
 	status := admin.Options{Board: m.Scoreboard(), Snapshot: m.Snapshot, Queries: all}
 	s, err := ctl.Serve(path, takeover, ctl.Options{
 		Master: m,
