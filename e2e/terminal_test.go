@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"regexp"
@@ -157,3 +158,93 @@ func TestCompletion(t *testing.T) {
 		}
 	})
 }
+
+// atTerminal starts a server as somebody does who sits at a terminal.
+func atTerminal(t *testing.T, env []string, args ...string) (x *terminal, addr string) {
+	t.Helper()
+	addr = fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	cmd := exec.Command(binary, append([]string{"-b", addr, "--python", venv, "--chdir", apps}, args...)...)
+	cmd.Env = append(os.Environ(), append([]string{"TERM=xterm", "NO_COLOR=", "RUNTIME_DIRECTORY=" + t.TempDir()}, env...)...)
+	return newTerminal(t, cmd), addr
+}
+
+// TestFirstScreen: who starts a server at a terminal sees what it is and where, in colours
+// unless he wants none.
+func TestFirstScreen(t *testing.T) {
+	for _, c := range []struct {
+		env   []string
+		color bool
+	}{{nil, true}, {[]string{"NO_COLOR=1"}, false}, {[]string{"TERM=dumb"}, false}} {
+		admin := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+		x, addr := atTerminal(t, c.env, "-w", "2", "--threads", "3", "--admin-bind", admin, "faults:app")
+		x.wait(`Ctrl-C stops it`)
+		text := x.screen.String()
+		plain := regexp.MustCompile("\x1b\\[[0-9;]*m").ReplaceAllString(text, "")
+		if (plain != text) != c.color {
+			t.Errorf("%q: colours: %q", c.env, text)
+		}
+		version, _ := os.ReadFile("../VERSION")
+		for _, want := range []string{
+			"hostler " + strings.TrimSpace(string(version)) + " serves faults:app\r\n", "URL      http://" + addr + "/\r\n",
+			"Workers  2 workers, each with 3 Python threads\r\n", "Python   " + venv + "\r\n", "Admin    http://" + admin + "/\r\n",
+			fmt.Sprintf("/%d.sock\r\n", x.cmd.Process.Pid),
+		} {
+			if !strings.Contains(plain, want) {
+				t.Errorf("%q: no %q in %q", c.env, want, plain)
+			}
+		}
+		if status, body := fetch(t, "http://"+addr+"/hello"); status == 0 {
+			t.Errorf("%d %s", status, body)
+		}
+		x.write("\x03")
+		if code := x.left(); code != 0 {
+			t.Errorf("Ctrl-C: exit status %d", code)
+		}
+	}
+}
+
+// TestCtrlCHint: who presses Ctrl-C is told what that waits for, and a second one ends it
+// at once.
+func TestCtrlCHint(t *testing.T) {
+	dir := write(t, t.TempDir(), map[string]string{"slow.py": `import time
+def app(environ, start_response):
+    start_response('200 OK', [])
+    open('running', 'w').close()
+    time.sleep(25)
+    return [b'late']
+`})
+	x, addr := atTerminal(t, nil, "--chdir", dir, "--admin-bind", "off", "slow:app")
+	x.wait(`Ctrl-C stops it`)
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /report?x=1 HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(dir + "/running"); err == nil {
+			break
+		}
+	}
+	begin := time.Now()
+	x.write("\x03")
+	x.wait(`Waiting for 1 request\. Ctrl-C again ends them at once\.\r\n  GET /report\S*  \S+s, worker 1 \(process \d+\)`)
+	x.write("\x03")
+	x.left()
+	if d := time.Since(begin); d > 15*time.Second {
+		t.Errorf("the second one takes %v", d)
+	}
+}
+// left waits until the command has ended, and returns its exit status.
+func (x *terminal) left() int {
+	x.t.Helper()
+	select {
+	case <-x.exited:
+	case <-time.After(30 * time.Second):
+		x.t.Fatal("it does not end")
+	}
+	return x.cmd.ProcessState.ExitCode()
+}
+

@@ -29,6 +29,7 @@ var chores = [...]chore{
 	{"end hooks that hang", (*supervisor).helpersDue, func(s *supervisor, now time.Time, _ int64) { s.checkHelpers(now) }},
 	{"end a preparation that hangs", (*supervisor).preparationDue, func(s *supervisor, now time.Time, _ int64) { s.checkPreparation(now) }},
 	{"end a stop that hangs", (*supervisor).stopDue, func(s *supervisor, now time.Time, _ int64) { s.checkStop(now) }},
+	{"say what a stop waits for", (*supervisor).waitDue, (*supervisor).tellWaiting},
 	{"replace worn workers", (*supervisor).recycleDue, func(s *supervisor, now time.Time, _ int64) { s.recycle(now) }},
 	{"try to boot again, or forget that it failed", (*supervisor).forgiveDue, func(s *supervisor, now time.Time, _ int64) { s.forgive(now) }},
 	{"read new certificates", (*supervisor).certificatesDue, func(s *supervisor, now time.Time, _ int64) { s.checkCertificates(now) }},

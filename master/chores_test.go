@@ -83,7 +83,8 @@ func TestChores(t *testing.T) {
 		r.signal(syscall.SIGHUP)
 		look("a reload hangs")
 		goOn()
-		r.signal(syscall.SIGTERM)
+		r.s.post(askEvent{func(s *supervisor) { s.screen = new(fakeScreen) }, make(chan struct{})})
+		r.signal(syscall.SIGINT)
 		look("it stops")
 		for name := range names {
 			// Those that need memory's end, certificates or hooks have tests of their own.

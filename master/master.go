@@ -41,6 +41,8 @@ type Options struct {
 	Log     *slog.Logger
 	// ErrorLog is standard error, where Log writes to. Nil: it is made.
 	ErrorLog *logwriter.Writer
+	// Screen is somebody at a terminal. Nil: nobody is there.
+	Screen Screen
 	// Texts is where tracebacks go, in the format of Log. Nil: to ErrorLog as they are.
 	Texts io.Writer
 	// Admin starts the admin server on l and returns a function that ends it
@@ -93,7 +95,7 @@ func New(opts Options) (*Master, error) {
 	sup := &supervisor{
 		log: opts.Log, board: board, clock: c, set: opts.Settings,
 		oom: newOOMWatch(os.DirFS("/"), now), files: &clerk{log: opts.Log},
-		stderr: opts.Texts, errorLog: opts.ErrorLog,
+		stderr: opts.Texts, screen: opts.Screen, errorLog: opts.ErrorLog,
 		events: make(chan any, 64), gone: make(chan struct{}),
 		stats: newStats(opts.Version, now), journal: new(journal),
 	}

@@ -1,7 +1,9 @@
 package master
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 
@@ -127,7 +129,12 @@ func (s *supervisor) firstServes(g *generation) {
 	}
 	s.stats.reloadOK = true
 	s.note(protocol.Event{Kind: "serving", Generation: g.number})
-	s.log.Info("serving", "app", s.set.title(), "workers", s.target(s.set), "threads", s.set.Threads,
+	level := slog.LevelInfo
+	if s.screen != nil {
+		s.greet(g)
+		level = slog.LevelDebug // it is said
+	}
+	s.log.Log(context.Background(), level, "serving", "app", s.set.title(), "workers", s.target(s.set), "threads", s.set.Threads,
 		"listening", joinBinds(g.listeners), "python", g.python)
 	s.callHook(g.helper, protocol.HookCall{Hook: hookReady})
 	// The binary before us ends as soon as it hears that we serve: the manager

@@ -28,11 +28,13 @@ const (
 // stopping is what a stop has to keep to. A whole stop is over within
 // --graceful-timeout; whoever waits for it has no more patience than that.
 type stopping struct {
-	asked time.Time // when the first signal came; zero: none has
-	quick bool      // at once
-	kill  time.Time // when workers are killed that are still there
-	over  time.Time // when all should be over
-	last  time.Time // when it is over, whoever is still there
+	asked  time.Time // when the first signal came; zero: none has
+	quick  bool      // at once
+	byHand bool      // somebody has pressed Ctrl-C
+	told   bool      // and was told what that waits for
+	kill   time.Time // when workers are killed that are still there
+	over   time.Time // when all should be over
+	last   time.Time // when it is over, whoever is still there
 }
 
 // drain tells w to leave because of why.
@@ -81,7 +83,7 @@ func (s *supervisor) stop(sig syscall.Signal) {
 		}
 		return
 	}
-	s.stopping.asked = now
+	s.stopping.asked, s.stopping.byHand = now, sig == syscall.SIGINT
 	grace := s.set.GracefulTimeout
 	s.log.Info("stopping", "graceful_timeout", grace)
 	if s.phase == phaseStarting && s.fatal == nil {

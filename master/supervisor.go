@@ -130,6 +130,7 @@ type supervisor struct {
 	stdout  io.Writer // for access-log lines; it never waits
 	stderr  io.Writer // for tracebacks, which are lines of their own; likewise
 
+	screen     Screen            // nil: nobody looks
 	errorLog   *logwriter.Writer // standard error; nil in tests
 	ownErrors  bool              // that is a file by now
 	opened     *logFiles         // for the first generation; nil: they are still to be opened

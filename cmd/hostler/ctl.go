@@ -40,6 +40,9 @@ func serveCtl(path string, takeover bool, m *master.Master, o serveOptions) (mas
 	if err != nil {
 		return nil, err // not s: a nil *Server in the interface would not be nil
 	}
+	if o.screen != nil {
+		o.screen.ctl.Store(&path)
+	}
 	return s, nil
 }
 

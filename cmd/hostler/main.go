@@ -80,6 +80,7 @@ func start(ctx context.Context, cfg *config.Config, args, env []string, out *err
 		level:   out.level,
 		errors:  out.writer,
 		texts:   out,
+		screen:  newScreen(cfg, out.to),
 		reload: func() (*config.Config, error) {
 			c, err := config.Load(args, env, config.Options{ReadFile: readAgain, Evaluate: evaluate})
 			if err == nil {

@@ -29,6 +29,7 @@ type serveOptions struct {
 	log     *slog.Logger
 	level   *slog.LevelVar
 	errors  *logwriter.Writer // where log writes to; nil: it is no server's
+	screen  *screen           // nil: nobody looks
 	texts   io.Writer         // what is no record goes there by way of this
 }
 
@@ -62,7 +63,14 @@ func serve(ctx context.Context, o serveOptions) error {
 		return err
 	}
 	var h http.Handler // made once the master is there, before it runs
+	if o.screen != nil {
+		opts.Screen = o.screen
+	}
 	opts.Admin = func(l net.Listener) func() {
+		if o.screen != nil {
+			at := l.Addr().String()
+			o.screen.admin.Store(&at)
+		}
 		names := func() []string { return live.Load().AdminHosts }
 		stop := admin.Serve(l, admin.Guard(l.Addr(), names, h), o.log)
 		return func() {

@@ -44,7 +44,7 @@ func Parse(s string) (Format, error) {
 // Resolve returns the format for a log that goes to fd, where f leaves that open, and
 // Color for Text on a terminal that may have colours.
 func (f Format) Resolve(fd int, env func(string) string) Format {
-	terminal := isTerminal(fd)
+	terminal := IsTerminal(fd)
 	switch {
 	case f == Auto && terminal:
 		f = Text
@@ -60,7 +60,8 @@ func (f Format) Resolve(fd int, env func(string) string) Format {
 	return f
 }
 
-func isTerminal(fd int) bool {
+// IsTerminal says whether fd is one.
+func IsTerminal(fd int) bool {
 	_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	return err == nil
 }
