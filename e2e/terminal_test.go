@@ -237,6 +237,7 @@ def app(environ, start_response):
 		t.Errorf("the second one takes %v", d)
 	}
 }
+
 // left waits until the command has ended, and returns its exit status.
 func (x *terminal) left() int {
 	x.t.Helper()
@@ -247,4 +248,3 @@ func (x *terminal) left() int {
 	}
 	return x.cmd.ProcessState.ExitCode()
 }
-
