@@ -138,6 +138,7 @@ type Gauges struct {
 	QueueDepth   atomic.Int64  // whole requests waiting for a Python thread
 	QueueOldest  atomic.Int64  // when the oldest of them arrived; 0: none
 	Threads      atomic.Int64  // Python threads that serve
+	Tasks        atomic.Int64  // requests that an event loop runs
 	Served       atomic.Uint64 // requests begun by this worker
 	Heartbeat    atomic.Int64  // last sign of life of the worker's Go side
 	SpoolFiles   atomic.Int64  // bodies in files now
@@ -185,6 +186,9 @@ func (t *Thread) Begin(now int64, method, target, client []byte) {
 	t.start.Store(now)
 	t.head.Store(uint64(seq+1)<<32 | uint64(c)<<24 | uint64(n)<<8 | uint64(m))
 }
+
+// Open is Begin where nobody is to know what the request is.
+func (t *Thread) Open(now int64) { t.start.Store(now) }
 
 // A request has a clock, which --timeout is held against. It runs from the request's
 // begin, stands still while the request waits for its client, and begins anew whenever

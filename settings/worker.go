@@ -33,6 +33,7 @@ type Worker struct {
 
 	Timeout         time.Duration `json:"timeout"`       // of a request's clock, see protocol.Thread; 0: none
 	TotalTimeout    time.Duration `json:"total_timeout"` // of a request, whatever it waits for; 0: none
+	DisconnectGrace time.Duration `json:"disconnect_grace"` // of a stream whose client has left, on an event loop; below 0: no limit
 	GracefulTimeout time.Duration `json:"graceful_timeout"`
 	KeepAlive       time.Duration `json:"keep_alive"` // 0: every response closes its connection
 	HeaderTimeout   time.Duration `json:"header_timeout"`

@@ -136,14 +136,8 @@ func (t *Thread) Read(dst []byte) int {
 		if b.waited == 0 {
 			b.waited = now
 		}
-		limit, rate := int64(l.cfg.BodyTimeout), l.cfg.MinRate
-		switch {
-		case limit <= 0:
-		case now-b.waited > limit:
-			l.slot.Counters.Timeouts[protocol.TimeoutBody].Add(1)
-			n = ReadBroken
-		case rate > 0 && b.patience+now-b.waited > limit+b.got*int64(time.Second)/rate:
-			l.slot.Counters.Timeouts[protocol.TimeoutBodyRate].Add(1)
+		if kind, late := t.late(now); late {
+			l.slot.Counters.Timeouts[kind].Add(1)
 			n = ReadBroken
 		}
 	case n > 0:
@@ -159,6 +153,20 @@ func (t *Thread) Read(dst []byte) int {
 		b.open = true // so that the connection is not used again
 	}
 	return n
+}
+
+// late says whether the client has taken too long to send more, and which limit that is.
+func (t *Thread) late(now int64) (kind protocol.TimeoutKind, late bool) {
+	b := &t.body
+	limit, rate := int64(t.l.cfg.BodyTimeout), t.l.cfg.MinRate
+	switch {
+	case limit <= 0:
+	case now-b.waited > limit:
+		return protocol.TimeoutBody, true
+	case rate > 0 && b.patience+now-b.waited > limit+b.got*int64(time.Second)/rate:
+		return protocol.TimeoutBodyRate, true
+	}
+	return 0, false
 }
 
 // readChunked decodes from what lies between raw and n of the input, which is

@@ -66,6 +66,8 @@ type conn struct {
 	in  *input
 	out output
 
+	seat atomic.Pointer[Thread] // of the event loop, that its request has; nil: it has none
+
 	transport // what it is made of: &sock, or what lies over that
 	sock      socket
 	http2     atomic.Pointer[http2Conn] // c is a connection of HTTP/2, which has streams
@@ -103,6 +105,14 @@ func (c *conn) release() bool {
 	}
 	c.news()
 	return false
+}
+
+// heed takes note of what has come for an owned connection, as release does.
+func (c *conn) heed() {
+	if c.state.Load() != stateOwned && c.state.Swap(stateOwned)&stateHup != 0 {
+		c.hup = true
+	}
+	c.news()
 }
 
 func (c *conn) setPhase(p phase, deadline int64) {

@@ -16,18 +16,18 @@ type housekeeper struct {
 	sweeper *Thread       // for its buffers: it queues what it reads
 	soon    chan struct{} // asks for a sweep before the next one is due
 	date    atomic.Pointer[[]byte]
+	remind  func() // looks at the time limits of those that run
 	pressure
 }
 
 func newHousekeeper(l *Loop) *housekeeper {
-	return &housekeeper{l: l, soon: make(chan struct{}, 1), pressure: pressure{wanted: make(chan struct{}, 1)}}
+	return &housekeeper{l: l, remind: func() {}, soon: make(chan struct{}, 1), pressure: pressure{wanted: make(chan struct{}, 1)}}
 }
 
 // run returns when the loop stops.
 func (hk *housekeeper) run() {
 	l := hk.l
-	const period = 250 * time.Millisecond
-	t := time.NewTicker(period)
+	t := time.NewTicker(time.Duration(sweepPeriod))
 	defer t.Stop()
 	var soon <-chan time.Time
 	for {
@@ -51,6 +51,7 @@ func (hk *housekeeper) run() {
 			hk.sweepSpools(l.now())
 			hk.checkOwn()
 			hk.watchGIL()
+			hk.remind()
 			l.spare.weigh(l.slot.Gauges.Served.Load())
 			l.slow.send()
 		case <-l.leave.stop:

@@ -289,6 +289,8 @@ func (h *http2Conn) halfClosed() bool {
 		for _, s := range h.streams {
 			if !s.ended { // there is an end to be read
 				h.touch(s)
+			} else {
+				h.l.sched.tell(&s.conn)
 			}
 		}
 	}

@@ -89,8 +89,9 @@ func (s *stream) holds() int64 {
 	return int64(len(s.body))
 }
 
-// signal wakes the thread that runs the request, should it wait. h.mu is held.
+// signal wakes who runs the request, should that wait. h.mu is held.
 func (s *stream) signal() {
+	s.h.l.sched.tell(&s.conn)
 	if s.bell >= 0 && !s.rung {
 		s.rung = true
 		one := [8]byte{1}
@@ -141,6 +142,14 @@ func (s *stream) left(now int64, _ *int64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return s.dead || h.closed || h.silent != 0 && now-h.silent > halfOpen
+}
+
+// stirred implements transport.
+func (s *stream) stirred() (input, ended bool) {
+	h := s.h
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(s.body) > 0 || s.ended || s.dead, s.dead || h.closed || h.silent != 0
 }
 
 // dequeued implements transport. It takes an owned stream out of those that a thread

@@ -83,7 +83,7 @@ func (t *Thread) Deadline(in int64) (left int64, limited bool) {
 	if l.cfg.Timeout <= 0 && l.cfg.TotalTimeout <= 0 {
 		return 0, false
 	}
-	rec, now := &l.slot.ThreadRecs[t.index], l.now()
+	rec, now := t.rec, l.now()
 	if in >= 0 {
 		rec.SetTimeout(t.Taken, now, in)
 	}
@@ -96,14 +96,14 @@ func (t *Thread) Deadline(in int64) (left int64, limited bool) {
 // and the request may have ended meanwhile if that is not its own.
 func (t *Thread) Wait(start int64) int64 {
 	l := t.l
-	l.slot.ThreadRecs[t.index].Wait(start)
+	t.rec.Wait(start)
 	return l.now()
 }
 
 // Waited is the end of Wait.
 func (t *Thread) Waited(start, since int64) {
 	l := t.l
-	now, rec := l.now(), &l.slot.ThreadRecs[t.index]
+	now, rec := l.now(), t.rec
 	rec.Waited(start, now)
 	if rec.Started() == start {
 		t.forClient.Add(now - since)
@@ -114,6 +114,6 @@ func (t *Thread) Waited(start, since int64) {
 func (t *Thread) progress() {
 	l := t.l
 	if t.runs() { // else it is a file that is served
-		l.slot.ThreadRecs[t.index].Progress(l.now())
+		t.rec.Progress(l.now())
 	}
 }

@@ -32,6 +32,8 @@ const (
 	maxInARow    = 32
 	lingerTime   = int64(2 * time.Second)
 	farewellTime = int64(30 * time.Millisecond)
+	// sweepPeriod is how often the housekeeping looks around.
+	sweepPeriod = int64(250 * time.Millisecond)
 )
 
 // Config is what a Loop needs to know. Times are nanoseconds.
@@ -304,6 +306,7 @@ func (l *Loop) event(t *Thread, ev unix.EpollEvent) bool {
 		c.roomy()
 	}
 	if !c.claim(hup) {
+		l.sched.tell(c)
 		return false
 	}
 	if c.gen.Load() != uint32(ev.Pad) {
@@ -360,7 +363,12 @@ func (l *Loop) run(t *Thread, c *conn, now int64) bool {
 	t.StatusLen, t.FieldsLen = 0, 0
 	c.setPhase(phaseRunning, 0)
 	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
-	l.slot.ThreadRecs[t.index].Begin(now, t.Req.Method.In(buf), t.Req.Target.In(buf), t.Remote[:t.RemoteLen])
+	if t.seated {
+		t.rec.Open(now)
+		c.seat.Store(t)
+	} else {
+		t.rec.Begin(now, t.Req.Method.In(buf), t.Req.Target.In(buf), t.Remote[:t.RemoteLen])
+	}
 	l.slot.Gauges.Served.Add(1)
 	if l.pace.average.Load() > quickCall {
 		l.sched.promote()

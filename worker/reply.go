@@ -563,7 +563,7 @@ func (l *Loop) idleDeadline(now int64) int64 {
 func (t *Thread) account(now int64) {
 	l := t.l
 	r, k := &t.reply, &l.slot.Counters
-	l.slot.ThreadRecs[t.index].End()
+	t.rec.End()
 	if !r.counted { // the client had gone before there was an answer
 		k.Requests[t.Req.MethodID][0].Add(1)
 	}

@@ -40,6 +40,7 @@ type scheduler struct {
 	exiting bool
 	garbage []uintptr // Python objects to be released
 	unsent  []sender
+	news    []*Thread // seats that are to be looked at; see watch
 }
 
 // sender is what has something to send that waits for the answers to other requests.
@@ -64,6 +65,7 @@ const (
 	choseFollow        // to sleep until it is woken
 	choseExit
 	choseGarbage // to release Python objects
+	choseNotice  // news for a seat
 )
 
 // next says what t does next.
@@ -97,6 +99,59 @@ func (s *scheduler) atOnce(t *Thread) (*conn, unix.EpollEvent, chosen) {
 		what = choseLead
 	}
 	return c, ev, what
+}
+
+// onLoop is next for the thread of an event loop, which does not wait here. choseNone:
+// there is nothing to do. news is a seat that is to be looked at.
+func (s *scheduler) onLoop(t *Thread) (news *Thread, c *conn, ev unix.EpollEvent, what chosen) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.news); n > 0 {
+		news = s.news[n-1]
+		s.news[n-1] = nil
+		s.news = s.news[:n-1]
+		news.watch.listed = false
+		return news, nil, ev, choseNotice
+	}
+	if c, ev, what = s.first(t); what != choseNone {
+		return nil, c, ev, what
+	}
+	switch {
+	case len(s.garbage) > 0:
+		what = choseGarbage
+	case s.exiting:
+		what = choseExit
+	}
+	return nil, nil, ev, what
+}
+
+// standBy makes the thread of an event loop the leader, at the end of an iteration. If it
+// waits now though there is something to do, it does not wait for long.
+func (s *scheduler) standBy(t *Thread, waits bool) {
+	s.mu.Lock()
+	s.leader = t
+	poke := waits && (s.work() || s.exiting || len(s.garbage) > 0)
+	s.mu.Unlock()
+	if poke {
+		s.set.poke()
+	}
+}
+
+// tell has the request that c runs on an event loop, if any, hear of an event.
+func (s *scheduler) tell(c *conn) {
+	t := c.seat.Load()
+	if t == nil {
+		return
+	}
+	s.mu.Lock()
+	var who sleeper
+	if !t.watch.listed {
+		t.watch.listed = true
+		s.news = append(s.news, t)
+		who = s.someone()
+	}
+	s.mu.Unlock()
+	s.rouse(who)
 }
 
 // first takes what has its turn. The lock is held.
@@ -371,7 +426,7 @@ func (s *scheduler) starved(t *Thread) bool {
 }
 
 // work says that there is something for a thread to do. The lock is held.
-func (s *scheduler) work() bool { return s.ready.n > 0 || !s.batch.empty() }
+func (s *scheduler) work() bool { return s.ready.n > 0 || !s.batch.empty() || len(s.news) > 0 }
 
 // stir wakes somebody where no thread has moved for a while: a follower to lead, or for
 // what there is to do. It returns true if there is nobody: every thread is away.

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hostler/protocol"
 	"hostler/worker/http1"
 )
 
@@ -141,8 +142,30 @@ type Thread struct {
 	line  accessLine // of the access log
 	ident atomic.Uint64
 
+	rec    *protocol.Thread // its place on the scoreboard; a seat has a record of its own
+	seated bool             // it is a seat of an event loop
+	seat   int              // … its number
+	place  int              // in Async.live
+	watch  watch
+
 	tlsEnv []byte // what Task.TLS points to; outside the heap, nil before it is needed
 	bell   int    // eventfd for streams of HTTP/2; -1: there are none
+}
+
+// watch is what a seat's request waits for. All of it is the event loop's thread's but
+// for listed, which belongs to the scheduler's lock.
+//
+// Whoever takes an event of a connection that has an owner tells the owner's seat, which
+// only says that it is to be looked at (scheduler.tell): what is so is seen when it is.
+// So a notice that comes twice, or too late, does no harm.
+type watch struct {
+	wants  uint32
+	alarms uint32 // to be told though nobody has asked
+	told   uint32 // alarms that have been given
+	waits  bool   // for its client: its clock stands still
+	since  int64  // … from then on
+	gone   int64  // when its client was first seen to have gone; 0: it has not
+	listed bool
 }
 
 // Identify says which Python thread t is, as Python knows it.
@@ -198,6 +221,9 @@ func newThread(l *Loop, index int) (*Thread, error) {
 		return nil, err
 	}
 	t := &Thread{Task: (*Task)(unsafe.Pointer(&mem[0])), l: l, index: index, bell: -1}
+	if index >= 0 {
+		t.rec = &l.slot.ThreadRecs[index]
+	}
 	t.buf = mem[taskPages : taskPages+inBufferSize]
 	t.path = mem[taskPages+inBufferSize:][:pathSize]
 	t.resp = mem[taskPages+inBufferSize+pathSize:][:respBufferSize]

@@ -242,6 +242,8 @@ func (s *tlsConn) attach(t *Thread) bool {
 
 func (s *tlsConn) left(now int64, silent *int64) bool { return s.wire.c.sock.left(now, silent) }
 
+func (s *tlsConn) stirred() (input, ended bool) { return s.wire.c.sock.stirred() }
+
 func (s *tlsConn) detach()         {}
 func (s *tlsConn) waiting(int) int { return 1 }
 func (s *tlsConn) holds() int64    { return 0 }

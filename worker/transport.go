@@ -55,6 +55,9 @@ type transport interface {
 	// left says whether the client has gone, as far as that shows when it is sent
 	// nothing. silent is the caller's note of when its side was first seen to end.
 	left(now int64, silent *int64) bool
+	// stirred says, of an owned connection, whether something has come since it was last
+	// heeded, and whether the client's side has ended.
+	stirred() (input, ended bool)
 	// portable says whether there is no more to the connection than its socket, and
 	// what has been read of it.
 	portable() bool
@@ -176,6 +179,11 @@ func (s *socket) attach(t *Thread) bool {
 }
 
 func (s *socket) left(now int64, silent *int64) bool { return leftSocket(s.c.fd, now, silent) }
+
+func (s *socket) stirred() (input, ended bool) {
+	state := s.c.state.Load()
+	return state != stateOwned, s.c.hup || state&stateHup != 0
+}
 
 func (s *socket) detach()         {}
 func (s *socket) waiting(int) int { return 1 }

@@ -33,6 +33,17 @@ import (
 // way to name it; hostlerInit sets it before any thread of C calls in.
 var w *worker.Worker
 
+// async is set where an event loop runs the requests: then each has a seat, of which there
+// are as many as need be, and the index of a thread is its number.
+var async *worker.Async
+
+func thread(i C.int) *worker.Thread {
+	if async != nil {
+		return async.Seat(int(i))
+	}
+	return w.Loop.Thread(int(i))
+}
+
 //export hostlerInit
 func hostlerInit(settings *C.char, n C.int64_t, wake C.int, why *C.char, size C.int) C.int {
 	var err error
@@ -78,24 +89,24 @@ func hostlerDumpFD() C.int { return C.int(w.DumpFD()) }
 func hostlerPage(dst *C.char, size C.int) C.int { return say(w.Page(), dst, size) }
 
 //export hostlerTask
-func hostlerTask(i C.int) unsafe.Pointer { return unsafe.Pointer(w.Loop.Thread(int(i)).Task) }
+func hostlerTask(i C.int) unsafe.Pointer { return unsafe.Pointer(thread(i).Task) }
 
 //export hostlerNext
-func hostlerNext(i C.int) C.int { return C.int(w.Loop.Next(w.Loop.Thread(int(i)))) }
+func hostlerNext(i C.int) C.int { return C.int(w.Loop.Next(thread(i))) }
 
 //export hostlerNextHeld
-func hostlerNextHeld(i C.int) C.int { return C.int(w.Loop.NextHeld(w.Loop.Thread(int(i)))) }
+func hostlerNextHeld(i C.int) C.int { return C.int(w.Loop.NextHeld(thread(i))) }
 
 //export hostlerHead
 func hostlerHead(i C.int, off *C.uint32_t) C.int {
-	e, o := w.Loop.Thread(int(i)).SetHead()
+	e, o := thread(i).SetHead()
 	*off = C.uint32_t(o)
 	return C.int(e)
 }
 
 //export hostlerHeadSent
 func hostlerHeadSent(i C.int) C.int {
-	if w.Loop.Thread(int(i)).HeadSent() {
+	if thread(i).HeadSent() {
 		return 1
 	}
 	return 0
@@ -108,18 +119,18 @@ func hostlerHeadError(code C.int, why *C.char, size C.int) {
 
 //export hostlerWrite
 func hostlerWrite(i C.int, p unsafe.Pointer, n C.int64_t, ref C.uintptr_t, final C.int) C.int {
-	return C.int(w.Loop.Thread(int(i)).Write(unsafe.Slice((*byte)(p), n), uintptr(ref), final != 0))
+	return C.int(thread(i).Write(unsafe.Slice((*byte)(p), n), uintptr(ref), final != 0))
 }
 
 //export hostlerEndBody
-func hostlerEndBody(i C.int) { w.Loop.Thread(int(i)).EndBody() }
+func hostlerEndBody(i C.int) { thread(i).EndBody() }
 
 //export hostlerWaitRoom
-func hostlerWaitRoom(i C.int) C.int { return C.int(w.Loop.Thread(int(i)).WaitRoom()) }
+func hostlerWaitRoom(i C.int) C.int { return C.int(thread(i).WaitRoom()) }
 
 //export hostlerRead
 func hostlerRead(i C.int, p unsafe.Pointer, n C.int64_t) C.int64_t {
-	return C.int64_t(w.Loop.Thread(int(i)).Read(unsafe.Slice((*byte)(p), n)))
+	return C.int64_t(thread(i).Read(unsafe.Slice((*byte)(p), n)))
 }
 
 // hostlerReadAt may wait for the disk, and is called without the GIL; and so is
@@ -127,25 +138,25 @@ func hostlerRead(i C.int, p unsafe.Pointer, n C.int64_t) C.int64_t {
 //
 //export hostlerReadAt
 func hostlerReadAt(i C.int, p unsafe.Pointer, n, off C.int64_t) C.int64_t {
-	return C.int64_t(w.Loop.Thread(int(i)).ReadAt(unsafe.Slice((*byte)(p), n), int64(off)))
+	return C.int64_t(thread(i).ReadAt(unsafe.Slice((*byte)(p), n), int64(off)))
 }
 
 //export hostlerIdentify
-func hostlerIdentify(i C.int, ident C.uint64_t) { w.Loop.Thread(int(i)).Identify(uint64(ident)) }
+func hostlerIdentify(i C.int, ident C.uint64_t) { thread(i).Identify(uint64(ident)) }
 
 //export hostlerWait
 func hostlerWait(i C.int, start C.int64_t) C.int64_t {
-	return C.int64_t(w.Loop.Thread(int(i)).Wait(int64(start)))
+	return C.int64_t(thread(i).Wait(int64(start)))
 }
 
 //export hostlerWaited
 func hostlerWaited(i C.int, start, since C.int64_t) {
-	w.Loop.Thread(int(i)).Waited(int64(start), int64(since))
+	thread(i).Waited(int64(start), int64(since))
 }
 
 //export hostlerSendFile
 func hostlerSendFile(i C.int, fd C.int, off C.int64_t) C.int {
-	if w.Loop.Thread(int(i)).SendFile(int(fd), int64(off)) {
+	if thread(i).SendFile(int(fd), int64(off)) {
 		return 1
 	}
 	return 0
@@ -153,7 +164,7 @@ func hostlerSendFile(i C.int, fd C.int, off C.int64_t) C.int {
 
 //export hostlerHints
 func hostlerHints(i C.int, p unsafe.Pointer, n C.int64_t) C.int {
-	return C.int(w.Loop.Thread(int(i)).EarlyHints(unsafe.Slice((*byte)(p), n)))
+	return C.int(thread(i).EarlyHints(unsafe.Slice((*byte)(p), n)))
 }
 
 //export hostlerGarbage
@@ -178,7 +189,7 @@ func hostlerProfiled(p unsafe.Pointer, n C.int64_t) {
 
 //export hostlerDeadline
 func hostlerDeadline(i C.int, in C.int64_t, left *C.int64_t) C.int {
-	n, ok := w.Loop.Thread(int(i)).Deadline(int64(in))
+	n, ok := thread(i).Deadline(int64(in))
 	*left = C.int64_t(n)
 	if ok {
 		return 1
@@ -201,6 +212,41 @@ func hostlerMethodName(i C.int, dst *C.char, size C.int) C.int {
 	}
 	return say(http1.KnownMethods[i], dst, size)
 }
+
+// hostlerAsync is called before hostlerServe, where an event loop runs the requests.
+//
+//export hostlerAsync
+func hostlerAsync() { async = worker.NewAsync(w.Loop) }
+
+//export hostlerTurn
+func hostlerTurn(polled C.int, seat, what *C.uint32_t) C.int {
+	rc, i, notice := async.Turn(polled != 0)
+	*seat, *what = C.uint32_t(i), C.uint32_t(notice)
+	return C.int(rc)
+}
+
+//export hostlerAwait
+func hostlerAwait(i C.int, what C.uint32_t) C.uint32_t {
+	return C.uint32_t(thread(i).Await(uint32(what)))
+}
+
+//export hostlerSendHead
+func hostlerSendHead(i C.int) C.int { return C.int(async.SendHead(int(i))) }
+
+//export hostlerFinish
+func hostlerFinish(i C.int) { async.Finish(int(i)) }
+
+//export hostlerFlush
+func hostlerFlush(waits C.int) { async.Flush(waits != 0) }
+
+//export hostlerStep
+func hostlerStep(i C.int) { async.Step(int(i)) }
+
+//export hostlerStepped
+func hostlerStepped() { async.Stepped() }
+
+//export hostlerGraceLeft
+func hostlerGraceLeft() C.int64_t { return C.int64_t(w.Loop.GraceLeft()) }
 
 // say copies s to dst as a C string, cut to fit, and returns its length.
 func say(s string, dst *C.char, size C.int) C.int {

@@ -1,0 +1,60 @@
+package worker
+
+import "time"
+
+// lastWord is how long before the end those are cancelled that would go on.
+const lastWord = 2 * time.Second
+
+// inspect looks at the time limits of all requests.
+func (a *Async) inspect(now int64) {
+	quota := a.pace.quota(a, now)
+	late := a.l.leave.draining.Load() && a.l.GraceLeft() < lastWord
+	for _, t := range a.live {
+		if late {
+			t.alarm(NoticeLeave)
+		} else if quota > 0 && t.reply.streams() && t.watch.listens() && t.watch.told&NoticeLeave == 0 {
+			quota--
+			t.alarm(NoticeLeave)
+		}
+		if t.inspect(now) {
+			a.news = append(a.news, t)
+		}
+	}
+}
+
+// quota is how many streams are to be told now.
+func (p *spread) quota(a *Async, now int64) int {
+	l := a.l
+	if !l.leave.draining.Load() {
+		return 0
+	}
+	if p.began == 0 {
+		p.began = now
+	}
+	left := 0
+	for _, t := range a.live {
+		if t.reply.streams() && t.watch.told&NoticeLeave == 0 {
+			left++
+		}
+	}
+	half := p.began + (l.leave.leaveBy.Load()-p.began)/2 - now // what remains of it
+	if l.leave.stopping.Load() || half < sweepPeriod {
+		return left
+	}
+	return (left*int(sweepPeriod) + int(half) - 1) / int(half)
+}
+
+// leaveAll has all requests that are left hear that the worker leaves now, once. It returns
+// false if they have.
+func (a *Async) leaveAll() bool {
+	if a.turn.left || len(a.live) == 0 {
+		return false
+	}
+	a.turn.left = true
+	for _, t := range a.live {
+		if t.alarm(NoticeLeave); t.watch.alarms != 0 {
+			a.news = append(a.news, t)
+		}
+	}
+	return true
+}

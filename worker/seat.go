@@ -1,0 +1,147 @@
+package worker
+
+import (
+	"sync/atomic"
+
+	"hostler/protocol"
+)
+
+// Async runs requests on an event loop, in one Python thread that never waits for one of
+// them: each has a seat, which is a Thread as far as all else is concerned, from the
+// moment that Turn says so until Finish. What it has belongs to that thread, but for what
+// is said otherwise.
+type Async struct {
+	l     *Loop
+	seats []*Thread // by number; the first is the loop's thread's own
+	free  []int     // the one that was used last is used first
+	live  []*Thread // those with a request, in no order
+
+	turn turn
+	news []*Thread // of live, or finished since: alarms are to be told
+	pace spread
+}
+
+// turn is what the event loop's thread does between two waits.
+type turn struct {
+	on     bool
+	ran    int
+	began  int64
+	looked bool        // the set has been polled
+	due    atomic.Bool // time limits are to be looked at; the housekeeper's word
+	left   bool        // all have been told that the worker leaves
+}
+
+// spread is how an event loop's requests are told that the worker leaves: streams that
+// listen one after the other over half of the time that there is, as all of them come back
+// at once else, and who does not listen only when time is nearly up. Requests that have
+// not begun to answer go on to their end.
+type spread struct {
+	began int64 // 0: the worker does not leave
+}
+
+// NewAsync has the requests of l run by an event loop. It is called before Start.
+func NewAsync(l *Loop) *Async {
+	first := l.threads[0]
+	l.threads = l.threads[:1]
+	l.slot.Gauges.Threads.Store(1)
+	l.spare.off = true // a request that waits takes nothing from others
+	l.spools.stream = append(l.spools.stream, newPathPattern("*"))
+	a := &Async{l: l}
+	l.keeper.remind = a.remind
+	a.addSeat(first)
+	return a
+}
+
+// Seat returns the i-th seat.
+func (a *Async) Seat(i int) *Thread { return a.seats[i] }
+
+func (a *Async) addSeat(t *Thread) {
+	t.seated, t.seat = true, len(a.seats)
+	t.rec = new(protocol.Thread)
+	a.free = append(a.free, t.seat)
+	a.seats = append(a.seats, t)
+}
+
+// take returns a free seat, which is made if there is none; nil: there is no memory.
+func (a *Async) take() *Thread {
+	if len(a.free) == 0 {
+		t, err := newThread(a.l, 0)
+		if err != nil {
+			return nil
+		}
+		a.addSeat(t)
+	}
+	n := len(a.free) - 1
+	t := a.seats[a.free[n]]
+	a.free = a.free[:n]
+	return t
+}
+
+// give takes back a seat that has no request.
+func (a *Async) give(t *Thread) {
+	t.pos, t.end, t.arrived = 0, 0, 0
+	a.free = append(a.free, t.seat)
+}
+
+// occupy notes that t has a request.
+func (a *Async) occupy(t *Thread) {
+	t.watch = watch{listed: t.watch.listed}
+	t.place = len(a.live)
+	a.live = append(a.live, t)
+	a.l.slot.Gauges.Tasks.Store(int64(len(a.live)))
+}
+
+// vacate takes t's request off those that are under way.
+func (a *Async) vacate(t *Thread) {
+	n := len(a.live) - 1
+	last := a.live[n]
+	a.live[t.place], last.place = last, t.place
+	a.live[n] = nil
+	a.live = a.live[:n]
+	a.l.slot.Gauges.Tasks.Store(int64(n))
+}
+
+// Finish ends the request that a seat has, and so the seat's. What its connection has
+// brought beside it has its turn later: the application may be in the middle of a step.
+func (a *Async) Finish(i int) {
+	l, t := a.l, a.seats[i]
+	c := t.conn
+	l.pace.calls.Add(1)
+	t.watch.wants = 0
+	t.pauses()
+	c.seat.Store(nil)
+	t.inARow = 0
+	if t.conclude() {
+		if t.pos < t.end {
+			l.stash(t, c)
+		}
+		if c.fd >= 0 {
+			c.setPhase(phaseReady, 0)
+			l.sched.push(c, anyway)
+		}
+	}
+	a.vacate(t)
+	a.give(t)
+}
+
+// SendHead sends the head without anything of the body, where it is not out yet.
+func (a *Async) SendHead(i int) int {
+	t := a.seats[i]
+	switch {
+	case t.reply.gone:
+		return WriteGone
+	case t.reply.stage != stageHead:
+		return WriteOK
+	}
+	t.progress()
+	return t.transmit(t.conn, t.openReply(-1), 0)
+}
+
+// remind has the loop's thread look at time limits. It may be called by anybody.
+func (a *Async) remind() {
+	if a.l.slot.Gauges.Tasks.Load() == 0 {
+		return
+	}
+	a.turn.due.Store(true)
+	a.l.sched.wake()
+}

@@ -1,0 +1,142 @@
+package worker
+
+import "time"
+
+// What Async.Turn says; part of the ABI with worker/python.
+const (
+	TurnIdle    = iota // nothing is ready
+	TurnMore           // the turn has lasted for long enough: others first
+	TurnRun            // a seat has a new request
+	TurnNotice         // there is news for the request that a seat has
+	TurnGarbage        // as Garbage
+	TurnExit           // as Exit
+)
+
+const (
+	turnRequests = 64
+	turnTime     = int64(2 * time.Millisecond)
+)
+
+// Turn says what the event loop's thread does next: it is called again and again until
+// there is nothing more to do, or others are to have their turn. polled: the thread comes
+// from epoll_wait(2), with what that has brought in its Task.
+func (a *Async) Turn(polled bool) (what, seat int, notice uint32) {
+	l := a.l
+	l.pace.calls.Add(1)
+	if !a.turn.on {
+		a.begin(polled)
+	}
+	for a.turn.ran < turnRequests {
+		if n := len(a.news); n > 0 {
+			t := a.news[n-1]
+			a.news[n-1] = nil
+			a.news = a.news[:n-1]
+			if have := a.tell(t); have != 0 {
+				return TurnNotice, t.seat, have
+			}
+			continue
+		}
+		t := a.take()
+		if t == nil {
+			break // the kernel has no memory for us; later perhaps
+		}
+		n, what := a.step(t)
+		if what == TurnRun {
+			a.occupy(t)
+			a.turn.ran++
+			return TurnRun, t.seat, 0
+		}
+		a.give(t)
+		if what == TurnNotice {
+			if have := a.tell(n); have != 0 {
+				return TurnNotice, n.seat, have
+			}
+			continue
+		}
+		if what != TurnMore {
+			a.turn.on = what == TurnGarbage
+			return what, 0, 0
+		}
+		if l.now()-a.turn.began > turnTime {
+			break
+		}
+	}
+	a.turn.on = false
+	return TurnMore, 0, 0
+}
+
+// begin takes the leader's post back.
+func (a *Async) begin(polled bool) {
+	l, t := a.l, a.seats[0]
+	k := &a.turn
+	k.on, k.ran, k.looked = true, 0, polled
+	k.began = l.now()
+	t.seen = k.began
+	t.yield()
+	n := 0
+	if polled {
+		n = int(t.NEvents)
+	}
+	t.NEvents = 0
+	l.sched.led(t, t.Events[:n], k.began)
+	if k.due.Swap(false) {
+		a.inspect(k.began)
+	}
+}
+
+// step does one thing that is ready, with the free seat t: TurnRun says that t has a
+// request now, TurnNotice that n is to be looked at, TurnMore that there may be more.
+func (a *Async) step(t *Thread) (n *Thread, what int) {
+	l := a.l
+	n, c, ev, chosen := l.sched.onLoop(t)
+	run := false
+	switch chosen {
+	case choseNotice:
+		return n, TurnNotice
+	case choseReady:
+		run = l.dequeued(t, c)
+	case choseEvent:
+		run = l.event(t, ev)
+	case choseGarbage:
+		return nil, TurnGarbage
+	case choseExit:
+		if a.leaveAll() {
+			return nil, TurnMore
+		}
+		return nil, TurnExit
+	default:
+		if a.turn.looked {
+			return nil, TurnIdle
+		}
+		a.turn.looked = true
+		t.poll()
+	}
+	if run {
+		return nil, TurnRun
+	}
+	return nil, TurnMore
+}
+
+// tell returns the news for the request that t has, if it has one.
+func (a *Async) tell(t *Thread) uint32 {
+	if t.conn == nil {
+		return 0
+	}
+	return t.notices()
+}
+
+// Flush says that the iteration of the loop ends. waits: the loop's thread goes to its
+// post now, where it waits for news.
+func (a *Async) Flush(waits bool) {
+	a.l.sched.standBy(a.seats[0], waits)
+}
+
+// Step notes that the request on a seat is being stepped.
+func (a *Async) Step(i int) {
+	t := a.seats[i]
+	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
+	a.l.slot.ThreadRecs[0].Begin(a.l.now(), t.Req.Method.In(buf), t.Req.Target.In(buf), t.Remote[:t.RemoteLen])
+}
+
+// Stepped notes that none is.
+func (a *Async) Stepped() { a.l.slot.ThreadRecs[0].End() }

@@ -1,0 +1,437 @@
+package worker
+
+import (
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hostler/protocol"
+)
+
+// eventLoop is a rig whose "Python thread" is an event loop: requests are begun by begin,
+// and go on by what they have left in heard.
+type eventLoop struct {
+	*rig
+	a     *Async
+	begin func(*seatCall)
+	calls map[int]*seatCall // the loop's
+
+	mu   sync.Mutex
+	todo []func() // from outside, as by call_soon_threadsafe
+}
+
+// seatCall is a request as an application of the tests sees it.
+type seatCall struct {
+	call
+	e     *eventLoop
+	seat  int
+	heard func(what uint32)
+}
+
+func serveAsync(t testing.TB, cfg *protocol.WorkerConfig, begin func(*seatCall)) *eventLoop {
+	t.Helper()
+	r := newRig(t, cfg, nil)
+	e := &eventLoop{rig: r, a: NewAsync(r.Loop), begin: begin, calls: make(map[int]*seatCall)}
+	r.Start()
+	r.wg.Go(e.run)
+	t.Cleanup(r.stopNow)
+	return e
+}
+
+// run does what worker/python/asgi.c does.
+func (e *eventLoop) run() {
+	t := e.Thread(0)
+	more := false
+	for {
+		wait := -1
+		if more {
+			wait = 0
+		}
+		e.a.Flush(!more)
+		n, _ := unix.EpollWait(int(t.Epoll), t.Events[:], wait)
+		t.Polled = protocol.Monotonic()
+		t.NEvents = int32(max(n, 0))
+		var exit bool
+		if more, exit = e.turns(); exit {
+			return
+		}
+		e.mu.Lock()
+		todo := e.todo
+		e.todo = nil
+		e.mu.Unlock()
+		for _, f := range todo { // outside of a turn
+			f()
+		}
+	}
+}
+
+func (e *eventLoop) turns() (more, exit bool) {
+	for polled := true; ; polled = false {
+		what, i, notice := e.a.Turn(polled)
+		switch what {
+		case TurnRun:
+			t := e.a.Seat(i)
+			t.Started = protocol.Monotonic()
+			buf := bytesAt(t.Buf, int(t.Req.HeadLen))
+			c := &seatCall{e: e, seat: i, call: call{r: e.rig, t: t, method: string(t.Req.Method.In(buf)), target: string(t.Req.Target.In(buf)),
+				body: bytesAt(t.Body, int(t.BodyLen))}}
+			e.calls[i] = c
+			e.a.Step(i)
+			e.begin(c)
+			e.a.Stepped()
+		case TurnNotice:
+			if c := e.calls[i]; c == nil || c.heard == nil {
+				e.t.Errorf("a notice %#x for seat %d, where nobody waits", notice, i)
+			} else {
+				c.heard(notice)
+			}
+		case TurnGarbage:
+			e.dropGarbage()
+		case TurnExit:
+			return false, true
+		default:
+			return what == TurnMore, false
+		}
+	}
+}
+
+// soon has the loop call f, outside of a turn.
+func (e *eventLoop) soon(f func()) {
+	e.mu.Lock()
+	e.todo = append(e.todo, f)
+	e.mu.Unlock()
+	e.sched.set.poke()
+}
+
+func (c *seatCall) finish() {
+	delete(c.e.calls, c.seat)
+	c.e.a.Finish(c.seat)
+}
+
+// answer is a whole response.
+func (c *seatCall) answer(body string) {
+	c.ok(body)
+	c.finish()
+}
+
+// await calls then with what there is, now or later.
+func (c *seatCall) await(what uint32, then func(have uint32)) {
+	c.heard = then
+	if have := c.t.Await(what); have != 0 {
+		then(have)
+	}
+}
+
+// readAll reads the body to its end, or to an error, as it arrives.
+func (c *seatCall) readAll(then func(body string, rc int)) {
+	got := string(c.body)
+	dst := make([]byte, 50000)
+	var more func(uint32)
+	more = func(uint32) {
+		for {
+			n := 0
+			if c.t.BodyMore != 0 {
+				n = c.t.Read(dst)
+			}
+			switch {
+			case n > 0:
+				got += string(dst[:n])
+				continue
+			case n == ReadWait:
+				c.heard = more
+				if c.t.Await(NoticeBody) != 0 {
+					continue
+				}
+			default:
+				then(got, n)
+			}
+			return
+		}
+	}
+	more(0)
+}
+
+func asyncConfig() *protocol.WorkerConfig {
+	cfg := testConfig()
+	cfg.DisconnectGrace = time.Minute
+	return cfg
+}
+
+func TestTurnHello(t *testing.T) {
+	e := serveAsync(t, asyncConfig(), func(c *seatCall) { c.answer(c.target) })
+	conn := e.dial()
+	in := responses(t, conn)
+	for range 3 {
+		send(t, conn, get)
+		in.want(200, "/a")
+	}
+	send(t, conn, strings.Repeat(get, 100)) // pipelined
+	for range 100 {
+		in.want(200, "/a")
+	}
+	if n := len(e.a.seats); n != 1 {
+		t.Errorf("%d seats for requests one after the other", n)
+	}
+}
+
+// Requests wait without holding anything that others need, however many there are.
+func TestTurnManyWait(t *testing.T) {
+	var held []*seatCall
+	e := serveAsync(t, asyncConfig(), func(c *seatCall) {
+		if c.target == "/go" {
+			for _, h := range held {
+				h.answer("late")
+			}
+			held = nil
+			c.answer("gone")
+			return
+		}
+		held = append(held, c)
+	})
+	var all []*reader
+	for range 300 {
+		conn := e.dial()
+		send(t, conn, get)
+		all = append(all, responses(t, conn))
+	}
+	eventually(t, "300 requests", func() bool { return e.slot.Gauges.Tasks.Load() == 300 })
+	conn := e.dial()
+	send(t, conn, "GET /go HTTP/1.1\r\nHost: x\r\n\r\n")
+	responses(t, conn).want(200, "gone")
+	for _, r := range all {
+		r.want(200, "late")
+	}
+	eventually(t, "no requests", func() bool { return e.slot.Gauges.Tasks.Load() == 0 })
+}
+
+// A request that is finished outside of a turn, and what its connection brings next.
+func TestTurnFinishOutside(t *testing.T) {
+	ready := make(chan *seatCall, 1)
+	e := serveAsync(t, asyncConfig(), func(c *seatCall) {
+		if c.target == "/now" {
+			c.answer("now")
+			return
+		}
+		ready <- c
+	})
+	conn := e.dial()
+	send(t, conn, get+"GET /now HTTP/1.1\r\nHost: x\r\n\r\n")
+	c := <-ready
+	e.soon(func() { c.answer("first") })
+	in := responses(t, conn)
+	in.want(200, "first")
+	in.want(200, "now")
+}
+
+// Bodies come in as they arrive, and 100 (Continue) is said when they are asked for.
+func TestTurnBody(t *testing.T) {
+	begun := make(chan string, 1)
+	e := serveAsync(t, asyncConfig(), func(c *seatCall) {
+		begun <- string(c.body)
+		c.readAll(func(body string, rc int) {
+			if rc != ReadEnd {
+				c.t.Result |= ResultFailed
+			} else {
+				c.ok("")
+				c.write([]byte(body), true)
+			}
+			c.finish()
+		})
+	})
+	conn := e.dial()
+	in := responses(t, conn)
+	send(t, conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc")
+	if got := <-begun; got != "abc" {
+		t.Fatalf("begun with %q", got)
+	}
+	send(t, conn, "def")
+	send(t, conn, "ghi")
+	in.want(200, "abcdefghi")
+	send(t, conn, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+	<-begun
+	send(t, conn, "2\r\nde\r\n")
+	send(t, conn, "0\r\n\r\n"+"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n")
+	in.want(200, "abcde")
+	<-begun
+	in.want(100, "")
+	send(t, conn, "x")
+	in.want(200, "x")
+	send(t, conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc")
+	<-begun
+	conn.Close()
+	eventually(t, "the end", func() bool { return e.slot.Gauges.Tasks.Load() == 0 })
+}
+
+// gone says how a client may leave.
+var gone = map[string]func(net.Conn){
+	"close": func(c net.Conn) { c.Close() },
+	"half":  func(c net.Conn) { _ = c.(interface{ CloseWrite() error }).CloseWrite() },
+	"early": func(c net.Conn) {},
+}
+
+func TestTurnGone(t *testing.T) {
+	for name, leave := range gone {
+		t.Run(name, func(t *testing.T) {
+			told, waits := make(chan uint32, 1), make(chan *seatCall, 1)
+			e := serveAsync(t, asyncConfig(), func(c *seatCall) {
+				if name == "early" {
+					waits <- c
+					return
+				}
+				c.await(NoticeGone, func(have uint32) { told <- have; c.t.Result = ResultFailed; c.finish() })
+				waits <- c
+			})
+			conn := e.dial()
+			send(t, conn, get)
+			c := <-waits
+			if name == "early" { // before anybody asks
+				conn.Close()
+				eventually(t, "the event", func() bool { return c.t.conn.state.Load()&stateHup != 0 })
+				e.soon(func() { told <- c.t.Await(NoticeGone); c.finish() })
+			} else {
+				leave(conn)
+			}
+			select {
+			case have := <-told:
+				if have != NoticeGone {
+					t.Errorf("told of %#x", have)
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatal("not told")
+			}
+		})
+	}
+}
+
+// A client that reads nothing makes the application wait, with no more than outLimit held.
+func TestTurnRoom(t *testing.T) {
+	piece := make([]byte, 100<<10)
+	const pieces = 200
+	var waited atomic.Bool
+	e := serveAsync(t, asyncConfig(), func(c *seatCall) {
+		c.head("200 OK")
+		i := 0
+		var more func(uint32)
+		more = func(uint32) {
+			for ; i < pieces; i++ {
+				ref := uintptr(c.r.refs.Add(1))
+				rc := c.t.Write(piece, ref, false)
+				if n := c.t.conn.out.left(); n > outLimit+int64(len(piece)) {
+					t.Errorf("%d bytes wait", n)
+				}
+				if rc == WriteWait {
+					waited.Store(true)
+					i++
+					c.heard = more
+					if c.t.Await(NoticeRoom|NoticeGone) == 0 {
+						return
+					}
+					i--
+				}
+			}
+			c.finish()
+		}
+		more(0)
+	})
+	conn := e.dialTCP()
+	send(t, conn, get)
+	eventually(t, "the application to wait", func() bool { return e.slot.Gauges.Tasks.Load() == 1 && e.mem.outBytes.Load() > outLimit/2 })
+	r := responses(t, conn)
+	p, err := r.read(false)
+	if err != nil || len(p.body) != pieces*len(piece) {
+		t.Fatalf("%d bytes, %v", len(p.body), err)
+	}
+	if !waited.Load() {
+		t.Error("it has not waited")
+	}
+	conn.Close()
+	_, _ = io.Copy(io.Discard, conn)
+}
+
+// What takes too long is told so, and gets a 504; a stream whose client has left is told
+// when its time is over, and one that streams to somebody, or listens, is not.
+func TestTurnLimits(t *testing.T) {
+	cfg := asyncConfig()
+	cfg.Timeout, cfg.DisconnectGrace = 100*time.Millisecond, 0
+	told := make(chan uint32, 8)
+	begun := make(chan struct{}, 8)
+	e := serveAsync(t, cfg, func(c *seatCall) {
+		c.heard = func(what uint32) {
+			told <- what
+			c.t.Result = ResultFailed
+			if what&NoticeTimeout != 0 {
+				c.t.Result |= ResultTimedOut
+			}
+			c.finish()
+		}
+		if c.target != "/a" {
+			c.head("200 OK")
+			c.e.a.SendHead(c.seat)
+			c.t.Deadline(int64(time.Hour))
+		}
+		begun <- struct{}{}
+	})
+	want := func(what uint32) {
+		t.Helper()
+		select {
+		case have := <-told:
+			if have != what {
+				t.Errorf("told of %#x, not %#x", have, what)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("not told of %#x", what)
+		}
+	}
+	conn := e.dial()
+	send(t, conn, get)
+	<-begun
+	want(NoticeTimeout)
+	responses(t, conn).want(504, "*")
+	conn = e.dial()
+	send(t, conn, "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-begun
+	conn.Close()
+	want(NoticeGrace)
+}
+
+// A worker that leaves tells streams that listen, and lets the others end.
+func TestTurnLeave(t *testing.T) {
+	told := make(chan string, 8)
+	begun := make(chan *seatCall, 8)
+	e := serveAsync(t, asyncConfig(), func(c *seatCall) {
+		c.heard = func(what uint32) {
+			told <- c.target
+			c.finish()
+		}
+		if c.target != "/plain" {
+			c.head("200 OK")
+			c.e.a.SendHead(c.seat)
+		}
+		c.t.Await(NoticeGone)
+		begun <- c
+	})
+	stream, plain := e.dial(), e.dial()
+	send(t, stream, "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-begun
+	send(t, plain, "GET /plain HTTP/1.1\r\nHost: x\r\n\r\n")
+	c := <-begun
+	e.Drain(protocol.DrainStop, time.Minute)
+	if got := <-told; got != "/stream" {
+		t.Errorf("%s was told", got)
+	}
+	responses(t, stream).want(200, "")
+	e.soon(func() { c.answer("whole") })
+	responses(t, plain).want(200, "whole")
+	e.wg.Wait()
+	select {
+	case got := <-told:
+		t.Errorf("%s was told", got)
+	default:
+	}
+}
