@@ -63,7 +63,7 @@ func TestForeignTranslated(t *testing.T) {
 		{"--host ::1 shop:app", "--bind [::1]:8000 shop:app"},
 		{"--uds /run/x shop:app", "--bind unix:/run/x shop:app"},
 		{"--factory shop:create", "shop:create()"},
-		{"--interface wsgi --blocking-threads 4 shop:app", "--threads 4 shop:app"},
+		{"--interface wsgi --blocking-threads 4 shop:app", "--interface wsgi --threads 4 shop:app"},
 		{"--http :8080 --wsgi-file dir/shop.py --callable app --processes 4 --harakiri 20 --master", "--bind :8080 --pythonpath dir --workers 4 --timeout 20 shop:app"},
 		{"--http 8080 --module shop --callable app --cheaper 2 --processes=4", "--bind :8080 --workers 2:4 shop:app"},
 		{"-k gthread --threads 4 shop:app", "--threads 4 shop:app"},

@@ -349,6 +349,27 @@ func table() []*setting {
 			value: custom("a module as Python imports it, or FILE.py", func(c *Config) *string { return &c.Hooks }, parseHooks),
 		},
 		{
+			name: "interface", group: groupPython, arg: "KIND", def: settings.InterfaceAuto,
+			help: "what the application is for: auto, wsgi, asgi, asgi2",
+			more: "`auto` tells by what a callable takes: environ and start_response (WSGI), or scope, receive and send (ASGI; `asgi2`: a scope alone, and what that gives takes the rest). " +
+				"The log says so of one for ASGI. What nobody can tell, a function in C or one that takes any arguments, passes for WSGI.",
+			value: custom("auto, wsgi, asgi or asgi2", func(c *Config) *string { return &c.Interface },
+				parseInterface),
+		},
+		{
+			name: "loop", group: groupPython, arg: "LOOP", def: settings.LoopAuto,
+			help:  "event loop of ASGI: auto, asyncio, uvloop or MODULE:FACTORY",
+			more:  "`auto` is asyncio's, which waits for clients and for the application's own descriptors in one call. FACTORY takes no arguments and returns a loop of asyncio's kind, which has to have `add_reader`.",
+			value: custom("auto, asyncio, uvloop or `MODULE:FACTORY`", func(c *Config) *string { return &c.Loop }, parseLoop),
+		},
+		{
+			name: "lifespan", group: groupPython, arg: "WHETHER", def: settings.LifespanAuto,
+			help: "tell an ASGI application of start and end: auto, on, off",
+			more: "With `auto` an application that raises before it has received `lifespan.startup` knows no lifespan, and is served without; with `on` that is an error. In both cases it is not served before its startup is complete, nor if that fails.",
+			value: custom("auto, on or off", func(c *Config) *string { return &c.Lifespan },
+				parseWord(settings.LifespanAuto, settings.LifespanOn, settings.LifespanOff)),
+		},
+		{
 			name: "env", short: "e", group: groupPython, arg: "KEY=VALUE", noEnv: true,
 			help: "environment variable for workers; may be repeated",
 			more: "Workers also have all of hostler's own environment. In the file it may be a table: `[env]` and then `KEY = \"VALUE\"`.",

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"hostler/internal/accesslog"
+	"hostler/settings"
 )
 
 // value is how the texts given for a setting become a field of Config.
@@ -94,6 +96,36 @@ func parseText(s string) (string, error) {
 		return "", fmt.Errorf("%q has a control character in it", s)
 	}
 	return s, nil
+}
+
+// parseWord reads one of some words.
+func parseWord(words ...string) func(string) (string, error) {
+	return func(s string) (string, error) {
+		if !slices.Contains(words, s) {
+			return "", fmt.Errorf("%q is not one of %s", s, strings.Join(words, ", "))
+		}
+		return s, nil
+	}
+}
+
+// parseInterface reads what an application is for; uvicorn calls ASGI asgi3.
+func parseInterface(s string) (string, error) {
+	if s == "asgi3" {
+		return settings.InterfaceASGI, nil
+	}
+	return parseWord(settings.InterfaceAuto, settings.InterfaceWSGI, settings.InterfaceASGI, settings.InterfaceASGI2)(s)
+}
+
+// parseLoop reads the name of an event loop, or how one is made.
+func parseLoop(s string) (string, error) {
+	module, factory, ok := strings.Cut(s, ":")
+	switch {
+	case s == "auto", s == "asyncio", s == "uvloop":
+		return s, nil
+	case !ok || module == "" || factory == "":
+		return "", fmt.Errorf("%q is neither auto, asyncio or uvloop, nor MODULE:FACTORY", s)
+	}
+	return parseText(s)
 }
 
 // parseDir reads a directory that workers use, who may run elsewhere (--chdir).

@@ -46,7 +46,10 @@ func TestFailedStarts(t *testing.T) {
 		"number.py": "app = 3\n",
 		"needs.py":  "import no_flask\n",
 		"asgi.py": "async def app(scope, receive, send):\n    pass\nclass Two:\n    def __init__(self, scope):\n        pass\n" +
-			"def create_app(config=None):\n    return app\nasync def later():\n    return app\n",
+			"def create_app(config=None):\n    return app\nasync def later():\n    return app\n" +
+			"async def raises():\n    raise KeyError('LATER')\nasync def odd():\n    return 7\n" +
+			"async def fails(scope, receive, send):\n    await receive()\n    await send({'type': 'lifespan.startup.failed', 'message': 'no database'})\n" +
+			"async def breaks(scope, receive, send):\n    await receive()\n    raise RuntimeError('no cache')\n",
 		"factory.py": "def make():\n    raise KeyError('SECRET_KEY')\n" +
 			"def odd():\n    return 7\n",
 	})
@@ -70,11 +73,15 @@ func TestFailedStarts(t *testing.T) {
 		{"no such module, and where", "looked in " + dir, nil, []string{"nowhere:app"}, false},
 		{"no such module in the application", "No module named 'no_flask' (Python: ", nil, []string{"needs:app"}, true},
 		{"an attribute of another file", dir + "/fine.py", nil, []string{"fine:other"}, false},
-		{"ASGI", "is asynchronous, as ASGI applications are", nil, []string{"asgi:app"}, false},
-		{"an ASGI class", "takes a scope", nil, []string{"asgi:Two"}, false},
+		{"ASGI without a word of its startup", "lifespan on: the application returned", nil, []string{"--lifespan=on", "asgi:app"}, false},
 		{"a factory that is not called", "if it makes the application, say asgi:create_app()", nil, []string{"asgi:create_app"}, false},
-		{"a factory of ASGI", "is asynchronous, as ASGI", nil, []string{"asgi:create_app()"}, false},
-		{"an asynchronous factory", "hostler calls no such factories", nil, []string{"asgi:later()"}, false},
+		{"an asynchronous factory that is not called", "if it makes the application, say asgi:later()", nil, []string{"asgi:later"}, false},
+		{"an asynchronous factory that raises", "LATER", nil, []string{"asgi:raises()"}, false},
+		{"an asynchronous factory of something else", "is not callable, but int", nil, []string{"asgi:odd()"}, false},
+		{"an application that does not want to start", "the application's startup failed: no database", nil, []string{"asgi:fails"}, false},
+		{"an application that raises in its startup", "no cache", nil, []string{"asgi:breaks"}, false},
+		{"a loop that is not there", "No module named 'no_loop'", nil, []string{"--loop=no_loop:new", "asgi:app"}, false},
+		{"a loop that is none", "gives no event loop", nil, []string{"--loop=builtins:dict", "asgi:app"}, false},
 		{"no such attribute", "'other'", nil, []string{"fine:other"}, false},
 		{"not callable", "not callable", nil, []string{"number:app"}, false},
 		{"a factory that raises", "SECRET_KEY", nil, []string{"factory:make()"}, true},

@@ -19,6 +19,9 @@ type Worker struct {
 	Warmup     []string `json:"warmup,omitempty"`  // request targets that the mold runs first
 	Hooks      string   `json:"hooks,omitempty"`   // module of functions that are run at certain moments
 	Conf       string   `json:"conf,omitempty"`    // settings file of Gunicorn's, a path or python:MODULE, which is run before the application
+	Interface  string   `json:"interface"`         // InterfaceAuto or another: what the application is for
+	Loop       string   `json:"loop"`              // the event loop of an ASGI application: auto, asyncio, uvloop or MODULE:FACTORY
+	Lifespan   string   `json:"lifespan"`          // LifespanAuto or another: whether an ASGI application is told of start and end
 
 	Threads           int      `json:"threads"`
 	SpareThread       bool     `json:"spare_thread,omitempty"` // keep the last free thread from routes known to be slow
@@ -68,6 +71,21 @@ type Worker struct {
 	// report their modules, and show what is wrong with it.
 	Development bool `json:"development,omitempty"`
 }
+
+// Values of Worker.Interface and Worker.Lifespan. With auto an application that looks like
+// neither is taken for one of WSGI, and one that knows no lifespan is served without.
+const (
+	InterfaceAuto  = "auto"
+	InterfaceWSGI  = "wsgi"
+	InterfaceASGI  = "asgi"
+	InterfaceASGI2 = "asgi2"
+
+	LifespanAuto = "auto"
+	LifespanOn   = "on"
+	LifespanOff  = "off"
+
+	LoopAuto = "auto"
+)
 
 // What becomes of fields that speak of a client, from somebody who is not trusted.
 const (

@@ -15,7 +15,6 @@ const (
 
 const (
 	noASGI  = "is for ASGI, which hostler does not serve yet"
-	noLoop  = "hostler's threads need no event loop"
 	envFile = "hostler reads no file of variables: have systemd read it (EnvironmentFile=), or the shell, or put them under [env] in hostler.toml"
 )
 
@@ -30,9 +29,7 @@ func uvicorn() []*setting {
 		u(flags(One, "--reload-dir"), changed("reload-extra", "is --reload-extra; the modules that are imported are watched anyway")),
 		u(flags(One, "--reload-include", "--reload-exclude"), lost("what is watched is what has been imported, and --reload-extra")),
 		u(flags(One, "--reload-delay"), idle("a change is seen at once")),
-		u(flags(One, "--loop"), idle(noLoop)),
-		u(flags(One, "--ws", "--ws-max-size", "--ws-max-queue", "--ws-ping-interval", "--ws-ping-timeout", "--ws-per-message-deflate", "--lifespan"), lost(noASGI)),
-		u(flags(One, "--interface"), refused("hostler serves WSGI, and ASGI not yet"), by(wsgiOnly)),
+		u(flags(One, "--ws", "--ws-max-size", "--ws-max-queue", "--ws-ping-interval", "--ws-ping-timeout", "--ws-per-message-deflate"), lost(noASGI)),
 		u(flags(One, "--env-file"), refused(envFile)),
 		u(flags(Nothing, "--no-access-log"), changed("access-log", ""), fixed("access-log", "off")),
 		u(flags(Nothing, "--use-colors", "--no-use-colors"), idle("the log has no colours")),
@@ -69,15 +66,4 @@ func prefixed(here, prefix string, v any) result {
 		return result{err: err}
 	}
 	return result{fate: Changed, gives: []Given{{here, []string{prefix + t}}}}
-}
-
-func wsgiOnly(v any) result {
-	switch t, err := text(v); {
-	case err != nil:
-		return result{err: err}
-	case t == "wsgi" || t == "auto":
-		return result{fate: Idle}
-	default:
-		return result{fate: Refused, why: "hostler serves WSGI, and " + t + " not yet"}
-	}
 }

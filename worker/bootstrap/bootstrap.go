@@ -13,7 +13,7 @@ import (
 	"bytes"
 	"embed"
 	"fmt"
-	"path"
+	"io/fs"
 	"strings"
 )
 
@@ -22,30 +22,28 @@ import (
 //go:embed launch.py
 var Launch string
 
-//go:embed _hostler/*.py
+//go:embed _hostler/*.py _hostler/asgi/*.py
 var files embed.FS
 
 // Modules returns the modules' texts, each behind a line with its name and size.
 func Modules() []byte {
 	var b bytes.Buffer
-	entries, err := files.ReadDir("_hostler")
+	err := fs.WalkDir(files, "_hostler", func(file string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		text, err := files.ReadFile(file)
+		fmt.Fprintf(&b, "%s %d\n%s", moduleName(file), len(text), text)
+		return err
+	})
 	if err != nil {
 		panic(err) // it is compiled in
-	}
-	for _, e := range entries {
-		text, err := files.ReadFile(path.Join("_hostler", e.Name()))
-		if err != nil {
-			panic(err)
-		}
-		fmt.Fprintf(&b, "%s %d\n%s", moduleName(e.Name()), len(text), text)
 	}
 	return b.Bytes()
 }
 
 // moduleName returns what the module in a file is imported as.
 func moduleName(file string) string {
-	if file == "__init__.py" {
-		return "_hostler"
-	}
-	return "_hostler." + strings.TrimSuffix(file, ".py")
+	name := strings.TrimSuffix(strings.TrimSuffix(file, ".py"), "/__init__")
+	return strings.ReplaceAll(name, "/", ".")
 }

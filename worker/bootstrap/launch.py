@@ -78,7 +78,7 @@ def launch():
 
         def find_spec(self, name, path=None, target=None):
             if name in self.codes:
-                return ModuleSpec(name, self, origin="hostler", is_package=name == "_hostler")
+                return ModuleSpec(name, self, origin="hostler", is_package=any(n.startswith(name + ".") for n in self.codes))
             return None
 
         def create_module(self, spec):

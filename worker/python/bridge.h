@@ -78,6 +78,7 @@ PyObject *as_list(PyObject *headers);
 int put_fields(struct task *, PyObject *headers, uint32_t *at);
 int set_head(struct thread *, PyObject *status, PyObject *headers);
 void broken_head(struct thread *);
+void head_error(struct task *, int code, uint32_t off); /* raises what hostlerHead has found; off says in which field */
 
 /* response.c */
 int response_init(PyObject *file_wrapper);
@@ -119,6 +120,7 @@ int threads_wait(void);           /* likewise; -1 for what a signal handler rais
 int wait_fd(struct thread *th, short events);
 void log_exception(struct thread *);  /* and clear it */
 void leave_child(struct thread *);
+void drop_garbage(void);
 
 /* leave_if_forked stands after each return from the application's code. */
 static inline void leave_if_forked(struct thread *th) {

@@ -120,7 +120,7 @@ int put_fields(struct task *t, PyObject *headers, uint32_t *at) {
 	return 0;
 }
 
-static void head_error(struct task *t, int code, uint32_t off) {
+void head_error(struct task *t, int code, uint32_t off) {
 	char why[160], name[80] = "";
 	hostlerHeadError(code, why, sizeof why);
 	/* Past the end, where it is about the status. */

@@ -37,6 +37,10 @@ func TestLayout(t *testing.T) {
 		"WriteGone": worker.WriteGone, "WriteNoHead": worker.WriteNoHead,
 		"ReadEnd": worker.ReadEnd, "ReadWait": worker.ReadWait, "ReadBroken": worker.ReadBroken,
 		"ReadBad": worker.ReadBad, "ReadTooLarge": worker.ReadTooLarge, "ReadDisk": worker.ReadDisk,
+		"TurnIdle": worker.TurnIdle, "TurnMore": worker.TurnMore, "TurnRun": worker.TurnRun, "TurnNotice": worker.TurnNotice,
+		"TurnGarbage": worker.TurnGarbage, "TurnExit": worker.TurnExit,
+		"NoticeBody": worker.NoticeBody, "NoticeGone": worker.NoticeGone, "NoticeRoom": worker.NoticeRoom, "NoticeTimeout": worker.NoticeTimeout,
+		"NoticeGrace": worker.NoticeGrace, "NoticeLeave": worker.NoticeLeave,
 	}
 	seen := map[string]bool{}
 	row := func(pattern string, check func(m []string) (got int, ok bool)) {

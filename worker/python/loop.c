@@ -216,7 +216,7 @@ static int no_server(void) {
 	return -1;
 }
 
-static void drop_garbage(void) {
+void drop_garbage(void) {
 	uintptr_t refs[64];
 	int n;
 	do {

@@ -2,7 +2,8 @@
 
 import importlib
 
-from _hostler.interface import is_async, misfit, takes_nothing
+from _hostler.interface import interface, is_async, misfit, takes_nothing
+from _hostler.log import say
 from _hostler.protocol import fail
 from _hostler.reasons import why
 
@@ -11,7 +12,28 @@ class LoadError(Exception):
     """There is no application, and the text says why well enough."""
 
 
-def load_app(spec):
+class Application:
+    """What has been found: call is the application, or with factory a function that makes
+    it, on the event loop. interface is one of "wsgi", "asgi", "asgi2"."""
+
+    def __init__(self, call, interface="wsgi", factory="", wanted="auto"):
+        self.call, self.interface, self.factory, self.wanted = call, interface, factory, wanted
+
+    @staticmethod
+    def around(call):
+        """What the server puts around an application of ASGI's; call takes three arguments."""
+        return call
+
+    def check(self, made):
+        """Return the interface of what the factory has made."""
+        check(made, self.factory, "", self.wanted)
+        is_for = chosen(made, self.wanted)[0]
+        if is_for == "wsgi":
+            raise LoadError("what %s has made is a WSGI application: an asynchronous factory serves no WSGI application" % self.factory)
+        return is_for
+
+
+def load_app(spec, wanted="auto"):
     """Return the application that MODULE[:ATTR | :FACTORY()] names."""
     name, _, attr = spec.partition(":")
     module = importlib.import_module(name)
@@ -32,11 +54,11 @@ def load_app(spec):
     if factory:
         if not callable(obj):
             raise LoadError("%r in %s is not callable" % (attr[:-2], where))
-        if is_async(obj):
-            raise LoadError("%r in %s is asynchronous, and hostler calls no such factories" % (attr[:-2], where))
+        if is_async(obj) and takes_nothing(obj):
+            return Application(obj, "asgi", "%r in %s" % (attr, where), wanted)
         obj = obj()
-    check(obj, "%r in %s" % (attr, where), "" if factory else "; if it makes the application, say %s:%s()" % (name, attr))
-    return obj
+    check(obj, "%r in %s" % (attr, where), "" if factory else "; if it makes the application, say %s:%s()" % (name, attr), wanted)
+    return Application(obj, chosen(obj, wanted)[0])
 
 
 def file_of(module):
@@ -45,13 +67,18 @@ def file_of(module):
     return " (%s)" % file if file else ""
 
 
-def check(app, name, hint=""):
+def check(app, name, hint="", wanted="auto"):
     """Refuse what would fail at each request."""
     if not callable(app):
         raise LoadError("%s is not callable, but %s" % (name, type(app).__name__))
-    text = misfit(app)
+    text = misfit(app) if wanted == "auto" else ""
     if text:
-        raise LoadError("%s %s%s" % (name, text, hint if takes_nothing(app) and not is_async(app) else ""))
+        raise LoadError("%s %s%s" % (name, text, hint if takes_nothing(app) else ""))
+
+
+def chosen(app, wanted):
+    """Return what an application is served by, and why."""
+    return interface(app) if wanted == "auto" else (wanted, "--interface says so")
 
 
 def load(settings, modules):
@@ -59,20 +86,30 @@ def load(settings, modules):
     it is not None, tells of the files that the application is made of."""
     try:
         if settings.get("page"):
-            app = None
+            app = Application(None)
         elif settings.get("paste"):
             from _hostler.paste import load_paste
 
-            app = load_paste(settings["paste"])
+            app = Application(load_paste(settings["paste"]))
         else:
-            app = load_app(settings["app"])
+            app = load_app(settings["app"], settings.get("interface") or "auto")
     except BaseException as e:
         if modules:
             modules.tell_of(e)
         fail(reason(settings, e))
     if modules:
         modules.tell_of()
+    say_which(settings, app)
     return app
+
+
+def say_which(settings, app):
+    """Say that it is ASGI's, and how that is seen: an application for which that is wrong
+    would fail at each request."""
+    if app.interface == "wsgi" or settings.get("worker", 1) > 1 or settings.get("check") or settings["log_level"] not in ("debug", "info"):
+        return
+    how = "its factory is asynchronous" if app.factory else chosen(app.call, settings.get("interface") or "auto")[1]
+    say("hostler: %s is an ASGI application (%s), and runs on an event loop\n" % (settings["app"], how))
 
 
 def reason(settings, e):

@@ -107,6 +107,12 @@ class Hooks:
 
         return around(app, self.worker_args[1], before, after)
 
+    def say_wsgi_only(self):
+        """Name what nobody calls around the requests of an ASGI application."""
+        names = [name for name in ("pre_request", "post_request") if name in self.functions]
+        if names and self.settings["worker"] <= 1:
+            say("hostler: the hooks %s are for WSGI, and are not run for an ASGI application\n" % " and ".join(names))
+
     def aborted(self, number, frame):
         """The master gives the worker up. Without this handler faulthandler would write
         the tracebacks; it runs only where Python still does."""

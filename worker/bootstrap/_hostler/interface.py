@@ -1,22 +1,52 @@
 """What a callable is made to be called with, as far as that can be told without calling it:
-environ and start_response (WSGI), scope, receive and send (ASGI), or less, as factories are.
-Where it cannot be told it is believed to be a WSGI application."""
+environ and start_response (WSGI), scope, receive and send (ASGI; a scope alone, what that
+gives then being called with receive and send: ASGI 2), or less, as factories are. Where it
+cannot be told it is believed to be a WSGI application."""
 
 from functools import partial
-from types import FunctionType, MethodType
+from types import FunctionType, MemberDescriptorType, MethodType
 
 VARARGS, COROUTINE, ASYNC_GENERATOR = 0x04, 0x80, 0x200  # flags of code
 
 
-def misfit(app):
-    """Why this is no WSGI application, as the end of a sentence; "" if it may be one."""
-    if is_async(app):
-        return "is asynchronous, as ASGI applications are, and hostler serves WSGI applications"
+def interface(app):
+    """Which an application is made for, "asgi", "asgi2" or "wsgi", and how that is seen."""
     function, taken = called(app)
+    if type(function) is not FunctionType:
+        return ("asgi", "it is asynchronous") if is_coroutine_function(app) else ("wsgi", "")
+    names, least, most = parameters(function, taken)
+    if function.__code__.co_flags & ASYNC_GENERATOR:
+        return "wsgi", ""
+    if names[:1] == ["scope"]:
+        if least <= 3 <= most:
+            return "asgi", "it takes a scope, receive and send"
+        if least <= 1 and not is_async(app):
+            return "asgi2", "it takes a scope alone"
+    if least <= 3 <= most and is_coroutine_function(app):
+        return "asgi", "it is a coroutine function"
+    if is_class(app) and least <= 1 <= most and is_coroutine_function(as_method(app, "__call__")[0]):
+        return "asgi2", "it is a class whose instances are asynchronous"
+    inner = getattr(function, "__wrapped__", None)
+    if names == [] and most > 3 and inner is not None and inner is not app:
+        return interface(inner)  # what a decorator has made takes whatever that takes
+    return "wsgi", ""
+
+
+def misfit(app):
+    """Why this is no application, neither of WSGI nor of ASGI, as the end of a sentence;
+    "" if it may be one."""
+    if interface(app)[0] != "wsgi":
+        return ""
+    function, taken = called(app)
+    if is_async(app):
+        if type(function) is not FunctionType:
+            return "is an asynchronous generator, and not an application"
+        names, least, most = parameters(function, taken)
+        if least <= 3 <= most:
+            return "is an asynchronous generator, and not an application"
+        return "is asynchronous, and takes %s, and not scope, receive and send as ASGI applications do" % listed(names)
     if type(function) is FunctionType:
         names, least, most = parameters(function, taken)
-        if names[:1] == ["scope"]:
-            return "takes a scope, as ASGI applications do, and hostler serves WSGI applications"
         if not least <= 2 <= most or least == 0 and most == len(names) and not named_for_wsgi(names):
             return "takes %s, and not environ and start_response as WSGI applications do" % listed(names)
     if is_class(app) and function is not None and not hasattr(app, "__iter__") and not hasattr(app, "__getitem__"):
@@ -34,6 +64,10 @@ def takes_nothing(o):
 
 def is_async(o):
     """Does a call of it return a coroutine, or what only "async for" reads?"""
+    return is_coroutine_function(o, COROUTINE | ASYNC_GENERATOR)
+
+
+def is_coroutine_function(o, flags=COROUTINE):
     while type(o) is partial:
         o = o.func
     function, _ = called(o)
@@ -41,7 +75,7 @@ def is_async(o):
         if getattr(function, mark, None) is not None:
             return True
     code = getattr(function, "__code__", None)  # Cython's functions have that, too
-    return bool(getattr(code, "co_flags", 0) & (COROUTINE | ASYNC_GENERATOR))
+    return bool(getattr(code, "co_flags", 0) & flags)
 
 
 def is_class(o):
@@ -56,7 +90,10 @@ def called(o):
     if type(o) is MethodType:
         return o.__func__, 1
     if not is_class(o):
-        return as_method(type(o), "__call__")
+        function, taken = as_method(type(o), "__call__")
+        if type(function) is MemberDescriptorType:  # a slot, which each instance fills in
+            return called(getattr(o, "__call__", None))
+        return function, taken
     if type(o).__call__ is type.__call__ and o.__new__ is object.__new__:
         return as_method(o, "__init__")
     return None, 0

@@ -109,7 +109,10 @@ class Mold:
         first = LISTENERS + len(self.settings["listeners"])
         before = open_sockets(first)
         for target in self.settings.get("warmup") or ():
-            warm_up(self.settings, app, target)
+            if app.interface != "wsgi":
+                warn("an ASGI application is not warmed up: its event loop is made in each worker")
+                break
+            warm_up(self.settings, app.call, target)
         close_databases()
         audit(first, before)
 

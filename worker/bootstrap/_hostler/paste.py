@@ -4,6 +4,7 @@ import os
 import sys
 
 from _hostler.app import LoadError, check
+from _hostler.interface import interface
 
 
 def load_paste(spec):
@@ -14,7 +15,10 @@ def load_paste(spec):
     if not os.path.isfile(path):
         raise LoadError("there is no file %s (--paste)" % path)
     app = by_plaster(path, name or None) or by_paste(path, name or None)
-    check(app, "what %s describes" % spec)
+    name = "what %s describes" % spec
+    check(app, name)
+    if interface(app)[0] != "wsgi":
+        raise LoadError("%s is for ASGI, and PasteDeploy's applications are for WSGI" % name)
     return app
 
 

@@ -100,25 +100,29 @@ pre { font: 14px/1.45 ui-monospace, monospace; padding: 1em; overflow-x: auto; c
 """
 
 
-def error_page(environ, start_response, text):
-    """Answer with what is wrong: as HTML to who asks for it, else as text."""
-    if "text/html" in environ.get("HTTP_ACCEPT", ""):
+def page_of(text, accept):
+    """What is wrong, as HTML to who asks for it, else as text: headers and body."""
+    if "text/html" in accept:
         import html
 
         kind, body = "text/html", PAGE % html.escape(text)
     else:
         kind, body = "text/plain", text + "\n"
     body = body.encode("utf-8", "backslashreplace")
-    start_response(
-        "500 Internal Server Error",
-        [
-            ("Content-Type", kind + "; charset=utf-8"),
-            ("Content-Length", str(len(body))),
-            ("Cache-Control", "no-store"),
-            ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
-            ("X-Content-Type-Options", "nosniff"),
-        ],
-    )
+    headers = [
+        ("Content-Type", kind + "; charset=utf-8"),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+        ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
+        ("X-Content-Type-Options", "nosniff"),
+    ]
+    return headers, body
+
+
+def error_page(environ, start_response, text):
+    """Answer with what is wrong."""
+    headers, body = page_of(text, environ.get("HTTP_ACCEPT", ""))
+    start_response("500 Internal Server Error", headers)
     return [body]
 
 

@@ -114,19 +114,56 @@ def be_worker(settings, raw, threads, own, modules, hooks, finder):
         app = load(settings, modules)
         server = load_library()
     if hooks:
-        hooks.post_worker_init(app)
+        hooks.post_worker_init(app.call)
     worker = Worker(server, settings, raw, threads)
+    if app.interface == "wsgi":
+        serve = wsgi_worker(worker, app.call, modules, hooks)
+    else:
+        serve = asgi_worker(worker, app, modules, hooks)
+    finder.close()
+    serve(lambda: modules and modules.follow(threads))
+    if hooks:
+        hooks.worker_exit()
+    worker.leave()
+
+
+def wsgi_worker(worker, app, modules, hooks):
+    """Return what serves until the worker is to leave, and calls a function once it does."""
     if hooks:
         app = hooks.around(app)
     if modules:
         from _hostler.reload import or_error_page
 
-        app = or_error_page(server, app)
-    finder.close()
-    worker.start(app)
-    if modules:
-        modules.follow(threads)
-    worker.run()
+        app = or_error_page(worker.server, app)
+
+    def serve(begun):
+        worker.prepare(app)
+        worker.serve()
+        begun()
+        worker.run()
+
+    return serve
+
+
+def asgi_worker(worker, app, modules, hooks):
+    """The same for an application of ASGI's."""
+    from _hostler.asgi.run import AsyncWorker
+
     if hooks:
-        hooks.worker_exit()
-    worker.leave()
+        hooks.say_wsgi_only()
+    if modules:
+        from _hostler.asgi.page import or_error_page
+
+        app.around = lambda call: or_error_page(worker.server, call)
+
+    def serve(begun):
+        worker.prepare(app.call)
+        worker.server.asynchronous()
+
+        def serve():
+            worker.serve()
+            begun()
+
+        AsyncWorker(worker.server, worker.settings, serve).run(app)
+
+    return serve

@@ -32,8 +32,8 @@ class Worker:
         self.profiler = Profiler(server.profiled, threads)
         self.count = 0  # of threads that serve
 
-    def start(self, app):
-        """Start Go's runtime, and accept connections."""
+    def prepare(self, app):
+        """Start Go's runtime."""
         server, listeners = self.server, self.settings["listeners"]
         try:
             mask = block_signals()
@@ -54,11 +54,14 @@ class Worker:
         log.write_by(server.say)
         faulthandler.register(DUMP, file=server.dump_fd(), all_threads=True, chain=False)
         drain_on_sigterm(server)
+
+    def serve(self):
+        """Accept connections."""
         try:
-            server.serve()
+            self.server.serve()
         except BaseException as e:
             fail("cannot serve: %s" % e)
-        server.slim()
+        self.server.slim()
 
     def run(self):
         """Serve until the worker is to leave."""

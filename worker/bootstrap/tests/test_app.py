@@ -31,6 +31,13 @@ async def asgi(scope, receive, send):
 
 def makes_asgi():
     return asgi
+
+class Two:
+    def __init__(self, scope):
+        pass
+
+    async def __call__(self, receive, send):
+        pass
 """
 
 
@@ -38,9 +45,47 @@ class LoadApp(unittest.TestCase):
     def test_found(self):
         with folder(shop=MODULE):
             for spec in ("shop", "shop:application", "shop:place.app", "shop:create_app()", "shop:place.make()"):
-                self.assertEqual(app.load_app(spec)({}, None), [b"it"], spec)
+                found = app.load_app(spec)
+                self.assertEqual((found.call({}, None), found.interface, found.factory), ([b"it"], "wsgi", ""), spec)
         with folder(shop="app = lambda e, s: []"):
-            self.assertEqual(app.load_app("shop")({}, None), [])
+            self.assertEqual(app.load_app("shop").call({}, None), [])
+
+    def test_asgi(self):
+        with folder(shop=MODULE) as path:
+            for spec in ("shop:asgi", "shop:makes_asgi()", "shop:Two"):
+                found = app.load_app(spec)
+                self.assertEqual((found.interface, found.factory), ("asgi2" if spec == "shop:Two" else "asgi", ""), spec)
+                self.assertTrue(callable(found.call), spec)
+            later = app.load_app("shop:later()")
+            self.assertEqual((later.interface, later.factory), ("asgi", "'later()' in module 'shop' (%s/shop.py)" % path))
+            self.assertEqual(later.check(app.load_app("shop:asgi").call), "asgi")
+            self.assertEqual(later.check(app.load_app("shop:Two").call), "asgi2")
+            with self.assertRaisesRegex(app.LoadError, "'later\\(\\)' in .* is not callable, but int"):
+                later.check(3)
+            with self.assertRaisesRegex(app.LoadError, "serves no WSGI application"):
+                later.check(lambda environ, start_response: [])
+
+    def test_wanted(self):
+        """--interface has its way, whatever the application looks like."""
+        with folder(shop=MODULE):
+            for wanted in ("wsgi", "asgi", "asgi2"):
+                for spec in ("shop:application", "shop:asgi", "shop:create_app"):
+                    self.assertEqual(app.load_app(spec, wanted).interface, wanted)
+
+    def test_said(self):
+        with folder(shop=MODULE), mock.patch.object(app, "say") as say:
+            for spec, text in (
+                ("shop:asgi", "hostler: shop:asgi is an ASGI application (it takes a scope, receive and send), and runs on an event loop\n"),
+                ("shop:Two", "hostler: shop:Two is an ASGI application (it takes a scope alone), and runs on an event loop\n"),
+                ("shop:later()", "hostler: shop:later() is an ASGI application (its factory is asynchronous), and runs on an event loop\n"),
+            ):
+                app.load({"app": spec, "worker": 1, "log_level": "info"}, None)
+                say.assert_called_with(text)
+            say.reset_mock()
+            app.load({"app": "shop:asgi", "worker": 2, "log_level": "info"}, None)
+            app.load({"app": "shop:asgi", "worker": 1, "log_level": "warning"}, None)
+            app.load({"app": "shop:application", "worker": 1, "log_level": "info"}, None)
+            say.assert_not_called()
 
     def test_refused(self):
         with folder(shop=MODULE, bare="") as path:
@@ -52,9 +97,8 @@ class LoadApp(unittest.TestCase):
                 "shop:number": "'number' %s is not callable, but int" % at,
                 "shop:number()": "'number' %s is not callable" % at,
                 "shop:odd()": "'odd()' %s is not callable, but int" % at,
-                "shop:later()": "'later' %s is asynchronous, and hostler calls no such factories" % at,
-                "shop:asgi": "'asgi' %s is asynchronous, as ASGI applications are, and hostler serves WSGI applications" % at,
-                "shop:makes_asgi()": "'makes_asgi()' %s is asynchronous, as ASGI applications are, and hostler serves WSGI applications" % at,
+                "shop:later": "'later' %s is asynchronous, and takes no arguments, and not scope, receive and send as ASGI applications do;"
+                " if it makes the application, say shop:later()" % at,
                 "shop:create_app": "'create_app' %s takes (config), and not environ and start_response as WSGI applications do;"
                 " if it makes the application, say shop:create_app()" % at,
             }.items():
@@ -76,4 +120,5 @@ class LoadApp(unittest.TestCase):
             self.assertIsInstance(modules.tell_of.call_args[0][0], BaseException)
 
     def test_page(self):
-        self.assertIsNone(app.load({"page": "broken", "app": "no_such_module:app"}, None))
+        found = app.load({"page": "broken", "app": "no_such_module:app"}, None)
+        self.assertEqual((found.call, found.interface), (None, "wsgi"))

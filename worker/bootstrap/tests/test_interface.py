@@ -2,7 +2,7 @@ import functools
 import unittest
 from unittest import mock
 
-from _hostler.interface import is_async, misfit, takes_nothing
+from _hostler.interface import interface, is_async, misfit, takes_nothing
 
 
 def wsgi(environ, start_response):
@@ -103,6 +103,50 @@ class Asgi2Instance:
         pass
 
 
+class Unnamed2:
+    def __init__(self, it):
+        pass
+
+    async def __call__(self, receive, send):
+        pass
+
+
+class AsgiClass:
+    """As Starlette's endpoints are."""
+
+    def __init__(self, scope, receive, send):
+        pass
+
+    def __await__(self):
+        yield
+
+
+class Slots:
+    """Whose call each instance has of its own, as a middleware of Sentry's."""
+
+    __slots__ = ("__call__",)
+
+    def __init__(self):
+        self.__call__ = asgi
+
+
+@functools.wraps(asgi)
+def decorated(*args, **kw):
+    return asgi(*args, **kw)
+
+
+async def unnamed(a, b, c):
+    pass
+
+
+async def async_wsgi(environ, start_response):
+    pass
+
+
+async def async_factory():
+    pass
+
+
 class Marked:
     def __call__(self, *args):
         pass
@@ -152,12 +196,26 @@ class Interface(unittest.TestCase):
             self.assertEqual(misfit(app), "", app)
 
     def test_asgi(self):
-        for app in (asgi, stream, Asgi(), Asgi().method, functools.partial(asgi, {}), functools.partial(functools.partial(Asgi())), Marked()):
+        for app in (asgi, Asgi(), Asgi().method, functools.partial(asgi, {}), functools.partial(functools.partial(Asgi())), Marked()):
             self.assertTrue(is_async(app), app)
-            self.assertIn("is asynchronous", misfit(app), app)
-        for app in (Asgi2, Asgi2Instance(), lambda scope, receive, send: None):
-            self.assertFalse(is_async(app), app)
-            self.assertIn("takes a scope", misfit(app), app)
+        for app in (
+            asgi, Asgi(), Asgi().method, functools.partial(asgi, {}), functools.partial(functools.partial(Asgi())), Marked(), AsgiClass, Slots(), decorated,
+            lambda scope, receive, send: None, lambda scope, *rest: None, unnamed,
+        ):  # fmt: skip
+            self.assertEqual((interface(app)[0], misfit(app)), ("asgi", ""), app)
+        for app in (Asgi2, Asgi2Instance(), Unnamed2, lambda scope: None):
+            self.assertEqual((interface(app)[0], misfit(app)), ("asgi2", ""), app)
+        for app in (wsgi, Instance(), Response, wrapped, print, mock.Mock()):
+            self.assertEqual(interface(app), ("wsgi", ""), app)
+
+    def test_no_asgi(self):
+        for app, text in (
+            (stream, "is an asynchronous generator"),
+            (async_wsgi, "is asynchronous, and takes (environ, start_response), and not scope, receive and send as ASGI applications do"),
+            (async_factory, "is asynchronous, and takes no arguments, and not scope"),
+        ):
+            self.assertIn(text, misfit(app))
+        self.assertTrue(takes_nothing(async_factory))
 
     def test_factories(self):
         for app, names in ((create_app, "(config)"), (create_with_two, "(config, testing)"), (create, "no arguments")):

@@ -33,7 +33,7 @@ class Paste(unittest.TestCase):
             with modules:
                 self.assertIs(paste.load_paste(file + "#shop"), application)
             self.assertEqual(loadapp.call_args, mock.call("config:" + file, name="shop"))
-            for odd, text in ((3, "is not callable, but int"), (lambda scope: None, "takes a scope")):
+            for odd, text in ((3, "is not callable, but int"), (lambda scope: None, "is for ASGI")):
                 _, modules = self.with_modules(odd)
                 with modules, self.assertRaisesRegex(LoadError, text):
                     paste.load_paste(file)

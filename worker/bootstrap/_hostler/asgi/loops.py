@@ -1,0 +1,92 @@
+"""Event loops, and how each is told that the engine has something to do: asyncio's waits
+with a selector of ours, in the engine's own epoll set; any other has that set among its
+own descriptors."""
+
+import asyncio
+import importlib
+import selectors
+
+NOTHING = []
+
+
+class LoopError(Exception):
+    """There is no such loop, and the text says why."""
+
+
+class Selector(selectors.EpollSelector):
+    """Waits for the engine's set, in which that of asyncio's descriptors is. All that
+    clients want is done in there; once it is, a turn of asyncio's loop follows, as there
+    may be callbacks, or other times to wait for."""
+
+    bridge = None
+
+    def attach(self, bridge, over):
+        self.bridge, self.over = bridge, over
+        bridge.watch(self.fileno())
+
+    def detach(self):
+        self.bridge = None
+
+    def select(self, timeout=None):
+        if self.bridge is None:
+            return selectors.EpollSelector.select(self, timeout)
+        said = self.bridge.poll(timeout)
+        if said == 0:
+            return NOTHING
+        if said & EXIT:
+            self.detach()
+            self.over()
+        return selectors.EpollSelector.select(self, 0) if said & APP else NOTHING
+
+
+APP, EXIT = 1, 2  # what the engine says, see asgi.c
+
+
+class Reader:
+    """A loop that is not ours is told by add_reader."""
+
+    def __init__(self, loop):
+        self.loop = loop
+
+    def attach(self, bridge, over):
+        self.bridge, self.over = bridge, over
+        self.set = bridge.epoll()
+        self.loop.add_reader(self.set, self.turn)
+        self.loop.call_soon(self.turn)
+
+    def turn(self):
+        said = self.bridge.turn()
+        if said & EXIT:
+            self.detach()
+            self.over()
+        elif said & APP:  # there is more to do than one turn may take
+            self.loop.call_soon(self.turn)
+
+    def detach(self):
+        self.loop.remove_reader(self.set)
+
+
+def new_loop(name):
+    """Return a loop, and what attaches it to the engine."""
+    if name in ("auto", "asyncio"):
+        selector = Selector()
+        return asyncio.SelectorEventLoop(selector), selector
+    if name == "uvloop":
+        loop = load("uvloop", "new_event_loop")
+    else:
+        loop = load(*name.split(":"))
+    if not isinstance(loop, asyncio.AbstractEventLoop):
+        raise LoopError("--loop %s gives no event loop of asyncio's, but %s" % (name, type(loop).__name__))
+    return loop, Reader(loop)
+
+
+def load(module, factory):
+    try:
+        found = importlib.import_module(module)
+    except ImportError as e:
+        if module == "uvloop" and getattr(e, "name", "") == "uvloop":
+            raise LoopError("--loop uvloop: that package is not installed here (pip install uvloop)")
+        raise
+    for part in factory.split("."):
+        found = getattr(found, part)
+    return found()

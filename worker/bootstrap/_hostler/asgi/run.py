@@ -1,0 +1,133 @@
+"""A worker whose application is ASGI's: the event loop is its main thread."""
+
+import asyncio
+import contextvars
+import inspect
+import sys
+
+from _hostler.app import LoadError
+from _hostler.asgi.lifespan import Lifespan, StartupFailed
+from _hostler.asgi.loops import LoopError, new_loop
+from _hostler.asgi.messages import tell_bridge
+from _hostler.frames import text_of_raised
+from _hostler.log import say
+from _hostler.protocol import fail
+from _hostler.reasons import why
+
+LEAST_TIME = 1.0  # seconds that each part of the end has, whatever is left
+
+
+class AsyncWorker:
+    """bridge is the C side; serve is called once the application has started."""
+
+    def __init__(self, bridge, settings, serve):
+        self.bridge, self.settings, self.serve = bridge, settings, serve
+        self.first = settings["worker"] <= 1
+
+    def run(self, application):
+        """Serve until the worker is to leave. application is what _hostler.app has found."""
+        try:
+            self.loop, self.tie = new_loop(self.settings.get("loop") or "auto")
+        except LoopError as e:
+            fail(str(e))
+        except BaseException as e:
+            fail("cannot make the event loop of --loop %s:\n%s" % (self.settings["loop"], why(e)))
+        self.application = application
+        asyncio.set_event_loop(self.loop)
+        self.context = contextvars.copy_context()
+        self.over = self.loop.create_future()
+        self.size_executor()
+        self.until_done(self.loop.create_task(self.main()))
+        self.close()
+
+    def size_executor(self):
+        """--threads is how many calls of asyncio.to_thread and its like run at once; where
+        it has not been given, as many as Python wants."""
+        if self.settings["threads"] > 1:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self.loop.set_default_executor(ThreadPoolExecutor(self.settings["threads"], "asyncio"))
+
+    def until_done(self, task):
+        """Run the loop until a task is done, whatever other tasks raise to stop it."""
+        while not task.done():
+            try:
+                # By this one, or anyio finds no task to tie its threads to, and makes one
+                # for each call.
+                self.loop.run_until_complete(task)
+            except SystemExit:
+                if self.bridge.forked():
+                    raise
+                self.bridge.drain()
+            except BaseException as e:
+                if self.bridge.forked():
+                    raise
+                if task.done():
+                    say("hostler: " + text_of_raised(e))
+                elif not isinstance(e, RuntimeError):  # which loop.stop() leads to
+                    say("hostler: the event loop was stopped, and goes on:\n" + text_of_raised(e))
+
+    async def main(self):
+        try:
+            app = await self.made()
+            lifespan = Lifespan(app, self.settings.get("lifespan") or "auto", self.bridge.drain)
+            await lifespan.startup(self.note)
+        except (StartupFailed, LoadError) as e:
+            fail(str(e))
+        except BaseException as e:
+            fail("cannot load %s:\n%s" % (self.settings["app"], why(e)))
+        eager = sys.version_info >= (3, 12)
+        tell_bridge(self.bridge, app, self.loop, eager, self.context, self.settings, lifespan.state)
+        self.tie.attach(self.bridge, self.leave)
+        self.serve()
+        await self.over
+        await self.background()
+        await lifespan.shutdown(self.time_left())
+
+    async def made(self):
+        """Return the application, of three arguments."""
+        app, interface = self.application.call, self.application.interface
+        if self.application.factory:
+            app = app()
+            if inspect.isawaitable(app):
+                app = await app
+            interface = self.application.check(app)
+        if interface == "asgi2":
+            return self.application.around(lambda scope, receive, send: app(scope)(receive, send))
+        return self.application.around(app)
+
+    def note(self, text):
+        """Say something that all workers have in common once, and where it is wanted."""
+        if self.first and self.settings["log_level"] in ("debug", "info"):
+            say("hostler: %s\n" % text)
+
+    def leave(self):
+        if not self.over.done():
+            self.over.set_result(None)
+
+    def time_left(self):
+        return max(LEAST_TIME, self.bridge.grace_left())
+
+    async def background(self):
+        """Wait for what goes on behind responses that are over."""
+        while self.bridge.unfinished() and self.bridge.grace_left() > LEAST_TIME:
+            await asyncio.sleep(0.01)
+
+    def close(self):
+        """End what is left: tasks, generators, the executor's threads."""
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self.limited(asyncio.wait(tasks), "tasks", ", ".join(sorted(task.get_name() for task in tasks)))
+        self.limited(self.loop.shutdown_asyncgens(), "asynchronous generators")
+        if hasattr(self.loop, "shutdown_default_executor"):  # 3.9
+            self.limited(self.loop.shutdown_default_executor(), "threads of the executor")
+
+    def limited(self, work, what, names=""):
+        async def wait():
+            _, late = await asyncio.wait([self.loop.create_task(work)], timeout=self.time_left())
+            if late:
+                say("hostler: the worker ends without its %s, for its time is over%s\n" % (what, names and ": " + names))
+
+        self.until_done(self.loop.create_task(wait()))

@@ -1,0 +1,282 @@
+/* Turns: what the event loop's thread does between two waits, and the module's functions
+ * for _hostler.asgi. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "asgi.h"
+
+/* What poll() says, as bits. */
+enum { POLL_APP = 1, POLL_EXIT = 2 };
+enum { APP_SET = -2 }; /* the application's own epoll set, in ours */
+
+struct names names;
+PyObject *the_loop, *gone_error, *cancelled_error;
+long background;
+size_t head_size;
+
+static PyObject *base_context; /* what each request's context is a copy of */
+static PyObject **seats;       /* the calls that have a seat; each a reference */
+static int nseats;
+static int hurry;  /* the last turn has not done all there was to do */
+static int exited; /* the engine has no more turns for us */
+
+int on_loop(void) {
+	if (current == &threads[0] && !forked)
+		return 1;
+	PyErr_SetString(PyExc_RuntimeError, forked ? "hostler: a forked child cannot go on with its parent's request"
+	                                           : "hostler: receive and send belong to the event loop's thread (loop.call_soon_threadsafe)");
+	return 0;
+}
+
+/* --- objects --- */
+
+PyTypeObject *make_type(const char *name, size_t size, unsigned flags, PyType_Slot *slots) {
+	PyType_Spec spec = {name, (int)(head_size + size), 0, Py_TPFLAGS_DEFAULT | flags, NULL};
+	PyType_Slot all[16]; /* without those that this Python does not know */
+	int n = 0;
+	for (; slots->pfunc; slots++)
+		if (slots->slot)
+			all[n++] = *slots;
+	all[n] = (PyType_Slot){0, NULL};
+	spec.slots = all;
+	return (PyTypeObject *)PyType_FromSpec(&spec);
+}
+
+void free_object(PyObject *self, int gc) {
+	PyObject *type = PyObject_Type(self); /* new reference */
+	if (gc)
+		PyObject_GC_Del(self);
+	else
+		PyObject_Free(self);
+	Py_DecRef(type); /* PyObject_Type's */
+	Py_DecRef(type); /* the instance's */
+}
+
+/* An instance has a reference to its type since 3.8, and is to show it since 3.9. */
+static int shows_type;
+
+int visit_type(PyObject *self, visitproc visit, void *arg) { return shows_type ? visit((PyObject *)type_of(self), arg) : 0; }
+
+void raise_given(PyObject *args) {
+	PyObject *type = NULL, *value = NULL, *tb = NULL;
+	if (!PyArg_ParseTuple(args, "O|OO", &type, &value, &tb))
+		return;
+	if (is_a(type, (PyTypeObject *)PyExc_BaseException))
+		PyErr_SetObject((PyObject *)type_of(type), type);
+	else
+		PyErr_SetObject(type, value == Py_None ? NULL : value);
+}
+
+/* --- seats --- */
+
+static int seat_take(int seat, PyObject *call) {
+	if (seat >= nseats) {
+		int n = seat + 64;
+		PyObject **more = realloc(seats, (size_t)n * sizeof *more);
+		if (more == NULL)
+			return -1;
+		memset(more + nseats, 0, (size_t)(n - nseats) * sizeof *more);
+		seats = more;
+		nseats = n;
+	}
+	seats[seat] = keep(call);
+	return 0;
+}
+
+void seat_leave(struct call *c) {
+	if (!c->over)
+		background_add(c);
+	drop(&seats[c->seat]);
+}
+
+/* --- turns --- */
+
+/* run calls the application for the request that a seat has. */
+static void run(int seat) {
+	struct task *t = hostlerTask(seat);
+	PyObject *call = call_new(seat), *task = NULL;
+	t->started = monotonic();
+	if (call == NULL || seat_take(seat, call)) {
+		PyErr_Clear();
+		t->result |= RESULT_FAILED;
+		hostlerFinish(seat);
+		drop(&call);
+		return;
+	}
+	struct call *c = call_of(call);
+	if ((c->scope = scope_new(t)) != NULL)
+		task = first_step(call);
+	if (task == NULL && !c->over)
+		call_fail(call);
+	else if (PyErr_Occurred())
+		PyErr_WriteUnraisable(call);
+	if (!c->over)
+		c->task = keep(task);
+	drop(&task);
+	Py_DecRef(call);
+}
+
+static void notice(uint32_t seat, uint32_t what) {
+	if ((int)seat < nseats && seats[seat])
+		call_notice(seats[seat], what);
+}
+
+/* turns has all done that is ready. It returns the engine's last word. */
+static int turns(int polled) {
+	int rc, entered = PyContext_Enter(base_context) == 0;
+	if (!entered)
+		PyErr_Clear();
+	for (;; polled = 0) {
+		uint32_t seat = 0, what = 0;
+		rc = hostlerTurn(polled, &seat, &what);
+		if (rc == TURN_RUN)
+			run((int)seat);
+		else if (rc == TURN_NOTICE)
+			notice(seat, what);
+		else if (rc == TURN_GARBAGE)
+			drop_garbage();
+		else
+			break;
+		if (forked)
+			leave_child(&threads[0]);
+	}
+	if (entered && PyContext_Exit(base_context))
+		PyErr_Clear();
+	hurry = rc == TURN_MORE;
+	exited = rc == TURN_EXIT;
+	return rc;
+}
+
+/* sort takes the application's own set out of the events. True: it was among them. */
+static int sort(struct task *t, int n) {
+	int app = 0, k = 0;
+	for (int i = 0; i < n; i++)
+		if (t->events[i].data.fd == APP_SET)
+			app = 1;
+		else
+			t->events[k++] = t->events[i];
+	t->nevents = k;
+	return app;
+}
+
+/* poll(seconds): wait, at most so long (None: for ever), and do what is ready. */
+PyObject *asgi_poll(PyObject *self, PyObject *arg) {
+	(void)self;
+	double s = arg == Py_None ? -1 : PyFloat_AsDouble(arg);
+	if (s == -1 && PyErr_Occurred())
+		return NULL;
+	if (!on_loop())
+		return NULL;
+	if (exited)
+		return PyLong_FromLong(POLL_APP | POLL_EXIT);
+	int ms = s < 0 ? -1 : s > 86400 ? 86400000 : (int)(s * 1000 + 0.999999);
+	if (hurry)
+		ms = 0;
+	struct task *t = hostlerTask(0);
+	hostlerFlush(ms != 0);
+	PyThreadState *ts = PyEval_SaveThread(); /* at timeout 0, too: other threads of the application's wait for it */
+	int n = epoll_wait(t->epoll, t->events, MAX_EVENTS, ms), e = errno;
+	PyEval_RestoreThread(ts);
+	if (n < 0 && e == EINTR && PyErr_CheckSignals())
+		return NULL;
+	t->polled = monotonic();
+	int app = sort(t, n < 0 ? 0 : n);
+	int rc = turns(1);
+	return PyLong_FromLong((app ? POLL_APP : 0) | (rc == TURN_EXIT ? POLL_EXIT : 0));
+}
+
+/* turn(): a loop that is not ours says that our set is readable. */
+PyObject *asgi_turn(PyObject *self, PyObject *args) {
+	(void)self, (void)args;
+	if (!on_loop())
+		return NULL;
+	int rc = exited ? TURN_EXIT : turns(0);
+	hostlerFlush(rc != TURN_MORE);
+	return PyLong_FromLong((rc == TURN_MORE ? POLL_APP : 0) | (rc == TURN_EXIT ? POLL_EXIT : 0));
+}
+
+/* watch(fd): the application's epoll set is in ours from here on. */
+PyObject *asgi_watch(PyObject *self, PyObject *arg) {
+	(void)self;
+	long fd = PyLong_AsLong(arg);
+	struct epoll_event ev = {EPOLLIN, {.fd = APP_SET}};
+	if (PyErr_Occurred())
+		return NULL;
+	if (epoll_ctl(((struct task *)hostlerTask(0))->epoll, EPOLL_CTL_ADD, (int)fd, &ev))
+		return PyErr_SetFromErrno(PyExc_OSError);
+	return none();
+}
+
+/* asynchronous(): this worker's requests are run by an event loop, this thread's. */
+PyObject *asgi_asynchronous(PyObject *self, PyObject *args) {
+	(void)self, (void)args;
+	hostlerAsync();
+	nthreads = 1;
+	current = &threads[0];
+	threads[0].ident = PyThread_get_thread_ident();
+	hostlerIdentify(0, threads[0].ident);
+	return none();
+}
+
+/* epoll(): the descriptor of the engine's epoll set. */
+PyObject *asgi_epoll(PyObject *self, PyObject *args) {
+	(void)self, (void)args;
+	return PyLong_FromLong(((struct task *)hostlerTask(0))->epoll);
+}
+
+/* grace_left(): how many seconds the worker still has to leave in. */
+PyObject *asgi_grace_left(PyObject *self, PyObject *args) {
+	(void)self, (void)args;
+	return PyFloat_FromDouble((double)hostlerGraceLeft() / 1e9);
+}
+
+/* unfinished(): how many calls go on whose responses are over. */
+PyObject *asgi_unfinished(PyObject *self, PyObject *args) {
+	(void)self, (void)args;
+	return PyLong_FromLong(background);
+}
+
+static int names_init(void) {
+	static const struct { PyObject **at; const char *text; } all[] = {
+		{&names.type, "type"}, {&names.status, "status"}, {&names.headers, "headers"}, {&names.body, "body"}, {&names.more_body, "more_body"},
+		{&names.links, "links"}, {&names.path, "path"}, {&names.method, "method"}, {&names.raw_path, "raw_path"}, {&names.root_path, "root_path"},
+		{&names.query_string, "query_string"}, {&names.http_version, "http_version"}, {&names.scheme, "scheme"}, {&names.client, "client"},
+		{&names.asgi, "asgi"}, {&names.extensions, "extensions"}, {&names.state, "state"}, {&names.tls, "tls"}, {&names.tls_version, "tls_version"},
+		{&names.cipher_suite, "cipher_suite"}, {&names.client_cert_name, "client_cert_name"}, {&names.client_cert_chain, "client_cert_chain"},
+		{&names.loop, "loop"}, {&names.name, "name"}, {&names.eager_start, "eager_start"}, {&names.context, "context"}, {&names.call_soon, "call_soon"},
+		{&names.create_task, "create_task"}, {&names.get_task_factory, "get_task_factory"}, {&names.send, "send"}, {&names.throw_, "throw"},
+		{&names.close, "close"}, {&names.cancel, "cancel"}, {&names.await, "__await__"}, {&names.request, "http.request"},
+		{&names.disconnect, "http.disconnect"}, {&names.v10, "1.0"}, {&names.v2, "2"}, {&names.http, "http"}, {&names.https, "https"},
+		{&names.task_name, "hostler-request"},
+	};
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		if ((*all[i].at = PyUnicode_InternFromString(all[i].text)) == NULL)
+			return -1;
+	return (names.empty = PyBytes_FromStringAndSize("", 0)) ? 0 : -1;
+}
+
+/* asgi(app, loop, task_type, eager, context, bases, state, ciphers, phrases, report, errors): all that
+ * the C side has to know; errors is (ClientDisconnected, CancelledError, function that
+ * says whether an exception is no more than the former). */
+PyObject *asgi_init(PyObject *self, PyObject *args) {
+	(void)self;
+	PyObject *app, *task_type, *bases, *state, *ciphers, *phrases, *report, *is_gone;
+	int eager;
+	const char *version = Py_GetVersion();
+	if (!PyArg_ParseTuple(args, "OOOiOOOOOO(OOO)", &app, &the_loop, &task_type, &eager, &base_context, &bases, &state, &ciphers, &phrases, &report,
+	                      &gone_error, &cancelled_error, &is_gone))
+		return NULL;
+	Py_IncRef(the_loop); /* for the life of the process */
+	Py_IncRef(base_context);
+	Py_IncRef(gone_error);
+	Py_IncRef(cancelled_error);
+	shows_type = strncmp(version, "3.8.", 4) != 0;
+	if ((head_size = object_head()) == 0 || names_init() || call_init(app, report, is_gone) || pending_init() || receive_init() || reply_init(phrases) ||
+	    scope_init(bases, state, ciphers) || step_init(task_type, eager))
+		return PyErr_Occurred() ? NULL : PyErr_NoMemory();
+	return none();
+}

@@ -1,0 +1,156 @@
+/* ASGI, on the event loop of this process's only Python thread. What the C files of it
+ * share:
+ *
+ *     asgi.c       turns: from an event or a notice of the engine's to a step
+ *     call.c       one call of the application: the coroutine that its Task runs
+ *     pending.c    what receive() returns, and send() where it has to wait
+ *     receive.c    receive(): what there is to be received
+ *     send.c       send(): messages, their order, and what becomes of them
+ *     reply.c      the parts of a response, checked and handed to the engine
+ *     scope.c      the scope
+ *     step.c       a Task whose first step is run at once
+ *
+ * All of it is called with the GIL held, on the loop's thread (on_loop). A step of a
+ * Task's runs the application's code, which may do anything: end the call, cancel others,
+ * fork. No step is run inside another one's.
+ *
+ * Who holds whom: the engine's seat (seats[]) holds the call, from its first wait to the
+ * end of its response; the call holds its Task as long, the coroutine until that has
+ * returned, and what waits in it; each of these holds the call. So there is a cycle while
+ * a call is on, which call_end breaks, or, where the Task is given up by everybody,
+ * Python's collector. */
+#ifndef HOSTLER_ASGI_H
+#define HOSTLER_ASGI_H
+
+#include "bridge.h"
+
+enum { NO_SEAT = -1 };
+
+struct pending;
+
+/* One call of the application. It is the coroutine of a Task, and what receive and send
+ * are bound to. */
+struct call {
+	int seat;             /* NO_SEAT: the response has ended, or never belonged to one */
+	unsigned asked;       /* notices that the engine owes us */
+	PyObject *scope;      /* until the first step */
+	PyObject *coro;       /* the application's, from the first step until it returns */
+	PyObject *task;       /* while it has a seat, from its first wait on */
+	PyObject *method, *target; /* for the log, once it has no seat */
+	struct call *before, *after; /* among those in the background */
+	struct pending *first, *last; /* those that wait, oldest first; each a reference */
+	int64_t received;     /* bytes of the body that the application has */
+	char running;         /* its own Task is being stepped */
+	char begun;           /* http.response.start has come */
+	char headed;          /* … and the engine has sent it, or has been told to */
+	char ended;           /* the last of the body has come */
+	char asked_body;      /* receive() has given the first part of it */
+	char body_over;       /* … and the last */
+	char gone;            /* the client has */
+	char leaving;         /* the worker drains, and has told the application */
+	char timed_out;       /* --timeout has cancelled it */
+	char cut;             /* we have cancelled it for another reason */
+	char over;            /* the application has returned */
+	char back;            /* it goes on without a seat */
+};
+
+/* Values that are made once. */
+extern struct names {
+	PyObject *type, *status, *headers, *body, *more_body, *links, *path;
+	PyObject *method, *raw_path, *root_path, *query_string, *http_version, *scheme, *client, *asgi, *extensions, *state, *tls, *tls_version, *cipher_suite, *client_cert_name, *client_cert_chain;
+	PyObject *loop, *name, *eager_start, *context, *call_soon, *create_task, *get_task_factory, *send, *throw_, *close, *cancel, *await;
+	PyObject *request, *disconnect, *empty, *v10, *v2, *http, *https, *task_name;
+} names;
+
+extern PyObject *the_loop;      /* the application's event loop */
+extern PyObject *gone_error;    /* hostler.ClientDisconnected */
+extern PyObject *cancelled_error; /* asyncio's */
+
+/* on_loop says whether this is the loop's thread, and no forked child; else an exception
+ * is set. */
+int on_loop(void);
+
+/* asgi.c */
+void seat_leave(struct call *); /* the engine's part is over; where the application's is not, it goes on in the background */
+extern long background;         /* how many do so */
+
+/* call.c */
+int call_init(PyObject *app, PyObject *report, PyObject *is_gone);
+PyObject *call_new(int seat); /* new reference */
+struct call *call_of(PyObject *);
+void call_notice(PyObject *call, uint32_t what);
+void call_fail(PyObject *call);  /* it has not got to its first step; an exception is set */
+void call_detach(struct call *); /* the response is over, and the application may go on */
+void background_add(struct call *);
+
+/* pending.c: receive_now and send_now say whether it is time. */
+enum { WAITS_RECEIVE, WAITS_ROOM };
+int pending_init(void);
+PyObject *pending_new(PyObject *call, int kind);
+PyObject *done_new(void);      /* what send() returns else: it does not wait */
+void pending_serve(PyObject *call, uint32_t what); /* steps those that need not wait any longer */
+void pending_end(PyObject *call);  /* the call is over: they hear so in a later step */
+void pending_drop(struct call *);  /* without another word: for Python's collector */
+int pending_visit(struct call *, visitproc, void *);
+int pending_ask(struct call *, uint32_t *have); /* ask the engine for what they wait for */
+
+/* receive.c: 1, and a new reference to a message; 0: it has to wait; -1: an exception. */
+int receive_now(struct call *, PyObject **message);
+int receive_init(void);
+
+/* send.c */
+PyObject *asgi_send(PyObject *call, PyObject *message);
+PyObject *gone_exception(void); /* sets it; NULL */
+
+/* reply.c; -1: an exception is set. */
+int reply_init(PyObject *phrases);
+int reply_start(struct call *, PyObject *message);
+int reply_head(struct call *);                     /* the head leaves without a body; a WRITE_ code */
+int reply_body(struct call *, PyObject *body, int more, int *wait);
+int reply_path(struct call *, PyObject *path);
+int reply_hints(struct call *, PyObject *links);
+
+/* scope.c */
+int scope_init(PyObject *bases, PyObject *state, PyObject *ciphers); /* a list of dicts; None, or a dict that each gets a copy of; names to numbers */
+PyObject *scope_new(struct task *);
+
+/* step.c: first_step makes a Task of the coroutine and runs its first step, or has the
+ * loop's task factory make it. A new reference. */
+int step_init(PyObject *task_type, int eager);
+PyObject *first_step(PyObject *coro);
+
+/* raise_given raises what throw() of an awaitable has been given. */
+void raise_given(PyObject *args);
+
+/* In asgi.c and for all: a type with a head of this Python's size. */
+extern size_t head_size;
+PyTypeObject *make_type(const char *name, size_t size, unsigned flags, PyType_Slot *slots);
+void free_object(PyObject *, int gc);
+int visit_type(PyObject *, visitproc, void *);
+
+static inline void drop(PyObject **p) {
+	PyObject *o = *p;
+	*p = NULL;
+	if (o)
+		Py_DecRef(o);
+}
+
+static inline PyObject *keep(PyObject *o) {
+	if (o)
+		Py_IncRef(o);
+	return o;
+}
+
+/* In bridge.go; leaves, with the GIL held. */
+extern int hostlerTurn(int polled, uint32_t *seat, uint32_t *what);
+extern void hostlerAsync(void);
+extern uint32_t hostlerAwait(int seat, uint32_t what);
+extern void hostlerFinish(int seat);
+extern void hostlerFlush(int waits);
+extern int hostlerSendHead(int seat);
+extern int64_t hostlerGraceLeft(void);
+extern void hostlerStep(int seat);
+extern void hostlerStepped(void);
+extern void *hostlerTask(int seat);
+
+#endif
