@@ -182,10 +182,11 @@ func TestModules(t *testing.T) {
 		if _, err := fmt.Sscanf(string(head), "%s %d", &name, &size); err != nil {
 			t.Fatalf("%q: %v", head, err)
 		}
-		file := "_hostler/__init__.py"
-		if _, module, ok := strings.Cut(name, "."); ok {
-			file = "_hostler/" + module + ".py"
+		file := strings.ReplaceAll(name, ".", "/")
+		if _, err := os.Stat(file); err == nil {
+			file += "/__init__"
 		}
+		file += ".py"
 		text, err := os.ReadFile(file)
 		if err != nil || !bytes.Equal(text, after[:size]) {
 			t.Errorf("%s is not %s (%v)", name, file, err)
@@ -193,6 +194,8 @@ func TestModules(t *testing.T) {
 		names[name], rest = true, after[size:]
 	}
 	onDisk, err := filepath.Glob("_hostler/*.py")
+	inPackages, _ := filepath.Glob("_hostler/*/*.py")
+	onDisk = append(onDisk, inPackages...)
 	if err != nil || len(names) != len(onDisk) || !names["_hostler"] || !names["_hostler.start"] {
 		t.Errorf("%v %v", names, err)
 	}
