@@ -124,6 +124,12 @@ func table() []*setting {
 			value: number(1, 1<<16, func(c *Config) *int { return &c.Queue }),
 		},
 		{
+			name: "worker-concurrency", group: groupProcesses, arg: "N", def: "0",
+			help:  "requests an event loop runs at once, per worker; 0: any",
+			more:  "Of ASGI applications. The next wait in the queue (`--queue`), or for a worker that has room; where that is full, they are answered 503 with Retry-After. Requests for which there is a `--pool` have that one's number instead.",
+			value: number(0, 1<<20, func(c *Config) *int { return &c.WorkerConcurrency }),
+		},
+		{
 			name: "pool", group: groupProcesses, arg: "NAME=PATTERN:THREADS",
 			help: "keep paths to some of the threads; may be repeated",
 			more: "Requests whose path matches PATTERN (`*` stands for anything, slashes too) run on at most THREADS threads of a worker at once: with `--threads 8 --pool export=/export*:2`, however many and slow the exports are, six threads are always there for the rest. " +
@@ -395,6 +401,12 @@ func table() []*setting {
 			help:  "interrupt a request that takes longer in all; 0: never",
 			more:  "From the moment that the application has it, with all that it waits for its client, and whatever it wishes for its deadline. It is interrupted as for `--timeout`.",
 			value: duration(func(c *Config) timePtr { return &c.TotalTimeout }),
+		},
+		{
+			name: "disconnect-grace", group: groupLife, arg: "SECS", def: "3",
+			help:  "cancel a stream so long after its client left; or off",
+			more:  "Of an ASGI application, which is told of it (`http.disconnect`, and an `OSError` from `send`), and mostly ends by itself: it is for streams that neither receive nor send, as when they wait for something to tell their client. 0 is at once. Nothing is cancelled that has sent the last of its response, or has not begun with it.",
+			value: grace(func(c *Config) timePtr { return &c.DisconnectGrace }),
 		},
 		{
 			name: "slow-request", group: groupLife, arg: "SECS", def: "0",

@@ -316,6 +316,21 @@ func duration(field func(*Config) timePtr) value {
 	})
 }
 
+// grace is a duration, or off, which is less than nothing.
+func grace(field func(*Config) timePtr) value {
+	v := duration(field)
+	v.accepts += ", or `off`"
+	set := v.set
+	v.set = func(c *Config, texts []string) []error {
+		if texts[len(texts)-1] == "off" {
+			*field(c) = -1
+			return nil
+		}
+		return set(c, texts)
+	}
+	return v
+}
+
 // parseTime reads a time as in 30, 0.5, 2m, 7d and 1d12h.
 func parseTime(s string) (time.Duration, bool) {
 	var days time.Duration

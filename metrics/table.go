@@ -191,6 +191,15 @@ var connectionFamilies = []family{
 			put(float64(busy), "busy")
 			put(float64(all-busy), "idle")
 		}},
+	{name: "tasks", typ: gauge, help: "Requests that event loops run, of ASGI applications.",
+		read: now(func(g *protocol.Gauges) int64 { return g.Tasks.Load() })},
+	{name: "tasks_waiting", typ: gauge, help: "Requests that wait as their event loop runs --worker-concurrency of them.",
+		read: now(func(g *protocol.Gauges) int64 { return g.TasksWaiting.Load() })},
+	{name: "loop_lag_seconds", typ: histo,
+		help: "How long an event loop was busy each time, before it looked again for what had come.",
+		sum:  total(func(c *protocol.Counters) *protocol.Histogram { return &c.LoopLag })},
+	{name: "loop_blocks_total", help: "How often that was for 100 milliseconds or more.",
+		read: counted(func(c *protocol.Counters) uint64 { return c.LoopBlocks.Load() })},
 	{name: "queue_depth", typ: gauge, help: "Whole requests that wait for a Python thread.",
 		read: now(func(g *protocol.Gauges) int64 { return g.QueueDepth.Load() })},
 	{name: "pool_threads", typ: gauge, labels: []string{"pool", "state"},

@@ -127,6 +127,9 @@ type Counters struct {
 	// ForwardedUntrusted counts requests of which somebody who is not trusted says
 	// where they come from.
 	ForwardedUntrusted atomic.Uint64
+
+	LoopLag    Histogram     // how long an event loop was away from its post each time
+	LoopBlocks atomic.Uint64 // … and of these, how often it was for long
 }
 
 // Gauges describe the worker that holds the slot now.
@@ -139,12 +142,17 @@ type Gauges struct {
 	QueueOldest  atomic.Int64  // when the oldest of them arrived; 0: none
 	Threads      atomic.Int64  // Python threads that serve
 	Tasks        atomic.Int64  // requests that an event loop runs
+	TasksWaiting atomic.Int64  // … and that wait, as it may run no more
+	LoopSince    atomic.Int64  // since when the event loop has not been at its post; LoopRests: it is; 0: there is none
 	Served       atomic.Uint64 // requests begun by this worker
 	Heartbeat    atomic.Int64  // last sign of life of the worker's Go side
 	SpoolFiles   atomic.Int64  // bodies in files now
 	SpoolBytes   atomic.Int64  // … and how much of the disk they take
 	GILWanted    atomic.Int64  // since when a thread that was sent to find out has waited for the GIL; 0: none does
 }
+
+// LoopRests is LoopSince while the event loop waits for something to do.
+const LoopRests = 1
 
 // Thread says what a Python thread works on. One writer; readers use Snapshot.
 //

@@ -29,13 +29,14 @@ type Worker struct {
 	Static            []Static `json:"static,omitempty"`
 	WorkerConnections int      `json:"worker_connections"`
 	Queue             int      `json:"queue"`
+	WorkerConcurrency int      `json:"worker_concurrency,omitempty"` // requests that an event loop runs at once; 0: any
 
 	QueueWait      time.Duration `json:"queue_wait"`                // requests that wait for so long are too many; 0: never
 	HealthPaths    []string      `json:"health_paths,omitempty"`    // requests for these go ahead of others
 	HTTP2Cleartext bool          `json:"http2_cleartext,omitempty"` // HTTP/2 with prior knowledge, where there is no TLS
 
-	Timeout         time.Duration `json:"timeout"`       // of a request's clock, see protocol.Thread; 0: none
-	TotalTimeout    time.Duration `json:"total_timeout"` // of a request, whatever it waits for; 0: none
+	Timeout         time.Duration `json:"timeout"`          // of a request's clock, see protocol.Thread; 0: none
+	TotalTimeout    time.Duration `json:"total_timeout"`    // of a request, whatever it waits for; 0: none
 	DisconnectGrace time.Duration `json:"disconnect_grace"` // of a stream whose client has left, on an event loop; below 0: no limit
 	GracefulTimeout time.Duration `json:"graceful_timeout"`
 	KeepAlive       time.Duration `json:"keep_alive"` // 0: every response closes its connection

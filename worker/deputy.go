@@ -36,6 +36,11 @@ type deputy struct {
 	l       *Loop
 	t       *Thread // for its buffers: it queues what it reads
 	surplus int     // requests that it may still give to other workers
+
+	// What an event loop wants to be done while it is away, and with its stack; nil: there
+	// is none.
+	away    func()
+	stacked func(since int64, stack string)
 }
 
 // run looks every millisecond whether the Python threads get on, while
@@ -96,6 +101,9 @@ func (d *deputy) stepIn() {
 		return
 	}
 	l.setWedged(true)
+	if d.away != nil {
+		d.away()
+	}
 	d.surplus = l.capacity()
 	d.offload()
 	d.readOn()

@@ -67,8 +67,11 @@ func (x *Exchange) threads(slot int) int {
 // freeThreads counts the threads of the worker in a slot that could take a request.
 func (x *Exchange) freeThreads(slot int) int {
 	s := x.Board.Slot(slot)
-	if s.Gauges.QueueDepth.Load() > 0 {
+	if s.Gauges.QueueDepth.Load() > 0 || s.Gauges.TasksWaiting.Load() > 0 {
 		return 0
+	}
+	if since := s.Gauges.LoopSince.Load(); since != 0 {
+		return min(x.threads(slot), 1) * loopRoom(since)
 	}
 	n := 0
 	for k := range x.threads(slot) {
@@ -77,6 +80,19 @@ func (x *Exchange) freeThreads(slot int) int {
 		}
 	}
 	return n
+}
+
+// loopRoom counts the requests that an event loop could take, which has been away from its
+// post since then. While it is, whatever it does, all that it gets waits.
+func loopRoom(since int64) int {
+	const (
+		atRest = 8
+		busy   = int64(2 * time.Millisecond)
+	)
+	if since != protocol.LoopRests && protocol.Monotonic()-since > busy {
+		return 0
+	}
+	return atRest
 }
 
 // capacity is how many requests other workers could probably run until the

@@ -46,7 +46,7 @@ var layers = strings.Fields(`
 	http2_frames.go drain.go seldom.go handover.go linger.go spool_disk.go client.go
 	static.go redirect.go tlsconfig.go spool.go http2.go http2_heads.go body.go
 	pressure.go pools.go overload.go spare.go room.go accept.go dumps.go worker.go receive.go
-	http2_stream.go tls.go housekeeping.go notice.go seat.go leaving.go turn.go
+	http2_stream.go tls.go housekeeping.go notice.go blocked.go seat.go leaving.go turn.go
 `)
 
 func TestHouse(t *testing.T) {

@@ -18,6 +18,10 @@ type pool struct {
 	pathPattern
 }
 
+// anyPool is the index of the pool of all requests for which there is no other, where
+// an event loop runs them: other workers have one, too, but no threads for it.
+const anyPool = -1
+
 func newPools(configured []settings.Pool, queue int, slot *protocol.Slot) []*pool {
 	var all []*pool
 	for i, c := range configured {
@@ -92,6 +96,9 @@ func (l *Loop) spareInPool(p *pool) int {
 	x := l.exchange
 	if x == nil {
 		return 0
+	}
+	if p.index == anyPool {
+		return x.spare()
 	}
 	n := 0
 	mine := x.Board.Slot(x.Slot).Generation.Load() // others may have other pools

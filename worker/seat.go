@@ -19,11 +19,15 @@ type Async struct {
 	turn turn
 	news []*Thread // of live, or finished since: alarms are to be told
 	pace spread
+
+	block block
 }
 
 // turn is what the event loop's thread does between two waits.
 type turn struct {
 	on     bool
+	away   bool  // the loop is not at its post
+	since  int64 // … from then on
 	ran    int
 	began  int64
 	looked bool        // the set has been polled
@@ -46,8 +50,13 @@ func NewAsync(l *Loop) *Async {
 	l.slot.Gauges.Threads.Store(1)
 	l.spare.off = true // a request that waits takes nothing from others
 	l.spools.stream = append(l.spools.stream, newPathPattern("*"))
+	if n := l.cfg.WorkerConcurrency; n > 0 {
+		l.sched.pools = append(l.sched.pools, &pool{index: anyPool, pathPattern: newPathPattern("*"), lane: lane{max: l.cfg.Queue, permits: n, depth: &l.slot.Gauges.TasksWaiting}})
+	}
 	a := &Async{l: l}
 	l.keeper.remind = a.remind
+	l.deputy.away, l.deputy.stacked = a.block.look(l), a.block.stacked(l)
+	l.slot.Gauges.LoopSince.Store(protocol.LoopRests)
 	a.addSeat(first)
 	return a
 }

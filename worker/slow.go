@@ -99,6 +99,10 @@ func (s *slowLog) report(q protocol.SlowRequest) {
 // Stacked is called with the stack of a thread that runs the request that began at
 // start.
 func (l *Loop) Stacked(thread int, start int64, stack string) {
+	if l.deputy.stacked != nil && start == l.slot.Gauges.LoopSince.Load() {
+		l.deputy.stacked(start, stack)
+		return
+	}
 	a, ok := l.slot.ThreadRecs[thread].Snapshot()
 	if !ok || a.Start != start || l.slow.tell == nil {
 		return

@@ -1,6 +1,10 @@
 package worker
 
-import "time"
+import (
+	"time"
+
+	"hostler/protocol"
+)
 
 // What Async.Turn says; part of the ABI with worker/python.
 const (
@@ -71,6 +75,10 @@ func (a *Async) begin(polled bool) {
 	k := &a.turn
 	k.on, k.ran, k.looked = true, 0, polled
 	k.began = l.now()
+	if !k.away {
+		k.away, k.since = true, k.began
+		l.slot.Gauges.LoopSince.Store(k.began)
+	}
 	t.seen = k.began
 	t.yield()
 	n := 0
@@ -128,7 +136,13 @@ func (a *Async) tell(t *Thread) uint32 {
 // Flush says that the iteration of the loop ends. waits: the loop's thread goes to its
 // post now, where it waits for news.
 func (a *Async) Flush(waits bool) {
-	a.l.sched.standBy(a.seats[0], waits)
+	l, k := a.l, &a.turn
+	if k.away {
+		k.away = false
+		l.slot.Counters.LoopLag.Observe(l.now() - k.since)
+		l.slot.Gauges.LoopSince.Store(protocol.LoopRests)
+	}
+	l.sched.standBy(a.seats[0], waits)
 }
 
 // Step notes that the request on a seat is being stepped.

@@ -435,3 +435,63 @@ func TestTurnLeave(t *testing.T) {
 	default:
 	}
 }
+
+// A loop that does not get on is counted and told of, once, and other workers see that
+// there is no room in it; requests that have come meanwhile are run afterwards.
+func TestTurnBlocked(t *testing.T) {
+	free := make(chan struct{})
+	blocked := make(chan struct{}, 1)
+	e := serveAsync(t, asyncConfig(), func(c *seatCall) {
+		if c.target == "/block" {
+			blocked <- struct{}{}
+			<-free
+		}
+		c.answer("done")
+	})
+	conn, other := e.dial(), e.dial()
+	send(t, conn, "GET /block HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-blocked
+	if loopRoom(protocol.LoopRests) == 0 {
+		t.Error("no room in a loop at rest")
+	}
+	eventually(t, "no room", func() bool { return loopRoom(e.slot.Gauges.LoopSince.Load()) == 0 })
+	eventually(t, "a block that is counted", func() bool { return e.slot.Counters.LoopBlocks.Load() == 1 })
+	send(t, other, get)
+	eventually(t, "a request that waits", func() bool { return e.slot.Gauges.QueueDepth.Load() == 1 })
+	close(free)
+	responses(t, conn).want(200, "done")
+	responses(t, other).want(200, "done")
+	eventually(t, "rest", func() bool { return e.slot.Gauges.LoopSince.Load() == protocol.LoopRests })
+	if n := e.slot.Counters.LoopBlocks.Load(); n != 1 {
+		t.Errorf("%d blocks", n)
+	}
+}
+
+// No more than --worker-concurrency run; the next wait, and then are declined.
+func TestTurnConcurrency(t *testing.T) {
+	cfg := asyncConfig()
+	cfg.WorkerConcurrency, cfg.Queue = 2, 1
+	begun := make(chan *seatCall, 8)
+	e := serveAsync(t, cfg, func(c *seatCall) { begun <- c })
+	var in []*reader
+	ask := func() {
+		conn := e.dial()
+		send(t, conn, get)
+		in = append(in, responses(t, conn))
+	}
+	ask()
+	ask()
+	first, second := <-begun, <-begun
+	ask()
+	eventually(t, "a request that waits", func() bool { return e.slot.Gauges.TasksWaiting.Load() == 1 })
+	ask()
+	if p := in[3].want(503, "*"); p.fields["retry-after"] == "" {
+		t.Error("it is not told to try again")
+	}
+	e.soon(func() { first.answer("1") })
+	third := <-begun
+	e.soon(func() { second.answer("2"); third.answer("3") })
+	for _, r := range in[:3] {
+		r.want(200, "*")
+	}
+}
