@@ -1,6 +1,7 @@
 package config
 
 import (
+	"strconv"
 	"strings"
 
 	"hostler/internal/logformat"
@@ -531,6 +532,30 @@ func table() []*setting {
 			name: "write-timeout", group: groupLimits, arg: "SECS", def: "60",
 			help:  "longest time a client takes nothing of a response; 0: any",
 			value: duration(func(c *Config) timePtr { return &c.WriteTimeout }),
+		},
+		{
+			name: "ws-ping-interval", group: groupLimits, arg: "SECS", def: "20",
+			help:  "ping WebSockets this often; 0: never",
+			more:  "The worker does so by itself, whatever the application is at, and answers pings likewise. It keeps proxies from closing a WebSocket that is silent, and finds out about clients that have gone without a word.",
+			value: duration(func(c *Config) timePtr { return &c.WSPingInterval }),
+		},
+		{
+			name: "ws-ping-timeout", group: groupLimits, arg: "SECS", def: "20",
+			help:  "longest time until a ping is answered; 0: any",
+			more:  "A WebSocket whose client says nothing for so long after a ping is closed with 1011; the application sees 1006.",
+			value: duration(func(c *Config) timePtr { return &c.WSPingTimeout }),
+		},
+		{
+			name: "ws-max-size", group: groupLimits, arg: "BYTES", def: "16m",
+			help:  "longest message of a WebSocket",
+			more:  "Inflated, if it was compressed, and with all its fragments. A longer one closes the WebSocket with 1009.",
+			value: size[int64](1, 1<<30, func(c *Config) *int64 { return &c.WSMaxSize }),
+		},
+		{
+			name: "ws-per-message-deflate", group: groupLimits, arg: "BOOL", def: "true",
+			help:  "let messages of WebSockets be compressed",
+			more:  "With clients that offer it (permessage-deflate). Each message is compressed by itself, so a WebSocket that is silent costs no memory for it.",
+			value: custom("`true` or `false`", func(c *Config) *bool { return &c.WSPerMessageDeflate }, strconv.ParseBool),
 		},
 
 		{

@@ -133,6 +133,13 @@ var connectionFamilies = []family{
 			put(s.now(func(g *protocol.Gauges) int64 { return g.ConnsRunning.Load() }), "running")
 			put(s.now(func(g *protocol.Gauges) int64 { return g.ConnsWriting.Load() }), "writing")
 		}},
+	{name: "websockets", typ: gauge, help: "WebSockets that are open; they are in no state of connections.",
+		read: now(func(g *protocol.Gauges) int64 { return g.Sockets.Load() })},
+	{name: "websocket_messages_total", labels: []string{"direction"}, help: "Messages of WebSockets, from clients (in) and to them (out).",
+		read: func(s *scrape, put put) {
+			put(s.count(func(c *protocol.Counters) uint64 { return c.MessagesIn.Load() }), "in")
+			put(s.count(func(c *protocol.Counters) uint64 { return c.MessagesOut.Load() }), "out")
+		}},
 	{name: "connections_accepted_total", help: "Connections accepted.",
 		read: counted(func(c *protocol.Counters) uint64 { return c.Accepted.Load() })},
 	{name: "listen_queue_depth", typ: gauge, labels: []string{"address"},

@@ -15,7 +15,7 @@ func (s *Slot) Free() {
 // clear sets back the gauges and thread records.
 func (s *Slot) clear() {
 	g := &s.Gauges
-	for _, v := range []*atomic.Int64{&g.ConnsIdle, &g.ConnsReading, &g.ConnsRunning, &g.ConnsWriting,
+	for _, v := range []*atomic.Int64{&g.ConnsIdle, &g.ConnsReading, &g.ConnsRunning, &g.ConnsWriting, &g.Sockets,
 		&g.QueueDepth, &g.QueueOldest, &g.Threads, &g.Heartbeat, &g.SpoolFiles, &g.SpoolBytes, &g.GILWanted, &g.Tasks, &g.TasksWaiting, &g.LoopSince} {
 		v.Store(0)
 	}

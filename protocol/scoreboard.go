@@ -72,11 +72,12 @@ const (
 	TimeoutWrite
 	TimeoutBodyRate
 	TimeoutWriteRate
+	TimeoutPing
 	NumTimeouts
 )
 
 // TimeoutNames are the values of the phase label.
-var TimeoutNames = [NumTimeouts]string{"head", "body", "idle", "write", "body_rate", "write_rate"}
+var TimeoutNames = [NumTimeouts]string{"head", "body", "idle", "write", "body_rate", "write_rate", "ping"}
 
 // Eviction says in which state a connection was that had to go when its worker was
 // full.
@@ -123,6 +124,8 @@ type Counters struct {
 	HandedOut         atomic.Uint64 // connections given to other workers
 	HandedIn          atomic.Uint64 // … and taken from them
 	HandshakeFailures atomic.Uint64
+	MessagesIn        atomic.Uint64 // of WebSockets
+	MessagesOut       atomic.Uint64
 
 	// ForwardedUntrusted counts requests of which somebody who is not trusted says
 	// where they come from.
@@ -138,6 +141,7 @@ type Gauges struct {
 	ConnsReading atomic.Int64  // a request has begun to arrive
 	ConnsRunning atomic.Int64  // with a Python thread, or waiting for one
 	ConnsWriting atomic.Int64  // the rest of a response is on its way
+	Sockets      atomic.Int64  // WebSockets
 	QueueDepth   atomic.Int64  // whole requests waiting for a Python thread
 	QueueOldest  atomic.Int64  // when the oldest of them arrived; 0: none
 	Threads      atomic.Int64  // Python threads that serve

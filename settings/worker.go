@@ -51,6 +51,11 @@ type Worker struct {
 	LimitRequestBody      int64 `json:"limit_request_body"`
 	LimitBuffers          int64 `json:"limit_buffers"` // bytes that clients have not taken or not sent to the end; 0: any
 
+	WSPingInterval      time.Duration `json:"ws_ping_interval"`       // of WebSockets; 0: they are not pinged
+	WSPingTimeout       time.Duration `json:"ws_ping_timeout"`        // 0: no answer is waited for
+	WSMaxSize           int64         `json:"ws_max_size"`            // bytes of a message, inflated
+	WSPerMessageDeflate bool          `json:"ws_per_message_deflate"` // messages may be compressed
+
 	SpoolDir      string   `json:"spool_dir,omitempty"`      // for bodies beyond what is held in memory; "": one that suits
 	SpoolLimit    int64    `json:"spool_limit"`              // of a body; 0: none is spooled
 	StreamUploads []string `json:"stream_uploads,omitempty"` // patterns of paths whose bodies are not gathered

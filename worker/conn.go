@@ -31,6 +31,7 @@ const (
 	phaseLinger               // for the peer to take note of our close
 	phaseShaking              // for the peer's part of a TLS handshake
 	phaseStreams              // for frames of HTTP/2
+	phaseSocket               // for frames of a WebSocket
 	phaseClosed               // it is no connection at present
 	numPhases
 )
@@ -71,6 +72,7 @@ type conn struct {
 	transport // what it is made of: &sock, or what lies over that
 	sock      socket
 	http2     atomic.Pointer[http2Conn] // c is a connection of HTTP/2, which has streams
+	onRoom    atomic.Pointer[func()]    // whom to tell of room to write beside those
 }
 
 // claim takes the connection for the caller, or leaves the event to its owner.
@@ -129,6 +131,7 @@ func (c *conn) reset(fd, listener int, peer netip.AddrPort) {
 	c.sock.c = c
 	c.transport = &c.sock
 	c.http2.Store(nil)
+	c.onRoom.Store(nil)
 	c.setPeer(peer)
 }
 

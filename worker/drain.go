@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hostler/protocol"
+	"hostler/worker/websocket"
 )
 
 // restGrace is how long a connection at rest may live on when the server stops, at
@@ -77,6 +78,11 @@ func (l *Loop) Drain(mode protocol.DrainMode, grace time.Duration) {
 		l.keeper.moveAll()
 	default:
 		l.leave.draining.Store(true)
+	}
+	if mode == protocol.DrainStop {
+		go l.keeper.sockets.leave(l, websocket.GoingAway, 0)
+	} else if mode != protocol.DrainQuick {
+		go l.keeper.sockets.leave(l, websocket.ServiceRestart, grace/2)
 	}
 	l.checkDrained()
 }

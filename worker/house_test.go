@@ -40,13 +40,15 @@ const (
 // layers are the files of this package in the order in which the fewest arrows run up:
 // a file should only use those before it.
 var layers = strings.Fields(`
-	lane.go syscalls.go input.go epoll.go conn.go task.go sched.go slow.go transport.go
-	pattern.go access.go doc.go deputy.go loop.go gone.go http2_charges.go intervene.go
-	reply.go refusal.go logs.go memory.go output.go http2_request.go own.go
-	http2_frames.go drain.go seldom.go handover.go linger.go spool_disk.go client.go
-	static.go redirect.go tlsconfig.go spool.go http2.go http2_heads.go body.go
-	pressure.go pools.go overload.go spare.go room.go accept.go dumps.go worker.go receive.go
-	http2_stream.go tls.go housekeeping.go notice.go blocked.go seat.go leaving.go turn.go
+	doc.go logs.go tlsconfig.go syscalls.go input.go pattern.go spool_disk.go seldom.go
+	epoll.go conn.go own.go task.go slow.go access.go lane.go intervene.go sched.go
+	transport.go overload.go handover.go refusal.go static.go spool.go pools.go deputy.go
+	spare.go receive.go reply.go memory.go loop.go http2_charges.go redirect.go dumps.go
+	gone.go client.go output.go room.go pressure.go body.go notice.go blocked.go
+	websocket.go websocket_keep.go websocket_app.go websocket_turn.go housekeeping.go
+	linger.go accept.go http2_stream.go http2_request.go http2_frames.go tls.go
+	websocket_read.go websocket_accept.go seat.go drain.go worker.go http2.go http2_heads.go
+	leaving.go turn.go
 `)
 
 func TestHouse(t *testing.T) {
@@ -123,7 +125,7 @@ func measure(t *testing.T) house {
 
 // ownFiles are those that know what a connection is made of.
 func ownFiles(name string) bool {
-	return name == "conn.go" || name == "transport.go" || strings.HasPrefix(name, "tls") || strings.HasPrefix(name, "http2")
+	return name == "conn.go" || name == "transport.go" || strings.HasPrefix(name, "tls") || strings.HasPrefix(name, "http2") || strings.HasPrefix(name, "websocket")
 }
 
 // field returns a field of a type.

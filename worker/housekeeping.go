@@ -17,11 +17,14 @@ type housekeeper struct {
 	soon    chan struct{} // asks for a sweep before the next one is due
 	date    atomic.Pointer[[]byte]
 	remind  func() // looks at the time limits of those that run
+	sockets sockets
 	pressure
 }
 
 func newHousekeeper(l *Loop) *housekeeper {
-	return &housekeeper{l: l, remind: func() {}, soon: make(chan struct{}, 1), pressure: pressure{wanted: make(chan struct{}, 1)}}
+	hk := &housekeeper{l: l, remind: func() {}, soon: make(chan struct{}, 1), pressure: pressure{wanted: make(chan struct{}, 1)}}
+	hk.sockets.init()
+	return hk
 }
 
 // run returns when the loop stops.
@@ -105,6 +108,7 @@ func (hk *housekeeper) sweep() {
 	g.ConnsReading.Store(n[phaseHead] + n[phaseBody] + n[phaseShaking])
 	g.ConnsRunning.Store(n[phaseReady] + n[phaseRunning])
 	g.ConnsWriting.Store(n[phaseWriting] + n[phaseLinger])
+	g.Sockets.Store(n[phaseSocket])
 }
 
 // sweepEarly has the housekeeping look for what has ended in a moment.

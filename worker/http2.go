@@ -592,6 +592,9 @@ func (c *conn) roomy() {
 	if h := c.http2.Load(); h != nil {
 		h.roomy()
 	}
+	if f := c.onRoom.Load(); f != nil {
+		(*f)()
+	}
 }
 
 // streams are those that a connection has, if any.

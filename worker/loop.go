@@ -330,7 +330,7 @@ func (l *Loop) resume(t *Thread, c *conn) bool {
 		case phaseIdle, phaseHead, phaseBody:
 			t.pos, t.end = 0, 0
 			return l.receive(t, c)
-		case phaseStreams:
+		case phaseStreams, phaseSocket:
 			return c.again(l, t)
 		case phaseShaking:
 			c.shake(l)

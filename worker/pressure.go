@@ -194,6 +194,12 @@ func (c *conn) weigh(l *Loop, now int64) candidate {
 		}
 		k.kind = protocol.EvictedWrite
 		since, k.rate, k.bytes = c.out.weigh(now)
+	case phaseSocket:
+		if !c.out.pending.Load() {
+			return candidate{} // it may be silent for as long as it likes
+		}
+		k.kind = protocol.EvictedWrite
+		since, k.rate, k.bytes = c.out.weigh(now)
 	default:
 		return candidate{}
 	}

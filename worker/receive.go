@@ -535,6 +535,13 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 	if l.static != nil && l.serveStatic(t, c) {
 		return false
 	}
+	if r.Flags&http1.FlagUpgrade != 0 && l.keeper.sockets.notify != nil {
+		if no := t.handshake(); no != nil {
+			t.dropInput()
+			c.refuse(l, no.Status, no.Field, false)
+			return false
+		}
+	}
 	now := l.now()
 	if l.pace.overload.target > 0 && l.overloaded(t, buf, now) {
 		return t.decline(c)
@@ -658,7 +665,7 @@ func (c *conn) timeUp(l *Loop) {
 		l.slot.Counters.Timeouts[k].Add(1)
 		c.sayEnd()
 		c.close(l)
-	case phaseStreams, phaseShaking:
+	case phaseStreams, phaseShaking, phaseSocket:
 		c.expire(l)
 	case phaseHead, phaseBody:
 		k = protocol.TimeoutHead

@@ -131,10 +131,11 @@ func (t *Thread) count() {
 }
 
 // mustClose says whether the response has to be the connection's last. A stream of
-// HTTP/2 brings one request.
+// HTTP/2 brings one request. Where a WebSocket is denied, what its client sends next may be
+// none at all.
 func (t *Thread) mustClose() bool {
 	l := t.l
-	return t.Req.Flags&http1.FlagKeepAlive == 0 || t.Req.Minor == minorHTTP2 || t.body.open || l.leave.draining.Load() && !(l.leave.moving.Load() && t.conn.plain()) || l.cfg.KeepAlive <= 0
+	return t.Req.Flags&(http1.FlagKeepAlive|http1.FlagWebSocket) != http1.FlagKeepAlive || t.Req.Minor == minorHTTP2 || t.body.open || l.leave.draining.Load() && !(l.leave.moving.Load() && t.conn.plain()) || l.cfg.KeepAlive <= 0
 }
 
 // Write sends a part of the body, and the head before the first. ref, if not 0,

@@ -40,7 +40,9 @@ type scheduler struct {
 	exiting bool
 	garbage []uintptr // Python objects to be released
 	unsent  []sender
-	news    []*Thread // seats that are to be looked at; see watch
+	news    []*Thread   // seats that are to be looked at; see watch
+	sockets []uint32    // WebSockets that are, by number
+	told    atomic.Bool // there are some: to be asked without the lock
 }
 
 // sender is what has something to send that waits for the answers to other requests.
@@ -123,6 +125,29 @@ func (s *scheduler) onLoop(t *Thread) (news *Thread, c *conn, ev unix.EpollEvent
 		what = choseExit
 	}
 	return nil, nil, ev, what
+}
+
+// takeSockets returns the WebSockets that are to be looked at, and keeps spare for others.
+func (s *scheduler) takeSockets(spare []uint32) []uint32 {
+	if !s.told.Load() {
+		return spare[:0]
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.told.Store(false)
+	all := s.sockets
+	s.sockets = spare[:0]
+	return all
+}
+
+// tellSocket has a WebSocket looked at.
+func (s *scheduler) tellSocket(number uint32) {
+	s.mu.Lock()
+	s.sockets = append(s.sockets, number)
+	s.told.Store(true)
+	who := s.someone()
+	s.mu.Unlock()
+	s.rouse(who)
 }
 
 // standBy makes the thread of an event loop the leader, at the end of an iteration. If it
@@ -426,7 +451,9 @@ func (s *scheduler) starved(t *Thread) bool {
 }
 
 // work says that there is something for a thread to do. The lock is held.
-func (s *scheduler) work() bool { return s.ready.n > 0 || !s.batch.empty() || len(s.news) > 0 }
+func (s *scheduler) work() bool {
+	return s.ready.n > 0 || !s.batch.empty() || len(s.news)+len(s.sockets) > 0
+}
 
 // stir wakes somebody where no thread has moved for a while: a follower to lead, or for
 // what there is to do. It returns true if there is nobody: every thread is away.

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"hostler/protocol"
+	"hostler/worker/http1"
 )
 
 // Async runs requests on an event loop, in one Python thread that never waits for one of
@@ -20,7 +21,8 @@ type Async struct {
 	news []*Thread // of live, or finished since: alarms are to be told
 	pace spread
 
-	block block
+	block   block
+	sockets socketNews
 }
 
 // turn is what the event loop's thread does between two waits.
@@ -57,6 +59,7 @@ func NewAsync(l *Loop) *Async {
 	l.keeper.remind = a.remind
 	l.deputy.away, l.deputy.stacked = a.block.look(l), a.block.stacked(l)
 	l.slot.Gauges.LoopSince.Store(protocol.LoopRests)
+	l.keeper.sockets.notify = l.sched.tellSocket
 	a.addSeat(first)
 	return a
 }
@@ -153,4 +156,23 @@ func (a *Async) remind() {
 	}
 	a.turn.due.Store(true)
 	a.l.sched.wake()
+}
+
+// Socket returns a WebSocket by its number; nil: the application is done with it.
+func (a *Async) Socket(number uint32) *webSocket { return a.l.keeper.sockets.at(number) }
+
+// AcceptSocket answers the handshake on a seat, which is free from then on.
+func (a *Async) AcceptSocket(i int, protocol, fields []byte) (number uint32, e http1.HeadError) {
+	t := a.seats[i]
+	c := t.conn
+	t.watch.wants = 0
+	t.pauses()
+	if e, _ = http1.CheckHints(fields); e != 0 {
+		return 0, e
+	}
+	c.seat.Store(nil)
+	number = t.AcceptSocket(protocol, fields)
+	a.vacate(t)
+	a.give(t)
+	return number, 0
 }

@@ -10,6 +10,7 @@ import (
 
 	"hostler/protocol"
 	"hostler/worker/http1"
+	"hostler/worker/websocket"
 )
 
 // What a Python thread is to do next; returned by Loop.Next. The values are
@@ -127,6 +128,8 @@ type Thread struct {
 	route  *route // of the request, if it is one that has been slow
 	body   bodyReader
 	reply  reply
+
+	upgrade *websocket.Handshake // of the request, if it asks for a WebSocket
 
 	forClient atomic.Int64 // ns that the request has waited for its client
 	room      roomWait

@@ -31,6 +31,10 @@ func (a *Async) Turn(polled bool) (what, seat int, notice uint32) {
 		a.begin(polled)
 	}
 	for a.turn.ran < turnRequests {
+		if n, have := a.sockets.next(l); have != 0 {
+			a.turn.ran++
+			return TurnNotice, int(n | SocketSeat), have
+		}
 		if n := len(a.news); n > 0 {
 			t := a.news[n-1]
 			a.news[n-1] = nil

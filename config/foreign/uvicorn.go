@@ -14,7 +14,6 @@ const (
 )
 
 const (
-	noASGI  = "is for ASGI, which hostler does not serve yet"
 	envFile = "hostler reads no file of variables: have systemd read it (EnvironmentFile=), or the shell, or put them under [env] in hostler.toml"
 )
 
@@ -29,7 +28,8 @@ func uvicorn() []*setting {
 		u(flags(One, "--reload-dir"), changed("reload-extra", "is --reload-extra; the modules that are imported are watched anyway")),
 		u(flags(One, "--reload-include", "--reload-exclude"), lost("what is watched is what has been imported, and --reload-extra")),
 		u(flags(One, "--reload-delay"), idle("a change is seen at once")),
-		u(flags(One, "--ws", "--ws-max-size", "--ws-max-queue", "--ws-ping-interval", "--ws-ping-timeout", "--ws-per-message-deflate"), lost(noASGI)),
+		u(flags(One, "--ws"), idle("there is one implementation of WebSockets, the server's")),
+		u(flags(One, "--ws-max-queue"), idle("no more is read while 16 messages, or 256 kB, wait for the application")),
 		u(flags(One, "--env-file"), refused(envFile)),
 		u(flags(Nothing, "--no-access-log"), changed("access-log", ""), fixed("access-log", "off")),
 		u(flags(Nothing, "--use-colors", "--no-use-colors"), idle("the log has no colours")),

@@ -347,6 +347,30 @@ func AppendEarlyHints(dst, fields []byte) []byte {
 	return append(dst, "\r\n"...)
 }
 
+// AppendSwitch appends a 101 response: lines, the protocol's own, then fields that
+// CheckHints found to be right. date is as FormatDate makes it.
+func AppendSwitch(dst, lines, fields, date []byte) []byte {
+	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\n"...)
+	dst = append(dst, lines...)
+	dst = appendFields(dst, fields, true, true)
+	hasDate, hasServer := false, false
+	for off := 0; off < len(fields); {
+		name, _, next, ok := record(fields, off)
+		if !ok {
+			break
+		}
+		hasDate, hasServer = hasDate || kindOf(name) == fieldDate, hasServer || kindOf(name) == fieldServer
+		off = next
+	}
+	if !hasDate {
+		dst = append(append(append(dst, "Date: "...), date...), "\r\n"...)
+	}
+	if !hasServer {
+		dst = append(dst, "Server: hostler\r\n"...)
+	}
+	return append(dst, "\r\n"...)
+}
+
 // Continue is the response that lets a client send the body it announced with
 // Expect: 100-continue.
 const Continue = "HTTP/1.1 100 Continue\r\n\r\n"

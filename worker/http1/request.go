@@ -62,6 +62,10 @@ const (
 		tokenClose | tokenKeepAlive | tokenUpgrade
 )
 
+// FlagWebSocket is the caller's: the request has turned out to be the handshake of a
+// WebSocket.
+const FlagWebSocket = 1 << 30
+
 // The indices of KnownMethods.
 const (
 	MethodOther = iota

@@ -1,0 +1,80 @@
+package worker
+
+import (
+	"bytes"
+
+	"hostler/worker/http1"
+	"hostler/worker/websocket"
+)
+
+// handshake looks whether the request in t asks for a WebSocket. It returns a refusal where
+// that is asked for as it should not be.
+func (t *Thread) handshake() *websocket.Refusal {
+	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
+	if !websocket.Asked(buf, &t.Req) {
+		return nil
+	}
+	h, refusal := websocket.Check(buf, &t.Req)
+	if refusal != nil {
+		return refusal
+	}
+	h.Deflate.On = h.Deflate.On && t.l.cfg.WSPerMessageDeflate
+	t.upgrade = &h
+	t.Req.Flags |= http1.FlagWebSocket
+	return nil
+}
+
+// AcceptSocket answers the handshake that t has with a WebSocket. protocol need not be; fields
+// are records of the application's that http1.CheckHints has found to be right. From then on the WebSocket has the
+// connection, t has no request any more, and the WebSocket's number is what the application
+// knows it by.
+func (t *Thread) AcceptSocket(protocol, fields []byte) (number uint32) {
+	l, c := t.l, t.conn
+	var lines [512]byte
+	head := http1.AppendSwitch(t.out[:0], t.upgrade.AppendAnswer(lines[:0], string(protocol)), fields, *l.keeper.date.Load())
+	t.out = head[:0]
+	now := l.now()
+	w := &webSocket{transport: c.transport, l: l, c: c, deflate: t.upgrade.Deflate, opened: now}
+	w.reader = websocket.Reader{Max: int(l.cfg.WSMaxSize), Deflate: w.deflate.On}
+	w.room = w.hasRoom
+	t.reply.status = 101
+	t.count()
+	res, _ := l.deliver(c, message{head: head}, 0)
+	if t.pos < t.end {
+		w.rest = bytes.Clone(t.buf[t.pos:t.end])
+	}
+	t.leaveTo(w, now)
+	l.keeper.sockets.add(w)
+	if res == WriteGone {
+		w.cut()
+		return w.number
+	}
+	c.setPhase(phaseSocket, w.due())
+	if len(w.rest) > 0 || !c.release() {
+		w.queueUp()
+	}
+	return w.number
+}
+
+// leaveTo ends t's part in a connection that goes on as a WebSocket.
+func (t *Thread) leaveTo(w *webSocket, now int64) {
+	l, c := t.l, t.conn
+	t.account(now)
+	t.upgrade = nil
+	if t.in != nil {
+		t.body.file = nil
+		l.mem.inputs.put(t.in)
+		t.in = nil
+	}
+	if t.pass != nil {
+		l.sched.done(t.pass)
+		t.pass = nil
+	}
+	t.pos, t.end = 0, 0
+	t.conn = nil
+	c.detach()
+	c.out.mu.Lock() // others may be about to flush
+	c.transport = w
+	c.out.mu.Unlock()
+	c.onRoom.Store(&w.room)
+}
