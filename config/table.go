@@ -592,6 +592,12 @@ func table() []*setting {
 			value: list("a pattern that begins with / or *", ",", func(c *Config) *[]string { return &c.AccessLogExclude }, parsePattern),
 		},
 		{
+			name: "request-id", group: groupLogs,
+			help:  "an X-Request-ID for each request, and its response",
+			more:  "That of the client, or of the proxy, goes on, if it is one: up to 128 letters, digits and `-_.~+/=@:`; anything else, and what is missing, is replaced by 32 random hexadecimal digits. The application finds it as `HTTP_X_REQUEST_ID`, the response has it unless the application sets one, the access log knows it as `%({x-request-id}i)s`, and in JSON. Who can connect can choose it: a proxy that is to be the only one should set it.",
+			value: boolean(func(c *Config) *bool { return &c.RequestID }),
+		},
+		{
 			name: "error-log", aliases: []string{"error-logfile", "log-file"}, group: groupLogs, arg: "FILE", def: "-",
 			help: "all other logging; -: standard error",
 			more: "What the application writes to `wsgi.errors` and standard error goes there too, and waits, as anywhere, where nobody takes it. hostler's own lines do not, as those of `--access-log`, of which all else is true here, too; " +

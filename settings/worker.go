@@ -71,6 +71,7 @@ type Worker struct {
 	AccessLog        string           `json:"access_log,omitempty"`     // "-": standard output; "": none; else a file, which the master opens
 	AccessLogFormat  string           `json:"access_format,omitempty"`  // see internal/accesslog; "": combined
 	AccessLogExclude []string         `json:"access_exclude,omitempty"` // patterns of paths that have no line
+	RequestID        bool             `json:"request_id,omitempty"`     // each request has an identifier
 	LogLevel         string           `json:"log_level"`                // debug, info, warning or error; see Level
 	LogFormat        logformat.Format `json:"log_format,omitempty"`     // in an assignment never Auto; "": Logfmt
 	// Development has the code watched: the master reloads when it changes, workers

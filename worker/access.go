@@ -110,6 +110,9 @@ type accessLine struct {
 // RequestField implements accesslog.Fields.
 func (a *accessLine) RequestField(n int) []byte {
 	want, t := &a.log.fields[n], a.Thread
+	if want.known == http1.KnownXRequestID && len(t.id) > 0 {
+		return t.id
+	}
 	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
 	for i := range t.Req.NFields {
 		f := &t.Req.Fields[i]

@@ -42,7 +42,7 @@ const (
 var layers = strings.Fields(`
 	doc.go logs.go tlsconfig.go syscalls.go input.go pattern.go spool_disk.go seldom.go
 	epoll.go conn.go own.go task.go slow.go access.go lane.go intervene.go sched.go
-	transport.go overload.go handover.go refusal.go static.go spool.go pools.go deputy.go
+	transport.go requestid.go overload.go handover.go refusal.go static.go spool.go pools.go deputy.go
 	spare.go receive.go reply.go memory.go loop.go http2_charges.go redirect.go dumps.go
 	gone.go client.go output.go room.go pressure.go body.go notice.go blocked.go
 	websocket.go websocket_keep.go websocket_app.go websocket_turn.go housekeeping.go

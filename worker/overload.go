@@ -83,7 +83,7 @@ func (t *Thread) decline(c *conn) bool {
 	r.stage = stageSent
 	t.count()
 	isHead := t.Req.MethodID == http1.MethodHead
-	m := c.failure(t.out[:0], 503, "Retry-After: 1\r\n", r.close, isHead, *l.keeper.date.Load())
+	m := c.failure(t.out[:0], 503, "Retry-After: 1\r\n"+t.idLine(), r.close, isHead, *l.keeper.date.Load())
 	r.remaining, r.sent = 0, failureSize(503, isHead)
 	t.transmit(c, m, 0)
 	now := l.now()

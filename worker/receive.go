@@ -532,6 +532,9 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 		t.dropInput()
 		return false
 	}
+	if l.cfg.RequestID {
+		t.nameRequest(buf)
+	}
 	if l.static != nil && l.serveStatic(t, c) {
 		return false
 	}

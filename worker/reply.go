@@ -98,6 +98,9 @@ func (t *Thread) openReply(size int64) message {
 	isHead := q.MethodID == http1.MethodHead
 	r.noBody = isHead || r.head.NoBody
 	r.close = r.head.Close || t.mustClose()
+	if len(t.id) > 0 {
+		t.answerID()
+	}
 	o := http1.HeadOptions{AddLength: -1}
 	switch {
 	case r.head.ContentLength >= 0:
@@ -394,7 +397,7 @@ func (t *Thread) conclude() bool {
 		t.count()
 		isHead := t.Req.MethodID == http1.MethodHead
 		r.sent = failureSize(r.status, isHead)
-		m = c.failure(m.head, r.status, "", r.close, isHead, *l.keeper.date.Load())
+		m = c.failure(m.head, r.status, t.idLine(), r.close, isHead, *l.keeper.date.Load())
 	default:
 		body := bytesAt(t.Out, int(t.OutLen))
 		m = t.openReply(t.OutLen)

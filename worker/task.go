@@ -151,6 +151,7 @@ type Thread struct {
 	place  int              // in Async.live
 	watch  watch
 
+	id     []byte // the request's identifier; empty: it has none
 	tlsEnv []byte // what Task.TLS points to; outside the heap, nil before it is needed
 	bell   int    // eventfd for streams of HTTP/2; -1: there are none
 }
@@ -177,17 +178,35 @@ func (t *Thread) Identify(ident uint64) { t.ident.Store(ident) }
 // secured tells the application of the TLS that its request came by.
 func (t *Thread) secured(env []byte) {
 	t.TLSLen = 0
-	if len(env) == 0 {
+	if len(env) > 0 && t.hasTLSEnv() {
+		t.TLSLen = uint32(copy(t.tlsEnv[:maxTLSEnviron], env))
+	}
+}
+
+// maxIDEnviron is room for an identifier, its name and two zero bytes.
+const maxIDEnviron = 256
+
+// environVariable adds a variable to those of TLS.
+func (t *Thread) environVariable(name string, value []byte) {
+	if !t.hasTLSEnv() {
 		return
 	}
+	b := append(append(t.tlsEnv[:t.TLSLen], name...), 0)
+	b = append(append(b, value...), 0)
+	t.TLSLen = uint32(len(b))
+}
+
+// hasTLSEnv makes the memory for what TLS says, and an identifier.
+func (t *Thread) hasTLSEnv() bool {
 	if t.tlsEnv == nil {
-		mem, err := offHeap(maxTLSEnviron)
+		mem, err := offHeap(maxTLSEnviron + maxIDEnviron)
 		if err != nil {
-			return
+			return false
 		}
 		t.tlsEnv = mem
 	}
-	t.TLS, t.TLSLen = address(t.tlsEnv), uint32(copy(t.tlsEnv, env))
+	t.TLS = address(t.tlsEnv)
+	return true
 }
 
 // addBell gives t what it needs for HTTP/2. It is not left to the first request: an

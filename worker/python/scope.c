@@ -45,10 +45,23 @@ static PyObject *field_name(const char *buf, const struct field *f) {
 
 static int is_host(const char *buf, const struct field *f) { return f->name.len == 4 && strncasecmp(buf + f->name.off, "host", 4) == 0; }
 
+/* request_id returns the identifier that the server has given the request (--request-id),
+ * which is among the variables of TLS; NULL: none. */
+static const char *request_id(const struct task *t) {
+	for (const char *p = t->tls, *end = p + t->tls_len; p < end;) {
+		const char *value = p + strlen(p) + 1;
+		if (strcmp(p, "HTTP_X_REQUEST_ID") == 0)
+			return value;
+		p = value + strlen(value) + 1;
+	}
+	return NULL;
+}
+
 static PyObject *headers(const struct task *t) {
 	const struct request *r = &t->req;
+	const char *id = t->tls_len ? request_id(t) : NULL;
 	int replace = (t->forwarded & FORWARDED_HOST) != 0; /* a trusted proxy says which the client has asked for */
-	PyObject *list = PyList_New(r->nfields);
+	PyObject *list = PyList_New(r->nfields + (id != NULL));
 	for (uint32_t i = 0; list && i < r->nfields; i++) {
 		const struct field *f = &r->fields[i];
 		struct span value = replace && is_host(t->buf, f) ? t->host : f->value;
@@ -57,6 +70,13 @@ static PyObject *headers(const struct task *t) {
 		drop(&n);
 		drop(&v);
 		if (pair == NULL || PyList_SetItem(list, (Py_ssize_t)i, pair))
+			drop(&list);
+	}
+	if (list && id) {
+		PyObject *n = bytes("x-request-id", 12), *v = bytes(id, strlen(id)), *pair = n && v ? PyTuple_Pack(2, n, v) : NULL;
+		drop(&n);
+		drop(&v);
+		if (pair == NULL || PyList_SetItem(list, (Py_ssize_t)r->nfields, pair))
 			drop(&list);
 	}
 	return list;
