@@ -16,7 +16,7 @@ APPS    := build/apps
 # What a fresh machine lacks is said in words, for apt and dnf.
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing. Debian, Ubuntu: apt-get install $(2); Fedora, RHEL: dnf install $(3)" >&2; exit 1; }
 
-.PHONY: help run test test-go test-pythons test-install test-musl wheel chaos bench fuzz autobahn lint reproducible reproducible-release generated tools clean check-tools
+.PHONY: help run test test-go test-pythons test-install test-musl test-packages packages wheel chaos bench fuzz autobahn lint reproducible reproducible-release generated tools clean check-tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,8 +94,8 @@ test: bin/hostler tools ## everything
 	CHAOS_SEED=$(CHAOS_SEED) CHAOS_MINUTES=1 go run ./e2e/chaos
 
 # CPythons that this machine's Debian does not have yet, in a root of their own.
-build/sid: scripts/sid-root | check-tools
-	scripts/sid-root $@
+build/sid: scripts/debian-root | check-tools
+	scripts/debian-root $@ sid python3,python3.14,python3.15,python3.15-dbg,python3-flask,python3-django,util-linux
 
 # No Debian has a package of this one.
 build/python3.13t: scripts/free-threaded | check-tools
@@ -137,8 +137,35 @@ $(TARGETS:%=$(DIST)/%/hostler): $(DIST)/%/hostler: $(GOFILES) VERSION scripts/bu
 
 wheel: $(TARGETS:%=$(DIST)/%/hostler) ## wheels for x86-64 and arm64, glibc and musl, and an sdist, in build/dist
 	rm -f $(DIST)/*.whl $(DIST)/*.tar.gz
-	$(foreach t,$(TARGETS),$(PATH_RELEASE) scripts/wheel $(DIST) $(DIST)/$t/hostler $(subst -, ,$t) &&) true
-	$(PATH_RELEASE) scripts/sdist $(DIST)
+	$(foreach t,$(TARGETS),SOURCE_DATE_EPOCH=$(DATE) $(PATH_RELEASE) scripts/wheel $(DIST) $(DIST)/$t/hostler $(subst -, ,$t) &&) true
+	SOURCE_DATE_EPOCH=$(DATE) $(PATH_RELEASE) scripts/sdist $(DIST)
+
+# nfpm, which makes them, is built from the Go module proxy.
+build/nfpm: scripts/tools/go.mod scripts/tools/go.sum
+	go -C scripts/tools build -o ../../build/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
+
+# The date in what is given to others: the source's, not this minute.
+DATE = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct),$(error there is no commit to take the date from: give SOURCE_DATE_EPOCH))
+GNU := x86_64 aarch64
+BINARIES = $(foreach a,$(GNU),$a=$(DIST)/$a-gnu/hostler)
+
+packages: build/nfpm $(GNU:%=$(DIST)/%-gnu/hostler) ## .deb and .rpm for x86-64 and arm64, in build/dist
+	rm -f $(DIST)/*.deb $(DIST)/*.rpm
+	SOURCE_DATE_EPOCH=$(DATE) scripts/packages $(DIST) build/nfpm $(VERSION) $(BINARIES)
+
+# The oldest Debian that the mirrors have, without systemd, and the newest, which is booted.
+build/bullseye: scripts/debian-root | check-tools
+	scripts/debian-root $@ bullseye python3,python3-flask
+
+build/sid-systemd: scripts/debian-root | check-tools
+	scripts/debian-root $@ sid python3,python3-flask,python3-venv,systemd,man-db
+
+NEXT := $(DIST)/next
+test-packages: packages build/bullseye build/sid-systemd ## the packages in Debian's oldest and newest, from installation to purge
+	@scripts/apt-tools lintian:lintian rpmlint:rpmlint rpm:rpm ip:iproute2
+	rm -rf $(NEXT)
+	SOURCE_DATE_EPOCH=$(DATE) scripts/packages $(NEXT) build/nfpm $(VERSION).1 $(firstword $(BINARIES))
+	unshare --mount --net --propagation private sh -c 'ip link set lo up && exec $(PYTHON) scripts/test_packages.py build/bullseye build/sid-systemd $(DIST) $(NEXT)'
 
 test-install: wheel build/sid ## the wheel in new environments: pip, uv, pipx and poetry, Python 3.8 to 3.15
 	scripts/wheelhouse build/wheelhouse $(RELEASE)/bin/pip 3.8 3.13 3.15

@@ -169,3 +169,33 @@ func TestApacheSite(t *testing.T) {
 		})
 	}
 }
+
+// TestPackagedUnits: the package's two units are one, but for the name of the application,
+// and systemd takes both.
+func TestPackagedUnits(t *testing.T) {
+	dir := t.TempDir()
+	var bodies, files []string
+	for _, name := range []string{"hostler.service", "hostler@.service"} {
+		unit, err := os.ReadFile(filepath.Join("packages", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, body, _ := strings.Cut(string(unit), "[Unit]\n")
+		body = strings.NewReplacer("server, %i\n", "server\n", "hostler/%i", "hostler/hostler").Replace(body)
+		bodies = append(bodies, body)
+		// It looks whether what is started is there.
+		file := filepath.Join(dir, strings.Replace(name, "@", "@shop", 1))
+		if err := os.WriteFile(file, []byte(strings.ReplaceAll(string(unit), "/usr/bin/hostler", "/bin/true")), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
+	if bodies[0] != bodies[1] || !strings.Contains(bodies[0], "ExecStart=") {
+		t.Errorf("the units differ:\n%s\n%s", bodies[0], bodies[1])
+	}
+	for line := range strings.Lines(run(t, "systemd-analyze", append([]string{"verify", "--man=no"}, files...)...)) {
+		if strings.Contains(line, "hostler") {
+			t.Errorf("systemd-analyze verify: %s", line)
+		}
+	}
+}
