@@ -111,6 +111,12 @@ PyObject *fork_order(PyObject *, PyObject *);
 PyObject *fork_arm(PyObject *, PyObject *);
 PyObject *fork_done(PyObject *, PyObject *);
 
+/* appmetrics.c: methods of the module */
+PyObject *metrics_type(PyObject *, PyObject *);
+PyObject *metrics_share(PyObject *, PyObject *);
+PyObject *metrics_forked(PyObject *, PyObject *);
+PyObject *metrics_end(PyObject *, PyObject *);
+
 /* loop.c */
 int loop_init(PyObject *app, PyObject *report);
 int thread_loop(struct thread *); /* 0, or -1 with an exception: this is a child that the application forked */

@@ -70,13 +70,13 @@ typedef struct {
 	unsigned int flags;
 	PyType_Slot *slots;
 } PyType_Spec;
-enum { Py_tp_clear = 51, Py_tp_dealloc = 52, Py_tp_iter = 62, Py_tp_iternext = 63, Py_tp_methods = 64, Py_tp_traverse = 71, Py_tp_getset = 73,
+enum { Py_tp_clear = 51, Py_tp_dealloc = 52, Py_tp_iter = 62, Py_tp_iternext = 63, Py_tp_methods = 64, Py_tp_new = 65, Py_tp_traverse = 71, Py_tp_getset = 73,
 	Py_am_await = 77, Py_am_send = 81 /* since 3.10 */ };
 #define Py_TPFLAGS_HAVE_GC (1u << 14)
 #define Py_TPFLAGS_DEFAULT (1u << 18)
 typedef int (*visitproc)(PyObject *, void *);
 
-extern PyTypeObject PyBaseObject_Type, PyByteArray_Type, PyBytes_Type, PyCoro_Type, PyMemoryView_Type, PyDict_Type, PyList_Type, PyTuple_Type, PyUnicode_Type;
+extern PyTypeObject PyBaseObject_Type, PyByteArray_Type, PyBytes_Type, PyCoro_Type, PyMemoryView_Type, PyDict_Type, PyFloat_Type, PyList_Type, PyLong_Type, PyTuple_Type, PyUnicode_Type;
 extern struct _object _Py_NoneStruct;
 #define Py_None (&_Py_NoneStruct)
 extern PyObject *PyExc_AssertionError, *PyExc_BrokenPipeError, *PyExc_MemoryError, *PyExc_OSError, *PyExc_RuntimeError,
@@ -104,6 +104,7 @@ int PyDict_DelItem(PyObject *, PyObject *);
 Py_ssize_t PyDict_Size(PyObject *);
 PyObject *PyDict_New(void);
 PyObject *PyDict_GetItemWithError(PyObject *, PyObject *); /* borrowed */
+PyObject *PyDict_GetItemString(PyObject *, const char *);  /* borrowed */
 
 PyObject *PyUnicode_DecodeLatin1(const char *, Py_ssize_t, const char *);
 PyObject *PyUnicode_DecodeUTF8(const char *, Py_ssize_t, const char *);
@@ -153,6 +154,7 @@ PyObject *PyObject_CallMethodObjArgs(PyObject *, PyObject *, ...);
 PyObject *PyObject_CallObject(PyObject *, PyObject *);
 PyObject *PyObject_Call(PyObject *, PyObject *, PyObject *);
 PyObject *PyNumber_Index(PyObject *);
+PyObject *PyNumber_Add(PyObject *, PyObject *);
 int PyObject_IsTrue(PyObject *);
 int PyObject_SetAttr(PyObject *, PyObject *, PyObject *);
 int PyObject_SetAttrString(PyObject *, const char *, PyObject *);

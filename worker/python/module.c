@@ -183,6 +183,8 @@ static PyMethodDef module_methods[] = {
 	{"mold", fork_mold, METH_VARARGS, NULL},       {"order", fork_order, METH_VARARGS, NULL},
 	{"arm", fork_arm, METH_NOARGS, NULL},          {"ordered", fork_done, METH_VARARGS, NULL},
 	{"say", say, METH_O, NULL},             {"dump_fd", dump_fd, METH_NOARGS, NULL},
+	{"metrics_type", metrics_type, METH_NOARGS, NULL}, {"metrics_share", metrics_share, METH_O, NULL},
+	{"metrics_forked", metrics_forked, METH_NOARGS, NULL}, {"metrics_end", metrics_end, METH_NOARGS, NULL},
 	{0},
 };
 
