@@ -629,6 +629,13 @@ func table() []*setting {
 			value: boolean(func(c *Config) *bool { return &c.AdminQueries }),
 		},
 		{
+			name: "app-metrics", group: groupLogs, def: "true",
+			help: "have the application's own metrics at /metrics, too",
+			more: "What the application counts with `prometheus_client`, in all workers, those that are gone included, is added up as that library's multiprocess mode would ([metrics.md](metrics.md)). " +
+				"Where `PROMETHEUS_MULTIPROC_DIR` or `PROMETHEUS_VALUE_CLASS` is in the environment, the library is left alone.",
+			value: boolean(func(c *Config) *bool { return &c.AppMetrics }),
+		},
+		{
 			name: "ctl-socket", group: groupLogs, arg: "PATH", def: settings.CtlAuto,
 			help: "socket for hostler ctl; auto, off",
 			more: "Only the user that hostler runs as (and root) can use it. `auto` is `PID.sock` in a directory that is this user's alone: `$RUNTIME_DIRECTORY` of the service manager, `/run/hostler` for root, `$XDG_RUNTIME_DIR/hostler`, or else `/tmp/hostler-UID`. " +

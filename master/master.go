@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"hostler/internal/appmetrics"
 	"hostler/internal/logwriter"
 	"hostler/master/spawn"
 	"hostler/protocol"
@@ -62,7 +63,8 @@ type Master struct {
 	opts  Options
 	sup   *supervisor
 	board *protocol.Scoreboard
-	file  *os.File      // the scoreboard's memfd
+	file  *os.File // the scoreboard's memfd
+	apps  *appmetrics.Registry
 	down  chan struct{} // closed when only the process itself is left
 }
 
@@ -101,12 +103,15 @@ func New(opts Options) (*Master, error) {
 	}
 	sup.stdout = newAccessLines(sup, 1)
 	sup.publish()
-	return &Master{opts: opts, sup: sup, board: board, file: file, down: make(chan struct{})}, nil
+	return &Master{opts: opts, sup: sup, board: board, file: file, apps: appmetrics.New(opts.Log), down: make(chan struct{})}, nil
 }
 
 // Scoreboard returns what the workers write to. It stays mapped for as long as
 // the process lives.
 func (m *Master) Scoreboard() *protocol.Scoreboard { return m.board }
+
+// AppMetrics returns what the application counts in all its processes.
+func (m *Master) AppMetrics() *appmetrics.Registry { return m.apps }
 
 // Snapshot returns what the master knows of itself and its workers. It may be
 // called at any time from any goroutine; nobody changes what it returns.
@@ -168,6 +173,7 @@ func (m *Master) Run(ctx context.Context) error {
 	}
 	sp.Exchange, h.apart = h.exchange, sp.Apart
 	h.codeChanged = func(files []string) { m.sup.post(codeEvent{files}) }
+	sp.AppMetrics = m.takesMetrics
 	sp.Molded = func(ev spawn.MoldEvent) { m.sup.post(ev) }
 	m.sup.takeScale()
 	m.sup.first = os.Getpid() == spawn.FirstProcess
@@ -198,6 +204,15 @@ func (m *Master) Run(ctx context.Context) error {
 		m.opts.Log.Info("stopped")
 	}
 	return err
+}
+
+// takesMetrics returns what takes the application's metrics from a process, if it is one
+// that has any to share.
+func (m *Master) takesMetrics(c *protocol.WorkerConfig) spawn.AppMetrics {
+	if !c.AppMetrics || c.HooksOnly || c.Check {
+		return nil
+	}
+	return m.apps.Process(c.Number, c.Generation, c.Mold)
 }
 
 // openLogs opens the log files for the first generation, and has our own log go

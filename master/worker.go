@@ -233,6 +233,7 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 		s.showPage(w)
 	case protocol.KindModules:
 		s.reported(w, m.Text)
+	case protocol.KindMetrics: // package spawn has given them to who adds them up
 	case protocol.KindBootFailed:
 		w.bootError = w.gen.set.asWhom(m.Text)
 		if w.state == stateBooting {

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"hostler/internal/appmetrics"
 	"hostler/protocol"
 )
 
@@ -20,6 +22,8 @@ type Options struct {
 	// RejectReasons names the counters in protocol.Counters.Rejected by index.
 	// Index 0 stands for no reason and is left out, and so is an empty name.
 	RejectReasons []string
+	// App is the application's own metrics. Nil: there are none.
+	App *appmetrics.Registry
 }
 
 // Collector collects hostler's metrics. It may be used by any number of scrapes
@@ -28,6 +32,7 @@ type Collector struct {
 	board    *protocol.Scoreboard
 	snapshot func() protocol.Snapshot
 	reasons  []string
+	app      *appmetrics.Registry
 	proc     fs.FS
 	mono     func() int64
 	families []described
@@ -58,7 +63,10 @@ func New(o Options) (*Collector, error) {
 		}
 		seen[r] = i > 0
 	}
-	return &Collector{board: o.Board, snapshot: o.Snapshot, reasons: o.RejectReasons,
+	if o.App == nil {
+		o.App = appmetrics.New(slog.New(slog.DiscardHandler))
+	}
+	return &Collector{board: o.Board, snapshot: o.Snapshot, reasons: o.RejectReasons, app: o.App,
 		proc: os.DirFS("/proc"), mono: protocol.Monotonic, families: describe(), cpu: make(map[int]*cpuAccount), overflows: -1}, nil
 }
 

@@ -29,7 +29,7 @@ func Handler(c *Collector, log *slog.Logger) (http.Handler, error) {
 			return nil, fmt.Errorf("cannot register the metrics: %w", err)
 		}
 	}
-	return promhttp.HandlerFor(prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+	own := promhttp.HandlerFor(prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
 		all, err := r.Gather()
 		return slices.DeleteFunc(all, misleading), err
 	}), promhttp.HandlerOpts{
@@ -38,7 +38,9 @@ func Handler(c *Collector, log *slog.Logger) (http.Handler, error) {
 		ErrorHandling:       promhttp.ContinueOnError,
 		MaxRequestsInFlight: scrapesAtOnce,
 		Timeout:             scrapeTimeout,
-	}), nil
+		DisableCompression:  true, // see withApp
+	})
+	return withApp(own, c), nil
 }
 
 // misleading tells what the library counts for this process and is not its own: the bytes

@@ -18,6 +18,22 @@ All labels are bounded. The worker is the number by which logs and process title
 [Alerts](../deploy/prometheus/rules.yml) on them are in 'deploy/prometheus'.
 `
 
+// appReference is a part of the page; carets stand for backticks.
+const appReference = `## The application's own metrics
+
+What the application counts with ^prometheus_client^ (0.5 and newer) is in ^/metrics^, too, behind the server's own, with nothing to configure: counters, gauges, histograms and summaries of all workers, added up. There are no files, no ^PROMETHEUS_MULTIPROC_DIR^, no hook for workers that end, and nothing that grows with them: what a worker has counted stays, however it ends, for as long as the master lives. It starts again from 0 with an upgrade (SIGUSR2), as the server's own counters do. [^--app-metrics=false^](settings.md) switches it off.
+
+* Values are put together as by the library's ^MultiProcessCollector^: gauges by their ^multiprocess_mode^. Those of the modes ^all^ (the library's default) and ^liveall^ have the label ^worker^, the worker's number, and not ^pid^ (^hostler_worker^ where the metric has a label of that name). Most gauges want ^livesum^, ^livemax^ or ^mostrecent^.
+* All metrics count, whatever registry they are in. The same series in two registries is one series.
+* With ^--preload^ what is counted at import is counted once, and a gauge that is set there is in every worker.
+* After a reload the gauges of workers that are gone go, with the last worker of their generation; counters stay.
+* An endpoint of the application's own goes on to show the one worker that answers. ^start_http_server()^ is not needed, and only the first worker can have its port.
+* What has no value of its own is not there: ^Info^, ^Enum^, gauges with ^set_function()^, custom collectors (OpenTelemetry's exporter is one), exemplars. Nor are metrics whose names begin with ^hostler_^ or ^process_^, or are no names of the classic text format; each is mentioned once in the error log.
+* A worker can have some 130,000 values, a gauge counts twice, and no metric more than half of them; all workers together 65,536 series and 32 MiB of names and labels. What exceeds that is left out, is counted (^hostler_app_metrics_left_out_total^, ^hostler_app_metrics_unrecorded_values^), and said once in the error log, with the metric's name. Series that only workers have had which are gone are the first to be forgotten.
+* Where ^PROMETHEUS_MULTIPROC_DIR^ or ^PROMETHEUS_VALUE_CLASS^ is in the environment the library is left alone.
+* Their labels are the application's. Who binds [--admin-bind](settings.md) to more than loopback shows them to whoever can connect.
+`
+
 // Reference is docs/metrics.md.
 func Reference() string {
 	var b strings.Builder
@@ -25,9 +41,13 @@ func Reference() string {
 	for _, g := range table {
 		n += len(g.families)
 	}
-	head := strings.ReplaceAll(fmt.Sprintf(referenceHead, n), "'", "`")
+	head := strings.ReplaceAll(fmt.Sprintf(referenceHead, n), "'", "`") + "\n" + strings.ReplaceAll(appReference, "^", "`")
 	for para := range strings.SplitSeq(strings.TrimSuffix(head, "\n"), "\n") {
-		b.WriteString(wrap(para, "", ""))
+		if strings.HasPrefix(para, "* ") {
+			b.WriteString(wrap(para, "", "  "))
+		} else {
+			b.WriteString(wrap(para, "", ""))
+		}
 	}
 	for _, g := range table {
 		fmt.Fprintf(&b, "\n## %s\n\n", g.heading)

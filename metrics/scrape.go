@@ -3,6 +3,7 @@ package metrics
 import (
 	"strconv"
 
+	"hostler/internal/appmetrics"
 	"hostler/internal/procstat"
 	"hostler/protocol"
 )
@@ -15,6 +16,7 @@ type scrape struct {
 	workers []workerView
 
 	overflows float64 // of listen queues; -1: not known
+	app       appmetrics.Stats
 }
 
 // workerView is a slot that was ever used, and who holds it.
@@ -32,7 +34,7 @@ type workerView struct {
 func (c *Collector) begin() *scrape {
 	snap := c.snapshot()
 	c.overflows = max(c.overflows, procstat.ListenOverflows(c.proc))
-	s := &scrape{snap: &snap, reasons: c.reasons, mono: c.mono(), overflows: c.overflows}
+	s := &scrape{snap: &snap, reasons: c.reasons, mono: c.mono(), overflows: c.overflows, app: c.app.Stats()}
 	holders := make(map[int]*protocol.WorkerStatus, len(snap.Workers))
 	for i := range snap.Workers {
 		holders[snap.Workers[i].Slot] = &snap.Workers[i]

@@ -54,6 +54,7 @@ var table = [...]group{
 	{"Connections and threads", connectionFamilies},
 	{"Workers", workerFamilies},
 	{"The server", serverFamilies},
+	{"About the application's own metrics", appFamilies},
 }
 
 var requestFamilies = []family{

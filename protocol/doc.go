@@ -33,6 +33,8 @@
 //	              why it cannot go on; it is to be replaced
 //	M Modules     worker with Development, mold → master (Text)
 //	              files that it has imported, each ended by a NUL
+//	A Metrics     worker, mold → master (beside it memory whose size is sealed)
+//	              what the application counts is there from now on; see internal/appmetrics
 //	P Forked      mold → master (Text)
 //	              it has forked the worker, or why not
 //	J Born        forked worker → master

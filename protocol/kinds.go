@@ -54,6 +54,7 @@ var kinds = [...]MessageKind{
 	{KindDumped, "Dumped", PartyWorker, PartyMaster, PayloadText, "", `the next part of the tracebacks that were asked for with DumpTell, "" after the last`},
 	{KindUnfit, "Unfit", PartyWorker, PartyMaster, PayloadText, "", "why it cannot go on; it is to be replaced"},
 	{KindModules, "Modules", PartyDeveloped | PartyMold, PartyMaster, PayloadText, "", "files that it has imported, each ended by a NUL"},
+	{KindMetrics, "Metrics", PartyWorker | PartyMold, PartyMaster, PayloadNone, "memory whose size is sealed", "what the application counts is there from now on; see internal/appmetrics"},
 	{KindForked, "Forked", PartyMold, PartyMaster, PayloadText, "", "it has forked the worker, or why not"},
 	{KindBorn, "Born", PartyNewborn, PartyMaster, PayloadNone, "", "it has been forked; which process it is is the kernel's word, not its own"},
 	{KindHooks, "Hooks", PartyHooks, PartyMaster, PayloadText, "", "the hooks that there are; it is ready"},

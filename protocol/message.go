@@ -36,6 +36,7 @@ const (
 	KindHookDone   Kind = 'K'
 	KindForked     Kind = 'P'
 	KindBorn       Kind = 'J'
+	KindMetrics    Kind = 'A'
 )
 
 // DrainMode says what a draining worker still does.

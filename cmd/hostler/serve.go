@@ -111,7 +111,7 @@ func (o *serveOptions) keepLive() *atomic.Pointer[config.Config] {
 
 // adminHandler answers on the admin address.
 func adminHandler(m *master.Master, live *atomic.Pointer[config.Config], log *slog.Logger) (http.Handler, error) {
-	c, err := metrics.New(metrics.Options{Board: m.Scoreboard(), Snapshot: m.Snapshot, RejectReasons: rejectReasons()})
+	c, err := metrics.New(metrics.Options{Board: m.Scoreboard(), Snapshot: m.Snapshot, RejectReasons: rejectReasons(), App: m.AppMetrics()})
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,8 @@ type child struct {
 	// named gets the pid of a process that says itself that it is there (a forked
 	// one), from the kernel. Nil: whoever starts the process knows its pid.
 	named func(pid int) error
-	told  func() // is called for a signal that comes before the pid; may be nil
+	told  func()     // is called for a signal that comes before the pid; may be nil
+	apps  AppMetrics // takes what it shares of the application's metrics; may be nil
 
 	mu      sync.Mutex
 	pid     int            // 0: not known yet
@@ -47,7 +48,7 @@ type ending struct {
 
 // newChild makes a control socket, and the child that will be at its other end.
 // The caller closes that end, whatever comes.
-func newChild(config *protocol.WorkerConfig) (c *child, theirs int, err error) {
+func (s *Spawner) newChild(config *protocol.WorkerConfig) (c *child, theirs int, err error) {
 	// CLOEXEC on both ends: a worker must not hold another worker's end, or that
 	// one would not see the master die.
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
@@ -66,12 +67,16 @@ func newChild(config *protocol.WorkerConfig) (c *child, theirs int, err error) {
 		unix.Close(pair[1])
 		return nil, -1, fmt.Errorf("cannot make a control socket: %w", err)
 	}
-	return &child{
+	c = &child{
 		control: os.NewFile(uintptr(pair[0]), "control"),
 		words:   wordsOf(config),
 		status:  make(chan ending, 1),
 		begun:   make(chan struct{}),
-	}, pair[1], nil
+	}
+	if s.AppMetrics != nil {
+		c.apps = s.AppMetrics(config)
+	}
+	return c, pair[1], nil
 }
 
 // PID implements Process.
@@ -250,6 +255,9 @@ func (c *child) listen(log *slog.Logger, to func(Report)) {
 		to(Report{Message: protocol.Message{Kind: protocol.KindBootFailed, Text: e.why}})
 	}
 	to(Report{Exited: true, Status: e.status, CPU: e.cpu, Err: e.err})
+	if c.apps != nil {
+		c.apps.End()
+	}
 }
 
 // await returns true when the process is there, and false if there will be none.
@@ -276,10 +284,11 @@ func (c *child) awaitName(log *slog.Logger) {
 	h := hearing{log: log, words: protocol.Words(protocol.PartyNewborn)}
 	defer h.end()
 	for {
-		n, pid, err := c.receive(buf)
+		n, pid, fd, err := c.receive(buf)
 		if err != nil {
 			return
 		}
+		closeIfAny(fd)
 		if _, ok := h.parse(buf[:n], 0); !ok {
 			h.pause()
 			continue
@@ -305,28 +314,41 @@ func (c *child) read(log *slog.Logger, to func(Report)) {
 	h := hearing{log: log, pid: c.PID(), words: c.words}
 	defer h.end()
 	for {
-		n, pid, err := c.receive(buf)
+		n, pid, fd, err := c.receive(buf)
 		if err == io.EOF {
 			to(Report{Deaf: true})
 		}
 		if err != nil {
 			return // end of file, or a deadline
 		}
-		if m, ok := h.parse(buf[:n], pid); ok {
+		m, ok := h.parse(buf[:n], pid)
+		if ok && m.Kind == protocol.KindMetrics && fd >= 0 && c.apps != nil {
+			c.apps.Take(fd)
+		} else {
+			closeIfAny(fd)
+		}
+		if ok {
 			to(Report{Message: m})
 		}
 		h.pause()
 	}
 }
 
-// receive reads a message, and whose it is. Descriptors that come with it are left
-// to the kernel: there is no room for them.
-func (c *child) receive(buf []byte) (n, pid int, err error) {
+func closeIfAny(fd int) {
+	if fd >= 0 {
+		unix.Close(fd)
+	}
+}
+
+// receive reads a message, whose it is, and the descriptor that came with it, which is
+// the caller's; -1: there was none. Of several the rest is closed, or left to the kernel,
+// for there is hardly any room for them.
+func (c *child) receive(buf []byte) (n, pid, fd int, err error) {
 	raw, err := c.control.SyscallConn()
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, -1, err
 	}
-	beside := make([]byte, unix.CmsgSpace(unix.SizeofUcred))
+	beside := make([]byte, unix.CmsgSpace(unix.SizeofUcred)+unix.CmsgSpace(4))
 	var got int
 	var recvErr error
 	err = raw.Read(func(fd uintptr) bool {
@@ -339,16 +361,19 @@ func (c *child) receive(buf []byte) (n, pid int, err error) {
 	})
 	switch err = errors.Join(err, recvErr); {
 	case err != nil:
-		return 0, 0, err
+		return 0, 0, -1, err
 	case n == 0 && got == 0:
-		return 0, 0, io.EOF
+		return 0, 0, -1, io.EOF
 	}
+	fd = protocol.Beside(beside[:got])
 	all, err := unix.ParseSocketControlMessage(beside[:got])
-	if err != nil || len(all) == 0 {
-		return n, 0, nil
+	if err != nil {
+		return n, 0, fd, nil
 	}
-	if who, err := unix.ParseUnixCredentials(&all[0]); err == nil {
-		pid = int(who.Pid)
+	for i := range all {
+		if who, err := unix.ParseUnixCredentials(&all[i]); err == nil {
+			pid = int(who.Pid)
+		}
 	}
-	return n, pid, nil
+	return n, pid, fd, nil
 }

@@ -98,7 +98,7 @@ func (s *Spawner) startForked(spec Spec, to func(Report)) (Process, error) {
 	if secrets, err = unix.FcntlInt(uintptr(secrets), unix.F_DUPFD_CLOEXEC, 10); err != nil {
 		return nil, fmt.Errorf("cannot start a worker: %w", err)
 	}
-	c, theirs, err := newChild(spec.Config)
+	c, theirs, err := s.newChild(spec.Config)
 	if err != nil {
 		unix.Close(secrets)
 		return nil, err
@@ -276,6 +276,7 @@ func (m *mold) hear(r Report) {
 	kind := r.Message.Kind
 	switch {
 	case m.phase == moldGivenUp:
+	case kind == protocol.KindMetrics: // they have been taken
 	case kind == protocol.KindReady && m.phase == moldBoots:
 		m.phase = moldReady
 		m.s.log.Info("mold ready", "pid", m.proc.PID(), "generation", m.generation, "after", time.Since(m.begun).Round(time.Millisecond))

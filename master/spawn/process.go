@@ -61,6 +61,15 @@ type Report struct {
 	Err     error   // the end of one that could not be started
 }
 
+// AppMetrics takes what a process shares of the application's own metrics. Its methods are
+// called from the goroutine that hears the process.
+type AppMetrics interface {
+	// Take gets the memory, which is its to close.
+	Take(fd int)
+	// End is called when the process has ended, and its end was reported.
+	End()
+}
+
 // StatusText describes an exit status: "exit:3", "signal:SIGSEGV".
 func StatusText(ws syscall.WaitStatus) string {
 	if ws.Signaled() {

@@ -39,6 +39,9 @@ type Spawner struct {
 	// Exchange is the descriptors of both ends, see protocol.NewExchange; without it
 	// processes get the null device. It is set before the first Start, as Molded is.
 	Exchange [2]int
+	// AppMetrics returns what takes the metrics of a process that is started with these
+	// settings. It may be nil, and return nil: then they are taken by nobody.
+	AppMetrics func(*protocol.WorkerConfig) AppMetrics
 	// Molded is told of molds that begin and end, in that order. It may be nil.
 	Molded func(MoldEvent)
 
@@ -299,7 +302,7 @@ func (s *Spawner) startFresh(spec Spec, to func(Report)) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, theirs, err := newChild(spec.Config)
+	c, theirs, err := s.newChild(spec.Config)
 	if err != nil {
 		return nil, err
 	}

@@ -20,9 +20,9 @@ func TestWords(t *testing.T) {
 		config protocol.WorkerConfig
 		may    string
 	}{
-		{"worker", protocol.WorkerConfig{}, "RFEQZXO"},
-		{"worker of a developer", protocol.WorkerConfig{Worker: settings.Worker{Development: true}}, "RFEQZXMO"},
-		{"mold", protocol.WorkerConfig{Mold: true, Worker: settings.Worker{Preload: true}}, "RFPM"},
+		{"worker", protocol.WorkerConfig{}, "RFEQZXOA"},
+		{"worker of a developer", protocol.WorkerConfig{Worker: settings.Worker{Development: true}}, "RFEQZXMOA"},
+		{"mold", protocol.WorkerConfig{Mold: true, Worker: settings.Worker{Preload: true}}, "RFPMA"},
 		{"hooks", protocol.WorkerConfig{HooksOnly: true}, "FNK"},
 	} {
 		var log bytes.Buffer

@@ -9,7 +9,8 @@ latest, before it serves:
     worker     worker library wsgi objects profile
     mold       those of its workers, and mold audit title
     hooks      hooks conf title
-    as told    paste (--paste), hooks conf observe (--hooks, --config), reload (--reload)
+    as told    paste (--paste), hooks conf observe (--hooks, --config), reload (--reload),
+               appmetrics (--app-metrics), in workers and molds
 
 A kind of application that is served in another way, on an event loop for one, is told by
 interface.py, served by a module beside worker.py, and imported by worker.py alone, once

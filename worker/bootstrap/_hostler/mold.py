@@ -64,12 +64,13 @@ class Mold:
     """It has one thread, and no Go runtime in it: the library is there, but what the
     dynamic linker has made of it is all it shares."""
 
-    def __init__(self, settings, own):
+    def __init__(self, settings, own, metrics=None):
         """Load the library, before the application can have registered fork handlers."""
         gc.disable()
         self.settings = settings
         self.own = own
-        self.server = load_library()
+        self.metrics = metrics
+        self.server = metrics.library() if metrics else load_library()
         self.server.mold(settings["master_pid"])
         os.register_at_fork(before=self.server.arm)  # the first to be registered runs last
 
@@ -130,5 +131,7 @@ class Mold:
             pid = -1
         self.own.spared = False
         if pid == 0:
+            if self.metrics:
+                self.metrics.be_worker()
             return None
         return b"" if self.server.ordered(pid) else b"the kernel refused to fork"

@@ -7,7 +7,7 @@ import sys
 CONTROL, LIBRARY, SECRETS, LISTENERS = 3, 5, 8, 9  # 4: the scoreboard, 6 and 7: the exchange
 
 # Of ours.
-READY, FAILED, MODULES, FORKED, HOOKS, HOOK_DONE = b"R", b"F", b"M", b"P", b"N", b"K"
+READY, FAILED, MODULES, FORKED, HOOKS, HOOK_DONE, METRICS = b"R", b"F", b"M", b"P", b"N", b"K", b"A"
 # The master's.
 DRAIN, HOOK, FORK, REOPEN = b"D", b"H", b"W", b"U"
 

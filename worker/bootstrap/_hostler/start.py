@@ -23,7 +23,11 @@ def main(finder):
     threads = Threads()
     log.look_like(settings)
     own = prepare(settings)
-    modules = hooks = None
+    modules = hooks = metrics = None
+    if settings.get("app_metrics") and not settings.get("hooks_only") and not settings.get("check"):
+        from _hostler.appmetrics import AppMetrics
+
+        metrics = AppMetrics(settings)
     if settings.get("development"):
         from _hostler.reload import Modules
 
@@ -42,7 +46,7 @@ def main(finder):
         load(settings, modules)  # which may need modules of ours
         tell(READY)
         return
-    be_worker(settings, raw, threads, own, modules, hooks, finder)
+    be_worker(settings, raw, threads, own, modules, hooks, metrics, finder)
 
 
 def prepare(settings):
@@ -93,7 +97,7 @@ def gunicorn_error(logging, level):
     logger.propagate = False
 
 
-def be_worker(settings, raw, threads, own, modules, hooks, finder):
+def be_worker(settings, raw, threads, own, modules, hooks, metrics, finder):
     """Be a worker; with --preload a mold first, and then each of its workers."""
     from _hostler.library import load_library
     from _hostler.worker import Worker
@@ -103,7 +107,7 @@ def be_worker(settings, raw, threads, own, modules, hooks, finder):
     if settings.get("mold"):
         from _hostler.mold import Mold
 
-        mold = Mold(settings, own)
+        mold = Mold(settings, own, metrics)
         app = load(settings, modules)
         raw = mold.serve(app)  # returns in each worker
         server = mold.server
@@ -112,7 +116,7 @@ def be_worker(settings, raw, threads, own, modules, hooks, finder):
             hooks.post_fork(settings)
     else:
         app = load(settings, modules)
-        server = load_library()
+        server = metrics.library() if metrics else load_library()
     if hooks:
         hooks.post_worker_init(app.call)
     worker = Worker(server, settings, raw, threads)

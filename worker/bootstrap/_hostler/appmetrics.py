@@ -1,0 +1,86 @@
+"""The application's own metrics: those of prometheus_client, which the master adds up.
+
+The library makes each value by values.ValueClass. That is the one thing that is changed
+of it, as soon as it is imported, if it ever is: values are then the server library's
+(worker/python/appmetrics.c), in memory that the master reads."""
+
+import atexit
+import os
+import sys
+
+from _hostler.library import load_library
+from _hostler.log import say
+from _hostler.protocol import METRICS
+
+MODULE = "prometheus_client.values"
+# With one of these the user has it in hand.
+THEIRS = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir", "PROMETHEUS_VALUE_CLASS")
+
+
+class AppMetrics:
+    """A finder of modules that waits for one."""
+
+    def __init__(self, settings):
+        """Wait for the library. This comes before all that may import it, and before the
+        application can have registered fork handlers."""
+        self.quiet = settings["worker"] > 1
+        self.server = None  # the server library, once it is loaded
+        self.used = False
+        if MODULE in sys.modules:  # something in site-packages has been faster
+            self.imported(sys.modules[MODULE])
+            return
+        sys.meta_path.insert(0, self)
+
+    def find_spec(self, name, path=None, target=None):
+        if name != MODULE:
+            return None
+        for finder in list(sys.meta_path):
+            spec = finder.find_spec(name, path, target) if finder is not self and hasattr(finder, "find_spec") else None
+            if spec is not None and hasattr(spec.loader, "exec_module"):
+                return self.follow(spec)
+            if spec is not None:
+                return spec
+        return None
+
+    def follow(self, spec):
+        """Have the module's own loader, which it keeps, tell when it has loaded it."""
+        execute = spec.loader.exec_module
+
+        def exec_module(module):
+            execute(module)
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
+                self.imported(module)
+
+        try:
+            spec.loader.exec_module = exec_module
+        except AttributeError:
+            pass  # a loader of somebody else's: all is as if we were not there
+        return spec
+
+    def imported(self, values):
+        theirs = [name for name in THEIRS if name in os.environ]
+        if theirs or getattr(values, "MutexValue", None) is not values.ValueClass:
+            if not self.quiet:
+                say("hostler: the application's own metrics are not in /metrics: %s is set\n" % (theirs or ["a ValueClass of its own"])[0])
+            return
+        server = self.library()
+        os.register_at_fork(after_in_child=server.metrics_forked)
+        if not server.metrics_share(METRICS):
+            say("hostler: the application's own metrics are not in /metrics: there is no memory for them\n")
+            return
+        self.used = True
+        atexit.register(server.metrics_end)
+        values.ValueClass = server.metrics_type()
+
+    def library(self):
+        """The server library, which is loaded once."""
+        if self.server is None:
+            self.server = load_library()
+        return self.server
+
+    def be_worker(self):
+        """This is a worker now, and was forked by the mold. What has been counted in the
+        mold stays there."""
+        if self.used and not self.server.metrics_share(METRICS):
+            say("hostler: this worker's own metrics are not in /metrics: there is no memory for them\n")
