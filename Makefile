@@ -16,7 +16,7 @@ APPS    := build/apps
 # What a fresh machine lacks is said in words, for apt and dnf.
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing. Debian, Ubuntu: apt-get install $(2); Fedora, RHEL: dnf install $(3)" >&2; exit 1; }
 
-.PHONY: help run test test-go test-pythons test-install test-musl test-packages packages wheel chaos bench fuzz autobahn lint reproducible reproducible-release generated tools clean check-tools
+.PHONY: help run test test-go test-pythons test-install test-musl test-packages test-container packages wheel chaos bench fuzz autobahn lint reproducible reproducible-release generated tools clean check-tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -166,6 +166,10 @@ test-packages: packages build/bullseye build/sid-systemd ## the packages in Debi
 	rm -rf $(NEXT)
 	SOURCE_DATE_EPOCH=$(DATE) scripts/packages $(NEXT) build/nfpm $(VERSION).1 $(firstword $(BINARIES))
 	unshare --mount --net --propagation private sh -c 'ip link set lo up && exec $(PYTHON) scripts/test_packages.py build/bullseye build/sid-systemd $(DIST) $(NEXT)'
+
+test-container: build/sid-systemd $(DIST)/x86_64-gnu/hostler ## the images of deploy/container, built without a daemon, and run as process 1
+	@scripts/apt-tools buildah:buildah ip:iproute2
+	unshare --mount --net --propagation private sh -c 'ip link set lo up && exec $(PYTHON) scripts/test_container.py build/sid-systemd $(DIST)/x86_64-gnu/hostler'
 
 test-install: wheel build/sid ## the wheel in new environments: pip, uv, pipx and poetry, Python 3.8 to 3.15
 	scripts/wheelhouse build/wheelhouse $(RELEASE)/bin/pip 3.8 3.13 3.15
