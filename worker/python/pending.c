@@ -10,7 +10,7 @@ enum { NEW = 0, WAITING, WOKEN, CANCELLED, OVER };
 struct pending {
 	struct pending *next, *prev; /* of those that wait in the call */
 	PyObject *call;              /* not OVER */
-	PyObject *value;             /* WOKEN: what it returns; NULL: the client has gone */
+	PyObject *value;             /* WOKEN: what it returns; NULL: the client has gone. CANCELLED: what cancel() was given */
 	PyObject *wakeup, *context;  /* the Task's */
 	char kind, state;
 	char blocking; /* it has just been given to the Task */
@@ -186,6 +186,13 @@ static int result(struct pending *p, PyObject **value) {
 	return PYGEN_ERROR;
 }
 
+static void cancelled(struct pending *p) {
+	if (p->value)
+		PyErr_SetObject(cancelled_error, p->value);
+	else
+		PyErr_SetNone(cancelled_error);
+}
+
 /* begin looks whether there is need to wait: 1, 0, or -1 with an exception. */
 static int begin(PyObject *self) {
 	struct pending *p = state(self);
@@ -226,7 +233,7 @@ static int pending_step(PyObject *self, PyObject *unused, PyObject **value) {
 	case WOKEN:
 		return result(p, value);
 	case CANCELLED:
-		PyErr_SetNone(cancelled_error);
+		cancelled(p);
 		return PYGEN_ERROR;
 	}
 	PyErr_SetString(PyExc_RuntimeError, "hostler: it has been awaited already");
@@ -304,21 +311,28 @@ static PyObject *pending_cancelled(PyObject *self, PyObject *args) {
 }
 
 static PyObject *pending_result(PyObject *self, PyObject *args) {
+	struct pending *p = state(self);
 	(void)args;
-	if (state(self)->state == CANCELLED) {
-		PyErr_SetNone(cancelled_error);
+	if (p->state == CANCELLED) {
+		cancelled(p);
 		return NULL;
 	}
 	return none(); /* the coroutine that awaits it gets the message */
 }
 
+/* cancel(msg=None): anyio tells by it whose cancellation it is. */
 static PyObject *pending_cancel(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
-	(void)args, (void)nargs, (void)kwnames; /* msg */
+	struct pending *p = state(self);
+	Py_ssize_t all = nargs + (kwnames ? PyTuple_Size(kwnames) : 0);
 	if (!on_loop())
 		return NULL;
-	if (state(self)->state != WAITING)
+	if (all > 1)
+		return PyErr_Format(PyExc_TypeError, "cancel(msg=None)");
+	if (p->state != WAITING)
 		return keep(Py_False);
 	Py_IncRef(self);
+	drop(&p->value);
+	p->value = all == 1 && args[0] != Py_None ? keep(args[0]) : NULL;
 	leave(self, CANCELLED);
 	later(self);
 	Py_DecRef(self);
