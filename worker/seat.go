@@ -50,7 +50,8 @@ func NewAsync(l *Loop) *Async {
 	first := l.threads[0]
 	l.threads = l.threads[:1]
 	l.slot.Gauges.Threads.Store(1)
-	l.spare.off = true // a request that waits takes nothing from others
+	l.spare.off = true          // a request that waits takes nothing from others
+	l.limits.Underscores = true // a scope has names as they are
 	l.spools.stream = append(l.spools.stream, newPathPattern("*"))
 	if n := l.cfg.WorkerConcurrency; n > 0 {
 		l.sched.pools = append(l.sched.pools, &pool{index: anyPool, pathPattern: newPathPattern("*"), lane: lane{max: l.cfg.Queue, permits: n, depth: &l.slot.Gauges.TasksWaiting}})

@@ -24,8 +24,9 @@
 // obs-fold, no blank before a colon, no second length, no length beside chunked,
 // no transfer coding but chunked, no chunked in HTTP/1.0, exactly one valid
 // Host in HTTP/1.1. Field names that hold an underscore are well-formed but left
-// out of the result: in CGI's variables they could not be told from those with a
-// hyphen. Nothing of them is interpreted either.
+// out of the result, unless Limits.Underscores says otherwise: in CGI's variables
+// they could not be told from those with a hyphen. Nothing of them is interpreted
+// either.
 //
 // One empty line ahead of the request line is tolerated, as RFC 9112 asks. What
 // RFC 9112 and 9110 allow and is refused all the same: lower-case letters in

@@ -92,9 +92,12 @@ func Parse(buf []byte, from int, lim *Limits, r *Request) (whole bool, reason Re
 		if seen&isUnderscore == 0 {
 			known = lookup(view[i:colon])
 		} else if !isScriptName(view[i:colon]) {
-			r.Flags |= FlagDroppedField
-			i = next
-			continue
+			if !lim.Underscores {
+				r.Flags |= FlagDroppedField
+				i = next
+				continue
+			}
+			known = KnownNone
 		}
 		if interpreted>>known&1 != 0 {
 			if reason := interpret(known, view[start:end], r); reason != ReasonNone {

@@ -90,6 +90,8 @@ type Limits struct {
 	Field  int // bytes of one field line, without its CRLF
 	Fields int // number of fields, at most MaxFields, and what a Request has room for
 	Head   int // bytes of the whole head
+
+	Underscores bool // fields whose names hold one are kept: nobody makes CGI's variables of them
 }
 
 // DefaultLimits returns the limits that hold where nothing else is asked for.

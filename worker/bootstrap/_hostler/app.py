@@ -2,7 +2,7 @@
 
 import importlib
 
-from _hostler.interface import interface, is_async, misfit, takes_nothing
+from _hostler.interface import interface, is_async, misfit, takes, takes_nothing
 from _hostler.log import say
 from _hostler.protocol import fail
 from _hostler.reasons import why
@@ -71,9 +71,19 @@ def check(app, name, hint="", wanted="auto"):
     """Refuse what would fail at each request."""
     if not callable(app):
         raise LoadError("%s is not callable, but %s" % (name, type(app).__name__))
-    text = misfit(app) if wanted == "auto" else ""
+    text = misfit(app) if wanted == "auto" else contradicts(app, wanted)
     if text:
         raise LoadError("%s %s%s" % (name, text, hint if takes_nothing(app) else ""))
+
+
+def contradicts(app, wanted):
+    """Why an application is not for what --interface says, as the end of a sentence."""
+    is_for, how = interface(app)
+    if wanted == "wsgi" and is_for != "wsgi":
+        return "is for ASGI (%s), and --interface %s takes it for one for WSGI: say --interface %s, or auto" % (how, wanted, is_for)
+    if wanted != "wsgi" and is_for == "wsgi" and takes(app, 2) and not takes(app, 3 if wanted == "asgi" else 1):
+        return "is for WSGI, and --interface %s takes it for one for ASGI: say --interface wsgi, or auto" % wanted
+    return ""
 
 
 def chosen(app, wanted):

@@ -62,6 +62,15 @@ def takes_nothing(o):
     return is_class(o) and function is object.__init__
 
 
+def takes(o, n):
+    """Is it known that it can be called with n arguments?"""
+    function, taken = called(o)
+    if type(function) is not FunctionType:
+        return False
+    _, least, most = parameters(function, taken)
+    return least <= n <= most
+
+
 def is_async(o):
     """Does a call of it return a coroutine, or what only "async for" reads?"""
     return is_coroutine_function(o, COROUTINE | ASYNC_GENERATOR)

@@ -16,6 +16,10 @@ class place:
         return application
 
 number = 3
+unknown = dict
+
+def any_arguments(*args):
+    pass
 
 def create_app(config=None):
     return application
@@ -66,11 +70,19 @@ class LoadApp(unittest.TestCase):
                 later.check(lambda environ, start_response: [])
 
     def test_wanted(self):
-        """--interface has its way, whatever the application looks like."""
+        """--interface has its way, unless it is known to be wrong."""
         with folder(shop=MODULE):
             for wanted in ("wsgi", "asgi", "asgi2"):
-                for spec in ("shop:application", "shop:asgi", "shop:create_app"):
+                for spec in ("shop:unknown", "shop:any_arguments"):
                     self.assertEqual(app.load_app(spec, wanted).interface, wanted)
+            for spec, wanted, text in (
+                ("shop:asgi", "wsgi", "is for ASGI .it takes a scope, receive and send., and --interface wsgi .* say --interface asgi, or auto"),
+                ("shop:Two", "wsgi", "say --interface asgi2, or auto"),
+                ("shop:application", "asgi", "is for WSGI, and --interface asgi .* say --interface wsgi, or auto"),
+                ("shop:application", "asgi2", "is for WSGI"),
+            ):
+                with self.assertRaisesRegex(app.LoadError, text):
+                    app.load_app(spec, wanted)
 
     def test_said(self):
         with folder(shop=MODULE), mock.patch.object(app, "say") as say:
