@@ -3,6 +3,8 @@ package worker
 import (
 	"sync/atomic"
 	"time"
+
+	"hostler/protocol"
 )
 
 const (
@@ -31,7 +33,7 @@ func (b *block) look(l *Loop) func() {
 		if late := b.told.Load(); late != 0 && now-late > 3*blockFloor && b.told.CompareAndSwap(late, 0) {
 			b.say(l, late, "")
 		}
-		if since == b.seen || now-since < blockFloor {
+		if since <= protocol.LoopRests || since == b.seen || now-since < blockFloor {
 			return
 		}
 		b.seen = since

@@ -37,8 +37,9 @@ type deputy struct {
 	t       *Thread // for its buffers: it queues what it reads
 	surplus int     // requests that it may still give to other workers
 
-	// What an event loop wants to be done while it is away, and with its stack; nil: there
-	// is none.
+	// What an event loop wants to be done at each tick, while it is away, and with its
+	// stack; nil: there is none.
+	tick    func()
 	away    func()
 	stacked func(since int64, stack string)
 }
@@ -74,6 +75,9 @@ func (d *deputy) run() {
 		}
 		if unsent {
 			l.sched.sendUnsent()
+		}
+		if d.tick != nil {
+			d.tick()
 		}
 		if l.sched.waiting.Load() > 0 {
 			d.letGo()

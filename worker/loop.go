@@ -363,7 +363,7 @@ func (l *Loop) run(t *Thread, c *conn, now int64) bool {
 	t.StatusLen, t.FieldsLen = 0, 0
 	c.setPhase(phaseRunning, 0)
 	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
-	if t.seated {
+	if t.cork != nil {
 		t.rec.Open(now)
 		c.seat.Store(t)
 	} else {

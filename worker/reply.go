@@ -220,6 +220,10 @@ var crlf = []byte("\r\n")
 // what does not leave now. ref, if not 0, is the object that owns its data.
 func (t *Thread) transmit(c *conn, m message, ref uintptr) int {
 	l := t.l
+	if t.cork != nil && t.cork.take(t, m) {
+		t.out = m.head[:0]
+		return WriteOK
+	}
 	if m.kind == itemBytes && len(m.data) <= copyLimit && !c.out.pending.Load() {
 		m.head = append(append(m.head, m.data...), m.tail...)
 		m.data, m.tail, ref = nil, nil, 0
@@ -304,6 +308,9 @@ func (t *Thread) SendFile(fd int, off int64) bool {
 func (t *Thread) sendStored(fd int, off int64) bool {
 	l := t.l
 	r, c := &t.reply, t.conn
+	if t.cork != nil {
+		t.cork.pull()
+	}
 	var st unix.Stat_t
 	if r.stage == stageNone || r.gone || unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || off < 0 {
 		return false
@@ -452,6 +459,9 @@ func (t *Thread) mismatch(body []byte) []byte {
 // next request is to be received.
 func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 	r := &t.reply
+	if t.cork != nil {
+		t.cork.pull()
+	}
 	c.detach()
 	if r.gone {
 		if r.stage == stageSent && r.remaining < 0 && !r.chunked && !r.noBody {

@@ -20,6 +20,7 @@ type Async struct {
 	turn turn
 	news []*Thread // of live, or finished since: alarms are to be told
 	pace spread
+	cork cork
 
 	block   block
 	sockets socketNews
@@ -58,6 +59,7 @@ func NewAsync(l *Loop) *Async {
 	}
 	a := &Async{l: l}
 	l.keeper.remind = a.remind
+	l.deputy.tick = a.cork.tick
 	l.deputy.away, l.deputy.stacked = a.block.look(l), a.block.stacked(l)
 	l.slot.Gauges.LoopSince.Store(protocol.LoopRests)
 	l.keeper.sockets.notify = l.sched.tellSocket
@@ -69,7 +71,7 @@ func NewAsync(l *Loop) *Async {
 func (a *Async) Seat(i int) *Thread { return a.seats[i] }
 
 func (a *Async) addSeat(t *Thread) {
-	t.seated, t.seat = true, len(a.seats)
+	t.cork, t.seat = &a.cork, len(a.seats)
 	t.rec = new(protocol.Thread)
 	a.free = append(a.free, t.seat)
 	a.seats = append(a.seats, t)

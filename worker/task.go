@@ -145,11 +145,11 @@ type Thread struct {
 	line  accessLine // of the access log
 	ident atomic.Uint64
 
-	rec    *protocol.Thread // its place on the scoreboard; a seat has a record of its own
-	seated bool             // it is a seat of an event loop
-	seat   int              // … its number
-	place  int              // in Async.live
-	watch  watch
+	rec   *protocol.Thread // its place on the scoreboard; a seat has a record of its own
+	cork  *cork            // of the event loop that it is a seat of; nil: of none
+	seat  int              // … its number
+	place int              // in Async.live
+	watch watch
 
 	id     []byte // the request's identifier; empty: it has none
 	tlsEnv []byte // what Task.TLS points to; outside the heap, nil before it is needed

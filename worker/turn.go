@@ -27,6 +27,7 @@ const (
 func (a *Async) Turn(polled bool) (what, seat int, notice uint32) {
 	l := a.l
 	l.pace.calls.Add(1)
+	a.cork.pull()
 	if !a.turn.on {
 		a.begin(polled)
 	}
@@ -141,6 +142,7 @@ func (a *Async) tell(t *Thread) uint32 {
 // post now, where it waits for news.
 func (a *Async) Flush(waits bool) {
 	l, k := a.l, &a.turn
+	a.cork.pull()
 	if k.away {
 		k.away = false
 		l.slot.Counters.LoopLag.Observe(l.now() - k.since)

@@ -20,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bridge.h"
+#include "asgi.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t more = PTHREAD_COND_INITIALIZER;
@@ -104,13 +104,16 @@ static int is_meant(struct thread *th, int64_t taken) {
 	return taken != 0 && th->active == ACTIVE_APP && th->task->taken == taken;
 }
 
+/* Of an event loop the stack is wanted, whatever it is at. */
+static int is_shown(struct thread *th, int64_t taken) { return is_meant(th, taken) || (taken != 0 && the_loop != NULL); }
+
 static void take_stack(struct thread *th, int64_t taken) {
 	PyObject *ident = PyLong_FromUnsignedLongLong(th->ident);
 	PyObject *text = ident ? PyObject_CallFunctionObjArgs(stack_of, ident, NULL) : NULL;
 	Py_ssize_t n;
 	const char *s = text ? PyUnicode_AsUTF8AndSize(text, &n) : NULL;
 	/* Others have had the GIL meanwhile; the request may have ended. */
-	if (s != NULL && is_meant(th, taken))
+	if (s != NULL && is_shown(th, taken))
 		hostlerStacked(th->index, taken, (void *)s, n);
 	if (PyErr_Occurred())
 		PyErr_WriteUnraisable(stack_of);
@@ -145,7 +148,7 @@ static void *work(void *arg) {
 		for (int i = 0; i < nthreads; i++) {
 			struct thread *th = &threads[i];
 			int64_t taken = __atomic_exchange_n(&th->stack_in, 0, __ATOMIC_ACQ_REL);
-			if (is_meant(th, taken))
+			if (is_shown(th, taken))
 				take_stack(th, taken);
 			if (is_meant(th, __atomic_exchange_n(&th->raise_in, 0, __ATOMIC_ACQ_REL))) {
 				th->raised = 1;
