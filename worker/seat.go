@@ -63,6 +63,7 @@ func NewAsync(l *Loop) *Async {
 	l.deputy.away, l.deputy.stacked = a.block.look(l), a.block.stacked(l)
 	l.slot.Gauges.LoopSince.Store(protocol.LoopRests)
 	l.keeper.sockets.notify = l.sched.tellSocket
+	first.rec = new(protocol.Thread)
 	a.addSeat(first)
 	return a
 }
@@ -72,7 +73,6 @@ func (a *Async) Seat(i int) *Thread { return a.seats[i] }
 
 func (a *Async) addSeat(t *Thread) {
 	t.cork, t.seat = &a.cork, len(a.seats)
-	t.rec = new(protocol.Thread)
 	a.free = append(a.free, t.seat)
 	a.seats = append(a.seats, t)
 }
@@ -80,7 +80,7 @@ func (a *Async) addSeat(t *Thread) {
 // take returns a free seat, which is made if there is none; nil: there is no memory.
 func (a *Async) take() *Thread {
 	if len(a.free) == 0 {
-		t, err := newThread(a.l, 0)
+		t, err := newSeat(a.l)
 		if err != nil {
 			return nil
 		}

@@ -256,6 +256,25 @@ func newThread(l *Loop, index int) (*Thread, error) {
 	return t, nil
 }
 
+// newSeat makes a Thread of which there may be thousands, most of them waiting: what a
+// request touches before its answer lies side by side, and there is not much address space.
+func newSeat(l *Loop) (*Thread, error) {
+	fieldsAt := (int(TaskSize) + 63) &^ 63
+	bufAt := fieldsAt + (l.limits.Fields+1)*int(unsafe.Sizeof(http1.Field{}))
+	pathAt := bufAt + inBufferSize
+	respAt := pathAt + max(inBufferSize, (l.limits.Line+7)&^7)
+	mem, err := offHeap(respAt + largeHead)
+	if err != nil {
+		return nil, err
+	}
+	t := &Thread{Task: (*Task)(unsafe.Pointer(&mem[0])), l: l, bell: -1, rec: new(protocol.Thread)}
+	t.Req.Fields = unsafe.Slice((*http1.Field)(unsafe.Pointer(&mem[fieldsAt])), l.limits.Fields+1)
+	t.buf, t.path, t.resp = mem[bufAt:pathAt], mem[pathAt:respAt], mem[respAt:]
+	t.Resp, t.RespCap = address(t.resp), largeHead
+	t.Epoll = int32(l.sched.set.fd)
+	return t, nil
+}
+
 // forgetHead gives back the memory of a large response head.
 func (t *Thread) forgetHead() {
 	_ = unix.Madvise(t.resp[largeHead:], unix.MADV_DONTNEED)
