@@ -278,9 +278,8 @@ func TestNoHeadOfLineBlocking(t *testing.T) {
 	responses(t, stuck2).want(200, "1: GET /wait ")
 	open[0]()
 	responses(t, stuck).want(200, "0: GET /wait ")
-	if n := fam[0].slot.Counters.HandedOut.Load(); n != 2 {
-		t.Errorf("%d connections went over", n)
-	}
+	// It is counted when the other may have answered already.
+	eventually(t, "two connections have gone over", func() bool { return fam[0].slot.Counters.HandedOut.Load() == 2 })
 }
 
 // A connection that has moved often enough stays where it is.
