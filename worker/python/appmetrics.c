@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -61,12 +62,11 @@ struct record {
 /* The last eighth of the room is for families of less than SMALL values, so that one with
  * labels without end does not shut out those that come after it. As much as FULL_ROOM is
  * for the records that say of a family that it had no more room. */
-enum { SMALL = 64, FULL_ROOM = MAX_FAMILIES * 16, TABLE = 1 << 18 };
+enum { SMALL = 64, FULL_ROOM = MAX_FAMILIES * 16, FIRST_SLOTS = 1 << 10 };
 
 struct tables {
 	struct { uint32_t values, bytes, told; } families[MAX_FAMILIES];
 	uint32_t refs[MAX_CELLS]; /* objects of a gauge, by its first cell */
-	uint32_t by_hash[TABLE];  /* where a record is, in eighths; 0: none */
 };
 
 static struct {
@@ -75,6 +75,8 @@ static struct {
 	struct tables *tables;
 	pid_t owner;         /* a child that nobody has told of its fork records nothing */
 	uint32_t families, cells;
+	uint32_t *by_hash;   /* where a record is, in eighths; 0: none */
+	uint32_t slots, records; /* of by_hash, at least one of which is free */
 	int leaving;         /* Python ends, and destroys what has not been removed */
 } app = {.mu = PTHREAD_MUTEX_INITIALIZER};
 
@@ -162,21 +164,48 @@ static int same(const unsigned char *a, const unsigned char *b, size_t size) {
 	return memcmp(a, b, NUMBER_AT) == 0 && memcmp(a + BODY_AT, b + BODY_AT, size - BODY_AT) == 0;
 }
 
+static uint64_t hash_of(const unsigned char *r, size_t len) {
+	uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
+	for (size_t i = 0; i < len; i++)
+		if (i < NUMBER_AT || i >= BODY_AT)
+			hash = (hash ^ r[i]) * UINT64_C(1099511628211);
+	return hash ^ hash >> 32;
+}
+
+/* slot_of returns where in by_hash the record is or would be. */
+static uint32_t *slot_of(const unsigned char *r, size_t len) {
+	for (uint32_t i = (uint32_t)hash_of(r, len);; i++) {
+		uint32_t *slot = &app.by_hash[i & (app.slots - 1)];
+		if (*slot == 0 || same((unsigned char *)app.mem + 8 * (size_t)*slot, r, len))
+			return slot;
+	}
+}
+
+/* grow has by_hash keep half of its slots free, as long as there is memory. */
+static void grow(void) {
+	uint32_t *old = app.by_hash, slots = app.slots, *more;
+	if (app.records < slots / 2 || (more = calloc(2 * (size_t)slots, sizeof *more)) == NULL)
+		return;
+	app.by_hash = more;
+	app.slots = 2 * slots;
+	for (uint32_t i = 0; i < slots; i++) {
+		if (old[i] == 0)
+			continue;
+		const unsigned char *r = (unsigned char *)app.mem + 8 * (size_t)old[i];
+		uint16_t size;
+		memcpy(&size, r, sizeof size);
+		*slot_of(r, size) = old[i];
+	}
+	free(old);
+}
+
 /* finish fills r up, and returns the slot of by_hash where it is or would be. */
 static uint32_t *finish(struct record *r) {
 	while (r->len % 8)
 		r->data[r->len++] = 0;
 	uint16_t size = (uint16_t)r->len;
 	memcpy(r->data, &size, sizeof size);
-	uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
-	for (size_t i = 0; i < r->len; i++)
-		if (i < NUMBER_AT || i >= BODY_AT)
-			hash = (hash ^ r->data[i]) * UINT64_C(1099511628211);
-	for (uint32_t i = (uint32_t)(hash ^ hash >> 32);; i++) {
-		uint32_t *slot = &app.tables->by_hash[i % TABLE]; /* there are fewer records than slots */
-		if (*slot == 0 || same((unsigned char *)app.mem + 8 * (size_t)*slot, r->data, r->len))
-			return slot;
-	}
+	return slot_of(r->data, r->len);
 }
 
 static uint32_t found(uint32_t slot) {
@@ -188,13 +217,16 @@ static uint32_t found(uint32_t slot) {
 /* append publishes r, if it ends before limit. */
 static int append(struct record *r, uint32_t number, uint32_t *slot, size_t limit) {
 	size_t at = RECORDS + head()->published;
-	if (at + r->len > limit)
+	if (at + r->len > limit || (slot && app.records + 1 >= app.slots))
 		return 0;
 	memcpy(r->data + NUMBER_AT, &number, sizeof number);
 	memcpy(app.mem + at, r->data, r->len);
-	if (slot)
-		*slot = (uint32_t)(at / 8);
 	__atomic_store_n(&head()->published, at + r->len - RECORDS, __ATOMIC_RELEASE);
+	if (slot) {
+		*slot = (uint32_t)(at / 8);
+		app.records++;
+		grow(); /* slot may be nowhere from here on */
+	}
 	return 1;
 }
 
@@ -546,10 +578,16 @@ static int hand_over(const char *kind, int fd) {
  * the mold's gauges say. */
 static int take(char *memory) {
 	if (app.mem) {
+		if (app.owner != getpid()) /* what is there is the parent's still: metrics_forked had no memory */
+			return -1;
 		copy(memory, 0);
 		if (move(memory))
 			return -1;
 	} else {
+		app.by_hash = calloc(FIRST_SLOTS, sizeof *app.by_hash);
+		if (app.by_hash == NULL)
+			return -1;
+		app.slots = FIRST_SLOTS;
 		app.tables = mmap(NULL, sizeof *app.tables, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (app.tables == MAP_FAILED)
 			return -1;
