@@ -134,7 +134,8 @@ func (m Migration) TOML() string {
 	if m.Hooks {
 		fmt.Fprintf(&b, "\n# Its functions, and all else that it does besides settings.\nhooks = %s\n", tomlString(strings.TrimPrefix(m.File, "file:")))
 	}
-	m.rest(&b, "Not needed here", func(f foreign.Fate) bool { return f == foreign.Idle || f == foreign.Same || f == foreign.Changed })
+	m.rest(&b, "What needs no setting", func(f foreign.Fate) bool { return f == foreign.Same || f == foreign.Changed })
+	m.rest(&b, "Not needed here", func(f foreign.Fate) bool { return f == foreign.Idle })
 	m.rest(&b, "There is nothing like it", func(f foreign.Fate) bool { return f == foreign.Lost })
 	if len(m.Out.Problems) > 0 {
 		b.WriteString("\n# hostler cannot serve this as it is:\n")

@@ -32,7 +32,7 @@ def note(text):
     with open(os.environ["HOOK_LOG"], "a") as f:
         f.write(text + "\n")
 def on_starting(server):
-    note("on_starting %%s" %% server.cfg.proc_name)
+    note("on_starting %%s %%s" %% (server.cfg.proc_name, server.cfg.graceful_timeout))
 def when_ready(server):
     note("when_ready")
 def on_reload(server):
@@ -135,7 +135,7 @@ func TestGunicornConf(t *testing.T) {
 		if n, _ := get(t, "http://"+addr+"/bad"); n != 500 {
 			t.Errorf("%d where pre_request raises", n)
 		}
-		for _, want := range []string{"on_starting confname", "when_ready", "pre_fork 2", "post_fork 2", "pre_request GET /x?q=1 b",
+		for _, want := range []string{"on_starting confname 30", "when_ready", "pre_fork 2", "post_fork 2", "pre_request GET /x?q=1 b",
 			"post_request /x 200 17 q=1", "post_request /stream 200 30", "post_request /file 200 0", "post_request /bad 0 0"} {
 			s.eventually(want, func() bool { return len(matching(lines(), want)) > 0 })
 		}

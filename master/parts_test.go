@@ -174,8 +174,16 @@ func TestWorkerEnv(t *testing.T) {
 func TestAccessLog(t *testing.T) {
 	now := time.Date(2024, 3, 1, 12, 30, 0, 0, time.FixedZone("", 3600))
 	format, _ := accesslog.Parse("%(h)s %(t)s \"%(r)s\" %(s)s %(D)s worker=%(worker)s cause=%(cause)s")
+	for minor, want := range []string{"HTTP/1.0", "HTTP/1.1", "HTTP/2.0", "-"} {
+		var rec protocol.Thread
+		rec.BeginOver(1, uint32(minor), []byte("GET"), []byte("/"), nil)
+		a, _ := rec.Snapshot()
+		if line := appendAccessLine(nil, format, now, lostRequest{Activity: a}); !strings.Contains(string(line), `"GET / `+want+`"`) {
+			t.Errorf("over %s: %s", want, line)
+		}
+	}
 	line := appendAccessLine(nil, format, now, lostRequest{
-		Activity: protocol.Activity{Method: "GET", Target: "/a b\n\"\\é", Client: ""}, worker: 3, cause: "oom", age: 1500 * time.Microsecond})
+		Activity: protocol.Activity{Method: "GET", Target: "/a b\n\"\\é", Client: "", Minor: 1}, worker: 3, cause: "oom", age: 1500 * time.Microsecond})
 	want := `- [01/Mar/2024:12:30:00 +0100] "GET /a b\n\"\\\xc3\xa9 HTTP/1.1" 000 1500 worker=3 cause=oom` + "\n"
 	if string(line) != want {
 		t.Errorf("got  %swant %s", line, want)

@@ -177,13 +177,19 @@ type Thread struct {
 
 const (
 	threadRecordWords = 29
+	minorShift        = 6  // of the version, above the length of a method
 	maxMethod         = 16 // bytes of a record that a method may take
 	maxClient         = 48
 )
 
-// Begin records the request that the thread starts on at time now.
-// Long targets are cut.
+// Begin is BeginOver HTTP/1.1.
 func (t *Thread) Begin(now int64, method, target, client []byte) {
+	t.BeginOver(now, 1, method, target, client)
+}
+
+// BeginOver records the request that the thread starts on at time now, and over which
+// version of HTTP it came: the minor one, or 2 for HTTP/2. Long targets are cut.
+func (t *Thread) BeginOver(now int64, minor uint32, method, target, client []byte) {
 	// The thread's last writer may have died while writing and left an odd
 	// sequence behind; or, not add, gets back into step.
 	seq := uint32(t.head.Load()>>32) | 1
@@ -196,7 +202,7 @@ func (t *Thread) Begin(now int64, method, target, client []byte) {
 		t.data[i].Store(binary.NativeEndian.Uint64(buf[i*8:]))
 	}
 	t.start.Store(now)
-	t.head.Store(uint64(seq+1)<<32 | uint64(c)<<24 | uint64(n)<<8 | uint64(m))
+	t.head.Store(uint64(seq+1)<<32 | uint64(c)<<24 | uint64(n)<<8 | uint64(minor&3)<<minorShift | uint64(m))
 }
 
 // Open is Begin where nobody is to know what the request is.
@@ -274,6 +280,7 @@ func (t *Thread) End() { t.start.Store(0) }
 type Activity struct {
 	Start                  int64 // CLOCK_MONOTONIC nanoseconds
 	Method, Target, Client string
+	Minor                  int // 0: HTTP/1.0, 1: HTTP/1.1, 2: HTTP/2
 }
 
 // Started returns when the application was started on what the thread works on
@@ -290,7 +297,7 @@ func (t *Thread) Snapshot() (Activity, bool) {
 		if start == 0 {
 			return Activity{}, false
 		}
-		m, n, c := int(head&0xff), int(head>>8&0xffff), int(head>>24&0xff)
+		m, n, c := int(head&(1<<minorShift-1)), int(head>>8&0xffff), int(head>>24&0xff)
 		if head>>32&1 == 1 || m+n+c > len(buf) {
 			continue
 		}
@@ -300,7 +307,7 @@ func (t *Thread) Snapshot() (Activity, bool) {
 		if t.head.Load() != head {
 			continue
 		}
-		return Activity{start, string(buf[:m]), string(buf[m+c : m+c+n]), string(buf[m : m+c])}, true
+		return Activity{start, string(buf[:m]), string(buf[m+c : m+c+n]), string(buf[m : m+c]), int(head >> minorShift & 3)}, true
 	}
 	start := t.start.Load()
 	return Activity{Start: start}, start != 0

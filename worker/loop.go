@@ -367,7 +367,7 @@ func (l *Loop) run(t *Thread, c *conn, now int64) bool {
 		t.rec.Open(now)
 		c.seat.Store(t)
 	} else {
-		t.rec.Begin(now, t.Req.Method.In(buf), t.Req.Target.In(buf), t.Remote[:t.RemoteLen])
+		t.rec.BeginOver(now, uint32(t.Req.Minor), t.Req.Method.In(buf), t.Req.Target.In(buf), t.Remote[:t.RemoteLen])
 	}
 	l.slot.Gauges.Served.Add(1)
 	if l.pace.average.Load() > quickCall {

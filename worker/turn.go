@@ -155,7 +155,7 @@ func (a *Async) Flush(waits bool) {
 func (a *Async) Step(i int) {
 	t := a.seats[i]
 	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
-	a.l.slot.ThreadRecs[0].Begin(a.l.now(), t.Req.Method.In(buf), t.Req.Target.In(buf), t.Remote[:t.RemoteLen])
+	a.l.slot.ThreadRecs[0].BeginOver(a.l.now(), uint32(t.Req.Minor), t.Req.Method.In(buf), t.Req.Target.In(buf), t.Remote[:t.RemoteLen])
 }
 
 // Stepped notes that none is.

@@ -33,22 +33,16 @@ def run(source, settings):
     """Run the file, and set up logging as it says."""
     try:
         module = load(source)
-        set_up_logging(getattr(module, "logconfig_dict", None), settings["log_level"].upper())
+        set_up_logging(getattr(module, "logconfig_dict", None))
     except BaseException as e:
         fail("cannot run %s:\n%s" % (source, why(e)))
     return module
 
 
-def set_up_logging(wanted, level):
-    """Applications, and settings files, count on Gunicorn's loggers: what they say goes
-    to standard error, which is the error log."""
+def set_up_logging(wanted):
+    """Have logging go by a dictionary of the file's. Without one there is gunicorn.error, see
+    start."""
     form = logging.Formatter("%(asctime)s [%(process)d] [%(levelname)s] %(message)s", "[%Y-%m-%d %H:%M:%S %z]")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(form)
-    error = logging.getLogger("gunicorn.error")
-    error.setLevel(level)
-    error.propagate = False
-    error.handlers[:] = [handler]
     if not wanted:
         return
     # What Gunicorn puts in where the dictionary has nothing.

@@ -156,7 +156,9 @@ class Hooks:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s hooks: %(message)s"))
         log.addHandler(handler)
-        cfg = SimpleNamespace(**dict(self.values, **{k: settings.get(k) for k in ("app", "name", "workers", "threads", "chdir", "preload", "graceful_timeout")}))
+        cfg = SimpleNamespace(**dict(self.values, **{k: settings.get(k) for k in ("app", "name", "workers", "threads", "chdir", "preload")}))
+        grace = settings.get("graceful_timeout", 0) / 1e9  # as in Gunicorn's: seconds
+        cfg.graceful_timeout = int(grace) if grace == int(grace) else grace
         server = SimpleNamespace(pid=settings["master_pid"], log=log, cfg=cfg, num_workers=settings["workers"], proc_name=settings["name"])
         number = worker.setdefault("number", settings["worker"])
         worker = dict(dict(pid=os.getpid(), ppid=settings["master_pid"], generation=settings["generation"], age=number, log=log, cfg=cfg), **worker)

@@ -1,7 +1,5 @@
 """Hooks around each request, as Gunicorn has them: pre_request and post_request."""
 
-import inspect
-
 from _hostler.frames import text_of_raised
 from _hostler.log import say
 from _hostler.wsgi import FileWrapper
@@ -62,6 +60,8 @@ class Ending:
 
 
 def arity(hook):
+    import inspect  # 2 MB of modules, and only a post_request asks
+
     try:
         return len([p for p in inspect.signature(hook).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)])
     except (TypeError, ValueError):
