@@ -298,6 +298,41 @@ func TestAppMetricsAsNobody(t *testing.T) {
 	}
 }
 
+// TestAppMetricsForged: a worker that shares what it should not, and writes nonsense to
+// what it shares, harms its own figures only.
+func TestAppMetricsForged(t *testing.T) {
+	s := start(t, "-w", "2", "counted:app")
+	seen := make(map[int]int)
+	for len(seen) < 2 {
+		seen[s.counts("/count", 1)[0]]++
+	}
+	master := s.metric("process_open_fds", "")
+	forger := s.counts("/forge", 1)[0]
+	s.eventually("a word of it", func() bool { return s.metric("hostler_app_metrics_left_out_total", `"damaged"`) >= 2 })
+	others := 0
+	for pid, n := range seen {
+		if pid != forger {
+			others = n
+		}
+	}
+	for range 3 {
+		if got := s.metric("requests_seen_total", ""); got < float64(others) {
+			t.Errorf("%v requests were counted, where the other worker has had %d", got, others)
+		}
+	}
+	if got := s.metric("process_open_fds", ""); got > master+2 { // those of scrapes
+		t.Errorf("the master had %v descriptors, and has %v", master, got)
+	}
+	if err := syscall.Kill(forger, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	s.waitLog("msg=\"worker died\"")
+	s.eventually("its successor", func() bool { return s.metric("hostler_app_metrics_processes", "") == 2 })
+	if got := s.metric("requests_seen_total", ""); got < float64(others) {
+		t.Errorf("%v requests were counted, where the other worker has had %d", got, others)
+	}
+}
+
 // TestAppMetricsUpgrade: they begin again with a new binary, as the server's own do.
 func TestAppMetricsUpgrade(t *testing.T) {
 	s := start(t, "-w", "2", "counted:app")

@@ -66,6 +66,26 @@ def odd():
     return results
 
 
+def forge():
+    """Share memory that can be made smaller, and make it so; write nonsense to what is
+    shared already."""
+    import array
+    import socket
+
+    control = socket.socket(fileno=os.dup(3))
+    fd = os.memfd_create("forged", os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, 8 << 20)
+    for packet in (b"A", b"A", b"R"):
+        control.sendmsg([packet], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
+    os.ftruncate(fd, 0)
+    control.close()
+    with open("/proc/self/maps") as maps, open("/proc/self/mem", "r+b", 0) as memory:
+        start = [int(line.split("-")[0], 16) for line in maps if "hostler-app-metrics" in line][0]
+        for at, data in ((64, os.urandom(1 << 16)), (7 << 20, b"\xff" * (1 << 16)), (8, b"\xff" * 8)):
+            memory.seek(start + at)
+            memory.write(data)
+
+
 def app(environ, start_response):
     query = {k: v[0] for k, v in parse_qs(environ["QUERY_STRING"]).items()}
     path, body = environ["PATH_INFO"], str(os.getpid())
@@ -105,6 +125,8 @@ def app(environ, start_response):
             child.observe(0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         body = str(ticks[0])
+    elif path == "/forge":
+        forge()
     elif path == "/odd":
         body = json.dumps(odd())
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -147,7 +169,9 @@ def stock(plan, dead):
         processes = {}
         for pid, _ in plan:
             if pid not in processes:
-                processes[pid] = subprocess.Popen([sys.executable, __file__, "replay"], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, universal_newlines=True)
+                processes[pid] = subprocess.Popen(
+                    [sys.executable, __file__, "replay"], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, universal_newlines=True
+                )
         for pid, seed in plan:
             p = processes[pid]
             p.stdin.write("%d\n" % seed)
