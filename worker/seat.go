@@ -54,6 +54,8 @@ func NewAsync(l *Loop) *Async {
 	l.spare.off = true          // a request that waits takes nothing from others
 	l.limits.Underscores = true // a scope has names as they are
 	l.spools.stream = append(l.spools.stream, newPathPattern("*"))
+	// What has come while the loop was busy would wait in sockets else, where nobody sees it.
+	l.sched.ready.max = max(l.sched.ready.max, l.conns.max)
 	if n := l.cfg.WorkerConcurrency; n > 0 {
 		l.sched.pools = append(l.sched.pools, &pool{index: anyPool, pathPattern: newPathPattern("*"), lane: lane{max: l.cfg.Queue, permits: n, depth: &l.slot.Gauges.TasksWaiting}})
 	}

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
 	"golang.org/x/sys/unix"
 
 	"hostler/protocol"
@@ -37,6 +39,9 @@ type seatCall struct {
 func serveAsync(t testing.TB, cfg *protocol.WorkerConfig, begin func(*seatCall)) *eventLoop {
 	t.Helper()
 	r := newRig(t, cfg, nil)
+	if cfg.Listeners[0].TLS {
+		r.material(&protocol.TLSMaterial{Pairs: []protocol.KeyPair{keyPair(t, "localhost")}, Protocols: []string{"h2", "http/1.1"}, TicketKeys: [][32]byte{{1}}})
+	}
 	e := &eventLoop{rig: r, a: NewAsync(r.Loop), begin: begin, calls: make(map[int]*seatCall)}
 	r.Start()
 	r.wg.Go(e.run)
@@ -494,4 +499,75 @@ func TestTurnConcurrency(t *testing.T) {
 	for _, r := range in[:3] {
 		r.want(200, "*")
 	}
+}
+
+// Over TLS bodies come in and clients leave as they do without.
+func TestTurnTLS(t *testing.T) {
+	cfg := asyncConfig()
+	cfg.Listeners[0].TLS = true
+	told, begun := make(chan uint32, 1), make(chan struct{}, 4)
+	e := serveAsync(t, cfg, func(c *seatCall) {
+		begun <- struct{}{}
+		c.readAll(func(body string, rc int) {
+			if c.method == "POST" {
+				c.answer("got it")
+				return
+			}
+			c.await(NoticeGone, func(have uint32) { told <- have; c.finish() })
+		})
+	})
+	conn := e.dialTLS(nil)
+	in := responses(t, conn)
+	for range 3 {
+		send(t, conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nabc")
+		<-begun
+		send(t, conn, "def")
+		in.want(200, "got it")
+	}
+	send(t, conn, get)
+	<-begun
+	conn.Close()
+	if have := <-told; have != NoticeGone {
+		t.Errorf("told of %#x", have)
+	}
+}
+
+// And so do streams of HTTP/2: by a reset, or with their connection.
+func TestTurnHTTP2(t *testing.T) {
+	cfg := asyncConfig()
+	cfg.HTTP2Cleartext = true
+	told, begun, read := make(chan string, 8), make(chan string, 8), make(chan string, 8)
+	e := serveAsync(t, cfg, func(c *seatCall) {
+		begun <- c.target
+		c.readAll(func(body string, rc int) {
+			if rc == ReadEnd && body != "" {
+				read <- body
+			}
+			c.await(NoticeGone, func(uint32) { told <- c.target; c.finish() })
+		})
+	})
+	conn := e.dial()
+	_, _ = io.WriteString(conn, http2.ClientPreface)
+	f := newFramer(t, conn)
+	f.must(f.WriteSettings())
+	for _, id := range []uint32{1, 3, 5} {
+		f.ask(id, id != 5)
+		if got, want := <-begun, fmt.Sprintf("/%d", id); got != want {
+			t.Fatalf("%s has begun, not %s", got, want)
+		}
+	}
+	f.must(f.WriteData(5, false, []byte("abc")))
+	f.must(f.WriteData(5, true, []byte("def")))
+	if got := <-read; got != "abcdef" {
+		t.Errorf("a body of %q", got)
+	}
+	f.must(f.WriteRSTStream(3, http2.ErrCodeCancel))
+	if got := <-told; got != "/3" {
+		t.Errorf("%s is told, not /3", got)
+	}
+	conn.Close()
+	if a, b := <-told, <-told; a+b != "/1/5" && a+b != "/5/1" {
+		t.Errorf("%s and %s are told", a, b)
+	}
+	eventually(t, "no connection", func() bool { return e.conns.n.Load() == 0 })
 }
