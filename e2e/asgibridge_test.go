@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -119,4 +121,73 @@ func testBridge(t *testing.T, args ...string) {
 	if strings.Contains(text, "never retrieved") || strings.Contains(text, "was destroyed") {
 		t.Errorf("asyncio complains: %s", text)
 	}
+}
+
+// TestASGIReferences takes each way through the bridge again and again, and holds the
+// interpreter's references level: on a build that counts them all, and, where the loop or
+// the Task is another one, the objects that the collector knows.
+func TestASGIReferences(t *testing.T) {
+	debug := os.Getenv("DEBUG_PYTHON")
+	if debug == "" {
+		var err error
+		if debug, err = exec.LookPath("python3-dbg"); err != nil {
+			t.Fatal("python3-dbg is missing: run make tools (Debian, Ubuntu: apt-get install python3-dbg; Fedora: dnf install python3-debug)")
+		}
+	}
+	pythons := cpythons(t)
+	for _, python := range []string{debug, pythons[0], pythons[len(pythons)-1]} {
+		t.Run(python, func(t *testing.T) {
+			s := start(t, "--python", python, "asgirefs:app")
+			for _, way := range strings.Fields("hello echo listen wait refused path stream hints raise endless fork_exits") {
+				s.takeWay(way, 20) // caches fill
+				was := s.references()
+				const n = 50
+				s.takeWay(way, n)
+				if is := s.references(); is-was >= n/2 { // one that is lost is lost each time
+					t.Errorf("%s: %d references more after %d requests", way, is-was, n)
+				}
+			}
+			if _, body := s.get("/fork"); body != "70" { // EX_SOFTWARE
+				t.Errorf("a child that goes on into its parent's loop: %s", body)
+			}
+			if _, body := s.get("/hello"); body != "ok" {
+				t.Error(body)
+			}
+		})
+	}
+}
+
+// takeWay asks for a path n times; of one that has no end it leaves in the middle.
+func (s *server) takeWay(path string, n int) {
+	s.t.Helper()
+	for i := range n {
+		body := strings.Repeat("x", 1+i%2*200_000)
+		r, err := http.Post("http://"+s.addr+"/"+path, "text/plain", strings.NewReader(body))
+		if err != nil {
+			s.t.Fatal(path, err)
+		}
+		if path != "endless" {
+			if got, err := io.ReadAll(r.Body); err != nil || path == "echo" && string(got) != body {
+				s.t.Fatalf("%s: %d bytes, %v", path, len(got), err)
+			}
+		}
+		r.Body.Close()
+	}
+}
+
+// references is how many there are when all requests have ended.
+func (s *server) references() int {
+	s.t.Helper()
+	least := 0
+	for range 5 { // what has to end still may take another moment
+		_, body := s.get("/count")
+		n, err := strconv.Atoi(body)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if least == 0 || n < least {
+			least = n
+		}
+	}
+	return least
 }

@@ -110,6 +110,8 @@ static void run(int seat) {
 	struct call *c = call_of(call);
 	if ((c->scope = scope_new(t)) != NULL)
 		task = first_step(call);
+	if (forked)
+		leave_child(&threads[0]);
 	if (task == NULL && !c->over)
 		call_fail(call);
 	else if (PyErr_Occurred())
@@ -141,7 +143,7 @@ static int turns(int polled) {
 			drop_garbage();
 		else
 			break;
-		if (forked)
+		if (forked) /* a destructor's child */
 			leave_child(&threads[0]);
 	}
 	if (entered && PyContext_Exit(base_context))

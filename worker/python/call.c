@@ -145,8 +145,6 @@ void call_detach(struct call *c) {
 static void end(struct call *c, int raised) {
 	PyObject *self = keep(object_of(c));
 	uint32_t result = 0;
-	if (forked)
-		leave_child(&threads[0]);
 	c->over = 1;
 	c->running = 0;
 	if (raised) {
@@ -234,11 +232,11 @@ static void settle(struct call *c) {
 
 /* stepped comes after each step: rc is its PYGEN_. */
 static int stepped(struct call *c, int rc, PyObject **result) {
+	if (forked)
+		leave_child(&threads[0]);
 	if (c->seat != NO_SEAT)
 		hostlerStepped();
 	if (rc == PYGEN_NEXT) {
-		if (forked)
-			leave_child(&threads[0]);
 		settle(c);
 		return rc;
 	}

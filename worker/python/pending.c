@@ -112,6 +112,8 @@ static void at_once(PyObject *self) {
 	}
 	p->wakeup = p->context = NULL;
 	PyObject *r = PyObject_CallFunctionObjArgs(wakeup, self, NULL);
+	if (forked)
+		leave_child(&threads[0]);
 	if (r == NULL)
 		PyErr_WriteUnraisable(wakeup); /* SystemExit and its like, of a Task of the application's own */
 	drop(&r);

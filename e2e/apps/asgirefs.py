@@ -1,0 +1,90 @@
+"""Each way through receive and send, and how many references there are in all."""
+
+import asyncio
+import gc
+import os
+import sys
+
+
+async def whole(receive):
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message["body"]
+        more = message["more_body"]
+    return body
+
+
+async def cancelled(receive, wait):
+    task = asyncio.ensure_future(receive())
+    await asyncio.sleep(wait)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def refused(send):
+    for message in (
+        {"type": "http.response.body"},
+        {"type": "http.response.start", "status": 200, "headers": [("a", 1)]},
+        {"type": "http.response.start", "status": 99},
+        {},
+        [],
+    ):
+        try:
+            await send(message)
+        except (RuntimeError, TypeError, ValueError):
+            continue
+        raise AssertionError(message)
+
+
+async def stream(send, piece, pieces):
+    await send({"type": "http.response.start", "status": 200, "headers": [[b"a", b"b"]]})
+    while pieces:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await asyncio.sleep(0)
+        pieces -= 1
+    await send({"type": "http.response.body"})
+
+
+def references():
+    gc.collect()
+    return b"%d" % (sys.gettotalrefcount() if hasattr(sys, "gettotalrefcount") else len(gc.get_objects()))
+
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    body, path = b"ok", scope["path"][1:]
+    if path == "count":
+        body = references()
+    elif path == "raise":
+        raise ValueError("meant")
+    elif path == "echo":
+        body = await whole(receive)
+    elif path == "listen":
+        await whole(receive)
+        await cancelled(receive, 0)
+        asyncio.ensure_future(receive())  # hears of the end
+        await asyncio.sleep(0)
+    elif path == "wait":
+        await whole(receive)
+        await cancelled(receive, 0.0005)
+    elif path == "refused":
+        await refused(send)
+    elif path == "path":
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.pathsend", "path": __file__})
+        return
+    elif path in ("stream", "endless"):
+        await stream(send, b"x" * 20000, 5 if path == "stream" else -1)
+        return
+    elif path == "hints":
+        await send({"type": "http.response.early_hint", "links": [b"</a>; rel=preload"]})
+    elif path in ("fork", "fork_exits"):
+        pid = os.fork()
+        if pid == 0:
+            if path == "fork":
+                return  # to a loop that is none of its
+            os._exit(0)
+        body = b"%d" % os.WEXITSTATUS(os.waitpid(pid, 0)[1])
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": body})
