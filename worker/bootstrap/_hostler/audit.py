@@ -89,6 +89,21 @@ def audit_sockets(first, before):
         )
 
 
+def audit_loops():
+    """Event loops that were made before the fork: each worker has one of its own, and what
+    is bound to another waits for ever."""
+    asyncio = sys.modules.get("asyncio")
+    kind = getattr(asyncio, "AbstractEventLoop", None)
+    if kind is None:
+        return
+    for o in gc.get_objects():
+        if is_kind(kind, type(o)) and not o.is_closed():
+            warn(
+                "an event loop has been made already (%s), and will not run in the workers, nor what is bound to it:"
+                " make it, and connections and locks for it, in the application's lifespan or in a request" % type_name(type(o))
+            )
+
+
 def audit_libraries():
     with open("/proc/self/maps") as maps:
         files = {line.split(None, 5)[5].strip() for line in maps if " r" in line and ".so" in line}
@@ -107,7 +122,7 @@ def audit(first, before):
     """Say what will not survive the fork: other threads, open sockets, of which
     those in before are not from the warm-up, Go. It is for people: it does not
     matter if it fails."""
-    for look in (audit_threads, lambda: audit_sockets(first, before), audit_libraries):
+    for look in (audit_threads, lambda: audit_sockets(first, before), audit_loops, audit_libraries):
         try:
             look()
         except Exception as e:

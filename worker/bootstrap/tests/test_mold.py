@@ -108,3 +108,21 @@ class Audit(unittest.TestCase):
             )
 
         self.assertTrue(in_child(check))
+
+    def test_loops(self):
+        """Event loops that were made before the fork are named, unless they are closed."""
+
+        def check():
+            import asyncio
+
+            said = []
+            with mock.patch.object(audit, "warn", said.append):
+                asyncio.new_event_loop().close()
+                audit.audit_loops()
+                none = list(said)
+                loop = asyncio.new_event_loop()
+                audit.audit_loops()
+                loop.close()
+            return none == [] and len(said) == 1 and "an event loop has been made already (asyncio.unix_events._UnixSelectorEventLoop)" in said[0]
+
+        self.assertTrue(in_child(check))
