@@ -639,7 +639,7 @@ func table() []*setting {
 			name: "ctl-socket", group: groupLogs, arg: "PATH", def: settings.CtlAuto,
 			help: "socket for hostler ctl; auto, off",
 			more: "Only the user that hostler runs as (and root) can use it. `auto` is `PID.sock` in a directory that is this user's alone: `$RUNTIME_DIRECTORY` of the service manager, `/run/hostler` for root, `$XDG_RUNTIME_DIR/hostler`, or else `/tmp/hostler-UID`. " +
-				"There `hostler ctl` finds it, and asks which server is meant if there are several; where there can be no such directory the log says so, and hostler goes on without. " +
+				"There `hostler ctl` finds it, and asks which server is meant if there are several (what a service runs means the service's own); where there can be no such directory the log says so, and hostler goes on without. " +
 				"A path of one's own `hostler ctl` finds by the same variable, or the same key in the settings file of the working directory. " +
 				"A file that a server left behind is replaced; two servers need two paths. A reload moves it where the settings say, and makes it anew if its file is gone.",
 			value: custom("a path, `auto`, or `off`", func(c *Config) *string { return &c.CtlSocket }, parseCtlSocket),

@@ -36,6 +36,7 @@ func ThesePlaces(env func(string) string) Places { return Places{Env: env, UID: 
 type place struct {
 	dir     string
 	parent  string // has to be ours, too; "": it is root's, or sticky
+	service bool   // it is the service manager's
 	make    bool   // a server may make it; else that is for the service manager
 	foreign bool   // for hostler ctl it may belong to anybody: only root can have made it
 }
@@ -43,7 +44,7 @@ type place struct {
 func (p Places) all() (all []place) {
 	run := filepath.Join(p.Root, "/run/hostler")
 	if dir, _, _ := strings.Cut(p.Env("RUNTIME_DIRECTORY"), ":"); filepath.IsAbs(dir) {
-		all = append(all, place{dir: dir})
+		all = append(all, place{dir: dir, service: true})
 	}
 	all = append(all, place{dir: run, make: p.UID == 0, foreign: p.UID == 0})
 	if p.UID != 0 { // root's may be another user's, by sudo
@@ -140,7 +141,8 @@ type Found struct {
 // askTime is how long a server may take to say what it is.
 const askTime = 2 * time.Second
 
-// Running returns the servers that have their sockets in these places.
+// Running returns the servers that have their sockets in these places. What a service
+// runs means the service's own.
 func (p Places) Running(ctx context.Context) (all []Found) {
 	seen := make(map[string]bool)
 	for _, at := range p.all() {
@@ -152,6 +154,9 @@ func (p Places) Running(ctx context.Context) (all []Found) {
 			if f, ok := ask(ctx, path); ok {
 				all = append(all, f)
 			}
+		}
+		if at.service {
+			break
 		}
 	}
 	slices.SortFunc(all, func(a, b Found) int { return a.PID - b.PID })
