@@ -28,7 +28,7 @@ var _ master.Screen = (*screen)(nil)
 // is wrong.
 func newScreen(cfg *config.Config, to io.Writer) *screen {
 	f := logFormat(cfg)
-	if f != logformat.Text && f != logformat.Color || !logformat.IsTerminal(int(os.Stderr.Fd())) || cfg.LogLevel != "info" && cfg.LogLevel != "debug" {
+	if cfg.ErrorLog != "-" || f != logformat.Text && f != logformat.Color || !logformat.IsTerminal(int(os.Stderr.Fd())) || cfg.LogLevel != "info" && cfg.LogLevel != "debug" {
 		return nil
 	}
 	return &screen{to: to, color: f == logformat.Color}
