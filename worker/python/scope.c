@@ -43,7 +43,39 @@ static PyObject *field_name(const char *buf, const struct field *f) {
 	return name;
 }
 
-static int is_host(const char *buf, const struct field *f) { return f->name.len == 4 && strncasecmp(buf + f->name.off, "host", 4) == 0; }
+static int is_named(const char *buf, const struct field *f, const char *name, uint32_t n) {
+	return f->name.len == n && strncasecmp(buf + f->name.off, name, n) == 0;
+}
+
+static int is_cookie(const char *buf, const struct field *f) { return is_named(buf, f, "cookie", 6); }
+
+/* cookies says how many fields a Cookie has come in, and how long they are in one. */
+static uint32_t cookies(const struct task *t, size_t *len) {
+	uint32_t n = 0;
+	*len = 0;
+	for (uint32_t i = 0; i < t->req.nfields; i++)
+		if (is_cookie(t->buf, &t->req.fields[i]))
+			*len += t->req.fields[i].value.len + (n++ ? 2 : 0);
+	return n;
+}
+
+/* whole_cookie returns them in one. */
+static PyObject *whole_cookie(const struct task *t, size_t len) {
+	PyObject *b = bytes(NULL, len);
+	char *at = b ? PyBytes_AsString(b) : NULL;
+	for (uint32_t i = 0, n = 0; b && i < t->req.nfields; i++) {
+		const struct field *f = &t->req.fields[i];
+		if (!is_cookie(t->buf, f))
+			continue;
+		if (n++) {
+			memcpy(at, "; ", 2);
+			at += 2;
+		}
+		memcpy(at, t->buf + f->value.off, f->value.len);
+		at += f->value.len;
+	}
+	return b;
+}
 
 /* request_id returns the identifier that the server has given the request (--request-id),
  * which is among the variables of TLS; NULL: none. */
@@ -61,22 +93,28 @@ static PyObject *headers(const struct task *t) {
 	const struct request *r = &t->req;
 	const char *id = t->tls_len ? request_id(t) : NULL;
 	int replace = (t->forwarded & FORWARDED_HOST) != 0; /* a trusted proxy says which the client has asked for */
-	PyObject *list = PyList_New(r->nfields + (id != NULL));
-	for (uint32_t i = 0; list && i < r->nfields; i++) {
+	size_t len = 0;
+	/* HTTP/2 breaks a Cookie into crumbs, which nobody has to know of (RFC 9113, 8.2.3). */
+	uint32_t crumbs = r->minor > 1 ? cookies(t, &len) : 0, at = 0;
+	PyObject *list = PyList_New(r->nfields - (crumbs > 1 ? crumbs - 1 : 0) + (id != NULL));
+	for (uint32_t i = 0, joined_up = 0; list && i < r->nfields; i++) {
 		const struct field *f = &r->fields[i];
-		struct span value = replace && is_host(t->buf, f) ? t->host : f->value;
-		PyObject *n = field_name(t->buf, f), *v = bytes(t->buf + value.off, value.len);
+		int crumb = crumbs > 1 && is_cookie(t->buf, f);
+		if (crumb && joined_up++)
+			continue;
+		struct span value = replace && is_named(t->buf, f, "host", 4) ? t->host : f->value;
+		PyObject *n = field_name(t->buf, f), *v = crumb ? whole_cookie(t, len) : bytes(t->buf + value.off, value.len);
 		PyObject *pair = n && v ? PyTuple_Pack(2, n, v) : NULL;
 		drop(&n);
 		drop(&v);
-		if (pair == NULL || PyList_SetItem(list, (Py_ssize_t)i, pair))
+		if (pair == NULL || PyList_SetItem(list, (Py_ssize_t)at++, pair))
 			drop(&list);
 	}
 	if (list && id) {
 		PyObject *n = bytes("x-request-id", 12), *v = bytes(id, strlen(id)), *pair = n && v ? PyTuple_Pack(2, n, v) : NULL;
 		drop(&n);
 		drop(&v);
-		if (pair == NULL || PyList_SetItem(list, (Py_ssize_t)r->nfields, pair))
+		if (pair == NULL || PyList_SetItem(list, (Py_ssize_t)at, pair))
 			drop(&list);
 	}
 	return list;
