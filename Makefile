@@ -12,6 +12,7 @@ GOFILES := $(shell find . -path ./build -prune -o \( -name '*.go' -o -name '*.c'
 PYTHON  := python3
 VENV    := build/venv
 APPS    := build/apps
+ASGI    := build/asgi
 
 # What a fresh machine lacks is said in words, for apt and dnf.
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing. Debian, Ubuntu: apt-get install $(2); Fedora, RHEL: dnf install $(3)" >&2; exit 1; }
@@ -43,7 +44,7 @@ bin/hostler: $(PAYLOAD)/worker.so $(GOFILES) VERSION ## build bin/hostler
 	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags='-s -w -buildid= -X main.version=$(VERSION)' -o $@ ./cmd/hostler
 
 EXAMPLE ?= auto
-run: bin/hostler ## serve examples/ on 127.0.0.1:8000 (EXAMPLE=plain, flask or django)
+run: bin/hostler ## serve examples/ on 127.0.0.1:8000 (EXAMPLE=plain, flask, django or fastapi)
 	@scripts/run-example $(EXAMPLE)
 
 # --- tests -----------------------------------------------------------------
@@ -69,6 +70,14 @@ $(APPS)/.done: scripts/requirements-apps.txt
 	$(APPS)/bin/pip -q install --no-deps -r scripts/requirements-apps.txt
 	touch $@
 
+# Frameworks and clients of ASGI; beside them what the checks need on other CPythons.
+$(ASGI)/.done: scripts/requirements-asgi.txt scripts/asgi-packages
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/apt-tools ensurepip:python3-venv
+	@$(PYTHON) -m venv $(ASGI)
+	$(ASGI)/bin/pip -q install --no-deps -r scripts/requirements-asgi.txt
+	scripts/asgi-packages $(ASGI)/bin/python $(ASGI)
+	touch $@
+
 # The newest Gunicorn: config/foreign has to know all its settings, and what testdata
 # has of them is what this one printed.
 build/gunicorn/.done: scripts/gunicorn-settings
@@ -80,7 +89,7 @@ build/gunicorn/.done: scripts/gunicorn-settings
 build/h2spec: e2e/h2spec/go.mod e2e/h2spec/go.sum
 	go -C e2e/h2spec build -o ../../build/h2spec github.com/summerwind/h2spec/cmd/h2spec
 
-tools: check-tools $(VENV)/.done $(APPS)/.done build/gunicorn/.done build/h2spec ## install what the tests need: Debian packages (as root), Python packages into build/
+tools: check-tools $(VENV)/.done $(APPS)/.done $(ASGI)/.done build/gunicorn/.done build/h2spec ## install what the tests need: Debian packages (as root), Python packages into build/
 	@scripts/apt-tools $(APT)
 
 # The same minute for everybody; make chaos has another one each time.

@@ -100,9 +100,11 @@ func TestDjango(t *testing.T) {
 	}
 }
 
-// TestPythons runs the core on every CPython there is.
-func TestPythons(t *testing.T) {
-	found := map[string]string{}
+// pythons returns every CPython there is, its path by its version and place, and the
+// names in order.
+func pythons(t *testing.T) (found map[string]string, names []string) {
+	t.Helper()
+	found = map[string]string{}
 	home, _ := os.UserHomeDir()
 	patterns := []string{home + "/.pyenv/versions/3.*/bin/python3", os.Getenv("PYENV_ROOT") + "/versions/3.*/bin/python3", "/usr/bin/python3.[0-9]*", "/usr/local/bin/python3.[0-9]*"}
 	for _, p := range patterns {
@@ -117,7 +119,6 @@ func TestPythons(t *testing.T) {
 			}
 		}
 	}
-	var names []string
 	for name := range found {
 		names = append(names, name)
 	}
@@ -126,6 +127,12 @@ func TestPythons(t *testing.T) {
 	if len(names) == 0 {
 		t.Fatal("no CPython from 3.8 on found")
 	}
+	return found, names
+}
+
+// TestPythons runs the core on every CPython there is.
+func TestPythons(t *testing.T) {
+	found, names := pythons(t)
 	for _, name := range names {
 		t.Run(strings.Fields(name)[0], func(t *testing.T) {
 			s := startCtl(t, "-w", "2", "--threads", "2", "--python", found[name], "rules:app")

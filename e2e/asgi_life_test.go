@@ -1,0 +1,223 @@
+package e2e
+
+import (
+	"bufio"
+	"io"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// exitStatus waits until the server has ended.
+func (s *server) exitStatus() int {
+	s.t.Helper()
+	select {
+	case <-s.exited:
+		return s.cmd.ProcessState.ExitCode()
+	case <-time.After(30 * time.Second):
+		s.t.Fatal("the server does not end")
+		return 0
+	}
+}
+
+// TestASGILifespan has the application start and end in all ways.
+func TestASGILifespan(t *testing.T) {
+	t.Run("whole", func(t *testing.T) {
+		for _, loop := range loops {
+			p := startProbe(t, "--loop", loop)
+			if n := p.await("startup"); n["thread"] != true {
+				t.Error("startup is not in the main thread")
+			}
+			p.signal(syscall.SIGTERM)
+			p.exitStatus()
+			p.await("shutdown")
+		}
+	})
+	t.Run("unknown", func(t *testing.T) { // as Django: nothing to be alarmed about
+		p := startProbe(t, "-e", "PROBE_LIFESPAN=raise")
+		if _, b := p.get("/"); b != "hello" {
+			t.Errorf("served %q", b)
+		}
+		if strings.Contains(p.log.String(), "Traceback") {
+			t.Error("that lifespan is not known is in the log as an exception")
+		}
+	})
+	for mode, want := range map[string]string{"failed": "the database is down", "raise later": "broke in startup"} {
+		t.Run(mode, func(t *testing.T) {
+			p := launchProbe(t, "-e", "PROBE_LIFESPAN="+mode)
+			p.waitLog(want)
+			if status := p.exitStatus(); status == 0 {
+				t.Error("ended with 0")
+			}
+		})
+	}
+	t.Run("off", func(t *testing.T) {
+		p := startProbe(t, "--lifespan", "off", "-e", "PROBE_LIFESPAN=failed")
+		if _, b := p.get("/"); b != "hello" {
+			t.Errorf("served %q", b)
+		}
+	})
+	t.Run("on", func(t *testing.T) { // insists
+		p := launchProbe(t, "--lifespan", "on", "-e", "PROBE_LIFESPAN=raise")
+		p.waitLog("no lifespan here")
+		if status := p.exitStatus(); status == 0 {
+			t.Error("ended with 0")
+		}
+	})
+	t.Run("slow", func(t *testing.T) { // no request before it is done
+		p := launchProbe(t, "-e", "PROBE_LIFESPAN=slow")
+		p.await("startup")
+		if strings.Contains(p.log.String(), "msg=serving") {
+			t.Error("served before the startup was complete")
+		}
+		p.waitLog("msg=serving")
+		if _, b := p.get("/state"); b != `[["shared"], 1]` {
+			t.Errorf("state: %s", b)
+		}
+	})
+	t.Run("hang", func(t *testing.T) { // the limit is the boot's
+		p := launchProbe(t, "--boot-timeout", "2", "-e", "PROBE_LIFESPAN=hang")
+		p.await("startup")
+		p.waitLog("boot_timeout=2s")
+	})
+	t.Run("dies", func(t *testing.T) { // said, and the worker is replaced
+		p := startProbe(t, "-e", "PROBE_LIFESPAN=dies")
+		p.waitLog("lifespan died")
+		p.await("startup", 2)
+	})
+	for mode, want := range map[string]string{"shutdown raises": "broke in shutdown", "shutdown failed": "cannot say goodbye", "shutdown hangs": ""} {
+		t.Run(mode, func(t *testing.T) {
+			p := startProbe(t, "--graceful-timeout", "3", "-e", "PROBE_LIFESPAN="+mode)
+			p.signal(syscall.SIGTERM)
+			p.exitStatus()
+			p.await("shutdown")
+			if !strings.Contains(p.log.String(), want) {
+				t.Errorf("%q is not in the log", want)
+			}
+		})
+	}
+}
+
+// TestASGIReload replaces workers under load: no request fails, each lifespan ends, and
+// after its requests; a new application that does not start changes nothing.
+func TestASGIReload(t *testing.T) {
+	for _, loop := range loops {
+		t.Run(loop, func(t *testing.T) {
+			p := startProbe(t, "-w", "2", "--loop", loop)
+			p.await("startup", 2)
+			c := p.ask("GET /slow?2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+			p.await("slow begun")
+			p.underLoad(func() {
+				p.signal(syscall.SIGHUP)
+				p.waitLog("msg=reloaded")
+			})
+			if b, err := io.ReadAll(c); err != nil || !strings.Contains(string(b), "slow") {
+				t.Errorf("a request that was under way: %q, %v", b, err)
+			}
+			p.await("shutdown", 2)
+			worker := p.await("slow answered")["pid"]
+			for _, n := range p.noted("shutdown") {
+				if n["pid"] == worker && n["at"].(float64) < p.await("slow answered")["at"].(float64) {
+					t.Error("the lifespan has ended before a request")
+				}
+			}
+			if n := len(p.noted("startup")); n != 4 {
+				t.Errorf("%d workers have started, want 4", n)
+			}
+		})
+	}
+}
+
+// TestASGIStop ends a server with all kinds of work open: streams are told at once,
+// background work and jobs of the executor end, and lifespan is last.
+func TestASGIStop(t *testing.T) {
+	for _, loop := range loops {
+		t.Run(loop, func(t *testing.T) {
+			p := startProbe(t, "--loop", loop)
+			sse := bufio.NewReader(p.ask(getHead("/sse")))
+			until(t, sse, "data: x")
+			p.ask(getHead("/background"))
+			p.ask(getHead("/executor"))
+			p.await("background begun")
+			began := time.Now()
+			p.signal(syscall.SIGTERM)
+			told := p.await("sse told")
+			p.exitStatus()
+			if b, err := io.ReadAll(sse); err != nil {
+				t.Errorf("the stream's end: %.100q, %v", b, err)
+			}
+			if d := time.UnixMicro(int64(told["at"].(float64) * 1e6)).Sub(began); d > 2*time.Second {
+				t.Errorf("the stream was told after %v", d)
+			}
+			ends := p.await("shutdown")["at"].(float64)
+			for _, event := range []string{"sse ends", "background done"} {
+				if n := p.await(event); n["at"].(float64) > ends {
+					t.Errorf("%s came after lifespan.shutdown", event)
+				}
+			}
+			p.await("executor done")
+		})
+	}
+}
+
+// TestASGIStopSilent ends a server whose stream neither listens nor sends: it is
+// cancelled in time for the end to be graceful.
+func TestASGIStopSilent(t *testing.T) {
+	p := startProbe(t, "--graceful-timeout", "4")
+	until(t, bufio.NewReader(p.ask(getHead("/silent"))), "begun")
+	p.signal(syscall.SIGTERM)
+	if status := p.exitStatus(); status != 0 {
+		t.Errorf("ended with %d", status)
+	}
+	p.await("silent cancelled")
+	p.await("shutdown")
+}
+
+// TestASGIRecycled replaces a worker after its last request, under load.
+func TestASGIRecycled(t *testing.T) {
+	p := startProbe(t, "-w", "2", "--max-requests", "200", "--max-requests-jitter", "50")
+	p.underLoad(func() { p.await("shutdown", 2) })
+}
+
+// TestASGIKilled goes on when a worker is killed.
+func TestASGIKilled(t *testing.T) {
+	p := startProbe(t, "-w", "2")
+	p.await("startup", 2)
+	if err := syscall.Kill(p.workers()[0], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	p.await("startup", 3)
+	if _, b := p.get("/"); b != "hello" {
+		t.Errorf("served %q", b)
+	}
+}
+
+// TestASGITimeout cancels a request that takes too long, answers 504, and keeps the
+// worker; of a loop that is blocked the worker is replaced.
+func TestASGITimeout(t *testing.T) {
+	for _, loop := range loops {
+		t.Run(loop, func(t *testing.T) {
+			p := startProbe(t, "--timeout", "1", "--loop", loop)
+			if out := p.raw("GET /slow?30 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(out, "HTTP/1.1 504") {
+				t.Errorf("answered %q", out)
+			}
+			p.await("slow cancelled")
+			if n := len(p.noted("startup")); n != 1 {
+				t.Errorf("%d workers have started", n)
+			}
+			c := p.ask(getHead("/block?30"))
+			if b, _ := bufio.NewReader(c).ReadString('\n'); b != "" && !strings.HasPrefix(b, "HTTP/1.1 50") {
+				t.Errorf("of a loop that is blocked: %q", b)
+			}
+			p.eventually("service", func() bool {
+				out, err := client.Get("http://" + p.addr + "/")
+				if err != nil {
+					return false
+				}
+				out.Body.Close()
+				return out.StatusCode == 200
+			})
+		})
+	}
+}
