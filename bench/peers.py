@@ -78,6 +78,21 @@ def floor(app: str, port: int, workers: int, threads: int) -> list[str]:
     return [BUILD + "/floor", str(port)]
 
 
+def hostler_uvloop(app: str, port: int, workers: int, threads: int) -> list[str]:
+    command = hostler(app, port, workers, threads)
+    return [*command[:-1], "--loop", "uvloop", command[-1]]
+
+
+def uvicorn_asgi(app: str, port: int, workers: int, threads: int) -> list[str]:
+    return [BIN + "/uvicorn", "--loop", "uvloop", "--http", "httptools", "--workers", str(workers), "--no-access-log",
+            "--log-level", "warning", "--host", "127.0.0.1", "--port", str(port), app]  # fmt: skip
+
+
+def granian_asgi(app: str, port: int, workers: int, threads: int) -> list[str]:
+    return [BIN + "/granian", "--interface", "asgi", "--loop", "uvloop", "--workers", str(workers),
+            "--host", "127.0.0.1", "--port", str(port), "--no-ws", app]  # fmt: skip
+
+
 COMMANDS: dict[str, Command] = {
     "hostler": hostler,
     "fastpysgi": launched("fastpysgi"),
@@ -90,14 +105,21 @@ COMMANDS: dict[str, Command] = {
     "uvicorn": uvicorn,
     "C epoll loop": floor,
     "nginx + gunicorn": nginx,
+    "hostler uvloop": hostler_uvloop,
+    "uvicorn asgi": uvicorn_asgi,
+    "granian asgi": granian_asgi,
 }
-# Those that plain HTTP/1.1 is measured of.
-PLAIN = [name for name in COMMANDS if name != "nginx + gunicorn"]
+# Those that ASGI is measured of, and those that WSGI over plain HTTP/1.1 is.
+ASGI = ["hostler", "hostler uvloop", "uvicorn asgi", "granian asgi"]
+PLAIN = [name for name in COMMANDS if name not in ASGI[1:] and name != "nginx + gunicorn"]
 
 NOTES = {
     "gunicorn sync": "answers one request per connection, by design",
     "uwsgi": "`--http-socket`, which closes after each response; the field that announces it is added, else wrk counts failures",
     "uvicorn": "an ASGI server; WSGI through its adapter",
+    "uvicorn asgi": "with uvloop and httptools",
+    "granian asgi": "with uvloop",
+    "hostler uvloop": "`--loop uvloop`; hostler alone is on asyncio",
     "waitress": "one process only",
     "fastpysgi": "no timeouts, no replacing of workers",
     "bjoern": "no timeouts, no process management; for the memory table eight forks of one process (`bench/serve.py`)",
@@ -105,7 +127,7 @@ NOTES = {
     "C epoll loop": "the floor: no Python, hardly any HTTP (`bench/floor.c`)",
 }
 
-# What pip installs for each; flask is the application's.
+# What pip installs for each; flask and fastapi are the applications'.
 PACKAGES: dict[str, str] = {
     "gunicorn": "gunicorn",
     "granian": "granian",
@@ -116,6 +138,8 @@ PACKAGES: dict[str, str] = {
     "uwsgi": "uwsgi",
     "flask": "flask",
     "django": "django",
+    "fastapi": "fastapi",
+    "uvloop": "uvloop",
     "h2": "h2",  # gunicorn's HTTP/2
 }
 TOOLS = {"h2load": "nghttp2-client", "slowhttptest": "slowhttptest"}  # command -> Debian package
@@ -169,7 +193,7 @@ def install(servers: list[str]) -> dict[str, str]:
         if not ok:
             raise SystemExit("bench: cannot make a virtual environment: " + why)
     have = versions()
-    for name in ["flask", "django", "h2"] + sorted({package(s) for s in servers} & set(PACKAGES)):
+    for name in ["flask", "django", "fastapi", "uvloop", "h2"] + sorted({package(s) for s in servers} & set(PACKAGES)):
         if name in have:
             continue
         say("bench: installing " + name)

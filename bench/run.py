@@ -9,9 +9,10 @@ run. A run with --quick, --only or --scenario writes into build/bench/, lest rou
 figures replace whole ones; --out says otherwise.
 
 procs.py starts and weighs servers, peers.py knows their commands, loads.py and
-load/ the clients, scenarios.py says what is measured (with secure.py: TLS and
-HTTP/2, strain.py: what is hard), rounds.py holds what came of it, targets.py what
-is to be reached; report.py, strained.py, tables.py and chart.py write it down.
+load/ the clients, scenarios.py says what is measured (with asynchronous.py:
+ASGI, secure.py: TLS and HTTP/2, strain.py: what is hard), rounds.py holds what
+came of it, targets.py what is to be reached; report.py, strained.py, tables.py and
+chart.py write it down.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import asynchronous
 import peers
 import secure
 import strain
@@ -87,6 +88,7 @@ JOBS: list[tuple[Job, str, list[str]]] = [
     (threads, "threads", THREADED),
     (burner, "burner", THREADED),
     (sleepers, "sleepers", THREADED + ["waitress"]),
+    (asynchronous.asgi, "asgi-hello-32", peers.ASGI),
     (secure.tls, "tls", secure.TLS),
     (secure.http2, "h2c", secure.HTTP2),
     (strain.mixed, "mixed", THREADED),

@@ -1,4 +1,5 @@
-"""The page's part on TLS, HTTP/2 and servers under strain (secure.py, strain.py)."""
+"""The page's part on TLS, HTTP/2 and servers under strain (secure.py, strain.py), and ASGI
+(asynchronous.py)."""
 
 from __future__ import annotations
 
@@ -16,6 +17,13 @@ CPU = None
 
 # chapter -> (scenario, title, text, columns; None: CPU per request)
 PARTS = {
+    "ASGI": [
+        *((f"asgi-hello-{n}", f"ASGI, hello, {n} connection" + "s" * (n > 1), "", CPU) for n in (1, 4, 32, 256)),
+        ("asgi-fastapi", "FastAPI, 32 connections", "A small object as JSON, by a coroutine.", CPU),
+        ("asgi-pool", "FastAPI in the thread pool, 32 connections", "The same by a plain function.", CPU),
+        ("asgi-stream", "StreamingResponse, 32 connections", "Ten pieces of 100 bytes. Where a server says that its send() fails once the client "
+         "has gone, as hostler does, Starlette needs no second task for each.", CPU),
+    ],
     "TLS and HTTP/2": [
         ("tls", "TLS, 32 connections", "Hello; RSA certificate of 2048 bits, TLS 1.3.", CPU),
         ("handshakes", "TLS, a connection per request", "Each with a full handshake, none resumed; a request here is a handshake and a hello.", CPU),

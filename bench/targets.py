@@ -68,6 +68,21 @@ def strained(results: Results) -> list[Verdict]:
     ]  # fmt: skip
 
 
+def asynchronous(results: Results) -> list[Verdict]:
+    """ASGI: what asynchronous.py measures."""
+    verdicts = []
+    for text, scenario, limits in (
+        ("ASGI hello", "asgi-hello-32", (0.6, 0.45)),
+        ("FastAPI, JSON", "asgi-fastapi", (0.87, 0.87)),
+        ("FastAPI in the thread pool", "asgi-pool", (1.05, 1.05)),
+        ("StreamingResponse", "asgi-stream", (0.45, 0.45)),
+    ):
+        for peer, limit in zip(("uvicorn asgi", "granian asgi"), limits):
+            ours, theirs = median(results, scenario, "hostler", "cpu"), median(results, scenario, peer, "cpu")
+            verdicts.append(compare(f"{text}: CPU ≤ {limit} × {peer.split()[0]}", limit, ours, theirs, "µs"))
+    return verdicts
+
+
 def judge(results: Results) -> list[Verdict]:
     def cpu(scenario: str, server: str = "hostler") -> float | None:
         return median(results, scenario, server, "cpu")
@@ -94,7 +109,7 @@ def judge(results: Results) -> list[Verdict]:
     rps = median(results, "sleepers", "hostler", "rps")
     verdicts.append(Verdict("8 threads, an application that sleeps 10 ms: ≥ 0.95 of 800 requests/s",
                             "not measured" if rps is None else f"{rps:.0f} requests/s", None if rps is None else rps >= 760))  # fmt: skip
-    verdicts += strained(results)
+    verdicts += strained(results) + asynchronous(results)
     measured = any(results.samples.get(s, {}).get("hostler") for s in results.samples)
     bad = sum(errors(results, s, name) for s in results.samples for name in results.samples[s] if name.startswith("hostler"))
     verdicts.append(Verdict("no failed request of hostler in any run", f"{bad} failed" if measured else "not measured", bad == 0 if measured else None))

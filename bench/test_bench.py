@@ -12,7 +12,9 @@ import unittest
 import xml.etree.ElementTree as ET
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import asynchronous
 import chart
+import peers
 import tables
 import run
 import strained
@@ -94,6 +96,27 @@ class ScenarioTest(unittest.TestCase):
                 self.assertIn("### " + title, page)
         verdict = next(v for v in judge(results) if v.target.startswith("3 × overload"))
         self.assertIs(verdict.reached, True)
+
+
+class AsynchronousTest(unittest.TestCase):
+    def test_chunks(self) -> None:
+        self.assertEqual(asynchronous.unchunked(b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"), b"abcde")
+        for body in (b"Hello, World!", b"ff\r\nshort", b""):
+            self.assertEqual(asynchronous.unchunked(body), body)
+
+    def test_every_scenario_is_shown(self) -> None:
+        shown = {scenario for scenario, _, _, _ in strained.PARTS["ASGI"]}
+        measured = {scenario for paths in asynchronous.LOADS.values() for _, _, loads in paths for scenario, _ in loads}
+        self.assertEqual(shown, measured)
+        self.assertLess(set(peers.ASGI), set(peers.COMMANDS))
+        self.assertFalse({"uvicorn asgi", "hostler uvloop"} & set(peers.PLAIN))
+
+    def test_targets(self) -> None:
+        results = Results()
+        results.add("asgi-pool", "hostler", {"cpu": 104.0, "errors": 0})
+        results.add("asgi-pool", "uvicorn asgi", {"cpu": 100.0, "errors": 0})
+        results.add("asgi-pool", "granian asgi", {"cpu": 98.0, "errors": 0})
+        self.assertEqual([v.reached for v in judge(results) if "thread pool" in v.target], [True, False])
 
 
 class ProcessTest(unittest.TestCase):
