@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"strings"
 	"syscall"
@@ -220,4 +221,29 @@ func TestASGITimeout(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestASGIBlocked has one of two loops blocked: clients of the other, and those whose
+// connections can go there, do not wait for it, and the log says who blocks.
+func TestASGIBlocked(t *testing.T) {
+	p := startProbe(t, "-w", "2")
+	p.await("startup", 2)
+	c := p.ask("GET /block?2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+	blocked := p.await("blocking")["pid"].(float64)
+	var served int
+	for end := time.Now().Add(time.Second); time.Now().Before(end); {
+		_, b := p.get("/pid")
+		if b == fmt.Sprint(int(blocked)) {
+			t.Error("a request went to the loop that is blocked")
+		}
+		served++
+	}
+	if b, _ := io.ReadAll(c); !strings.Contains(string(b), "blocked") {
+		t.Errorf("the request itself: %q", b)
+	}
+	if served < 3 {
+		t.Errorf("%d requests were served meanwhile", served)
+	}
+	p.waitLog("/block")
+	p.eventually("the metric", func() bool { return p.metric("hostler_loop_lag_seconds_count", "") > 0 })
 }
