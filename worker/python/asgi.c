@@ -21,6 +21,8 @@ size_t head_size;
 static PyObject *base_context; /* what each request's context is a copy of */
 static PyObject **seats;       /* the calls that have a seat; each a reference */
 static int nseats;
+static PyObject *foreign_turn; /* of a loop that is not ours: has a turn of the engine's follow; NULL: the selector does */
+static int in_turn, due;       /* a turn is on; such a one will come */
 static int hurry;  /* the last turn has not done all there was to do */
 static int exited; /* the engine has no more turns for us */
 
@@ -132,6 +134,7 @@ static int turns(int polled) {
 	int rc, entered = PyContext_Enter(base_context) == 0;
 	if (!entered)
 		PyErr_Clear();
+	in_turn = 1;
 	for (;; polled = 0) {
 		uint32_t seat = 0, what = 0;
 		rc = hostlerTurn(polled, &seat, &what);
@@ -146,11 +149,22 @@ static int turns(int polled) {
 		if (forked) /* a destructor's child */
 			leave_child(&threads[0]);
 	}
+	in_turn = 0;
 	if (entered && PyContext_Exit(base_context))
 		PyErr_Clear();
 	hurry = rc == TURN_MORE;
 	exited = rc == TURN_EXIT;
 	return rc;
+}
+
+void turn_due(void) {
+	if (foreign_turn == NULL || in_turn || due || exited)
+		return;
+	due = 1;
+	PyObject *r = PyObject_CallMethodObjArgs(the_loop, names.call_soon, foreign_turn, NULL);
+	if (r == NULL)
+		PyErr_WriteUnraisable(the_loop);
+	drop(&r);
 }
 
 /* sort takes the application's own set out of the events. True: it was among them. */
@@ -196,6 +210,7 @@ PyObject *asgi_turn(PyObject *self, PyObject *args) {
 	(void)self, (void)args;
 	if (!on_loop())
 		return NULL;
+	due = 0;
 	int rc = exited ? TURN_EXIT : turns(0);
 	hostlerFlush(rc != TURN_MORE);
 	return PyLong_FromLong((rc == TURN_MORE ? POLL_APP : 0) | (rc == TURN_EXIT ? POLL_EXIT : 0));
@@ -224,9 +239,11 @@ PyObject *asgi_asynchronous(PyObject *self, PyObject *args) {
 	return none();
 }
 
-/* epoll(): the descriptor of the engine's epoll set. */
-PyObject *asgi_epoll(PyObject *self, PyObject *args) {
-	(void)self, (void)args;
+/* epoll(turn): the descriptor of the engine's epoll set, for a loop that is not ours; turn
+ * has turn() called. */
+PyObject *asgi_epoll(PyObject *self, PyObject *turn) {
+	(void)self;
+	foreign_turn = keep(turn); /* for the life of the process */
 	return PyLong_FromLong(((struct task *)hostlerTask(0))->epoll);
 }
 

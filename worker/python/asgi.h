@@ -73,6 +73,7 @@ int on_loop(void);
 /* asgi.c */
 void seat_leave(struct call *); /* the engine's part is over; where the application's is not, it goes on in the background */
 extern long background;         /* how many do so */
+void turn_due(void);            /* what has been sent outside of a turn leaves at the end of the next, which is to be soon */
 
 /* call.c */
 int call_init(PyObject *app, PyObject *report, PyObject *is_gone);

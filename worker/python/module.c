@@ -173,7 +173,7 @@ static PyMethodDef module_methods[] = {
 	{"asgi", asgi_init, METH_VARARGS, NULL},          {"asynchronous", asgi_asynchronous, METH_NOARGS, NULL},
 	{"poll", asgi_poll, METH_O, NULL},                {"turn", asgi_turn, METH_NOARGS, NULL},
 	{"watch", asgi_watch, METH_O, NULL},              {"unfinished", asgi_unfinished, METH_NOARGS, NULL},
-	{"epoll", asgi_epoll, METH_NOARGS, NULL},         {"grace_left", asgi_grace_left, METH_NOARGS, NULL},
+	{"epoll", asgi_epoll, METH_O, NULL},         {"grace_left", asgi_grace_left, METH_NOARGS, NULL},
 	{"init", init, METH_VARARGS, NULL},     {"serve", serve, METH_NOARGS, NULL},
 	{"run", run_thread, METH_O, NULL},      {"drain", drain, METH_NOARGS, NULL},
 	{"leave", leave, METH_NOARGS, NULL},    {"early_hints", hints, METH_NOARGS, NULL},

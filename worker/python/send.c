@@ -119,6 +119,7 @@ PyObject *asgi_send(PyObject *self, PyObject *message) {
 	Py_DecRef(type);
 	if (rc)
 		return NULL;
+	turn_due();
 	if (c->ended && !c->running)
 		call_detach(c);
 	return wait ? pending_new(self, WAITS_ROOM) : done_new();

@@ -50,7 +50,7 @@ class Reader:
 
     def attach(self, bridge, over):
         self.bridge, self.over = bridge, over
-        self.set = bridge.epoll()
+        self.set = bridge.epoll(self.turn)
         self.loop.add_reader(self.set, self.turn)
         self.loop.call_soon(self.turn)
 
