@@ -140,11 +140,15 @@ func TestASGIReferences(t *testing.T) {
 			s := start(t, "--python", python, "asgirefs:app")
 			for _, way := range strings.Fields("hello echo listen wait refused path stream hints raise endless fork_exits") {
 				s.takeWay(way, 20) // caches fill
-				was := s.references()
 				const n = 50
-				s.takeWay(way, n)
-				if is := s.references(); is-was >= n/2 { // one that is lost is lost each time
-					t.Errorf("%s: %d references more after %d requests", way, is-was, n)
+				more := n
+				for series := 0; series < 3 && more >= n/2; series++ { // one that is lost is lost each time; a module is imported once
+					was := s.references()
+					s.takeWay(way, n)
+					more = s.references() - was
+				}
+				if more >= n/2 {
+					t.Errorf("%s: %d references more after %d requests, time and again", way, more, n)
 				}
 			}
 			if _, body := s.get("/fork"); body != "70" { // EX_SOFTWARE
