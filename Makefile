@@ -17,7 +17,7 @@ ASGI    := build/asgi
 # What a fresh machine lacks is said in words, for apt and dnf.
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing. Debian, Ubuntu: apt-get install $(2); Fedora, RHEL: dnf install $(3)" >&2; exit 1; }
 
-.PHONY: help run test test-go test-pythons test-install test-musl test-packages test-container packages wheel chaos bench fuzz autobahn lint reproducible reproducible-release generated tools clean check-tools
+.PHONY: help run test test-go test-pythons test-install test-musl test-packages test-container packages release wheel chaos bench fuzz autobahn lint reproducible reproducible-release generated tools clean check-tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -162,6 +162,14 @@ packages: build/nfpm $(GNU:%=$(DIST)/%-gnu/hostler) ## .deb and .rpm for x86-64 
 	rm -f $(DIST)/*.deb $(DIST)/*.rpm
 	SOURCE_DATE_EPOCH=$(DATE) scripts/packages $(DIST) build/nfpm $(VERSION) $(BINARIES)
 
+build/cyclonedx-gomod: scripts/tools/go.mod scripts/tools/go.sum
+	go -C scripts/tools build -o ../../build/cyclonedx-gomod github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+
+build/release/SHA256SUMS: wheel packages build/cyclonedx-gomod
+	SOURCE_DATE_EPOCH=$(DATE) PYTHON=$(PYTHON) scripts/release build/release $(DIST) $(VERSION) build/cyclonedx-gomod $(TARGETS)
+
+release: build/release/SHA256SUMS ## all that is given to others, with checksums and a bill of materials, in build/release
+
 # The oldest Debian that the mirrors have, without systemd, and the newest, which is booted.
 build/bullseye: scripts/debian-root | check-tools
 	scripts/debian-root $@ bullseye python3,python3-flask
@@ -211,8 +219,8 @@ autobahn: check-tools ## Autobahn's fuzzing client against our WebSocket (AUTOBA
 reproducible: bin/hostler ## the same bytes come of a build in another folder, with nothing cached
 	scripts/reproducible bin/hostler
 
-reproducible-release: $(DIST)/x86_64-gnu/hostler $(DIST)/aarch64-musl/hostler ## likewise for what is given to others
-	for t in x86_64-gnu aarch64-musl; do scripts/reproducible $(DIST)/$$t/hostler RELEASE=$(CURDIR)/$(RELEASE) -o $(CURDIR)/$(RELEASE)/.done; done
+reproducible-release: build/release/SHA256SUMS ## likewise for all that is given to others
+	scripts/reproducible build/release/SHA256SUMS RELEASE=$(CURDIR)/$(RELEASE) SOURCE_DATE_EPOCH=$(DATE) -o $(CURDIR)/$(RELEASE)/.done
 
 generated: check-tools ## what is generated is as the code has it
 	@was=$$(git diff | sha256sum); go generate ./...; [ "$$was" = "$$(git diff | sha256sum)" ] || { echo "make: go generate has changed something: commit that, too" >&2; exit 1; }
