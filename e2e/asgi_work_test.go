@@ -2,14 +2,88 @@ package e2e
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 )
+
+// TestASGILevel wants Python's memory, descriptors, threads and tasks to be the same
+// after many requests, of which some fail, and some are left by their clients.
+func TestASGILevel(t *testing.T) {
+	for _, loop := range loops {
+		t.Run(loop, func(t *testing.T) {
+			p := startASGI(t, "--loop", loop, "probe:app") // which notes nothing: PROBE is not set
+			round := func(n int) {
+				stop := make(chan struct{})
+				var results []<-chan loadResult
+				for _, path := range []string{"/hello", "/scope?a=b", "/state"} {
+					if path != "/state" { // that one grows on purpose
+						results = append(results, p.load(4, path, stop))
+					}
+				}
+				var done atomic.Int64
+				var wg sync.WaitGroup
+				for i := range 8 {
+					wg.Go(func() {
+						for done.Add(1) <= int64(n) {
+							p.abort(t, i)
+						}
+					})
+				}
+				wg.Wait()
+				close(stop)
+				for _, r := range results {
+					(<-r).check(t, 1)
+				}
+			}
+			measure := func(most int) (blocks, fds, threads, tasks int) {
+				p.eventually("the clients' leaving", func() bool {
+					_, b := p.get("/level")
+					if _, err := fmt.Sscan(b, &blocks, &fds, &threads, &tasks); err != nil {
+						t.Fatalf("%v in %q", err, b)
+					}
+					return tasks <= 4 && fds <= most
+				})
+				return
+			}
+			round(500)                   // caches fill
+			b0, f0, t0, _ := measure(60) // of a process with its loop
+			round(4000)
+			b1, f1, t1, _ := measure(f0 + 2)
+			t.Logf("blocks %d → %d, descriptors %d → %d, threads %d → %d", b0, b1, f0, f1, t0, t1)
+			if t1 > t0 {
+				t.Errorf("threads %d → %d", t0, t1)
+			}
+			if b1 > b0+800 { // one for each of four kinds would be 1000
+				t.Errorf("allocated blocks %d → %d", b0, b1)
+			}
+		})
+	}
+}
+
+// abort begins one of some requests, and leaves.
+func (s *server) abort(t *testing.T, kind int) {
+	c, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	head := []string{getHead("/wait"), getHead("/listening"), getHead("/sending"), "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc",
+		getHead("/raises"), getHead("/raises?later"), getHead("/sse"), getHead("/wrong?body%20first")}[kind%8]
+	_, _ = io.WriteString(c, head)
+	if !strings.Contains(head, "/wait") && !strings.Contains(head, "/upload") {
+		_, _ = bufio.NewReader(c).ReadString('\n')
+	}
+}
 
 // TestASGIPipelined answers requests that came in one packet, in order, each with
 // context variables of its own.
