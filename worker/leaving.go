@@ -2,13 +2,14 @@ package worker
 
 import "time"
 
-// lastWord is how long before the end those are cancelled that would go on.
+// lastWord is how long before the end those are cancelled that would go on; where there is
+// little time, for the last quarter of it.
 const lastWord = 2 * time.Second
 
 // inspect looks at the time limits of all requests.
 func (a *Async) inspect(now int64) {
 	quota := a.pace.quota(a, now)
-	late := a.l.leave.draining.Load() && a.l.GraceLeft() < lastWord
+	late := a.l.leave.draining.Load() && a.l.GraceLeft() < min(lastWord, time.Duration(a.l.leave.leaveBy.Load()-a.pace.began)/4)
 	for _, t := range a.live {
 		if late {
 			t.alarm(NoticeLeave)

@@ -16,6 +16,9 @@ const (
 // each once.
 func (t *Thread) Await(what uint32) uint32 {
 	w := &t.watch
+	if t.conn == nil {
+		return 0 // it has no request any more
+	}
 	w.wants = what
 	have := t.happened()
 	t.pauses()

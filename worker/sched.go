@@ -108,11 +108,7 @@ func (s *scheduler) atOnce(t *Thread) (*conn, unix.EpollEvent, chosen) {
 func (s *scheduler) onLoop(t *Thread) (news *Thread, c *conn, ev unix.EpollEvent, what chosen) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n := len(s.news); n > 0 {
-		news = s.news[n-1]
-		s.news[n-1] = nil
-		s.news = s.news[:n-1]
-		news.watch.listed = false
+	if news = s.popNews(); news != nil {
 		return news, nil, ev, choseNotice
 	}
 	if c, ev, what = s.first(t); what != choseNone {
@@ -148,6 +144,42 @@ func (s *scheduler) tellSocket(number uint32) {
 	who := s.someone()
 	s.mu.Unlock()
 	s.rouse(who)
+}
+
+// popNews takes a seat that is to be looked at, or returns nil. The lock is held.
+func (s *scheduler) popNews() *Thread {
+	n := len(s.news)
+	if n == 0 {
+		return nil
+	}
+	t := s.news[n-1]
+	s.news[n-1] = nil
+	s.news = s.news[:n-1]
+	t.watch.listed = false
+	return t
+}
+
+// newsOnly is onLoop where there is no seat for anything else.
+func (s *scheduler) newsOnly() *Thread {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.popNews()
+}
+
+// leaves takes what t, the thread of an event loop, has brought from its post. Whatever it
+// is going to do now, the deputy watches.
+func (s *scheduler) leaves(t *Thread, evs []unix.EpollEvent, at int64) {
+	s.mu.Lock()
+	if s.leader == t {
+		s.leader = nil
+	}
+	if len(evs) > 0 {
+		s.batch.add(evs, at)
+	}
+	wake := s.asleep
+	s.asleep = false
+	s.mu.Unlock()
+	s.wakeDeputy(wake)
 }
 
 // standBy makes the thread of an event loop the leader, at the end of an iteration. If it

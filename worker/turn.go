@@ -46,8 +46,14 @@ func (a *Async) Turn(polled bool) (what, seat int, notice uint32) {
 			continue
 		}
 		t := a.take()
-		if t == nil {
-			break // the kernel has no memory for us; later perhaps
+		if t == nil { // the kernel has no memory for us: those that are under way go on
+			if t = l.sched.newsOnly(); t == nil {
+				break
+			}
+			if have := a.tell(t); have != 0 {
+				return TurnNotice, t.seat, have
+			}
+			continue
 		}
 		n, what := a.step(t)
 		if what == TurnRun {
@@ -91,7 +97,7 @@ func (a *Async) begin(polled bool) {
 		n = int(t.NEvents)
 	}
 	t.NEvents = 0
-	l.sched.led(t, t.Events[:n], k.began)
+	l.sched.leaves(t, t.Events[:n], k.began)
 	if k.due.Swap(false) {
 		a.inspect(k.began)
 	}

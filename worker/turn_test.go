@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -61,7 +62,8 @@ func (e *eventLoop) run() {
 		e.a.Flush(!more)
 		n, _ := unix.EpollWait(int(t.Epoll), t.Events[:], wait)
 		t.Polled = protocol.Monotonic()
-		t.NEvents = int32(max(n, 0))
+		// What is not a connection's is the application's own here, and not passed on.
+		t.NEvents = int32(len(slices.DeleteFunc(t.Events[:max(n, 0)], func(ev unix.EpollEvent) bool { return ev.Fd == -1 })))
 		var exit bool
 		if more, exit = e.turns(); exit {
 			return
@@ -444,7 +446,8 @@ func TestTurnLeave(t *testing.T) {
 // A loop that does not get on is counted and told of, once, and other workers see that
 // there is no room in it; requests that have come meanwhile are run afterwards.
 func TestTurnBlocked(t *testing.T) {
-	free := make(chan struct{})
+	free, open := gate(t)
+	defer open()
 	blocked := make(chan struct{}, 1)
 	e := serveAsync(t, asyncConfig(), func(c *seatCall) {
 		if c.target == "/block" {
@@ -463,7 +466,7 @@ func TestTurnBlocked(t *testing.T) {
 	eventually(t, "a block that is counted", func() bool { return e.slot.Counters.LoopBlocks.Load() == 1 })
 	send(t, other, get)
 	eventually(t, "a request that waits", func() bool { return e.slot.Gauges.QueueDepth.Load() == 1 })
-	close(free)
+	open()
 	responses(t, conn).want(200, "done")
 	responses(t, other).want(200, "done")
 	eventually(t, "rest", func() bool { return e.slot.Gauges.LoopSince.Load() == protocol.LoopRests })
@@ -570,4 +573,25 @@ func TestTurnHTTP2(t *testing.T) {
 		t.Errorf("%s and %s are told", a, b)
 	}
 	eventually(t, "no connection", func() bool { return e.conns.n.Load() == 0 })
+}
+
+// A loop that blocks with nothing of ours to do, as in a timer of the application's, is
+// looked after like one in a request.
+func TestTurnBlockedElsewhere(t *testing.T) {
+	blocked := make(chan struct{})
+	free, open := gate(t)
+	defer open()
+	e := serveAsync(t, asyncConfig(), func(c *seatCall) { c.answer("done") })
+	first := e.dial()
+	send(t, first, get)
+	responses(t, first).want(200, "done")
+	eventually(t, "the deputy's rest", func() bool { e.sched.mu.Lock(); defer e.sched.mu.Unlock(); return e.sched.asleep })
+	e.soon(func() { close(blocked); <-free })
+	<-blocked
+	conn := e.dial()
+	send(t, conn, get)
+	eventually(t, "a request that waits", func() bool { return e.slot.Gauges.QueueDepth.Load() == 1 })
+	eventually(t, "a block that is counted", func() bool { return e.slot.Counters.LoopBlocks.Load() == 1 })
+	open()
+	responses(t, conn).want(200, "done")
 }
