@@ -45,6 +45,18 @@
 // are quick it steps down, as one thread can do all the work; where they are slow
 // it waits for the other to have had its turn.
 //
+// # Where an event loop runs the requests
+//
+// There is one Python thread then, which never waits for one request, and any number of
+// them at once (Async). Each has a seat, a small Thread, until Finish. Between two waits the
+// loop's thread has a turn: it asks for what there is, a new request or news for one that
+// waits, until there is nothing more. While it waits it is the leader; while it is away,
+// whatever it is at, the deputy does what it does where all threads are away.
+//
+// An event of a connection whose request runs makes the seat be looked at (watch), and what
+// is so then is told the request, if it has asked for it. Nothing is lost by an event that
+// comes too early, and nothing done twice by one that comes too late.
+//
 // Calls from a Python thread are leaves: they never wait for anything but short
 // critical sections.
 package worker
