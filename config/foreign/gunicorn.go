@@ -153,7 +153,7 @@ func gunicorn() []*setting {
 		g("keepalive", flags(One, "--keep-alive"), same("keep-alive")),
 		g("asgi_loop", flags(One, "--asgi-loop"), changed("loop", "is --loop"), harmless("auto")),
 		g("asgi_lifespan", flags(One, "--asgi-lifespan"), changed("lifespan", "is --lifespan"), harmless("auto")),
-		g("asgi_disconnect_grace_period", flags(One, "--asgi-disconnect-grace-period"), lost(asgi), harmless("3")),
+		g("asgi_disconnect_grace_period", flags(One, "--asgi-disconnect-grace-period"), changed("disconnect-grace", "is --disconnect-grace"), harmless("3")),
 		g("websocket_max_message_size", flags(One, "--websocket-max-message-size"), lost(asgi), harmless("16777216")),
 		g("http_parser", flags(One, "--http-parser"), idle("the parser is hostler's own, compiled, and as strict as may be")),
 		// No settings, but on its command line.
