@@ -17,7 +17,7 @@ ASGI    := build/asgi
 # What a fresh machine lacks is said in words, for apt and dnf.
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing. Debian, Ubuntu: apt-get install $(2); Fedora, RHEL: dnf install $(3)" >&2; exit 1; }
 
-.PHONY: help run test test-go test-pythons test-install test-musl test-packages test-container packages release wheel chaos bench fuzz autobahn lint reproducible reproducible-release generated tools clean check-tools
+.PHONY: help run test test-go test-pythons test-install test-musl test-arm64 test-packages test-container packages release wheel chaos bench fuzz autobahn lint reproducible reproducible-release generated tools clean check-tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -192,6 +192,14 @@ test-install: wheel build/sid ## the wheel in new environments: pip, uv, pipx an
 	scripts/wheelhouse build/wheelhouse $(RELEASE)/bin/pip 3.8 3.13 3.15
 	$(RELEASE)/bin/python scripts/test_install.py $(DIST) build/wheelhouse $(RELEASE)
 	scripts/in-root build/sid . /usr/bin/python3.15 scripts/test_install.py $(DIST) build/wheelhouse $(RELEASE) 3.15
+
+build/arm64: scripts/debian-root | check-tools
+	scripts/debian-root $@ trixie python3,python3-venv arm64
+
+test-arm64: wheel build/arm64 ## the wheel for arm64 in a Debian of that kind, run by qemu: pip, and Flask
+	@scripts/apt-tools qemu-aarch64-static:qemu-user-static
+	ARCH=aarch64 scripts/wheelhouse build/wheelhouse-arm64 $(RELEASE)/bin/pip 3.13
+	scripts/in-arm64 scripts/in-root build/arm64 . env PIP_NO_COMPILE=1 /usr/bin/python3 scripts/test_install.py $(DIST) build/wheelhouse-arm64 $(RELEASE) 3.13 pip
 
 # No Debian has a package of this one either.
 build/python3.13-musl: scripts/musl-python | check-tools

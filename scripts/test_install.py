@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""test_install.py DIST WHEELHOUSE TOOLS [INSIDE]: install the wheel as people do, and serve Flask.
+"""test_install.py DIST WHEELHOUSE TOOLS [INSIDE [TOOL ...]]: install the wheel as people do, and serve Flask.
 
 DIST has the wheels; WHEELHOUSE, by version of Python, what Flask needs; TOOLS is an
 environment with pip, uv, pipx and poetry. INSIDE is a version of Python: that one alone
-is tried, with pip and uv, as in a root of another system that has nothing else.
+is tried, with pip and uv or the TOOLs named, as in a root of another system that has
+nothing else.
 """
 
 import glob
@@ -191,7 +192,7 @@ def check_library(tools, root, work):
 
 def main():
     dist, wheelhouse, tools = (Path(p).resolve() for p in sys.argv[1:4])
-    inside = sys.argv[4:]
+    inside, chosen = sys.argv[4:5], sys.argv[5:] or ["pip", "uv"]
     work = Path(tempfile.mkdtemp(prefix="test-install-"))
     os.environ.pop("VIRTUAL_ENV", None)
     os.environ["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
@@ -201,8 +202,8 @@ def main():
         for version in inside or ["3.8", "3.13"]:
             (work / version).mkdir()
             i = Installation(dist, wheelhouse, tools, version, sys.executable if inside else interpreter(version), work / version)
-            for tool in (i.pip, i.uv) if inside else (i.pip, i.uv, i.pipx, i.poetry):
-                tool()
+            for tool in chosen if inside else ("pip", "uv", "pipx", "poetry"):
+                getattr(i, tool)()
     finally:
         shutil.rmtree(str(work))
 
