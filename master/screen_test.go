@@ -1,19 +1,31 @@
 package master
 
 import (
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// fakeScreen notes down what it is told.
+// fakeScreen notes down what it is told of those that are waited for.
 type fakeScreen struct {
-	greetings []Greeting
-	waited    [][]Waited
+	mu     sync.Mutex
+	waited [][]Waited
 }
 
-func (f *fakeScreen) Serving(g Greeting)        { f.greetings = append(f.greetings, g) }
-func (f *fakeScreen) Waiting(w []Waited, _ int) { f.waited = append(f.waited, w) }
+func (f *fakeScreen) Serving(Greeting) {}
+
+func (f *fakeScreen) Waiting(w []Waited, _ int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.waited = append(f.waited, w)
+}
+
+func (f *fakeScreen) told() [][]Waited {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.waited
+}
 
 // TestScreen: who stops the server by hand is told once what that waits for; nobody else is.
 func TestScreen(t *testing.T) {
@@ -28,12 +40,12 @@ func TestScreen(t *testing.T) {
 			r.begin(p, 0, "/long", 0)
 			r.signal(sig)
 			r.pass(500 * time.Millisecond)
-			if len(f.waited) != 0 {
-				t.Errorf("%v: told at once: %+v", sig, f.waited)
+			if told := f.told(); len(told) != 0 {
+				t.Errorf("%v: told at once: %+v", sig, told)
 			}
 			r.pass(2 * time.Second)
-			if len(f.waited) != want || want > 0 && (len(f.waited[0]) != 1 || f.waited[0][0].Target != "/long") {
-				t.Errorf("%v: told %+v", sig, f.waited)
+			if told := f.told(); len(told) != want || want > 0 && (len(told[0]) != 1 || told[0][0].Target != "/long") {
+				t.Errorf("%v: told %+v", sig, told)
 			}
 		})
 	}
