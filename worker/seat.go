@@ -4,7 +4,6 @@ import (
 	"sync/atomic"
 
 	"hostler/protocol"
-	"hostler/worker/http1"
 )
 
 // Async runs requests on an event loop, in one Python thread that never waits for one of
@@ -166,18 +165,19 @@ func (a *Async) remind() {
 // Socket returns a WebSocket by its number; nil: the application is done with it.
 func (a *Async) Socket(number uint32) *webSocket { return a.l.keeper.sockets.at(number) }
 
-// AcceptSocket answers the handshake on a seat, which is free from then on.
-func (a *Async) AcceptSocket(i int, protocol, fields []byte) (number uint32, e http1.HeadError) {
+// AcceptSocket answers the handshake on a seat, which is free from then on. protocol need not
+// be; fields are records of the application's.
+func (a *Async) AcceptSocket(i int, protocol, fields []byte) (number uint32, err error) {
 	t := a.seats[i]
 	c := t.conn
+	if err := checkAcceptance(protocol, fields); err != nil {
+		return 0, err
+	}
 	t.watch.wants = 0
 	t.pauses()
-	if e, _ = http1.CheckHints(fields); e != 0 {
-		return 0, e
-	}
 	c.seat.Store(nil)
 	number = t.AcceptSocket(protocol, fields)
 	a.vacate(t)
 	a.give(t)
-	return number, 0
+	return number, nil
 }

@@ -63,8 +63,12 @@ const (
 	socketOver                // nothing is sent or looked at any more
 )
 
-// closeTime is how long we wait for the peer's close frame after ours.
-const closeTime = 10 * int64(time.Second)
+const (
+	// closeTime is how long we wait for the peer's close frame after ours.
+	closeTime = 10 * int64(time.Second)
+	// closeLeaving is that where the worker is to leave, and waits for it.
+	closeLeaving = int64(time.Second)
+)
 
 // letter is a message that waits for the application.
 type letter struct {
@@ -133,6 +137,9 @@ func (w *webSocket) shut(code int, reason string) {
 	w.sendClose(code, reason)
 	w.stage = socketClosing
 	w.closeBy = w.l.now() + closeTime
+	if w.l.leave.draining.Load() {
+		w.closeBy = w.l.now() + closeLeaving
+	}
 	w.c.deadline.Store(w.closeBy) // if it rests; else its owner looks at closeBy
 	w.readOn()
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"bytes"
+	"errors"
 
 	"hostler/worker/http1"
 	"hostler/worker/websocket"
@@ -55,6 +56,23 @@ func (t *Thread) AcceptSocket(protocol, fields []byte) (number uint32) {
 	}
 	return w.number
 }
+
+// checkAcceptance says what is wrong with what the application accepts a WebSocket with.
+func checkAcceptance(protocol, fields []byte) error {
+	if len(protocol) > 0 && !websocket.ValidProtocol(protocol) {
+		return errors.New("the subprotocol cannot be sent: it is no token")
+	}
+	if e, _ := http1.CheckHints(fields); e != 0 {
+		return e
+	}
+	if http1.AnyName(fields, websocket.Owns) {
+		return errors.New("headers that begin with Sec-WebSocket- are the server's; a subprotocol is the message's \"subprotocol\"")
+	}
+	return nil
+}
+
+// Fields are n bytes of records that C has put into the Task.
+func (t *Thread) Fields(n int) []byte { return t.resp[:n] }
 
 // leaveTo ends t's part in a connection that goes on as a WebSocket.
 func (t *Thread) leaveTo(w *webSocket, now int64) {

@@ -56,7 +56,8 @@ func (w *webSocket) Receive() (kind websocket.Kind, data []byte, code int) {
 		if w.end.code == 0 {
 			return websocket.Nothing, nil, 0
 		}
-		return websocket.IsClose, []byte(w.end.reason), w.end.code
+		w.lent = []byte(w.end.reason)
+		return websocket.IsClose, w.lent, w.end.code
 	}
 	next := w.queue[0]
 	w.queue[0] = letter{}

@@ -371,6 +371,18 @@ func AppendSwitch(dst, lines, fields, date []byte) []byte {
 	return append(dst, "\r\n"...)
 }
 
+// AnyName says whether is holds for the name of any of the fields, which are records.
+func AnyName(fields []byte, is func(name []byte) bool) bool {
+	for off := 0; off < len(fields); {
+		name, _, next, ok := record(fields, off)
+		if !ok || is(name) {
+			return ok
+		}
+		off = next
+	}
+	return false
+}
+
 // Continue is the response that lets a client send the body it announced with
 // Expect: 100-continue.
 const Continue = "HTTP/1.1 100 Continue\r\n\r\n"

@@ -110,6 +110,8 @@ static void run(int seat) {
 		return;
 	}
 	struct call *c = call_of(call);
+	if (t->req.flags & FLAG_WEBSOCKET)
+		c->websocket = c->asked_body = c->body_over = 1;
 	if ((c->scope = scope_new(t)) != NULL)
 		task = first_step(call);
 	if (forked)
@@ -125,7 +127,11 @@ static void run(int seat) {
 }
 
 static void notice(uint32_t seat, uint32_t what) {
-	if ((int)seat < nseats && seats[seat])
+	if (seat & SOCKET_SEAT) {
+		PyObject *call = websocket_call(seat & ~(uint32_t)SOCKET_SEAT);
+		if (call)
+			call_notice(call, what);
+	} else if ((int)seat < nseats && seats[seat])
 		call_notice(seats[seat], what);
 }
 
@@ -295,7 +301,7 @@ PyObject *asgi_init(PyObject *self, PyObject *args) {
 	Py_IncRef(cancelled_error);
 	shows_type = strncmp(version, "3.8.", 4) != 0;
 	if ((head_size = object_head()) == 0 || names_init() || call_init(app, report, is_gone) || pending_init() || receive_init() || reply_init(phrases) ||
-	    scope_init(bases, state, ciphers) || step_init(task_type, eager))
+	    scope_init(bases, state, ciphers) || step_init(task_type, eager) || websocket_init())
 		return PyErr_Occurred() ? NULL : PyErr_NoMemory();
 	return none();
 }

@@ -9,6 +9,7 @@
  *     reply.c      the parts of a response, checked and handed to the engine
  *     scope.c      the scope
  *     step.c       a Task whose first step is run at once
+ *     websocket.c  the messages of WebSockets
  *
  * All of it is called with the GIL held, on the loop's thread (on_loop). A step of a
  * Task's runs the application's code, which may do anything: end the call, cancel others,
@@ -52,6 +53,11 @@ struct call {
 	char cut;             /* we have cancelled it for another reason */
 	char over;            /* the application has returned */
 	char back;            /* it goes on without a seat */
+	char websocket;       /* it is for a WebSocket */
+	char connected;       /* … and websocket.connect has been given */
+	char accepted;        /* … and it has been accepted: socket is its number */
+	char closed;          /* … and closed by the application */
+	uint32_t socket;
 };
 
 /* Values that are made once. */
@@ -81,6 +87,7 @@ PyObject *call_new(int seat); /* new reference */
 struct call *call_of(PyObject *);
 void call_notice(PyObject *call, uint32_t what);
 void call_fail(PyObject *call);  /* it has not got to its first step; an exception is set */
+int call_named(struct call *);   /* keeps what the log is to say of it without its seat */
 void call_detach(struct call *); /* the response is over, and the application may go on */
 void background_add(struct call *);
 
@@ -93,6 +100,7 @@ void pending_serve(PyObject *call, uint32_t what); /* steps those that need not 
 void pending_end(PyObject *call);  /* the call is over: they hear so in a later step */
 void pending_drop(struct call *);  /* without another word: for Python's collector */
 int pending_visit(struct call *, visitproc, void *);
+void pending_again(struct call *);  /* those that wait, wait for something else now */
 int pending_ask(struct call *, uint32_t *have); /* ask the engine for what they wait for */
 
 /* receive.c: 1, and a new reference to a message; 0: it has to wait; -1: an exception. */
@@ -102,6 +110,7 @@ int receive_init(void);
 /* send.c */
 PyObject *asgi_send(PyObject *call, PyObject *message);
 PyObject *gone_exception(void); /* sets it; NULL */
+int send_http(struct call *, const char *type, PyObject *message, int *wait); /* http.response.… */
 
 /* reply.c; -1: an exception is set. */
 int reply_init(PyObject *phrases);
@@ -110,10 +119,21 @@ int reply_head(struct call *);                     /* the head leaves without a 
 int reply_body(struct call *, PyObject *body, int more, int *wait);
 int reply_path(struct call *, PyObject *path);
 int reply_hints(struct call *, PyObject *links);
+int reply_fields(struct call *, PyObject *headers, uint32_t *n); /* records, at the begin of Task.resp */
+int reply_refuse(struct call *); /* 403, whole */
 
 /* scope.c */
 int scope_init(PyObject *bases, PyObject *state, PyObject *ciphers); /* a list of dicts; None, or a dict that each gets a copy of; names to numbers */
 PyObject *scope_new(struct task *);
+
+/* websocket.c */
+int websocket_init(void);
+int websocket_scope(PyObject *scope, const struct task *); /* makes it a WebSocket's */
+int websocket_receive(struct call *, PyObject **message);
+uint32_t websocket_await(struct call *, uint32_t what); /* hostlerAwait for one that has been accepted */
+int websocket_send(struct call *, const char *type, PyObject *message, int *wait);
+PyObject *websocket_call(uint32_t number); /* borrowed */
+void websocket_done(struct call *, int failed);
 
 /* step.c: first_step makes a Task of the coroutine and runs its first step, or has the
  * loop's task factory make it. A new reference. */

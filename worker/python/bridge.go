@@ -27,6 +27,7 @@ import (
 
 	"hostler/worker"
 	"hostler/worker/http1"
+	"hostler/worker/websocket"
 )
 
 // w is the one worker of this process. It is package state since C has no better
@@ -247,6 +248,52 @@ func hostlerStepped() { async.Stepped() }
 
 //export hostlerGraceLeft
 func hostlerGraceLeft() C.int64_t { return C.int64_t(w.Loop.GraceLeft()) }
+
+//export hostlerSocketAccept
+func hostlerSocketAccept(i C.int, protocol *C.char, n, fields C.int64_t, why *C.char, size C.int) C.int64_t {
+	t := thread(i)
+	number, err := async.AcceptSocket(int(i), unsafe.Slice((*byte)(unsafe.Pointer(protocol)), n), t.Fields(int(fields)))
+	if err != nil {
+		say(err.Error(), why, size)
+		return -1
+	}
+	return C.int64_t(number)
+}
+
+//export hostlerSocketAwait
+func hostlerSocketAwait(number, what C.uint32_t) C.uint32_t {
+	return C.uint32_t(async.Socket(uint32(number)).Await(uint32(what)))
+}
+
+//export hostlerSocketReceive
+func hostlerSocketReceive(number C.uint32_t, data *C.uintptr_t, n *C.int64_t, code *C.int) C.int {
+	kind, b, c := async.Socket(uint32(number)).Receive()
+	*data, *n, *code = C.uintptr_t(uintptr(unsafe.Pointer(unsafe.SliceData(b)))), C.int64_t(len(b)), C.int(c)
+	return C.int(kind)
+}
+
+//export hostlerSocketSend
+func hostlerSocketSend(number C.uint32_t, kind C.int, p unsafe.Pointer, n C.int64_t, ref C.uintptr_t, kept *C.int) C.int {
+	rc, keeps := async.Socket(uint32(number)).Send(websocket.Opcode(kind), unsafe.Slice((*byte)(p), n), uintptr(ref))
+	if keeps {
+		*kept = 1
+	}
+	return C.int(rc)
+}
+
+//export hostlerSocketClose
+func hostlerSocketClose(number C.uint32_t, code C.int64_t, reason *C.char, n C.int64_t) C.int {
+	if !websocket.Sendable(int(code)) {
+		return -1
+	}
+	async.Socket(uint32(number)).Close(int(code), C.GoStringN(reason, C.int(n)))
+	return 0
+}
+
+//export hostlerSocketDone
+func hostlerSocketDone(number C.uint32_t, code C.int) {
+	async.Socket(uint32(number)).Done(int(code), "")
+}
 
 // say copies s to dst as a C string, cut to fit, and returns its length.
 func say(s string, dst *C.char, size C.int) C.int {

@@ -78,7 +78,7 @@ static uint32_t judge(struct call *c) {
 			log_raised(c);
 		return result;
 	}
-	if (c->timed_out || (!c->cut && !c->gone && !c->ended)) {
+	if (c->timed_out || (!c->cut && !c->gone && !c->ended && !c->accepted)) {
 		PyObject *type, *value, *tb;
 		PyErr_Fetch(&type, &value, &tb);
 		PyErr_Restore(keep(type), keep(value), keep(tb));
@@ -128,12 +128,18 @@ static void finish(struct call *c, uint32_t result) {
 	hostlerFinish(seat);
 }
 
-void call_detach(struct call *c) {
-	PyObject *self = keep(object_of(c));
+int call_named(struct call *c) {
 	struct task *t = hostlerTask(c->seat);
+	drop(&c->method);
+	drop(&c->target);
 	c->method = decode(t->buf + t->req.method.off, t->req.method.len);
 	c->target = decode(t->buf + t->req.target.off, t->req.target.len);
-	if (PyErr_Occurred())
+	return c->method && c->target ? 0 : -1;
+}
+
+void call_detach(struct call *c) {
+	PyObject *self = keep(object_of(c));
+	if (call_named(c))
 		PyErr_Clear(); /* no memory: an exception of what follows is lost */
 	finish(c, 0);
 	pending_end(self);
@@ -157,6 +163,7 @@ static void end(struct call *c, int raised) {
 	}
 	PyObject *type, *value, *tb;
 	PyErr_Fetch(&type, &value, &tb);
+	websocket_done(c, (result & RESULT_FAILED) != 0);
 	if (c->seat != NO_SEAT)
 		finish(c, result);
 	else if (c->back)

@@ -54,12 +54,16 @@ static PyObject *link_out(struct call *c, struct pending *p) {
 
 int pending_ask(struct call *c, uint32_t *have) {
 	uint32_t want = 0;
+	int accepted = c->accepted && !c->over; /* of a WebSocket the end is a message */
 	*have = 0;
 	for (struct pending *p = c->first; p; p = p->next)
-		want |= p->kind == WAITS_ROOM ? NOTICE_ROOM | NOTICE_GONE : c->body_over ? NOTICE_GONE : NOTICE_BODY;
-	if (c->seat == NO_SEAT || want == c->asked)
+		if (accepted)
+			want |= p->kind == WAITS_ROOM ? NOTICE_ROOM : NOTICE_BODY;
+		else
+			want |= p->kind == WAITS_ROOM ? NOTICE_ROOM | NOTICE_GONE : c->body_over ? NOTICE_GONE : NOTICE_BODY;
+	if ((c->seat == NO_SEAT && !accepted) || want == c->asked)
 		return 0;
-	*have = hostlerAwait(c->seat, want);
+	*have = accepted ? websocket_await(c, want) : hostlerAwait(c->seat, want);
 	c->asked = want & ~*have;
 	if (*have & NOTICE_GONE)
 		c->gone = 1;
@@ -70,7 +74,7 @@ int pending_ask(struct call *c, uint32_t *have) {
 static int is_time(struct call *c, struct pending *p) {
 	if (p->kind == WAITS_RECEIVE)
 		return receive_now(c, &p->value);
-	if (!p->room && !c->gone && c->seat != NO_SEAT)
+	if (!p->room && !c->gone && (c->seat != NO_SEAT || (c->accepted && !c->over)))
 		return 0;
 	p->value = p->room ? none() : NULL;
 	return 1;
@@ -138,6 +142,13 @@ static PyObject *next_ready(struct call *c) {
 		return link_out(c, p);
 	}
 	return NULL;
+}
+
+void pending_again(struct call *c) {
+	uint32_t have;
+	while (c->first && pending_ask(c, &have))
+		for (PyObject *self; (self = next_ready(c)) != NULL; Py_DecRef(self))
+			later(self);
 }
 
 void pending_serve(PyObject *call, uint32_t what) {

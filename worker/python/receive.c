@@ -56,6 +56,8 @@ static int more_of(struct call *c, struct task *t, PyObject **out) {
 
 int receive_now(struct call *c, PyObject **out) {
 	int rc = 0;
+	if (c->websocket)
+		return websocket_receive(c, out);
 	if (c->seat != NO_SEAT && !c->ended && !c->gone && !c->body_over) {
 		struct task *t = hostlerTask(c->seat);
 		if (!c->asked_body)

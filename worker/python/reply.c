@@ -117,6 +117,25 @@ int reply_start(struct call *c, PyObject *message) {
 	return -1;
 }
 
+int reply_fields(struct call *c, PyObject *headers, uint32_t *n) {
+	*n = 0;
+	return put_headers(task_of(c), n, headers);
+}
+
+int reply_refuse(struct call *c) {
+	static const char status[] = "403 Forbidden";
+	struct task *t = task_of(c);
+	uint32_t off;
+	memcpy(t->resp, status, sizeof status - 1);
+	t->status_len = sizeof status - 1;
+	t->fields_len = 0;
+	hostlerHead(c->seat, &off);
+	t->out = t->resp;
+	t->out_len = 0;
+	t->result |= RESULT_FINAL;
+	return 0;
+}
+
 int reply_hints(struct call *c, PyObject *links) {
 	struct task *t = task_of(c);
 	uint32_t at = 0;

@@ -248,6 +248,8 @@ PyObject *scope_new(struct task *t) {
 	    (t->forwarded && scheme(d, t)) || set(d, names.headers, headers(t)) || copy(d, names.asgi, PyDict_GetItemWithError(base, names.asgi)) ||
 	    extensions(d, t) || (state != Py_None && copy(d, names.state, state)))
 		drop(&d);
+	if (d && r->flags & FLAG_WEBSOCKET && websocket_scope(d, t))
+		drop(&d);
 	return d;
 }
 

@@ -93,6 +93,10 @@ static int take(struct call *c, const char *type, size_t n, PyObject *message, i
 	return wrong_order(type, "is no message that can be sent here");
 }
 
+int send_http(struct call *c, const char *type, PyObject *message, int *wait) {
+	return strcmp(type, "http.response.start") == 0 ? send_start(c, message) : send_body(c, message, wait);
+}
+
 PyObject *asgi_send(PyObject *self, PyObject *message) {
 	struct call *c = call_of(self);
 	if (!on_loop())
@@ -109,18 +113,18 @@ PyObject *asgi_send(PyObject *self, PyObject *message) {
 	}
 	if (c->gone)
 		return gone_exception();
-	if (c->seat == NO_SEAT || c->ended) {
+	if (!c->websocket && (c->seat == NO_SEAT || c->ended)) {
 		wrong_order(text, "after the end of the response");
 		return NULL;
 	}
 	int wait = 0;
 	Py_IncRef(type); /* text is its */
-	int rc = take(c, text, (size_t)n, message, &wait);
+	int rc = c->websocket ? websocket_send(c, text, message, &wait) : take(c, text, (size_t)n, message, &wait);
 	Py_DecRef(type);
 	if (rc)
 		return NULL;
 	turn_due();
-	if (c->ended && !c->running)
+	if (c->ended && !c->running && c->seat != NO_SEAT)
 		call_detach(c);
 	return wait ? pending_new(self, WAITS_ROOM) : done_new();
 }

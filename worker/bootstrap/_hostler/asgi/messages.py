@@ -35,9 +35,9 @@ class ClientDisconnected(OSError):
 
 
 def tells_of_the_client(e):
-    """Does an exception say no more than that the client has gone? Starlette has an
-    exception of its own for that, and task groups put several into one."""
-    if isinstance(e, ClientDisconnected) or type(e).__name__ == "ClientDisconnect":
+    """Does an exception say no more than that the client has gone? Starlette has exceptions
+    of its own for that, and task groups put several into one."""
+    if isinstance(e, ClientDisconnected) or type(e).__name__ in ("ClientDisconnect", "WebSocketDisconnect"):
         return True
     parts = getattr(e, "exceptions", None)
     return type(parts) is tuple and bool(parts) and all(map(tells_of_the_client, parts))
