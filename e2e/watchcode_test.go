@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 const pageApp = `
@@ -78,6 +79,9 @@ func TestWatchCode(t *testing.T) {
 			t.Error("the console has no traceback")
 		}
 		kind, body := s.asBrowser()
+		for end := time.Now().Add(10 * time.Second); kind == "text/plain" && time.Now().Before(end); kind, body = s.asBrowser() {
+			time.Sleep(10 * time.Millisecond) // the other worker has not heard of it yet
+		}
 		if kind != "text/html; charset=utf-8" || !strings.Contains(body, "&lt;b&gt;broken&lt;/b&gt;") || strings.Contains(body, "<b>broken") {
 			t.Errorf("a browser gets %s: %s", kind, body)
 		}
