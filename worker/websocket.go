@@ -65,7 +65,7 @@ const (
 
 const (
 	// closeTime is how long we wait for the peer's close frame after ours.
-	closeTime = 10 * int64(time.Second)
+	closeTime = 5 * int64(time.Second)
 	// closeLeaving is that where the worker is to leave, and waits for it.
 	closeLeaving = int64(time.Second)
 )

@@ -183,7 +183,7 @@ func (w *webSocket) expire(l *Loop) {
 	}
 	now := l.now()
 	w.mu.Lock()
-	closing, late := w.stage == socketClosing, w.unanswered() && w.pinged+int64(l.cfg.WSPingTimeout) <= now
+	closing, late := w.stage == socketClosing && w.closeBy <= now, w.unanswered() && w.pinged+int64(l.cfg.WSPingTimeout) <= now
 	if w.paused {
 		w.heard = now // its answer may be behind what nobody takes
 		late = false
