@@ -450,7 +450,7 @@ func TestWebSocketWhileBlocked(t *testing.T) {
 
 func TestWebSocketPings(t *testing.T) {
 	cfg := socketConfig()
-	cfg.WSPingInterval, cfg.WSPingTimeout = 20*time.Millisecond, 300*time.Millisecond
+	cfg.WSPingInterval, cfg.WSPingTimeout = 20*time.Millisecond, 2*time.Second
 	told := make(chan int, 2)
 	r := serveSockets(t, cfg, func(a *socketApp) {
 		_, _, code := a.receive()
