@@ -335,7 +335,9 @@ func TestAppMetricsForged(t *testing.T) {
 
 // TestAppMetricsUpgrade: they begin again with a new binary, as the server's own do.
 func TestAppMetricsUpgrade(t *testing.T) {
-	s := start(t, "-w", "2", "counted:app")
+	pidfile := filepath.Join(t.TempDir(), "pid")
+	s := start(t, "-w", "2", "-p", pidfile, "counted:app")
+	s.successor(pidfile)
 	s.counts("/count", 10)
 	before := s.metric("hostler_upgrades_total", "")
 	s.signal(syscall.SIGUSR2)
