@@ -17,7 +17,7 @@ func granian() []*setting {
 		g(flags(One, "--uds-permissions"), changed("umask", "the file of a socket has the mode that the umask of whoever starts hostler leaves it"), by(func(any) result {
 			return result{fate: Lost, why: "the file of a socket has the mode that the umask of whoever starts hostler leaves it (systemd: UMask=, or SocketMode= of a socket unit)"}
 		})),
-		g(flags(Nothing, "--no-ws"), idle("there are no WebSockets")),
+		g(flags(Nothing, "--no-ws"), idle("an application that takes no WebSockets gets none")),
 		g(flags(One, "--blocking-threads"), changed("threads", "is --threads"), by(capped("threads", mostThreads))),
 		g(flags(One, "--blocking-threads-idle-timeout", "--runtime-threads", "--runtime-blocking-threads", "--runtime-mode", "--task-impl"), idle(rust)),
 		g(flags(One, "--backpressure"), lost("see --queue, and --queue-wait")),
