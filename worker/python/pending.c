@@ -200,10 +200,15 @@ static int result(struct pending *p, PyObject **value) {
 }
 
 static void cancelled(struct pending *p) {
-	if (p->value)
-		PyErr_SetObject(cancelled_error, p->value);
-	else
+	if (p->value == NULL) {
 		PyErr_SetNone(cancelled_error);
+		return;
+	}
+	/* Made here: PyErr_SetObject would take a tuple for several arguments. */
+	PyObject *e = PyObject_CallFunctionObjArgs(cancelled_error, p->value, NULL);
+	if (e != NULL)
+		PyErr_SetObject(cancelled_error, e);
+	drop(&e);
 }
 
 /* begin looks whether there is need to wait: 1, 0, or -1 with an exception. */
