@@ -135,7 +135,7 @@ func TestStuckBesideOthers(t *testing.T) {
 func TestStuckWithGIL(t *testing.T) {
 	for _, threads := range []int{1, 4} {
 		t.Run(fmt.Sprint(threads, " threads"), func(t *testing.T) {
-			s := start(t, "-w", "2", "--threads", fmt.Sprint(threads), "--timeout", "2", "--graceful-timeout", "5", "faults:app")
+			s := start(t, "-w", "2", "--threads", fmt.Sprint(threads), "--timeout", "5", "--graceful-timeout", "5", "faults:app")
 			stuck := s.dial()
 			stuck.send(getLine("/hold"))
 			s.eventually("the request in /status", func() bool {
