@@ -44,7 +44,7 @@ var layers = strings.Fields(`
 	epoll.go conn.go own.go task.go slow.go access.go lane.go intervene.go sched.go
 	transport.go requestid.go overload.go handover.go refusal.go static.go spool.go pools.go deputy.go
 	spare.go receive.go reply.go memory.go loop.go http2_charges.go redirect.go dumps.go
-	gone.go client.go output.go room.go pressure.go body.go notice.go blocked.go
+	gone.go client.go output.go room.go cork.go pressure.go body.go notice.go blocked.go
 	websocket.go websocket_keep.go websocket_app.go websocket_turn.go housekeeping.go
 	linger.go accept.go http2_stream.go http2_request.go http2_frames.go tls.go
 	websocket_read.go websocket_accept.go seat.go drain.go worker.go http2.go http2_heads.go
