@@ -148,7 +148,7 @@ def app(environ, start_response):
 	if len(random) != n || len(pids) != 2 {
 		t.Errorf("%d random numbers of %d workers are different ones", len(random), len(pids))
 	}
-	if code, out := run(t, dir, nil, "--python", venv, "--preload", "-w", "3", "--admin-bind", "off", "-b", s.addr[:len(s.addr)-1]+"9", "bad:app"); code != 1 ||
+	if code, out := run(t, dir, nil, "--python", venv, "--preload", "-w", "3", "--admin-bind", "off", "-b", fmt.Sprintf("127.0.0.1:%d", freePort(t)), "bad:app"); code != 1 ||
 		strings.Count(out, "\nRuntimeError: bad on purpose") != 1 || strings.Contains(out, "goroutine ") {
 		t.Errorf("a mold that cannot import: %d\n%s", code, out)
 	}
