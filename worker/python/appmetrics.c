@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "bridge.h"
@@ -541,11 +542,16 @@ static int move(char *from) {
 	return mremap(from, SIZE, SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, app.mem) == MAP_FAILED ? -1 : 0;
 }
 
+/* memory_file is memfd_create, which glibc has from 2.27 on: the library runs with 2.17. */
+static int memory_file(unsigned flags) {
+	return (int)syscall(SYS_memfd_create, "hostler-app-metrics", MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
+}
+
 /* new_memory makes memory that nobody can make smaller under the master. */
 static int new_memory(void) {
-	int fd = memfd_create("hostler-app-metrics", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+	int fd = memory_file(MFD_NOEXEC_SEAL);
 	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
-		fd = memfd_create("hostler-app-metrics", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		fd = memory_file(0);
 	if (fd >= 0 && (ftruncate(fd, SIZE) || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))) {
 		close(fd);
 		fd = -1;
