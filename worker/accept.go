@@ -78,18 +78,6 @@ func (l *Loop) Listen(fds []int, wake int) error {
 	return nil
 }
 
-// unsent is how many bytes the kernel keeps of a response beyond what it may send
-// right now. Without a limit it takes megabytes for each client that does not read,
-// and the time to find them.
-const unsent = 128 << 10
-
-// setOptions sets what connections have from their listener. Neither can fail in a
-// way that matters.
-func setOptions(fd int) {
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent)
-}
-
 func (a *accepter) run() {
 	runtime.LockOSThread() // never unlocked: its signal mask is like no other's
 	defer close(a.done)
@@ -209,4 +197,12 @@ func peerOf(sa unix.Sockaddr) netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
 	}
 	return netip.AddrPort{}
+}
+
+// closeOwn ends a's use of its descriptor.
+func (a *accepter) closeOwn() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
+	a.l.own.close(a.fd)
 }

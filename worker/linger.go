@@ -1,8 +1,6 @@
 package worker
 
-import (
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // How a connection ends after its last word. Closing a socket with unread input, or one
 // to which the peer sends something later, makes the kernel throw away what the peer has
@@ -109,19 +107,6 @@ func (c *conn) stillTakes(l *Loop) bool {
 	c.deadline.Store(now + lingerTime/4)
 	c.lingering(l)
 	return true
-}
-
-// untaken is how many bytes in a socket the peer has not acknowledged, and so would lose
-// by a reset. There is none where the peer's socket has them at once.
-func untaken(fd int) int {
-	if family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil || family == unix.AF_UNIX {
-		return 0
-	}
-	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 // lingering reads and drops what the peer still sends.

@@ -3,7 +3,6 @@ package worker
 import (
 	"fmt"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -100,20 +99,6 @@ func (a *accepter) replace(fd int) bool {
 		setPatience(fd)
 	}
 	return unix.Dup3(fd, a.fd, unix.O_CLOEXEC) == nil
-}
-
-// setPatience lets a thread that waits for a socket look around once in a while.
-func setPatience(fd int) {
-	tv := unix.NsecToTimeval(int64(20 * time.Millisecond))
-	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv)
-}
-
-// closeOwn ends a's use of its descriptor.
-func (a *accepter) closeOwn() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.closed = true
-	a.l.own.close(a.fd)
 }
 
 // lost says what this process needs to serve and has no more, or "". Fatal says that

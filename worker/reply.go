@@ -2,6 +2,7 @@ package worker
 
 import (
 	"math/bits"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -614,4 +615,25 @@ func skip(b []byte, n int) ([]byte, int) {
 		return b[len(b):], n - len(b)
 	}
 	return b[n:], 0
+}
+
+// lookEvery is how often an application that sends nothing has it looked whether
+// its client is still there.
+const lookEvery = int64(50 * time.Millisecond)
+
+// stillWanted is Write where there is nothing to send: WriteGone if nobody waits for
+// an answer any more, else WriteOK.
+func (t *Thread) stillWanted() int {
+	l := t.l
+	r := &t.reply
+	now := l.now()
+	if now-r.looked < lookEvery {
+		return WriteOK
+	}
+	r.looked = now
+	if t.conn.left(now, &r.silent) {
+		r.gone = true
+		return WriteGone
+	}
+	return WriteOK
 }

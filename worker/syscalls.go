@@ -2,6 +2,7 @@ package worker
 
 import (
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -140,3 +141,47 @@ func bytesAt(p uintptr, n int) []byte {
 
 // BytesAt gives C memory a Go shape; p is not memory of the Go heap.
 func BytesAt(p unsafe.Pointer, n int) []byte { return unsafe.Slice((*byte)(p), n) }
+
+// unsent is how many bytes the kernel keeps of a response beyond what it may send
+// right now. Without a limit it takes megabytes for each client that does not read,
+// and the time to find them.
+const unsent = 128 << 10
+
+// setOptions sets what connections have from their listener. Neither can fail in a
+// way that matters.
+func setOptions(fd int) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent)
+}
+
+// hungUp says whether a connection has ended in both directions.
+func hungUp(fd int) bool { return ended(fd)&^unix.POLLRDHUP != 0 }
+
+// ended says what has ended of a connection: unix.POLLRDHUP, the peer's side, and what
+// poll(2) reports of both.
+func ended(fd int) int16 {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	if n, err := unix.Poll(p, 0); n <= 0 || err != nil {
+		return 0
+	}
+	return p[0].Revents
+}
+
+// untaken is how many bytes in a socket the peer has not acknowledged, and so would lose
+// by a reset. There is none where the peer's socket has them at once.
+func untaken(fd int) int {
+	if family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil || family == unix.AF_UNIX {
+		return 0
+	}
+	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// setPatience lets a thread that waits for a socket look around once in a while.
+func setPatience(fd int) {
+	tv := unix.NsecToTimeval(int64(20 * time.Millisecond))
+	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv)
+}

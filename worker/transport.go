@@ -2,6 +2,7 @@ package worker
 
 import (
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -244,4 +245,23 @@ func sendThrough(v transport, i *outItem) (int, error) {
 		return 0, err
 	}
 	return v.send(message{data: b[:n], end: i.end && int64(n) == i.n})
+}
+
+// halfOpen is how long a client that has ended its side of the connection is
+// believed to wait for an answer all the same. Over TCP one that has gone looks
+// the same, until something is sent to it.
+const halfOpen = int64(time.Second)
+
+// leftSocket says whether the peer has left.
+func leftSocket(fd int, now int64, silent *int64) bool {
+	switch e := ended(fd); {
+	case e == 0:
+		return false
+	case e != unix.POLLRDHUP:
+		return true
+	}
+	if *silent == 0 {
+		*silent = now
+	}
+	return now-*silent > halfOpen
 }
