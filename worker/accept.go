@@ -1,7 +1,9 @@
 package worker
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"runtime"
 	"sync"
@@ -9,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"hostler/protocol"
 )
 
 // accepter takes connections off one listener, in a thread of its own that
@@ -205,4 +209,63 @@ func (a *accepter) closeOwn() {
 	defer a.mu.Unlock()
 	a.closed = true
 	a.l.own.close(a.fd)
+}
+
+// putBackPause keeps this worker from taking at once what it has put back.
+const putBackPause = 250 * time.Microsecond
+
+// putBack gives a connection from the exchange to the next receiver, if this worker
+// is busy, or has sent it itself: the kernel wakes whoever has waited longest, but a
+// thread that comes to wait just then takes the packet before that one is awake.
+func (l *Loop) putBack(h *protocol.Handover) bool {
+	x := l.exchange
+	if !x.isOwn(h) && !l.saturated() || h.Hops >= maxHops || x.free() == 0 {
+		return false
+	}
+	h.Hops++
+	h.From = x.stamp()
+	if protocol.SendHandover(x.Out, h, nil) != nil {
+		return false
+	}
+	unix.Close(h.FD)
+	return true
+}
+
+// receiver takes connections from the exchange, in a thread of its own that
+// blocks, like an accepter, and for the same reason.
+func (l *Loop) receiver(wake int) *accepter {
+	in := l.exchange.In
+	from := protocol.NewReceiver(l.exchange.Out, in)
+	if wake == 0 {
+		setPatience(in)
+	}
+	a := &accepter{l: l, fd: in, done: make(chan struct{}), wake: wake}
+	a.once = func() {
+		h, err := from.Receive()
+		switch {
+		case err == nil && l.putBack(&h):
+			time.Sleep(putBackPause)
+		case err == nil:
+			l.adopt(&h)
+		case err == unix.EINTR:
+		case err == unix.EAGAIN:
+			if wake != 0 { // as in accept
+				_ = unix.SetNonblock(in, false)
+			}
+		case err == protocol.ErrExchangeEnded:
+			// The master sees it, says so, and sends another one.
+			l.exchange.ended.Store(true)
+			time.Sleep(100 * time.Millisecond)
+		case err == protocol.ErrNoDescriptor:
+			l.exchange.trouble.say(l.log, slog.LevelWarn, "cannot take a connection over; another worker will", "error", err)
+			time.Sleep(100 * time.Millisecond)
+		case errors.Is(err, protocol.ErrHandover): // it comes from a worker, which runs the application
+			l.exchange.trouble.say(l.log, slog.LevelError, "another worker handed over what is no connection", "error", err)
+			time.Sleep(time.Millisecond)
+		default:
+			l.exchange.trouble.say(l.log, slog.LevelError, "cannot take a connection over", "error", err)
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	return a
 }

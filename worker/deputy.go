@@ -2,33 +2,15 @@ package worker
 
 import (
 	"runtime"
-	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	deputyTick = time.Millisecond
 	// deputyRest is after how many ticks without any step of a Python thread
 	// the deputy goes to sleep, if a leader is at its post.
 	deputyRest = 100
 )
-
-// pace is how the Python threads get on.
-type pace struct {
-	// calls counts their steps; that it stands still is how the deputy learns that they
-	// are all away.
-	calls atomic.Uint64
-	// average is a moving average of the time that calls into the application take, in
-	// nanoseconds.
-	average atomic.Int64
-	// wedged is set while all of them have been away for a while; the accepters then
-	// leave new connections to other workers.
-	wedged atomic.Bool
-	// overload tells whether what waits for them is ever done.
-	overload overload
-}
 
 // deputy does what Python threads would do, while all of them are away. What it has is
 // its goroutine's alone.
@@ -155,4 +137,40 @@ func (l *Loop) setWedged(v bool) {
 			}
 		}
 	}
+}
+
+// offload gives waiting requests to other workers that have threads for them,
+// while all of this one's are away.
+func (d *deputy) offload() {
+	l := d.l
+	for d.surplus > 0 {
+		c := l.sched.steal(&l.sched.ready, (*conn).movable)
+		if c == nil {
+			return
+		}
+		if !l.handOver(c, c.unparsed()) {
+			l.sched.push(c, atFront)
+			return
+		}
+		d.surplus--
+	}
+}
+
+// letGo is called every millisecond while requests are held, and lets one of them
+// run if there are two free threads, or all that have waited for long enough.
+func (d *deputy) letGo() {
+	l := d.l
+	v := &l.spare
+	now := l.now()
+	all := !v.worth.Load() || l.leave.draining.Load()
+	one := false
+	if !all {
+		free, _ := l.otherThreads(-1)
+		one = free > 1
+	}
+	l.sched.letGo(func(c *conn) bool {
+		first := one
+		one = false
+		return all || first || now >= c.in.until
+	})
 }

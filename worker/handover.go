@@ -3,8 +3,6 @@ package worker
 import (
 	"errors"
 	"log/slog"
-	"os"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,82 +16,11 @@ const (
 	// whose receiver waited already: that one puts it back, behind itself in the
 	// kernel's queue of receivers, as long as a third worker seems to be free.
 	maxHops = 64
-	// putBackPause keeps this worker from taking at once what it has put back.
-	putBackPause = 250 * time.Microsecond
 	// handoverPatience is for how many milliseconds a drain waits for room in
 	// the exchange. Then there seems to be nobody to take connections, and the
 	// worker announces their close instead.
 	handoverPatience = 1000
 )
-
-// Exchange is where this worker gives connections to others, and gets them.
-type Exchange struct {
-	Out, In int // see protocol.NewExchange
-	Board   *protocol.Scoreboard
-	Slot    int // this worker's, on Board
-
-	ended   atomic.Bool   // nothing goes through it any more
-	sent    atomic.Uint64 // packets: see stamp
-	trouble seldom
-}
-
-// silentFor is for how long a worker that shows no sign of life may still be taken
-// for one that has threads to spare.
-const silentFor = int64(2 * time.Second)
-
-// spare counts the Python threads of other workers that could take a request.
-func (x *Exchange) spare() int {
-	n := 0
-	for i := range x.Board.Used() {
-		if i != x.Slot {
-			n += x.freeThreads(i)
-		}
-	}
-	return n
-}
-
-// threads counts the Python threads of the worker in a slot that serves.
-func (x *Exchange) threads(slot int) int {
-	s := x.Board.Slot(slot)
-	if protocol.SlotState(s.State.Load()) != protocol.SlotServing {
-		return 0
-	}
-	if beat := s.Gauges.Heartbeat.Load(); beat != 0 && protocol.Monotonic()-beat > silentFor {
-		return 0 // it is stopped
-	}
-	return min(int(s.Gauges.Threads.Load()), len(s.ThreadRecs))
-}
-
-// freeThreads counts the threads of the worker in a slot that could take a request.
-func (x *Exchange) freeThreads(slot int) int {
-	s := x.Board.Slot(slot)
-	if s.Gauges.QueueDepth.Load() > 0 || s.Gauges.TasksWaiting.Load() > 0 {
-		return 0
-	}
-	if since := s.Gauges.LoopSince.Load(); since != 0 {
-		return min(x.threads(slot), 1) * loopRoom(since)
-	}
-	n := 0
-	for k := range x.threads(slot) {
-		if s.ThreadRecs[k].Started() == 0 {
-			n++
-		}
-	}
-	return n
-}
-
-// loopRoom counts the requests that an event loop could take, which has been away from its
-// post since then. While it is, whatever it does, all that it gets waits.
-func loopRoom(since int64) int {
-	const (
-		atRest = 8
-		busy   = int64(2 * time.Millisecond)
-	)
-	if since != protocol.LoopRests && protocol.Monotonic()-since > busy {
-		return 0
-	}
-	return atRest
-}
 
 // capacity is how many requests other workers could probably run until the
 // deputy's next tick: one for each free thread, or as many as it gets done in that
@@ -102,9 +29,7 @@ func (l *Loop) capacity() int {
 	if l.exchange == nil {
 		return 0
 	}
-	const most = 32
-	each := int64(deputyTick) / max(l.pace.average.Load(), int64(deputyTick)/most)
-	return l.exchange.spare() * int(max(each, 1))
+	return l.exchange.free() * l.pace.perTick()
 }
 
 // handOver gives an owned connection, with what has been read of it and not
@@ -215,54 +140,6 @@ func (c *conn) movable() bool {
 	return c.plain() && c.hops < maxHops && (c.in == nil || !c.in.chunked && c.in.spool == nil && c.in.pass == nil && c.in.n <= protocol.MaxHandoverData)
 }
 
-// offload gives waiting requests to other workers that have threads for them,
-// while all of this one's are away.
-func (d *deputy) offload() {
-	l := d.l
-	for d.surplus > 0 {
-		c := l.sched.steal(&l.sched.ready, (*conn).movable)
-		if c == nil {
-			return
-		}
-		if !l.handOver(c, c.unparsed()) {
-			l.sched.push(c, atFront)
-			return
-		}
-		d.surplus--
-	}
-}
-
-// id tells this worker from all others that share the exchange, those of another
-// binary included.
-func (x *Exchange) id() uint64 { return uint64(os.Getpid())<<16 | uint64(x.Slot) }
-
-// idBits is how much of a Handover's From is the worker's id: a pid has 22 bits.
-const idBits = 40
-
-// stamp is the From of a packet: beside the worker it tells the packet from all others,
-// for two connections of a unix socket, whose peers have no names, may be alike.
-func (x *Exchange) stamp() uint64 { return x.sent.Add(1)<<idBits | x.id() }
-
-// isOwn says whether this worker has sent a packet itself.
-func (x *Exchange) isOwn(h *protocol.Handover) bool { return h.From&(1<<idBits-1) == x.id() }
-
-// putBack gives a connection from the exchange to the next receiver, if this worker
-// is busy, or has sent it itself: the kernel wakes whoever has waited longest, but a
-// thread that comes to wait just then takes the packet before that one is awake.
-func (l *Loop) putBack(h *protocol.Handover) bool {
-	x := l.exchange
-	if !x.isOwn(h) && !l.saturated() || h.Hops >= maxHops || x.spare() == 0 {
-		return false
-	}
-	h.Hops++
-	h.From = x.stamp()
-	if protocol.SendHandover(x.Out, h, nil) != nil {
-		return false
-	}
-	unix.Close(h.FD)
-	return true
-}
-
 // adopt takes a connection over from another worker.
 func (l *Loop) adopt(h *protocol.Handover) {
 	c := l.conns.get()
@@ -311,43 +188,4 @@ func (l *Loop) listenerIndex(want protocol.Listener) int {
 		}
 	}
 	return 0
-}
-
-// receiver takes connections from the exchange, in a thread of its own that
-// blocks, like an accepter, and for the same reason.
-func (l *Loop) receiver(wake int) *accepter {
-	in := l.exchange.In
-	from := protocol.NewReceiver(l.exchange.Out, in)
-	if wake == 0 {
-		setPatience(in)
-	}
-	a := &accepter{l: l, fd: in, done: make(chan struct{}), wake: wake}
-	a.once = func() {
-		h, err := from.Receive()
-		switch {
-		case err == nil && l.putBack(&h):
-			time.Sleep(putBackPause)
-		case err == nil:
-			l.adopt(&h)
-		case err == unix.EINTR:
-		case err == unix.EAGAIN:
-			if wake != 0 { // as in accept
-				_ = unix.SetNonblock(in, false)
-			}
-		case err == protocol.ErrExchangeEnded:
-			// The master sees it, says so, and sends another one.
-			l.exchange.ended.Store(true)
-			time.Sleep(100 * time.Millisecond)
-		case err == protocol.ErrNoDescriptor:
-			l.exchange.trouble.say(l.log, slog.LevelWarn, "cannot take a connection over; another worker will", "error", err)
-			time.Sleep(100 * time.Millisecond)
-		case errors.Is(err, protocol.ErrHandover): // it comes from a worker, which runs the application
-			l.exchange.trouble.say(l.log, slog.LevelError, "another worker handed over what is no connection", "error", err)
-			time.Sleep(time.Millisecond)
-		default:
-			l.exchange.trouble.say(l.log, slog.LevelError, "cannot take a connection over", "error", err)
-			time.Sleep(100 * time.Millisecond)
-		}
-	}
-	return a
 }

@@ -30,24 +30,24 @@ type house struct {
 //	fields of Loop                            63   24  below 25
 //	files that name the scheduler's lock       9    1  1
 //	places that ask what a connection is of   50    0  0
-//	arrows that run up, in the best order     84   87  42
+//	arrows that run up, in the best order     84   85  42
 const (
 	mostMethods = 70
 	mostFields  = 24
-	mostUp      = 87
+	mostUp      = 85
 )
 
 // layers are the files of this package in the order in which the fewest arrows run up:
 // a file should only use those before it.
 var layers = strings.Fields(`
-	syscalls.go seldom.go epoll.go conn.go task.go lane.go transport.go requestid.go
-	intervene.go input.go sched.go slow.go reply.go pattern.go access.go refusal.go static.go
-	spool.go memory.go loop.go body.go handover.go pools.go blocked.go overload.go deputy.go
-	spare.go receive.go output.go cork.go notice.go websocket.go websocket_keep.go
-	housekeeping.go pressure.go accept.go drain.go client.go spool_disk.go doc.go linger.go
-	websocket_app.go http2.go tlsconfig.go http2_charges.go http2_heads.go own.go logs.go
-	http2_stream.go http2_request.go http2_frames.go tls.go websocket_read.go websocket_turn.go
-	room.go websocket_accept.go seat.go leaving.go turn.go redirect.go dumps.go worker.go
+	syscalls.go epoll.go pattern.go conn.go task.go transport.go requestid.go lane.go sched.go
+	access.go overload.go own.go input.go pace.go static.go seldom.go exchange.go slow.go
+	intervene.go spare.go handover.go deputy.go reply.go memory.go loop.go spool.go doc.go
+	receive.go refusal.go output.go body.go notice.go websocket.go websocket_keep.go drain.go
+	housekeeping.go tlsconfig.go http2_charges.go linger.go client.go logs.go websocket_app.go
+	websocket_turn.go redirect.go dumps.go tls.go http2_stream.go cork.go http2_request.go
+	spool_disk.go websocket_read.go websocket_accept.go blocked.go pools.go seat.go leaving.go
+	turn.go pressure.go accept.go http2.go http2_frames.go worker.go room.go http2_heads.go
 `)
 
 func TestHouse(t *testing.T) {

@@ -21,12 +21,6 @@ import (
 )
 
 const (
-	// quickCall is how long the application may take, on average, for the
-	// leader to go into it without waking a follower first.
-	quickCall = int64(200 * time.Microsecond)
-	// outlier bounds what one call weighs in that average: one that lost the GIL
-	// for its switch interval does not make the others slow.
-	outlier = 4 * quickCall
 	// maxInARow bounds the requests of one connection that are served before
 	// others get their turn.
 	maxInARow    = 32
@@ -230,7 +224,7 @@ func (l *Loop) Next(t *Thread) int {
 // at once.
 func (t *Thread) giveWay() int {
 	l := t.l
-	if l.pace.average.Load() > quickCall {
+	if !l.pace.quick() {
 		return Yield
 	}
 	if l.sched.stepDown(t) {
@@ -370,7 +364,7 @@ func (l *Loop) run(t *Thread, c *conn, now int64) bool {
 		t.rec.BeginOver(now, uint32(t.Req.Minor), t.Req.Method.In(buf), t.Req.Target.In(buf), t.Remote[:t.RemoteLen])
 	}
 	l.slot.Gauges.Served.Add(1)
-	if l.pace.average.Load() > quickCall {
+	if !l.pace.quick() {
 		l.sched.promote()
 	}
 	return true

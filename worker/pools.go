@@ -61,7 +61,7 @@ func (l *Loop) waitInPool(t *Thread, c *conn, p *pool) {
 		c.close(l)
 		return
 	}
-	if c.movable() && l.spareInPool(p) > 0 && l.handOver(c, c.unparsed()) {
+	if c.movable() && l.exchange.freeInPool(p) > 0 && l.handOver(c, c.unparsed()) {
 		return
 	}
 	c.setPhase(phaseReady, 0)
@@ -91,28 +91,6 @@ func (t *Thread) setAside(c *conn) bool {
 	return true
 }
 
-// spareInPool counts the requests of a pool that other workers could run now.
-func (l *Loop) spareInPool(p *pool) int {
-	x := l.exchange
-	if x == nil {
-		return 0
-	}
-	if p.index == anyPool {
-		return x.spare()
-	}
-	n := 0
-	mine := x.Board.Slot(x.Slot).Generation.Load() // others may have other pools
-	for i := range x.Board.Used() {
-		s := x.Board.Slot(i)
-		if i == x.Slot || s.Generation.Load() != mine {
-			continue
-		}
-		g := &s.Pools[p.index]
-		n += min(x.freeThreads(i), max(p.permits-int(g.Busy.Load()+g.Depth.Load()), 0))
-	}
-	return n
-}
-
 // movePools gives requests that wait in pools to other workers: to those with room
 // in that pool, or, for a worker that leaves, to any.
 func (hk *housekeeper) movePools() {
@@ -121,7 +99,7 @@ func (hk *housekeeper) movePools() {
 		n := l.cfg.Queue
 		if !l.leave.moving.Load() {
 			if n = l.sched.depth(&p.lane); n > 0 {
-				n = min(n, l.spareInPool(p))
+				n = min(n, l.exchange.freeInPool(p))
 			}
 		}
 		for ; n > 0; n-- {

@@ -589,8 +589,8 @@ func (t *Thread) account(now int64) {
 	if t.Started != 0 {
 		k.QueueWait.Observe(t.Started - r.arrived)
 		k.GILWait.Add(max(t.Started-t.Taken, 0)) // C looks at the clock itself
-		took, avg := now-t.Started, l.pace.average.Load()
-		l.pace.average.Store(avg + (min(took, outlier)-avg)/8)
+		took := now - t.Started
+		l.pace.called(took)
 		if t.route != nil || took >= slowCall {
 			l.spare.learn(t, took)
 		}

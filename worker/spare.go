@@ -104,33 +104,10 @@ func (l *Loop) otherThreads(index int) (free, all int) {
 		}
 	}
 	if x := l.exchange; x != nil {
-		for i := range x.Board.Used() {
-			if i != x.Slot {
-				free += x.freeThreads(i)
-				all += x.threads(i)
-			}
-		}
+		free += x.free()
+		all += x.others()
 	}
 	return free, all
-}
-
-// letGo is called every millisecond while requests are held, and lets one of them
-// run if there are two free threads, or all that have waited for long enough.
-func (d *deputy) letGo() {
-	l := d.l
-	v := &l.spare
-	now := l.now()
-	all := !v.worth.Load() || l.leave.draining.Load()
-	one := false
-	if !all {
-		free, _ := l.otherThreads(-1)
-		one = free > 1
-	}
-	l.sched.letGo(func(c *conn) bool {
-		first := one
-		one = false
-		return all || first || now >= c.in.until
-	})
 }
 
 // learn is told how long a request that t has run had the thread, in nanoseconds, if
