@@ -269,3 +269,22 @@ func (l *Loop) receiver(wake int) *accepter {
 	}
 	return a
 }
+
+// addConn puts a freshly accepted socket under the loop's care.
+func (l *Loop) addConn(fd, listener int, peer netip.AddrPort) {
+	c := l.conns.get()
+	if c == nil { // the accepters look before; there are not so many of them
+		unix.Close(fd)
+		return
+	}
+	c.reset(fd, listener, peer)
+	c.trusted = l.origin.Trusted.Peer(peer)
+	c.awaits = l.origin.AwaitsProxyHeader(peer)
+	p := phaseIdle
+	if l.cfg.Listeners[listener].TLS {
+		p = phaseShaking
+	}
+	c.setPhase(p, l.firstDeadline(l.now()))
+	l.slot.Counters.Accepted.Add(1)
+	c.admit(l)
+}

@@ -212,3 +212,6 @@ func (t *Thread) readChunked(dst []byte) int {
 		in.n += n
 	}
 }
+
+// sayContinue tells a client that waits for it to send its body (RFC 9110, 10.1.1).
+func (c *conn) sayContinue(l *Loop) { l.deliver(c, c.interim(nil, 100, nil), 0) }

@@ -248,40 +248,6 @@ func (t *connTable) each(f func(*conn)) {
 	}
 }
 
-// addConn puts a freshly accepted socket under the loop's care.
-func (l *Loop) addConn(fd, listener int, peer netip.AddrPort) {
-	c := l.conns.get()
-	if c == nil { // the accepters look before; there are not so many of them
-		unix.Close(fd)
-		return
-	}
-	c.reset(fd, listener, peer)
-	c.trusted = l.origin.Trusted.Peer(peer)
-	c.awaits = l.origin.AwaitsProxyHeader(peer)
-	p := phaseIdle
-	if l.cfg.Listeners[listener].TLS {
-		p = phaseShaking
-	}
-	c.setPhase(p, l.firstDeadline(l.now()))
-	l.slot.Counters.Accepted.Add(1)
-	c.admit(l)
-}
-
-// admit lets the set watch a connection at rest.
-func (c *conn) admit(l *Loop) {
-	ev, fd := c.interest(), c.fd
-	// Released first: the set may report the connection before EpollCtl returns.
-	c.state.Store(0)
-	if l.sched.set.control(unix.EPOLL_CTL_ADD, fd, ev) != nil && c.claim(false) {
-		c.close(l)
-	}
-}
-
-// watch registers an owned connection with the set, or changes what is watched.
-func (c *conn) watch(l *Loop, op int) error {
-	return l.sched.set.control(op, c.fd, c.interest())
-}
-
 // interest is what the set is to report of an owned connection.
 func (c *conn) interest() unix.EpollEvent {
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(c.slot), Pad: int32(c.gen.Load())}
@@ -289,22 +255,4 @@ func (c *conn) interest() unix.EpollEvent {
 		ev.Events |= unix.EPOLLOUT
 	}
 	return ev
-}
-
-// close implements transport.
-func (s *socket) close(l *Loop) {
-	c := s.c
-	if c.in != nil {
-		l.mem.inputs.put(c.in)
-		c.in = nil
-	}
-	c.out.drop(l)
-	c.gen.Add(1)
-	c.setPhase(phaseClosed, 0)
-	unix.Close(c.fd)
-	c.fd = -1
-	l.conns.put(c)
-	if l.leave.draining.Load() {
-		l.checkDrained()
-	}
 }

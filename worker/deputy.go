@@ -119,14 +119,6 @@ func (d *deputy) readOn() {
 	}
 }
 
-// poll takes what is ready, without waiting.
-func (t *Thread) poll() {
-	l := t.l
-	if n := l.sched.set.poll(t.Events[:]); n > 0 {
-		l.sched.bring(t.Events[:n], l.now())
-	}
-}
-
 func (l *Loop) setWedged(v bool) {
 	if l.pace.wedged.Load() != v {
 		l.pace.wedged.Store(v)

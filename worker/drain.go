@@ -1,8 +1,6 @@
 package worker
 
 import (
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -10,22 +8,6 @@ import (
 	"hostler/protocol"
 	"hostler/worker/websocket"
 )
-
-// restGrace is how long a connection at rest may live on when the server stops, at
-// most: long enough for a request that is on its way to arrive, and to be answered
-// with the announcement of the close.
-const restGrace = int64(200 * time.Millisecond)
-
-// leave is how far a worker is on its way out.
-type leave struct {
-	draining atomic.Bool   // announce the close on every response
-	moving   atomic.Bool   // draining, and others take the connections
-	stopping atomic.Bool   // the server stops: connections at rest live on for restGrace at most
-	leaveBy  atomic.Int64  // when a draining worker should have left; 0: it does not drain
-	drained  chan struct{} // closed when a draining loop has nothing left to do
-	once     sync.Once     // … to close it
-	stop     chan struct{} // closed when the threads have left
-}
 
 // restFor is how long that is for a connection: what has been sent arrives within a
 // round trip to the client. One that is sent later may miss the end whenever that is.
@@ -36,13 +18,6 @@ func restFor(fd int) int64 {
 		rtt = int64(info.Rtt+4*info.Rttvar) * int64(time.Microsecond)
 	}
 	return min(atLeast+rtt, restGrace)
-}
-
-// Start starts the deputy and the housekeeping.
-func (l *Loop) Start() {
-	l.slot.Gauges.Heartbeat.Store(l.now()) // the first; it is what the others are seen by
-	go l.deputy.run()
-	go l.keeper.run()
 }
 
 // Drain lets the worker leave: no new connections, every response announces the
@@ -87,22 +62,6 @@ func (l *Loop) Drain(mode protocol.DrainMode, grace time.Duration) {
 	l.checkDrained()
 }
 
-// graceUntil notes down when the worker should have left, if that is sooner than what
-// is noted down.
-func (l *Loop) graceUntil(t int64) {
-	for {
-		have := l.leave.leaveBy.Load()
-		if have != 0 && have <= t || l.leave.leaveBy.CompareAndSwap(have, t) {
-			return
-		}
-	}
-}
-
-// GraceLeft is what is left of the time that the worker has to leave in.
-func (l *Loop) GraceLeft() time.Duration {
-	return time.Duration(max(0, l.leave.leaveBy.Load()-l.now()))
-}
-
 // hasten shortens the life of connections at rest. Some come to rest only after
 // it, whose last response was under way when the drain began; so the sweeper does
 // it again, and soon.
@@ -130,23 +89,5 @@ func (hk *housekeeper) hasten() {
 	hk.sweepEarly()
 }
 
-// checkDrained ends a drain that has nothing left to do.
-func (l *Loop) checkDrained() {
-	if l.leave.draining.Load() && l.doors.accepting.Load() == 0 && l.conns.n.Load() == 0 {
-		l.end()
-	}
-}
-
-// end makes the threads leave when they have done what they are at.
-func (l *Loop) end() {
-	l.leave.once.Do(func() {
-		l.sched.exit()
-		close(l.leave.drained)
-	})
-}
-
 // Drained is closed when the threads have been told to leave.
 func (l *Loop) Drained() <-chan struct{} { return l.leave.drained }
-
-// Stop ends the deputy and the housekeeping, once the threads have left.
-func (l *Loop) Stop() { close(l.leave.stop) }

@@ -122,14 +122,6 @@ func (c *conn) unparsed() []byte {
 	return c.in.mem[:c.in.n]
 }
 
-// requeue leaves an owned connection, which has something to read, to a Python
-// thread.
-func (c *conn) requeue(l *Loop) {
-	if !c.enqueue(l) {
-		c.noRoom(l)
-	}
-}
-
 // plain says whether a connection is no more than its socket and what has been read
 // of it. What TLS and HTTP/2 have agreed on with the peer does not move.
 func (c *conn) plain() bool { return c.portable() && !c.out.pending.Load() }

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hostler/protocol"
 	"hostler/worker/http1"
 )
 
@@ -116,5 +117,59 @@ func (hk *housekeeper) sweepEarly() {
 	select {
 	case hk.soon <- struct{}{}:
 	default:
+	}
+}
+
+// sweepPeriod is how often the housekeeping looks around.
+const sweepPeriod = int64(250 * time.Millisecond)
+
+// timeUp ends a connection that the caller claimed because its time is up. If the
+// client has sent something that nobody has looked at, it was us who were late: the
+// process was stopped, or had no CPU. A request is not dropped for that.
+func (c *conn) timeUp(l *Loop) {
+	switch phase(c.phase.Load()) {
+	case phaseIdle, phaseHead, phaseBody:
+		if unread(c.fd) {
+			l.resume(l.keeper.sweeper, c)
+			return
+		}
+	}
+	k := protocol.TimeoutIdle
+	switch phase(c.phase.Load()) {
+	case phaseIdle:
+		if c.served == 0 {
+			k = protocol.TimeoutHead
+		}
+		l.slot.Counters.Timeouts[k].Add(1)
+		c.sayEnd()
+		c.close(l)
+	case phaseStreams, phaseShaking, phaseSocket:
+		c.expire(l)
+	case phaseHead, phaseBody:
+		k = protocol.TimeoutHead
+		if phase(c.phase.Load()) == phaseBody {
+			k = protocol.TimeoutBody
+			if c.tooSlow.Load() {
+				k = protocol.TimeoutBodyRate
+			}
+		}
+		l.slot.Counters.Timeouts[k].Add(1)
+		if c.awaits {
+			c.close(l)
+			return
+		}
+		c.refuse(l, 408, "", c.asksHead())
+	case phaseWriting:
+		if k = protocol.TimeoutWrite; c.tooSlow.Load() {
+			k = protocol.TimeoutWriteRate
+		}
+		l.slot.Counters.Timeouts[k].Add(1)
+		c.abort(l)
+	case phaseLinger:
+		if !c.stillTakes(l) {
+			c.close(l)
+		}
+	default:
+		c.close(l)
 	}
 }

@@ -44,6 +44,8 @@ const (
 	// bodyBuffer is how much of a body is gathered before the application is
 	// called; what is beyond comes to it as it arrives.
 	bodyBuffer = 1 << 20
+	// spoolBuffer is how much of a body is gathered for a write to a file.
+	spoolBuffer = 192 << 10
 	// slabSize is that of a slab; a larger buffer has one of its own.
 	slabSize = 256 << 10
 	// keepSlabs is how many slabs of a class are kept that are not in use.
@@ -234,4 +236,42 @@ func (in *input) received() int64 {
 		n += in.spool.size
 	}
 	return n
+}
+
+// decode takes the chunk framing off what has arrived, in place.
+func (in *input) decode() http1.Reason {
+	n, m, done, reason := in.dec.Decode(in.mem[in.body:in.n], in.mem[in.raw:in.n])
+	if reason != http1.ReasonNone {
+		return reason
+	}
+	in.body += n
+	in.raw += m
+	in.done = done
+	if !done {
+		// Close the gap that the framing left.
+		rest := copy(in.mem[in.body:], in.mem[in.raw:in.n])
+		in.raw, in.n = in.body, in.body+rest
+	}
+	return http1.ReasonNone
+}
+
+// bodyPlan is what becomes of a body that is not whole yet.
+type bodyPlan uint8
+
+const (
+	planHold   bodyPlan = iota // bodyBuffer of it is held in memory, the application reads the rest
+	planSpool                  // it goes to a file
+	planStream                 // the application reads it as it comes: --stream-uploads
+)
+
+// first is how much of a body of the given length is to be there before something is
+// done about it, where have bytes are.
+func (p bodyPlan) first(length int64, have int) int {
+	switch p {
+	case planStream:
+		return int(min(length, int64(have)))
+	case planSpool:
+		return int(min(length, spoolBuffer))
+	}
+	return int(min(length, bodyBuffer))
 }

@@ -4,6 +4,9 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"hostler/protocol"
+	"hostler/settings"
 )
 
 // lane is a queue of connections that are owned by it. The ready queue is one; where so
@@ -157,4 +160,31 @@ func (b *batch) add(evs []unix.EpollEvent, at int64) {
 func (b *batch) next() unix.EpollEvent {
 	b.pos++
 	return b.evs[b.pos-1]
+}
+
+// pool is a lane: requests for certain paths, which run on so many threads at once
+// and no more. What exceeds that waits in a queue of the pool's, as an input of its
+// connection; it holds no thread, and the other requests do not wait behind it.
+//
+// A permit to run goes from request to request: whoever ends with one gives it to
+// the one that has waited longest, which then waits for a thread like any other. So
+// nobody can slip in before those that wait.
+type pool struct {
+	lane
+	index int
+	pathPattern
+}
+
+// anyPool is the index of the pool of all requests for which there is no other, where
+// an event loop runs them: other workers have one, too, but no threads for it.
+const anyPool = -1
+
+func newPools(configured []settings.Pool, queue int, slot *protocol.Slot) []*pool {
+	var all []*pool
+	for i, c := range configured {
+		g := &slot.Pools[i]
+		all = append(all, &pool{index: i, pathPattern: newPathPattern(c.Pattern),
+			lane: lane{max: queue, permits: c.Threads, depth: &g.Depth, running: &g.Busy}})
+	}
+	return all
 }

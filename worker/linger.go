@@ -1,6 +1,10 @@
 package worker
 
-import "golang.org/x/sys/unix"
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // How a connection ends after its last word. Closing a socket with unread input, or one
 // to which the peer sends something later, makes the kernel throw away what the peer has
@@ -130,3 +134,8 @@ func (c *conn) lingering(l *Loop) {
 	// An event is passed over. If it was the last, the time limit ends it.
 	c.state.Store(0)
 }
+
+const (
+	lingerTime   = int64(2 * time.Second)
+	farewellTime = int64(30 * time.Millisecond)
+)

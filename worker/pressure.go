@@ -3,7 +3,6 @@ package worker
 import (
 	"cmp"
 	"slices"
-	"time"
 
 	"hostler/protocol"
 )
@@ -22,18 +21,9 @@ type pressure struct {
 }
 
 const (
-	// restEnough is for how long, in nanoseconds, a connection has done nothing
-	// before it may have to go. A client that thinks for a moment stays.
-	restEnough = int64(time.Second)
-	// crawlEnough is the same for one that moves bytes, but fewer than crawl times
-	// the minimum rate.
-	crawlEnough = 5 * int64(time.Second)
-	crawl       = 16
 	// goAtOnce is which part of the connections go at once, lest each newcomer
 	// makes us look at all of them.
 	goAtOnce = 32
-	// pressurePause is how long nothing more is logged after a line.
-	pressurePause = 10 * int64(time.Second)
 )
 
 // candidate is a connection that may have to go.
@@ -218,10 +208,6 @@ func (o *output) weigh(now int64) (since, rate, bytes int64) {
 
 // touched is how much memory an input takes: whole pages.
 func (in *input) touched() int64 { return int64(in.n+4095) &^ 4095 }
-
-func perSecond(n, ns int64) int64 {
-	return int64(float64(n) * float64(time.Second) / float64(max(ns, int64(time.Millisecond))))
-}
 
 // evict closes a connection if it is still where it was.
 func (hk *housekeeper) evict(k candidate) bool {

@@ -1,60 +1,11 @@
 package worker
 
 import (
-	"sync"
-	"sync/atomic"
-	"time"
+	"bytes"
 
+	"hostler/protocol"
 	"hostler/worker/http1"
 )
-
-// refusalPause is how long nothing more is logged of a reason after a line.
-const refusalPause = int64(time.Second)
-
-// refusals decides which refused requests get a line in the log: whoever floods a
-// server with rubbish shall not fill its disk as well, and yet not hide among his
-// own rubbish something else. So each reason has a line a second, which says how
-// many there were since the last one. Any thread may refuse; the lock is held for a
-// few instructions, and only by those who do.
-type refusals struct {
-	hops atomic.Uint32 // bits of http1.Head.Dropped that have been logged
-
-	mu sync.Mutex
-	of [http1.NumReasons]struct {
-		next   int64 // when there may be another line
-		unsaid uint64
-	}
-}
-
-// note takes a refusal at the time now. It returns true if there is to be a line,
-// and how many there were without one before.
-func (r *refusals) note(reason http1.Reason, now int64) (say bool, unsaid uint64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	o := &r.of[reason]
-	if now < o.next {
-		o.unsaid++
-		return false, 0
-	}
-	unsaid, o.unsaid = o.unsaid, 0
-	o.next = now + refusalPause
-	return true, unsaid
-}
-
-// due returns the refusals for a reason that are still unsaid although their time
-// has come; it leaves none.
-func (r *refusals) due(reason http1.Reason, now int64) uint64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	o := &r.of[reason]
-	if o.unsaid == 0 || now < o.next {
-		return 0
-	}
-	n := o.unsaid
-	o.unsaid = 0
-	o.next = now + refusalPause
-	return n
-}
 
 // noteRefusal counts a refused request and, if it is its turn, logs it. Nothing of
 // what the client sent goes into the log.
@@ -98,4 +49,44 @@ func (hk *housekeeper) sayRefusals(now int64) {
 			l.log.Warn("more requests refused", "reason", http1.Reason(i).String(), "more", n)
 		}
 	}
+}
+
+// shed answers 503 to the whole request in c.in, since nobody can run it soon.
+func (c *conn) shed(l *Loop) {
+	l.slot.Counters.Unavailable.Add(1)
+	c.refuse(l, 503, "Retry-After: 1\r\n", c.asksHead())
+}
+
+// reject refuses a request for a reason of its own.
+func (c *conn) reject(l *Loop, reason http1.Reason, isHead bool) {
+	c.noteRefusal(l, reason)
+	extra := ""
+	switch reason {
+	case http1.ReasonTruncatedHead, http1.ReasonBadProxyHeader, http1.ReasonMissingProxyHeader:
+		l.access.refused(c, reason.Status(), 0)
+		c.close(l) // nothing was asked
+		return
+	case http1.ReasonConnect:
+		extra = "Allow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS\r\n"
+	}
+	c.refuse(l, reason.Status(), extra, isHead)
+}
+
+// asksHead says whether b begins with a request for a head alone, which is answered
+// with no more (RFC 9110, 9.3.2), whatever else is wrong with it.
+func asksHead(b []byte) bool {
+	return bytes.HasPrefix(bytes.TrimPrefix(b, crlf), []byte("HEAD "))
+}
+
+// asksHead is that for what has been gathered of a connection's request.
+func (c *conn) asksHead() bool { return c.in != nil && asksHead(c.in.mem[:c.in.n]) }
+
+// refuse answers without the application and closes the connection.
+func (c *conn) refuse(l *Loop, status int, extra string, isHead bool) {
+	c.detach() // from the thread that was about to run it
+	m := c.failure(make([]byte, 0, 512), status, extra, true, isHead, *l.keeper.date.Load())
+	l.deliver(c, m, 0)
+	l.slot.Counters.Requests[0][protocol.CodeIndex(status)].Add(1)
+	l.access.refused(c, status, failureSize(status, isHead))
+	c.endSoon(l)
 }

@@ -367,13 +367,6 @@ func (t *Thread) EarlyHints(fields []byte) http1.HeadError {
 	return 0
 }
 
-// finish ends the request that t ran. It returns true if t has another.
-func (t *Thread) finish() bool {
-	l := t.l
-	c := t.conn
-	return t.conclude() && l.receive(t, c)
-}
-
 // conclude ends the request that t ran. It returns true if the connection is still
 // the caller's, to receive the next.
 func (t *Thread) conclude() bool {
@@ -570,10 +563,6 @@ func (t *Thread) framed() bool {
 	return t.Req.Minor == 1 && (r.remaining >= 0 || r.chunked || r.noBody)
 }
 
-func (l *Loop) idleDeadline(now int64) int64 {
-	return now + int64(l.cfg.KeepAlive)
-}
-
 // account counts and logs the request that t has ended.
 func (t *Thread) account(now int64) {
 	l := t.l
@@ -637,3 +626,7 @@ func (t *Thread) stillWanted() int {
 	}
 	return WriteOK
 }
+
+// maxInARow bounds the requests of one connection that are served before
+// others get their turn.
+const maxInARow = 32

@@ -30,6 +30,9 @@ const (
 	// givePause is for how long after a response has been given up no other is: its
 	// thread has to have got to the requests that wait.
 	givePause = int64(100 * time.Millisecond)
+	// pressurePause is how long nothing more is logged of clients that had to go, after a
+	// line.
+	pressurePause = 10 * int64(time.Second)
 )
 
 // roomWait is a thread's wait for its client to take something.

@@ -29,8 +29,6 @@ import (
 // goroutine that waits for it.
 
 const (
-	// spoolBuffer is how much of a body is gathered for a write.
-	spoolBuffer = 192 << 10
 	// spoolRoom is what stays free of a buffer: if the rest of the body is read by the
 	// application after all, there has to be some room.
 	spoolRoom = 16 << 10
@@ -62,15 +60,6 @@ var (
 	errSpoolFull  = errors.New("the disk is full, but for what is kept for others")
 	errSpoolLimit = errors.New("the body is larger than --spool-limit")
 	errSpoolLost  = errors.New("the connection is no longer ours")
-)
-
-// bodyPlan is what becomes of a body that is not whole yet.
-type bodyPlan uint8
-
-const (
-	planHold   bodyPlan = iota // bodyBuffer of it is held in memory, the application reads the rest
-	planSpool                  // it goes to a file
-	planStream                 // the application reads it as it comes: --stream-uploads
 )
 
 // spools are the spooled bodies of a worker.
@@ -120,18 +109,6 @@ func (l *Loop) planBody(t *Thread, c *conn, b []byte) bodyPlan {
 		return planHold
 	}
 	return planSpool
-}
-
-// first is how much of a body of the given length is to be there before something is
-// done about it, where have bytes are.
-func (p bodyPlan) first(length int64, have int) int {
-	switch p {
-	case planStream:
-		return int(min(length, int64(have)))
-	case planSpool:
-		return int(min(length, spoolBuffer))
-	}
-	return int(min(length, bodyBuffer))
 }
 
 // spool is a body on its way to a file, or there.

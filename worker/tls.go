@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hostler/protocol"
-
 	"hostler/worker/origin"
 )
 
@@ -375,4 +374,20 @@ func looksLikeHTTP(b [5]byte) bool {
 		return true
 	}
 	return false
+}
+
+// ReadTLS takes over the TLS material in the memory behind the descriptor, for
+// connections to come, and closes the descriptor.
+func (l *Loop) ReadTLS(fd int) error {
+	m, err := protocol.ReadTLSMaterial(fd)
+	unix.Close(fd)
+	if err != nil {
+		return err
+	}
+	c, err := tlsConfig(m)
+	if err != nil {
+		return err
+	}
+	l.tls.Store(c)
+	return nil
 }

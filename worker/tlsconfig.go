@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"hostler/protocol"
 	"hostler/settings"
 )
@@ -48,22 +46,6 @@ func tlsConfig(m *protocol.TLSMaterial) (*tls.Config, error) {
 	// All workers have the same keys, so a session resumes with any of them.
 	c.SetSessionTicketKeys(m.TicketKeys)
 	return c, nil
-}
-
-// ReadTLS takes over the TLS material in the memory behind the descriptor, for
-// connections to come, and closes the descriptor.
-func (l *Loop) ReadTLS(fd int) error {
-	m, err := protocol.ReadTLSMaterial(fd)
-	unix.Close(fd)
-	if err != nil {
-		return err
-	}
-	c, err := tlsConfig(m)
-	if err != nil {
-		return err
-	}
-	l.tls.Store(c)
-	return nil
 }
 
 // maxTLSEnviron bounds what a connection's TLS adds to environ. The client's

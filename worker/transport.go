@@ -265,3 +265,44 @@ func leftSocket(fd int, now int64, silent *int64) bool {
 	}
 	return now-*silent > halfOpen
 }
+
+// admit lets the set watch a connection at rest.
+func (c *conn) admit(l *Loop) {
+	ev, fd := c.interest(), c.fd
+	// Released first: the set may report the connection before EpollCtl returns.
+	c.state.Store(0)
+	if l.sched.set.control(unix.EPOLL_CTL_ADD, fd, ev) != nil && c.claim(false) {
+		c.close(l)
+	}
+}
+
+// watch registers an owned connection with the set, or changes what is watched.
+func (c *conn) watch(l *Loop, op int) error {
+	return l.sched.set.control(op, c.fd, c.interest())
+}
+
+// close implements transport.
+func (s *socket) close(l *Loop) {
+	c := s.c
+	if c.in != nil {
+		l.mem.inputs.put(c.in)
+		c.in = nil
+	}
+	c.out.drop(l)
+	c.gen.Add(1)
+	c.setPhase(phaseClosed, 0)
+	unix.Close(c.fd)
+	c.fd = -1
+	l.conns.put(c)
+	if l.leave.draining.Load() {
+		l.checkDrained()
+	}
+}
+
+// failureSize is the length of the body of a response of the server's own.
+func failureSize(status int, isHead bool) int64 {
+	if isHead {
+		return 0
+	}
+	return int64(http1.ErrorBodySize(status))
+}
