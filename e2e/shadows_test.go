@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -64,4 +66,54 @@ def on_starting(server):
 	s := launch(t, "--chdir", dir, "fails:app")
 	<-s.exited
 	s.waitLog("ValueError: at import")
+}
+
+// TestShadowedEverything starts where a file lies for each module that Python has, as in
+// a directory that its user has gone to, in the oldest Python and the newest: not even the
+// start of an interpreter finds one of them, nor does an event loop's.
+func TestShadowedEverything(t *testing.T) {
+	const names = "import sys, importlib.util as u; print(*(n for n in getattr(sys, 'stdlib_module_names', ()) if u.find_spec(n)))"
+	out, err := exec.Command(venv, "-c", names).Output()
+	if err != nil || len(out) < 1000 {
+		t.Fatalf("%q, %v", out, err)
+	}
+	dir := t.TempDir()
+	for _, name := range strings.Fields(string(out)) {
+		write(t, dir, map[string]string{name + ".py": "raise ImportError('the one in ' + __file__)\n"})
+	}
+	write(t, dir, map[string]string{"gunicorn.conf.py": "workers = 2\n", "both.py": `
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/raises":
+        raise ValueError("raised here")
+    start_response("200 OK", [])
+    return [b"served"]
+
+async def loop(scope, receive, send):
+    if scope["type"] == "lifespan":
+        return
+    if scope["path"] == "/raises":
+        raise ValueError("raised here")
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"served"})
+`})
+	found, versions := pythons(t)
+	for _, version := range []string{versions[0], versions[len(versions)-1]} {
+		t.Run(strings.Fields(version)[0], func(t *testing.T) {
+			for _, args := range [][]string{{"both:app", "--config", "gunicorn.conf.py"}, {"both:loop", "--preload"}} {
+				s := launchBareIn(t, dir, append(args, "--admin-bind", "off", "--python", found[version])...)
+				s.waitLog("msg=serving")
+				if code, b := s.get("/"); code != 200 || b != "served" {
+					t.Errorf("%v: %d %q", args, code, b)
+				}
+				if code, _ := s.get("/raises"); code != 500 {
+					t.Errorf("%v: %d", args, code)
+				}
+				s.waitLog("ValueError: raised here")
+				if strings.Contains(s.log.String(), dir+"/") && strings.Contains(s.log.String(), "the one in") {
+					t.Errorf("%v: %s", args, s.log)
+				}
+				s.stop()
+			}
+		})
+	}
 }

@@ -57,7 +57,8 @@ func Evaluate(e Evaluation) (answer []byte, unprivileged string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), evaluateTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, python, slices.Concat([]string{"-c", e.Program}, e.Args)...)
-	cmd.Env, _ = workerEnv(slices.Concat(os.Environ(), loginEnv(e.User)), nil)
+	env, _ := workerEnv(slices.Concat(os.Environ(), loginEnv(e.User)), nil)
+	cmd.Env = spawn.SafePath(env)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	cmd.ExtraFiles = []*os.File{w}
 	cmd.SysProcAttr = &syscall.SysProcAttr{

@@ -1,9 +1,19 @@
 # What python runs as -c for a settings file of Gunicorn's, in a process of its own:
 # run the file, and say in JSON which settings it has made. It must be valid for any
 # Python that hostler runs.
+import sys
+
+sys.path[:] = [p for p in sys.path if p != ""]  # where files may have the names of these
+import importlib
+import importlib.util
 import json
 import os
-import sys
+import traceback
+from importlib.machinery import SourceFileLoader
+from types import SimpleNamespace
+
+if os.environ.get("PYTHONSAFEPATH") == "hostler":
+    del os.environ["PYTHONSAFEPATH"]
 
 ANSWER = 3
 
@@ -16,15 +26,10 @@ def answer(**what):
 
 def load(location):
     """Return what the file, or the module, has defined, as Gunicorn would."""
-    import importlib
-    import importlib.util
-
     if location.startswith("python:"):
         return vars(importlib.import_module(location[len("python:") :]))
     if location.startswith("file:"):
         location = location[len("file:") :]
-    from importlib.machinery import SourceFileLoader
-
     loader = SourceFileLoader("__config__", location)
     spec = importlib.util.spec_from_file_location("__config__", location, loader=loader)
     module = importlib.util.module_from_spec(spec)
@@ -70,8 +75,7 @@ def does(hook):
 
 def ssl_context(hook, made):
     """Have Gunicorn's hook make its context, and return what can be seen of it."""
-    import ssl
-    from types import SimpleNamespace
+    import ssl  # which the hook has imported, too
 
     conf = SimpleNamespace(**{k: made.get(k) for k in ("certfile", "keyfile", "ca_certs", "ciphers", "cert_reqs", "ssl_version", "http_protocols")})
     conf.cert_reqs = conf.cert_reqs or 0
@@ -91,13 +95,10 @@ def main():
     location, names = sys.argv[1], json.loads(sys.argv[2])
     os.set_inheritable(ANSWER, False)
     sys.argv[:] = ["hostler"]
-    sys.path[:] = [p for p in sys.path if p != ""]
     sys.path.insert(0, os.getcwd())
     try:
         made = load(location)
     except BaseException as e:
-        import traceback
-
         shown = e.with_traceback(e.__traceback__)
         while shown.__traceback__ is not None and shown.__traceback__.tb_frame.f_code.co_filename in ("<string>", "<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>"):
             shown = shown.with_traceback(shown.__traceback__.tb_next)

@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -336,7 +338,7 @@ func (s *Spawner) startFresh(spec Spec, to func(Report)) (*child, error) {
 	files = append(files, listeners...)
 	r.argv = []string{spec.Python, "-c", s.bootstrap, arg, strconv.Itoa(len(files))}
 	r.attr = &syscall.ProcAttr{
-		Env:   spec.Env,
+		Env:   SafePath(spec.Env),
 		Files: append(files, uintptr(s.modules)),
 		Sys: &syscall.SysProcAttr{
 			Setpgid: spec.Identity == nil, // Ctrl-C in the terminal is for the master only
@@ -356,6 +358,20 @@ func (s *Spawner) startFresh(spec Spec, to func(Report)) (*child, error) {
 	}
 	go c.listen(s.log, to)
 	return c, nil
+}
+
+// SafePath returns env with a word in it that keeps a python from looking for modules in
+// its working directory, which is the application's, before its program has begun: from
+// 3.13 on, -c imports linecache. The program takes it out again. Pythons before 3.11 do
+// not know it, nor need it.
+func SafePath(env []string) []string {
+	const name = "PYTHONSAFEPATH="
+	for _, kv := range env {
+		if strings.HasPrefix(kv, name) && kv != name {
+			return env
+		}
+	}
+	return append(slices.Clip(env), name+"hostler")
 }
 
 // keep copies the descriptors that are not the spawner's own.

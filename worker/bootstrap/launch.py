@@ -17,6 +17,10 @@ def launch():
         del os.environ["LD_PRELOAD"]
         if theirs:
             os.environ["LD_PRELOAD"] = theirs
+    # Nor is what keeps Python from looking where the application is before we are here:
+    # from 3.13 on, -c itself imports a module.
+    if os.environ.get("PYTHONSAFEPATH") == "hostler":
+        del os.environ["PYTHONSAFEPATH"]
 
     if sys.version_info < (3, 8):
         text = "Python %d.%d is too old: hostler needs 3.8 or newer (%s)" % (sys.version_info[0], sys.version_info[1], sys.executable)

@@ -10,12 +10,14 @@ import sys
 # imported most of them before it comes.)
 OWN = frozenset(
     """
-    __future__ _bisect _collections_abc _colorize _compat_pickle _contextvars _ctypes _heapq _json _missing_stdlib_info _opcode _opcode_metadata
-    _pickle _py_warnings _queue _random _sha2 _sha512 _socket _struct _weakrefset abc annotationlib array ast base64 binascii bisect
-    codecs codeop collections configparser contextlib contextvars copy copyreg ctypes dataclasses dis enum functools genericpath hashlib
-    heapq html importlib inspect io ipaddress json keyword linecache logging math ntpath opcode operator os pathlib pickle posixpath
-    queue random re reprlib select selectors signal socket socketserver sre_compile sre_constants sre_parse stat string struct textwrap
-    threading token tokenize traceback types typing unicodedata urllib warnings weakref
+    __future__ _asyncio _bisect _bootlocale _bz2 _collections_abc _colorize _compat_pickle _compression _contextvars _ctypes _heapq
+    _interpreters _json _lzma _missing_stdlib_info _opcode _opcode_metadata _pickle _posixsubprocess _py_warnings _queue _random _sha2
+    _sha512 _socket _ssl _struct _typing _weakrefset abc annotationlib array ast asyncio base64 binascii bisect bz2 codecs codeop
+    collections compression concurrent configparser contextlib contextvars copy copyreg ctypes dataclasses dis enum fcntl fnmatch
+    functools genericpath grp hashlib heapq html importlib inspect io ipaddress json keyword linecache locale logging lzma math ntpath
+    opcode operator os pathlib pickle posixpath queue random re reprlib select selectors shutil signal socket socketserver sre_compile
+    sre_constants sre_parse ssl stat string struct subprocess tempfile textwrap threading token tokenize traceback types typing
+    unicodedata urllib warnings weakref zlib
     """.split()
 )
 
@@ -61,6 +63,18 @@ def when_imported(name, then):
         then(sys.modules[name])
     else:
         _when_imported[name] = then
+
+
+def copy_of(name):
+    """Return a module of the standard library's, if need be one of our own: the name is
+    left to the application, which may have a package of it."""
+    for finder in sys.meta_path:
+        if isinstance(finder, StandardLibrary):
+            spec = finder.finder.find_spec(name, finder.path)
+            module = type(sys)(name)
+            spec.loader.exec_module(module)
+            return module
+    return __import__(name)
 
 
 def prefer_standard_library():

@@ -26,8 +26,8 @@ def imported(path):
 class StandardLibrary(unittest.TestCase):
     def test_all_are_known(self):
         """No module of ours imports what a file of the application's could be taken for."""
-        files = glob.glob(HERE + "/*.py") + [os.path.dirname(HERE) + "/launch.py"]
-        self.assertGreater(len(files), 15)
+        files = glob.glob(HERE + "/**/*.py", recursive=True) + [os.path.dirname(HERE) + "/launch.py"]
+        self.assertGreater(len(files), 25)
         names = {name for path in files for name in imported(path)} - OTHERS - set(sys.builtin_module_names)
         needs = {"_frozen_importlib"}
         # Built into some Pythons, an extension in others.
@@ -40,11 +40,13 @@ class StandardLibrary(unittest.TestCase):
             import glob, importlib, os, sys
             import _hostler
             before = set(sys.modules)
-            for path in glob.glob(os.path.join(os.path.dirname(_hostler.__file__), "*.py")):
-                name = os.path.basename(path)[:-3]
-                if name != "__init__":
-                    importlib.import_module("_hostler." + name)
+            home = os.path.dirname(os.path.dirname(_hostler.__file__))
+            for path in glob.glob(os.path.join(home, "_hostler/**/*.py"), recursive=True):
+                name = os.path.relpath(path, home)[:-3].replace(os.sep, ".")
+                if not name.endswith("__init__"):
+                    importlib.import_module(name)
             import configparser, html, logging.config, random, traceback
+            import concurrent.futures.thread  # asyncio's, when it needs it
             for name in sorted(set(sys.modules) - before):
                 if getattr(sys.modules[name], "__file__", None) and "." not in name and name != "_hostler":
                     print(name)
@@ -67,6 +69,23 @@ class StandardLibrary(unittest.TestCase):
                 path,
             )
         self.assertEqual(out, "0123456789 True\n")
+
+    def test_copies(self):
+        """What the application has a package of is its own, and ours all the same."""
+        with folder(http="own = True") as path:
+            out = python(
+                """
+                import sys
+                sys.path.insert(0, sys.argv[1])
+                from _hostler import stdlib
+                stdlib.prefer_standard_library()
+                copy = stdlib.copy_of("http")
+                import http
+                print(copy.HTTPStatus(404).phrase, http.own)
+                """,
+                path,
+            )
+        self.assertEqual(out, "Not Found True\n")
 
     def test_when_imported(self):
         """Whoever waits for a module has it once it is there, and leaves no trace in it."""

@@ -2,8 +2,8 @@
 client has gone."""
 
 import asyncio
-from http import HTTPStatus
 
+from _hostler import stdlib
 from _hostler.log import report
 from _hostler.wsgi import script_name
 
@@ -80,7 +80,7 @@ def base_scope(listener):
 
 def phrases():
     """The reason phrases by their status."""
-    return {int(s): s.phrase.encode("latin-1") for s in HTTPStatus}
+    return {int(s): s.phrase.encode("latin-1") for s in stdlib.copy_of("http").HTTPStatus}
 
 
 def tell_bridge(bridge, app, loop, eager, context, settings, state):
