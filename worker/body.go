@@ -19,23 +19,6 @@ const (
 	ReadDisk     = -5 // the file that it was spooled to cannot be read
 )
 
-// bodyReader is the state of a body that was too large to be held in memory: first
-// comes what is in the file, then what is held, then what is still to arrive.
-type bodyReader struct {
-	file      *spool // nil: none
-	at        int64  // … how much of it has been read
-	held      []byte
-	expects   bool // the client waits for a 100 (Continue)
-	open      bool // not at its end
-	chunked   bool
-	remaining int64 // not chunked: bytes still to come
-	total     int64 // chunked: bytes so far
-	waited    int64 // since when the thread waits for input; 0: it does not
-	patience  int64 // ns that it has waited, all in all
-	got       int64 // bytes since it first waited
-	failed    int
-}
-
 // readSpool prepares t to read a body of which the begin is in a file.
 func (t *Thread) readSpool(in *input) {
 	s := in.spool

@@ -48,3 +48,5 @@ func (s *pollSet) poke() {
 
 // poll takes what is ready, without waiting.
 func (s *pollSet) poll(evs []unix.EpollEvent) int { return pollEvents(s.fd, evs) }
+
+const maxEvents = 64

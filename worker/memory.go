@@ -43,3 +43,6 @@ func (m *memory) roomForAll() int64 {
 	}
 	return outTotal / 2
 }
+
+// outTotal bounds what all responses of a worker may hold in this way.
+const outTotal = 1 << 30

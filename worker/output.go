@@ -21,30 +21,15 @@ type output struct {
 	sent    int64        // bytes since then
 }
 
-// itemKind is what a piece of output is. HTTP/1.1 has bytes only; a stream of HTTP/2
-// says these, and whatever waits for the client keeps its kind.
-type itemKind uint8
-
 const (
-	itemBytes   itemKind = iota // of a body; in HTTP/1.1, of all else, too
-	itemInterim                 // the section of an interim response (see http1.AppendSection)
-	itemHead                    // that of the response
+	// copyLimit is up to which size a body is copied behind its head, to leave
+	// in one plain send(2).
+	copyLimit = 8 << 10
+	// outLimit is how much of a response may wait for the client before the
+	// application has to. The last piece of a response may be larger: it is
+	// there already, and with nothing more to come the thread is free for others.
+	outLimit = 1 << 20
 )
-
-// outItem is a piece of output: memory, or n bytes of a file.
-type outItem struct {
-	kind itemKind
-	end  bool // the response ends with it
-	mem  []byte
-	ref  uintptr // the Python object that owns mem; 0: the Go heap
-	file int     // or -1
-	off  int64
-	n    int64
-}
-
-// fileTurn is how much of a file is sent before others have their turn: a client
-// that takes it as fast as we send it must not keep the thread to itself.
-const fileTurn = 1 << 20
 
 type flushed int
 
@@ -241,4 +226,44 @@ func (i *outItem) free(l *Loop) {
 		l.sched.discard(i.ref)
 	}
 	*i = outItem{file: -1}
+}
+
+// deliver sends a message by an owned connection, behind what waits there, and queues
+// what does not leave now. It says whether it has taken over ref, as addMessage does.
+func (l *Loop) deliver(c *conn, m message, ref uintptr) (res int, kept bool) {
+	o := &c.out
+	if !o.pending.Load() {
+		total := m.size()
+		if total == 0 && !m.end {
+			return WriteOK, false
+		}
+		n, err := c.send(m)
+		if err != nil && err != unix.EAGAIN {
+			return WriteGone, false
+		}
+		l.slot.Counters.SentBytes.Add(uint64(n))
+		if err == nil && n == total && !c.holdsBack() {
+			return WriteOK, false
+		}
+		if n == total && err == nil {
+			m.end = false // that is out
+		}
+		m.head, n = skip(m.head, n)
+		m.data, n = skip(m.data, n)
+		m.tail, _ = skip(m.tail, n)
+	}
+	o.mu.Lock()
+	kept = o.addMessage(l, m, ref)
+	waiting := o.bytes
+	o.open(l)
+	o.mu.Unlock()
+	switch o.flush(l, c) {
+	case flushGone:
+		return WriteGone, kept
+	case flushMore:
+		if waiting > outLimit {
+			return WriteWait, kept
+		}
+	}
+	return WriteOK, kept
 }

@@ -10,57 +10,6 @@ import (
 	"hostler/worker/http1"
 )
 
-// What Thread.Write says; part of the ABI with worker/python.
-const (
-	WriteOK   = 0
-	WriteWait = 1  // call WaitRoom until it says something else
-	WriteCut  = 2  // the response has all the bytes that it may have
-	WriteGone = -1 // the client has gone: stop
-
-	WriteNoHead = -2 // start_response has not been called
-)
-
-const (
-	// copyLimit is up to which size a body is copied behind its head, to leave
-	// in one plain send(2).
-	copyLimit = 8 << 10
-	// outLimit is how much of a response may wait for the client before the
-	// application has to. The last piece of a response may be larger: it is
-	// there already, and with nothing more to come the thread is free for others.
-	outLimit = 1 << 20
-	// outTotal bounds what all responses of a worker may hold in this way.
-	outTotal = 1 << 30
-)
-
-type stage uint8
-
-const (
-	stageNone stage = iota // start_response has not been called
-	stageHead              // the head is checked, and may still be replaced
-	stageSent              // the head is out
-)
-
-// reply is the state of the response to the request that a thread runs.
-type reply struct {
-	arrived   int64
-	remaining int64 // of the Content-Length; -1: not known
-	sent      int64 // bytes of body
-	head      http1.Head
-	status    int
-	stage     stage
-	chunked   bool
-	close     bool
-	gone      bool // the client has
-	noBody    bool
-	cut       bool
-	short     bool // it has less than its Content-Length
-	counted   bool
-	ended     bool  // the last chunk is out
-	static    bool  // it is the server's own, of a file
-	looked    int64 // when it was last looked whether the client is there
-	silent    int64 // since when the client is known to send no more; 0: it may
-}
-
 // SetHead checks the head that C has put into the Task. It replaces an earlier
 // one that is not out yet. The offset says which field the error is about.
 func (t *Thread) SetHead() (http1.HeadError, int) {
@@ -215,8 +164,6 @@ func (t *Thread) Write(data []byte, ref uintptr, final bool) int {
 	return res
 }
 
-var crlf = []byte("\r\n")
-
 // transmit sends a message of the response in t, whose head is in t.out, and queues
 // what does not leave now. ref, if not 0, is the object that owns its data.
 func (t *Thread) transmit(c *conn, m message, ref uintptr) int {
@@ -238,46 +185,6 @@ func (t *Thread) transmit(c *conn, m message, ref uintptr) int {
 		t.reply.gone = true
 	}
 	return res
-}
-
-// deliver sends a message by an owned connection, behind what waits there, and queues
-// what does not leave now. It says whether it has taken over ref, as addMessage does.
-func (l *Loop) deliver(c *conn, m message, ref uintptr) (res int, kept bool) {
-	o := &c.out
-	if !o.pending.Load() {
-		total := m.size()
-		if total == 0 && !m.end {
-			return WriteOK, false
-		}
-		n, err := c.send(m)
-		if err != nil && err != unix.EAGAIN {
-			return WriteGone, false
-		}
-		l.slot.Counters.SentBytes.Add(uint64(n))
-		if err == nil && n == total && !c.holdsBack() {
-			return WriteOK, false
-		}
-		if n == total && err == nil {
-			m.end = false // that is out
-		}
-		m.head, n = skip(m.head, n)
-		m.data, n = skip(m.data, n)
-		m.tail, _ = skip(m.tail, n)
-	}
-	o.mu.Lock()
-	kept = o.addMessage(l, m, ref)
-	waiting := o.bytes
-	o.open(l)
-	o.mu.Unlock()
-	switch o.flush(l, c) {
-	case flushGone:
-		return WriteGone, kept
-	case flushMore:
-		if waiting > outLimit {
-			return WriteWait, kept
-		}
-	}
-	return WriteOK, kept
 }
 
 // EndBody says that nothing will follow what has been written. It sends the end of a
@@ -597,13 +504,6 @@ func (t *Thread) violation(msg string) {
 	l.slot.Counters.AppViolations.Add(1)
 	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
 	l.log.Error(msg, "method", string(t.Req.Method.In(buf)), "target", string(t.Req.Target.In(buf)))
-}
-
-func skip(b []byte, n int) ([]byte, int) {
-	if n >= len(b) {
-		return b[len(b):], n - len(b)
-	}
-	return b[n:], 0
 }
 
 // lookEvery is how often an application that sends nothing has it looked whether

@@ -35,13 +35,6 @@ const (
 	pressurePause = 10 * int64(time.Second)
 )
 
-// roomWait is a thread's wait for its client to take something.
-type roomWait struct {
-	moved int64 // when the client last took something; 0: the thread does not wait
-	since int64 // from when on its rate is reckoned
-	sent  int64 // how much it had taken by then
-}
-
 // roomWaits is what a Loop knows of all such waits.
 type roomWaits struct {
 	gave atomic.Int64 // when a response was last given up

@@ -1,16 +1,11 @@
 package worker
 
 import (
-	"fmt"
-	"slices"
-	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
-	"hostler/protocol"
 	"hostler/worker/http1"
-	"hostler/worker/websocket"
 )
 
 // What a Python thread is to do next; returned by Loop.Next. The values are
@@ -32,6 +27,16 @@ const (
 	ResultTimedOut             // with ResultFailed: after the timeout's exception was raised in it
 )
 
+// What Thread.Write says; part of the ABI with worker/python.
+const (
+	WriteOK   = 0
+	WriteWait = 1  // call WaitRoom until it says something else
+	WriteCut  = 2  // the response has all the bytes that it may have
+	WriteGone = -1 // the client has gone: stop
+
+	WriteNoHead = -2 // start_response has not been called
+)
+
 // Bits of Task.Forwarded.
 const (
 	ForwardedHTTPS  = 1 << iota // the client speaks https
@@ -42,7 +47,6 @@ const (
 )
 
 const (
-	maxEvents    = 64
 	inBufferSize = 64 << 10
 	// respBufferSize bounds an application's response head: more than any client takes.
 	// What is beyond largeHead is given back when the response is out.
@@ -108,178 +112,5 @@ type Task struct {
 // TaskSize is what C must believe the size of a Task to be.
 const TaskSize = unsafe.Sizeof(Task{})
 
-// Thread is a Python thread as this package sees it. All of it belongs to the
-// thread while it is in Next or in the application; the fields in the second
-// group belong to the scheduler's lock.
-type Thread struct {
-	*Task
-	l      *Loop
-	index  int
-	buf    []byte // where a connection is read into; outside the heap
-	pos    int    // bytes of buf before pos belong to requests already answered
-	end    int    // bytes of buf that are filled
-	in     *input // what the request came in where buf did not suffice
-	resp   []byte
-	out    []byte // response head under construction
-	path   []byte
-	conn   *conn
-	inARow int    // requests of one connection served in a row
-	pass   *lane  // whose permit the request has; nil: it needs none
-	route  *route // of the request, if it is one that has been slow
-	body   bodyReader
-	reply  reply
-
-	upgrade *websocket.Handshake // of the request, if it asks for a WebSocket
-
-	forClient atomic.Int64 // ns that the request has waited for its client
-	room      roomWait
-	seen      int64 // when t last looked at the clock
-	yielded   int64 // see Thread.yield
-	leading   bool  // Next said Lead
-	full      bool  // the last read may have left something in the socket
-	arrived   int64 // when the event was taken that t works on
-
-	parked bool // it follows
-	onward bool // a request has been answered without a Python thread: see goesOn
-
-	line  accessLine // of the access log
-	ident atomic.Uint64
-
-	rec   *protocol.Thread // its place on the scoreboard; a seat has a record of its own
-	cork  *cork            // of the event loop that it is a seat of; nil: of none
-	seat  int              // … its number
-	place int              // in Async.live
-	watch watch
-
-	id     []byte // the request's identifier; empty: it has none
-	tlsEnv []byte // what Task.TLS points to; outside the heap, nil before it is needed
-	bell   int    // eventfd for streams of HTTP/2; -1: there are none
-}
-
-// watch is what a seat's request waits for. All of it is the event loop's thread's but
-// for listed, which belongs to the scheduler's lock.
-//
-// Whoever takes an event of a connection that has an owner tells the owner's seat, which
-// only says that it is to be looked at (scheduler.tell): what is so is seen when it is.
-// So a notice that comes twice, or too late, does no harm.
-type watch struct {
-	wants  uint32
-	alarms uint32 // to be told though nobody has asked
-	told   uint32 // alarms that have been given
-	waits  bool   // for its client: its clock stands still
-	since  int64  // … from then on
-	gone   int64  // when its client was first seen to have gone; 0: it has not
-	listed bool
-}
-
-// Identify says which Python thread t is, as Python knows it.
-func (t *Thread) Identify(ident uint64) { t.ident.Store(ident) }
-
-// secured tells the application of the TLS that its request came by.
-func (t *Thread) secured(env []byte) {
-	t.TLSLen = 0
-	if len(env) > 0 && t.hasTLSEnv() {
-		t.TLSLen = uint32(copy(t.tlsEnv[:maxTLSEnviron], env))
-	}
-}
-
-// maxIDEnviron is room for an identifier, its name and two zero bytes.
-const maxIDEnviron = 256
-
-// environVariable adds a variable to those of TLS.
-func (t *Thread) environVariable(name string, value []byte) {
-	if !t.hasTLSEnv() {
-		return
-	}
-	b := append(append(t.tlsEnv[:t.TLSLen], name...), 0)
-	b = append(append(b, value...), 0)
-	t.TLSLen = uint32(len(b))
-}
-
-// hasTLSEnv makes the memory for what TLS says, and an identifier.
-func (t *Thread) hasTLSEnv() bool {
-	if t.tlsEnv == nil {
-		mem, err := offHeap(maxTLSEnviron + maxIDEnviron)
-		if err != nil {
-			return false
-		}
-		t.tlsEnv = mem
-	}
-	t.TLS = address(t.tlsEnv)
-	return true
-}
-
-// addBell gives t what it needs for HTTP/2. It is not left to the first request: an
-// application may have used up the descriptors by then.
-func (t *Thread) addBell() error {
-	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		return fmt.Errorf("cannot create an eventfd: %w", err)
-	}
-	t.bell = fd
-	return nil
-}
-
-// dropField takes a field out of the request.
-func (t *Thread) dropField(known uint32) {
-	fields := slices.DeleteFunc(t.Req.Fields[:t.Req.NFields], func(f http1.Field) bool { return f.Known == known })
-	t.Req.NFields = uint32(len(fields))
-}
-
 // minorHTTP2 is the Minor of a Request that came by HTTP/2.
 const minorHTTP2 = 2
-
-// runs says whether t is a Python thread, which can run a request. The deputy and
-// the sweeper use a Thread for its buffers, and queue what they read.
-func (t *Thread) runs() bool { return t.index >= 0 }
-
-func newThread(l *Loop, index int) (*Thread, error) {
-	limits := &l.limits
-	taskPages := (int(TaskSize) + 4095) &^ 4095
-	pathSize := max(inBufferSize, (limits.Line+7)&^7)
-	fields := (limits.Fields + 1) * int(unsafe.Sizeof(http1.Field{}))
-	mem, err := offHeap(taskPages + inBufferSize + pathSize + respBufferSize + fields)
-	if err != nil {
-		return nil, err
-	}
-	t := &Thread{Task: (*Task)(unsafe.Pointer(&mem[0])), l: l, index: index, bell: -1}
-	if index >= 0 {
-		t.rec = &l.slot.ThreadRecs[index]
-	}
-	t.buf = mem[taskPages : taskPages+inBufferSize]
-	t.path = mem[taskPages+inBufferSize:][:pathSize]
-	t.resp = mem[taskPages+inBufferSize+pathSize:][:respBufferSize]
-	t.Req.Fields = unsafe.Slice((*http1.Field)(unsafe.Pointer(&mem[len(mem)-fields])), limits.Fields+1)
-	t.Resp, t.RespCap = address(t.resp), respBufferSize
-	t.Epoll = int32(l.sched.set.fd)
-	t.out = make([]byte, 0, 4096)
-	return t, nil
-}
-
-// newSeat makes a Thread of which there may be thousands, most of them waiting: what a
-// request touches before its answer lies side by side, and there is not much address space.
-func newSeat(l *Loop) (*Thread, error) {
-	fieldsAt := (int(TaskSize) + 63) &^ 63
-	bufAt := fieldsAt + (l.limits.Fields+1)*int(unsafe.Sizeof(http1.Field{}))
-	pathAt := bufAt + inBufferSize
-	respAt := pathAt + max(inBufferSize, (l.limits.Line+7)&^7)
-	mem, err := offHeap(respAt + largeHead)
-	if err != nil {
-		return nil, err
-	}
-	t := &Thread{Task: (*Task)(unsafe.Pointer(&mem[0])), l: l, bell: -1, rec: new(protocol.Thread)}
-	t.Req.Fields = unsafe.Slice((*http1.Field)(unsafe.Pointer(&mem[fieldsAt])), l.limits.Fields+1)
-	t.buf, t.path, t.resp = mem[bufAt:pathAt], mem[pathAt:respAt], mem[respAt:]
-	t.Resp, t.RespCap = address(t.resp), largeHead
-	t.Epoll = int32(l.sched.set.fd)
-	return t, nil
-}
-
-// forgetHead gives back the memory of a large response head.
-func (t *Thread) forgetHead() {
-	_ = unix.Madvise(t.resp[largeHead:], unix.MADV_DONTNEED)
-	t.out = make([]byte, 0, 4096)
-}
-
-// wake lets a parked thread go on.
-func (t *Thread) wake() { wakeFutex(&t.Task.Wake) }

@@ -48,10 +48,6 @@ func tlsConfig(m *protocol.TLSMaterial) (*tls.Config, error) {
 	return c, nil
 }
 
-// maxTLSEnviron bounds what a connection's TLS adds to environ. The client's
-// certificate itself is left out where it does not fit.
-const maxTLSEnviron = 16 << 10
-
 // tlsEnviron returns what environ is to say of a connection, by the names of
 // Apache's mod_ssl: name and value by turns, each with a zero byte behind it.
 func tlsEnviron(s *tls.ConnectionState) []byte {

@@ -103,16 +103,6 @@ type heads interface {
 	failure(b []byte, status int, extra string, close, bodiless bool, date []byte) message
 }
 
-// message is what a response says in one go: a head, or the begin of the bytes,
-// which data and tail go on with.
-type message struct {
-	kind             itemKind // of head
-	head, data, tail []byte
-	end              bool // of the response
-}
-
-func (m *message) size() int { return len(m.head) + len(m.data) + len(m.tail) }
-
 // text are heads of HTTP/1.1: bytes like all others.
 type text struct{}
 
