@@ -96,7 +96,7 @@ func (a *accepter) run() {
 	for a.mode.Load() == acceptGo {
 		if a.l.saturated() {
 			if a.l.full() && a.someoneWaits() {
-				a.l.keeper.pressure.wantRoom()
+				a.l.keeper.wanted.give()
 			}
 			select {
 			case <-a.l.conns.room:
@@ -126,7 +126,7 @@ func (a *accepter) someoneWaits() bool {
 func (a *accepter) rest() {
 	for end := time.Now().Add(time.Second); time.Now().Before(end) && a.mode.Load() != acceptStop; {
 		if a.l.full() {
-			a.l.keeper.pressure.wantRoom()
+			a.l.keeper.wanted.give()
 			time.Sleep(5 * time.Millisecond) // for want of room it would be closed
 			continue
 		}

@@ -66,7 +66,7 @@ func (a *accessLog) request(t *Thread, now int64) {
 			return
 		}
 	}
-	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
+	buf := t.head()
 	line := &t.line
 	line.Thread, line.log = t, a
 	line.Entry = accesslog.Entry{
@@ -113,7 +113,7 @@ func (a *accessLine) RequestField(n int) []byte {
 	if want.known == http1.KnownXRequestID && len(t.id) > 0 {
 		return t.id
 	}
-	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
+	buf := t.head()
 	for i := range t.Req.NFields {
 		f := &t.Req.Fields[i]
 		if f.Known == want.known && (f.Known != http1.KnownNone || bytes.EqualFold(f.Name.In(buf), want.name)) {

@@ -155,9 +155,9 @@ type connTable struct {
 	chunks []atomic.Pointer[[connChunk]conn]
 	free   []*conn
 	made   int
-	max    int           // when there are so many, no more are accepted
-	n      atomic.Int64  // open connections
-	room   chan struct{} // poked when a connection was freed
+	max    int          // when there are so many, no more are accepted
+	n      atomic.Int64 // open connections
+	room   poke         // poked when a connection was freed
 }
 
 // newConnTable makes a table for max connections and a few more: each accepter may
@@ -166,7 +166,7 @@ func newConnTable(max int) *connTable {
 	return &connTable{
 		chunks: make([]atomic.Pointer[[connChunk]conn], (max+connChunk-1)/connChunk+1),
 		max:    max,
-		room:   make(chan struct{}, 1),
+		room:   newPoke(),
 	}
 }
 
@@ -220,10 +220,7 @@ func (t *connTable) put(c *conn) {
 	t.free = append(t.free, c)
 	t.mu.Unlock()
 	t.n.Add(-1)
-	select {
-	case t.room <- struct{}{}:
-	default:
-	}
+	t.room.give()
 }
 
 // at returns the connection in a slot that get has handed out at some time.

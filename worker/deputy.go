@@ -123,10 +123,7 @@ func (l *Loop) setWedged(v bool) {
 	if l.pace.wedged.Load() != v {
 		l.pace.wedged.Store(v)
 		if !v {
-			select {
-			case l.conns.room <- struct{}{}:
-			default:
-			}
+			l.conns.room.give()
 		}
 	}
 }

@@ -194,7 +194,7 @@ func (l *Loop) run(t *Thread, c *conn, now int64) bool {
 	t.Result, t.Out, t.OutLen, t.OutKept = 0, 0, 0, 0
 	t.StatusLen, t.FieldsLen = 0, 0
 	c.setPhase(phaseRunning, 0)
-	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
+	buf := t.head()
 	if t.cork != nil {
 		t.rec.Open(now)
 		c.seat.Store(t)

@@ -46,11 +46,11 @@ func (l *Loop) Drain(mode protocol.DrainMode, grace time.Duration) {
 		l.leave.moving.Store(false)
 		l.leave.draining.Store(true)
 		l.leave.stopping.Store(true)
-		l.keeper.hasten()
+		l.conns.hasten(l)
 	case mode == protocol.DrainReplaced && l.exchange != nil && !l.leave.stopping.Load():
 		l.leave.moving.Store(true)
 		l.leave.draining.Store(true)
-		l.keeper.moveAll()
+		l.conns.moveAll(l)
 	default:
 		l.leave.draining.Store(true)
 	}
@@ -65,10 +65,9 @@ func (l *Loop) Drain(mode protocol.DrainMode, grace time.Duration) {
 // hasten shortens the life of connections at rest. Some come to rest only after
 // it, whose last response was under way when the drain began; so the sweeper does
 // it again, and soon.
-func (hk *housekeeper) hasten() {
-	l := hk.l
+func (t *connTable) hasten(l *Loop) {
 	now := l.now()
-	l.conns.each(func(c *conn) {
+	t.each(func(c *conn) {
 		if phase(c.phase.Load()) != phaseIdle || c.state.Load()&stateOwned != 0 {
 			return
 		}
@@ -86,7 +85,7 @@ func (hk *housekeeper) hasten() {
 			c.requeue(l)
 		}
 	})
-	hk.sweepEarly()
+	l.keeper.soon.give()
 }
 
 // Drained is closed when the threads have been told to leave.

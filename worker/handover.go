@@ -81,9 +81,8 @@ func (l *Loop) handOver(c *conn, data []byte) bool {
 // cannot move is closed a little later, if it still rests then.
 // Connections that come to rest later move then (see nextOf); those for which
 // there was no room in the exchange are the sweeper's.
-func (hk *housekeeper) moveAll() {
-	l := hk.l
-	l.conns.each(func(c *conn) {
+func (t *connTable) moveAll(l *Loop) {
+	t.each(func(c *conn) {
 		for try := 0; l.leave.moving.Load(); try++ {
 			p := phase(c.phase.Load())
 			if p != phaseIdle && p != phaseHead || c.state.Load()&stateOwned != 0 || !c.claim(false) {

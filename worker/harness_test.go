@@ -171,7 +171,7 @@ func (r *rig) dropGarbage() {
 
 func (r *rig) run(t *Thread) {
 	t.Started = protocol.Monotonic()
-	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
+	buf := t.head()
 	c := &call{r: r, t: t, method: string(t.Req.Method.In(buf)), target: string(t.Req.Target.In(buf)),
 		body: bytesAt(t.Body, int(t.BodyLen)*int(1-t.BodyFile))}
 	r.app(c)

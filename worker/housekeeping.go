@@ -9,13 +9,16 @@ import (
 	"hostler/worker/http1"
 )
 
+// sweepPeriod is how often the housekeeping looks around.
+const sweepPeriod = int64(250 * time.Millisecond)
+
 // housekeeper keeps time limits, gauges and the date, and looks after whatever else is
 // not a thread's to look after, in a goroutine of its own, whose state this is. Others
 // write to the channels.
 type housekeeper struct {
 	l       *Loop
-	sweeper *Thread       // for its buffers: it queues what it reads
-	soon    chan struct{} // asks for a sweep before the next one is due
+	sweeper *Thread // for its buffers: it queues what it reads
+	soon    poke    // asks for a sweep before the next one is due
 	date    atomic.Pointer[[]byte]
 	remind  func() // looks at the time limits of those that run
 	sockets sockets
@@ -23,7 +26,7 @@ type housekeeper struct {
 }
 
 func newHousekeeper(l *Loop) *housekeeper {
-	hk := &housekeeper{l: l, remind: func() {}, soon: make(chan struct{}, 1), pressure: pressure{wanted: make(chan struct{}, 1)}}
+	hk := &housekeeper{l: l, remind: func() {}, soon: newPoke(), pressure: pressure{wanted: newPoke()}}
 	hk.sockets.init()
 	return hk
 }
@@ -37,7 +40,7 @@ func (hk *housekeeper) run() {
 	for {
 		select {
 		case <-hk.wanted:
-			hk.makeRoom()
+			hk.makeRoom(l)
 		case <-hk.soon:
 			if soon == nil {
 				soon = time.After(time.Duration(farewellTime) + time.Millisecond)
@@ -45,21 +48,21 @@ func (hk *housekeeper) run() {
 		case <-soon:
 			soon = nil
 			hk.sweep()
-			hk.relieve()
+			hk.relieve(l)
 		case now := <-t.C:
 			hk.tickDate(now)
 			hk.sweep()
-			hk.relieve()
-			hk.sayRefusals(l.now())
+			hk.relieve(l)
+			l.refusals.sayRest(l.log, l.now())
 			l.slot.Gauges.Heartbeat.Store(l.now())
-			hk.sweepSpools(l.now())
-			hk.checkOwn()
-			hk.watchGIL()
+			l.spools.sweep(l)
+			l.own.check(l)
+			l.gil.look(l)
 			hk.remind()
 			l.spare.weigh(l.slot.Gauges.Served.Load())
 			l.slow.send()
 		case <-l.leave.stop:
-			hk.sayRefusals(math.MaxInt64 - refusalPause)
+			l.refusals.sayRest(l.log, math.MaxInt64-refusalPause)
 			return
 		}
 	}
@@ -80,13 +83,13 @@ func (hk *housekeeper) tickDate(now time.Time) {
 func (hk *housekeeper) sweep() {
 	l := hk.l
 	if l.leave.stopping.Load() {
-		hk.hasten()
+		l.conns.hasten(l)
 	}
 	if l.leave.moving.Load() {
-		hk.moveAll()
+		l.conns.moveAll(l)
 	}
-	if l.sched.pools != nil {
-		hk.movePools()
+	for _, p := range l.sched.pools {
+		p.move(l)
 	}
 	now := l.now()
 	var n [numPhases]int64
@@ -111,17 +114,6 @@ func (hk *housekeeper) sweep() {
 	g.ConnsWriting.Store(n[phaseWriting] + n[phaseLinger])
 	g.Sockets.Store(n[phaseSocket])
 }
-
-// sweepEarly has the housekeeping look for what has ended in a moment.
-func (hk *housekeeper) sweepEarly() {
-	select {
-	case hk.soon <- struct{}{}:
-	default:
-	}
-}
-
-// sweepPeriod is how often the housekeeping looks around.
-const sweepPeriod = int64(250 * time.Millisecond)
 
 // timeUp ends a connection that the caller claimed because its time is up. If the
 // client has sent something that nobody has looked at, it was us who were late: the

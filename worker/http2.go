@@ -176,7 +176,7 @@ func (h *http2Conn) keepTime() {
 	case http2Idle:
 		switch limit = l.now(); {
 		case h.silent != 0:
-			l.keeper.sweepEarly() // the client may wait for our end
+			l.keeper.soon.give() // the client may wait for our end
 		case !h.lastWord:
 			limit = l.idleDeadline(limit)
 		}

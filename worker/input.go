@@ -60,7 +60,7 @@ type inputPool struct {
 	objs    []*input
 	held    atomic.Int64 // bytes handed out
 	limit   int64        // more is too much; 0: nothing is
-	full    chan<- struct{}
+	full    poke
 }
 
 // slabClass are the slabs with buffers of one size.
@@ -127,10 +127,7 @@ func (p *inputPool) take(k int) (*slab, []byte) {
 		c.remove(s)
 	}
 	if n := p.held.Add(int64(len(mem))); n > p.limit && p.limit > 0 {
-		select {
-		case p.full <- struct{}{}:
-		default:
-		}
+		p.full.give()
 	}
 	return s, mem
 }

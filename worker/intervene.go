@@ -1,6 +1,10 @@
 package worker
 
-import "time"
+import (
+	"time"
+
+	"hostler/protocol"
+)
 
 // What is done to a request from outside; part of the ABI with worker/python.
 const (
@@ -57,11 +61,10 @@ func (l *Loop) GILWanted(wanted bool) {
 	l.slot.Gauges.GILWanted.Store(since)
 }
 
-// watchGIL looks whether the GIL can be taken if no Python thread has come back
-// for a while. Housekeeping calls it.
-func (hk *housekeeper) watchGIL() {
-	l := hk.l
-	g, now := &l.gil, l.now()
+// look looks whether the GIL can be taken if no Python thread has come back for a while.
+// Housekeeping calls it.
+func (g *gilWatch) look(l *Loop) {
+	now := l.now()
 	if n := l.pace.calls.Load(); n != g.last || !l.pace.wedged.Load() {
 		g.last, g.away = n, 0
 		return
@@ -116,4 +119,19 @@ func (t *Thread) progress() {
 	if t.runs() { // else it is a file that is served
 		t.rec.Progress(l.now())
 	}
+}
+
+// Stacked is called with the stack of a thread that runs the request that began at
+// start.
+func (l *Loop) Stacked(thread int, start int64, stack string) {
+	if l.deputy.stacked != nil && start == l.slot.Gauges.LoopSince.Load() {
+		l.deputy.stacked(start, stack)
+		return
+	}
+	a, ok := l.slot.ThreadRecs[thread].Snapshot()
+	if !ok || a.Start != start || l.slow.tell == nil {
+		return
+	}
+	l.slow.noteStack(protocol.SlowRequest{Method: a.Method, Target: a.Target, Client: a.Client, Duration: time.Duration(l.now() - start),
+		Stack: stack, Thread: thread, Start: start})
 }

@@ -60,7 +60,7 @@ func (s *socket) finish(l *Loop, framed, unread bool) {
 	case framed && !c.hup:
 		c.unread = false
 		c.setPhase(phaseLinger, l.now()+farewellTime)
-		l.keeper.sweepEarly()
+		l.keeper.soon.give()
 		c.lingering(l)
 	default:
 		c.close(l)

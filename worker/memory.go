@@ -4,25 +4,22 @@ import "sync/atomic"
 
 // memory is what a worker holds of its clients' bytes.
 type memory struct {
-	limit int64           // more is too much (--limit-buffers); 0: nothing is
-	full  chan<- struct{} // told when it is
+	limit int64 // more is too much (--limit-buffers); 0: nothing is
+	full  poke  // told when it is
 
 	inputs      inputPool
 	outBytes    atomic.Int64 // what responses hold for slow clients
 	streamBytes atomic.Int64 // what has come of requests of HTTP/2, and nobody has read yet
 }
 
-func newMemory(limit int64, full chan<- struct{}) *memory {
+func newMemory(limit int64, full poke) *memory {
 	return &memory{limit: limit, full: full, inputs: inputPool{limit: limit, full: full}}
 }
 
 // buffered counts n bytes more of responses, and has it looked at if these are too many.
 func (m *memory) buffered(n int) {
 	if all := m.outBytes.Add(int64(n)); all > m.limit && m.limit > 0 {
-		select {
-		case m.full <- struct{}{}:
-		default:
-		}
+		m.full.give()
 	}
 }
 

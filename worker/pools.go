@@ -39,27 +39,23 @@ func (l *Loop) waitInPool(t *Thread, c *conn, p *pool) {
 	}
 }
 
-// movePools gives requests that wait in pools to other workers: to those with room
-// in that pool, or, for a worker that leaves, to any.
-func (hk *housekeeper) movePools() {
-	l := hk.l
-	for _, p := range l.sched.pools {
-		n := l.cfg.Queue
-		if !l.leave.moving.Load() {
-			if n = l.sched.depth(&p.lane); n > 0 {
-				n = min(n, l.exchange.freeInPool(p))
-			}
+// move gives requests that wait in a pool to other workers: to those with room in that
+// pool, or, for a worker that leaves, to any.
+func (p *pool) move(l *Loop) {
+	n := l.cfg.Queue
+	if !l.leave.moving.Load() {
+		if n = l.sched.depth(&p.lane); n > 0 {
+			n = min(n, l.exchange.freeInPool(p))
 		}
-		for ; n > 0; n-- {
-			c := l.sched.steal(&p.lane, (*conn).movable)
-			if c == nil {
-				break
-			}
-			if l.handOver(c, c.unparsed()) {
-				continue
-			}
+	}
+	for ; n > 0; n-- {
+		c := l.sched.steal(&p.lane, (*conn).movable)
+		if c == nil {
+			return
+		}
+		if !l.handOver(c, c.unparsed()) {
 			l.sched.wait(&p.lane, c, true) // behind the others, but it stays
-			break
+			return
 		}
 	}
 }

@@ -14,9 +14,9 @@ import (
 // the least of their place. All of it belongs to the housekeeping: candidates
 // are gathered, whoMayGo and whoHoldsMost put them in order, and evict ends them.
 type pressure struct {
-	wanted chan struct{} // an accepter waits for room
-	said   int64         // when it was last logged that somebody had to go
-	unsaid int           // who had to since
+	wanted poke  // an accepter waits for room
+	said   int64 // when it was last logged that somebody had to go
+	unsaid int   // who had to since
 	rooms  roomWaits
 }
 
@@ -38,45 +38,35 @@ type candidate struct {
 	input int64 // of these, bytes in the input
 }
 
-// wantRoom asks for room for a connection that waits to be accepted.
-func (p *pressure) wantRoom() {
-	select {
-	case p.wanted <- struct{}{}:
-	default:
-	}
-}
-
 // makeRoom closes connections where as many are open as may be: first those that rest
 // between requests, for the longest time; then those that have never asked for
 // anything; then those that crawl.
-func (hk *housekeeper) makeRoom() {
-	l := hk.l
+func (p *pressure) makeRoom(l *Loop) {
 	if l.conns.n.Load() < int64(l.conns.max) {
 		return
 	}
 	now := l.now()
-	all := whoMayGo(hk.candidates(now), l.cfg.MinRate)
+	all := whoMayGo(p.candidates(l, now), l.cfg.MinRate)
 	n := 0
 	for _, k := range all {
 		if n > l.conns.max/goAtOnce || n > 0 && k.kind.Rank() > all[0].kind.Rank() {
 			break
 		}
-		if hk.evict(k) {
+		if p.evict(l, k) {
 			n++
 		}
 	}
-	hk.sayPressure(now, n, "too many connections", "worker_connections", int64(l.conns.max))
+	p.say(l, now, n, "too many connections", "worker_connections", int64(l.conns.max))
 }
 
 // relieve ends what is slowest where more is buffered than may be.
-func (hk *housekeeper) relieve() {
-	l := hk.l
+func (p *pressure) relieve(l *Loop) {
 	limit := l.cfg.LimitBuffers
 	if !l.mem.over() {
 		return
 	}
 	now := l.now()
-	all, input := whoHoldsMost(hk.candidates(now))
+	all, input := whoHoldsMost(p.candidates(l, now))
 	used := l.mem.used() + input
 	if used <= limit {
 		return
@@ -90,12 +80,12 @@ func (hk *housekeeper) relieve() {
 		if k.age < restEnough && used <= 2*limit {
 			continue
 		}
-		if hk.evict(k) {
+		if p.evict(l, k) {
 			used -= k.bytes
 			n++
 		}
 	}
-	hk.sayPressure(now, n, "too much is buffered for slow clients", "limit_buffers", limit)
+	p.say(l, now, n, "too much is buffered for slow clients", "limit_buffers", limit)
 }
 
 // whoMayGo returns those that may have to go for a newcomer, in the order in which they
@@ -128,8 +118,7 @@ func whoHoldsMost(all []candidate) (holders []candidate, input int64) {
 }
 
 // candidates are the connections, and streams of HTTP/2, that nobody works on.
-func (hk *housekeeper) candidates(now int64) []candidate {
-	l := hk.l
+func (p *pressure) candidates(l *Loop, now int64) []candidate {
 	var all []candidate
 	look := func(c *conn) {
 		if c.state.Load()&stateOwned != 0 || !c.claim(false) {
@@ -137,7 +126,7 @@ func (hk *housekeeper) candidates(now int64) []candidate {
 		}
 		k := c.weigh(l, now)
 		if !c.release() {
-			l.resume(hk.sweeper, c)
+			l.resume(l.keeper.sweeper, c)
 		} else if k.c != nil {
 			all = append(all, k)
 		}
@@ -210,8 +199,7 @@ func (o *output) weigh(now int64) (since, rate, bytes int64) {
 func (in *input) touched() int64 { return int64(in.n+4095) &^ 4095 }
 
 // evict closes a connection if it is still where it was.
-func (hk *housekeeper) evict(k candidate) bool {
-	l := hk.l
+func (p *pressure) evict(l *Loop, k candidate) bool {
 	c := k.c
 	if c.state.Load()&stateOwned != 0 || !c.claim(false) {
 		return false
@@ -225,7 +213,7 @@ func (hk *housekeeper) evict(k candidate) bool {
 	}
 	if !still {
 		if !c.release() {
-			l.resume(hk.sweeper, c)
+			l.resume(l.keeper.sweeper, c)
 		}
 		return false
 	}
@@ -241,9 +229,7 @@ func (hk *housekeeper) evict(k candidate) bool {
 	return true
 }
 
-func (hk *housekeeper) sayPressure(now int64, n int, why, setting string, limit int64) {
-	l := hk.l
-	p := &hk.pressure
+func (p *pressure) say(l *Loop, now int64, n int, why, setting string, limit int64) {
 	p.unsaid += n
 	if p.unsaid == 0 || now-p.said < pressurePause {
 		return

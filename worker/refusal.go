@@ -40,17 +40,6 @@ func (c *conn) endOfHead(l *Loop, b []byte) {
 	}
 }
 
-// sayRefusals logs how many were refused since the last line of each reason, where
-// none has come since to say so.
-func (hk *housekeeper) sayRefusals(now int64) {
-	l := hk.l
-	for i := range l.refusals.of {
-		if n := l.refusals.due(http1.Reason(i), now); n > 0 {
-			l.log.Warn("more requests refused", "reason", http1.Reason(i).String(), "more", n)
-		}
-	}
-}
-
 // shed answers 503 to the whole request in c.in, since nobody can run it soon.
 func (c *conn) shed(l *Loop) {
 	l.slot.Counters.Unavailable.Add(1)

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,4 +55,14 @@ func (r *refusals) due(reason http1.Reason, now int64) uint64 {
 	o.unsaid = 0
 	o.next = now + refusalPause
 	return n
+}
+
+// sayRest logs how many were refused since the last line of each reason, where none has
+// come since to say so.
+func (r *refusals) sayRest(log *slog.Logger, now int64) {
+	for i := range r.of {
+		if n := r.due(http1.Reason(i), now); n > 0 {
+			log.Warn("more requests refused", "reason", http1.Reason(i).String(), "more", n)
+		}
+	}
 }

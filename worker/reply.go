@@ -33,7 +33,7 @@ func (t *Thread) noteHops() {
 	news := dropped &^ l.refusals.hops.Or(dropped)
 	for ; news != 0; news &= news - 1 {
 		l.log.Warn("the application sets a header that concerns the connection, which is the server's business: it is not sent",
-			"name", http1.HopByHop[bits.TrailingZeros32(news)], "target", string(t.Req.Target.In(bytesAt(t.Buf, int(t.Req.HeadLen)))))
+			"name", http1.HopByHop[bits.TrailingZeros32(news)], "target", string(t.Req.Target.In(t.head())))
 	}
 }
 
@@ -479,8 +479,8 @@ func (t *Thread) account(now int64) {
 		k.Requests[t.Req.MethodID][0].Add(1)
 	}
 	k.Duration.Observe(now - r.arrived)
-	if now-r.arrived >= slowFloor {
-		l.slow.note(t, now)
+	if now-r.arrived >= slowFloor && l.slow.tell != nil {
+		l.slow.note(t.slowRequest(now))
 	}
 	if t.Started != 0 {
 		k.QueueWait.Observe(t.Started - r.arrived)
@@ -488,7 +488,8 @@ func (t *Thread) account(now int64) {
 		took := now - t.Started
 		l.pace.called(took)
 		if t.route != nil || took >= slowCall {
-			l.spare.learn(t, took)
+			l.spare.learn(t.route, t.routeHash, took)
+			t.route = nil
 		}
 	}
 	if t.Result&(ResultFailed|ResultTimedOut) == ResultFailed { // what the timeout raised is not the application's
@@ -499,10 +500,23 @@ func (t *Thread) account(now int64) {
 	}
 }
 
+// slowRequest is what is told of the request that t has ended.
+func (t *Thread) slowRequest(now int64) protocol.SlowRequest {
+	r, buf := &t.reply, t.head()
+	target := t.Req.Target.In(buf)
+	q := protocol.SlowRequest{Method: string(t.Req.Method.In(buf)), Target: string(target[:min(len(target), protocol.SlowTarget)]),
+		Client: string(t.Remote[:t.RemoteLen]), Status: r.status, Duration: time.Duration(now - r.arrived),
+		ForClient: time.Duration(t.forClient.Load()), Thread: t.index, Start: t.Taken}
+	if t.Started != 0 {
+		q.Waited = time.Duration(t.Started - r.arrived)
+	}
+	return q
+}
+
 func (t *Thread) violation(msg string) {
 	l := t.l
 	l.slot.Counters.AppViolations.Add(1)
-	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
+	buf := t.head()
 	l.log.Error(msg, "method", string(t.Req.Method.In(buf)), "target", string(t.Req.Target.In(buf)))
 }
 

@@ -25,7 +25,7 @@ import (
 // and is never turned away there: it has waited.
 type scheduler struct {
 	set        *pollSet
-	deputyWake chan struct{}
+	deputyWake poke
 	waiting    atomic.Int64 // in held: to be asked without the lock
 	pools      []*pool      // each with a lane; nil: none
 
@@ -50,7 +50,7 @@ type sender interface{ sendNow() }
 
 // newScheduler makes a scheduler whose lanes have room for so many each.
 func newScheduler(set *pollSet, queue int, g *protocol.Gauges) *scheduler {
-	s := &scheduler{set: set, deputyWake: make(chan struct{}, 1), asleep: true, batch: newBatch()}
+	s := &scheduler{set: set, deputyWake: newPoke(), asleep: true, batch: newBatch()}
 	s.ready = lane{max: queue, depth: &g.QueueDepth, oldest: &g.QueueOldest}
 	s.held = lane{max: queue, depth: &s.waiting}
 	return s
@@ -515,10 +515,7 @@ func (s *scheduler) rest(idle bool) (sleep, unsent bool) {
 
 func (s *scheduler) wakeDeputy(asleep bool) {
 	if asleep {
-		select {
-		case s.deputyWake <- struct{}{}:
-		default:
-		}
+		s.deputyWake.give()
 	}
 }
 

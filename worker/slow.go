@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"slices"
 	"sync"
-	"time"
 
 	"hostler/protocol"
 )
@@ -30,27 +29,12 @@ type slowLog struct {
 	stacked map[int]int64 // by thread, the start of the request whose stack was taken
 }
 
-// SetReporter tells the loop where reports for the master go. It is called before
-// Start.
-func (l *Loop) SetReporter(tell func(protocol.Message) bool) { l.slow.tell = tell }
-
 // note is called at the end of a request that took SlowFloor at least.
-func (s *slowLog) note(t *Thread, now int64) {
-	if s.tell == nil {
-		return
-	}
-	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
-	target := t.Req.Target.In(buf)
-	q := protocol.SlowRequest{Method: string(t.Req.Method.In(buf)), Target: string(target[:min(len(target), protocol.SlowTarget)]),
-		Client: string(t.Remote[:t.RemoteLen]), Status: t.reply.status, Duration: time.Duration(now - t.reply.arrived),
-		ForClient: time.Duration(t.forClient.Load()), Thread: t.index, Start: t.Taken}
-	if t.Started != 0 {
-		q.Waited = time.Duration(t.Started - t.reply.arrived)
-	}
+func (s *slowLog) note(q protocol.SlowRequest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	stacked := s.stacked[t.index] == t.Taken
-	delete(s.stacked, t.index)
+	stacked := s.stacked[q.Thread] == q.Start
+	delete(s.stacked, q.Thread)
 	if s.isWorst(protocol.Route(q.Method, q.Target), int64(q.Own())) || stacked {
 		s.report(q)
 	}
@@ -96,29 +80,20 @@ func (s *slowLog) report(q protocol.SlowRequest) {
 	}
 }
 
-// Stacked is called with the stack of a thread that runs the request that began at
+// noteStack is called with the stack of a thread that still runs the request that began at
 // start.
-func (l *Loop) Stacked(thread int, start int64, stack string) {
-	if l.deputy.stacked != nil && start == l.slot.Gauges.LoopSince.Load() {
-		l.deputy.stacked(start, stack)
-		return
+func (s *slowLog) noteStack(q protocol.SlowRequest) {
+	q.Target = q.Target[:min(len(q.Target), protocol.SlowTarget)]
+	if n := len(q.Stack) - protocol.SlowStack; n > 0 {
+		q.Stack = "…" + q.Stack[n:] // its end says most
 	}
-	a, ok := l.slot.ThreadRecs[thread].Snapshot()
-	if !ok || a.Start != start || l.slow.tell == nil {
-		return
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stacked == nil {
+		s.stacked = make(map[int]int64)
 	}
-	target := a.Target[:min(len(a.Target), protocol.SlowTarget)]
-	if n := len(stack) - protocol.SlowStack; n > 0 {
-		stack = "…" + stack[n:] // its end says most
-	}
-	l.slow.mu.Lock()
-	defer l.slow.mu.Unlock()
-	if l.slow.stacked == nil {
-		l.slow.stacked = make(map[int]int64)
-	}
-	l.slow.stacked[thread] = start
-	l.slow.report(protocol.SlowRequest{Method: a.Method, Target: target, Client: a.Client, Duration: time.Duration(l.now() - start),
-		Stack: stack, Thread: thread, Start: start})
+	s.stacked[q.Thread] = q.Start
+	s.report(q)
 }
 
 // send sends reports that wait. Housekeeping calls it.

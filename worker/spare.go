@@ -58,63 +58,12 @@ const (
 	quickShare = 4
 )
 
-// mayRun is asked before t runs a request while there are slow routes. It returns
-// false if the request has to wait, in which case t has given it up.
-func (l *Loop) mayRun(t *Thread, c *conn, routes map[uint64]*route, buf []byte, now int64) bool {
-	t.route = routes[protocol.RouteHash(t.Req.Method.In(buf), t.Req.Path.In(buf))]
-	if t.route == nil || t.route.recent.Load()&surely != surely {
-		return true
-	}
-	if in := t.in; in != nil && (in.held || in.pass != nil) {
-		in.held = false // it has waited
-		return true
-	}
-	if !l.spare.worth.Load() || now-t.arrived >= t.route.hold() || l.leave.draining.Load() || l.isHealthCheck(t.Req.Path.In(buf)) {
-		return true
-	}
-	if free, all := l.otherThreads(t.index); free > 0 || all == 0 {
-		return true
-	}
-	until := t.arrived + t.route.hold()
-	t.route = nil
-	if !t.setAside(c) {
-		c.close(l)
-		return false
-	}
-	c.in.held, c.in.until = true, until
-	c.setPhase(phaseReady, 0)
-	if l.sched.hold(c) {
-		l.slot.Counters.Held.Add(1)
-	}
-	return false
-}
-
 // hold is how long a request of the route may wait, in nanoseconds.
 func (r *route) hold() int64 { return min(r.took.Load(), longestHold) }
 
-// otherThreads counts the Python threads of all workers except for this worker's
-// index-th, and those of them that are free.
-func (l *Loop) otherThreads(index int) (free, all int) {
-	for i := range l.threads {
-		if i != index {
-			all++
-			if l.slot.ThreadRecs[i].Started() == 0 {
-				free++
-			}
-		}
-	}
-	if x := l.exchange; x != nil {
-		free += x.free()
-		all += x.others()
-	}
-	return free, all
-}
-
-// learn is told how long a request that t has run had the thread, in nanoseconds, if
-// it was slow, or its route is one that has been.
-func (v *spareThread) learn(t *Thread, took int64) {
-	r := t.route
-	t.route = nil
+// learn is told how long a request of a route had its thread, in nanoseconds, if it was
+// slow, or the route, r, is one that has been. key is the route's.
+func (v *spareThread) learn(r *route, key func() uint64, took int64) {
 	if v.off {
 		return
 	}
@@ -127,8 +76,7 @@ func (v *spareThread) learn(t *Thread, took int64) {
 		return
 	}
 	if r == nil {
-		buf := bytesAt(t.Buf, int(t.Req.HeadLen))
-		r = v.remember(protocol.RouteHash(t.Req.Method.In(buf), t.Req.Path.In(buf)))
+		r = v.remember(key())
 	}
 	r.recent.Store(r.recent.Load()<<1 | 1)
 	r.took.Store(took)

@@ -4,39 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"hostler/protocol"
-	"hostler/worker/http1"
-)
-
-// A body that is larger than what is held in memory goes to a file before the
-// application is called (--spool-limit, --spool-dir): it is whole then, has its length
-// and can be rewound, and a slow client holds no Python thread.
-//
-// Writing to a disk may take long, or for ever, so no thread that serves others does
-// it. The connection is owned by a goroutine of its own while there is something to
-// read; that writes, and does not read meanwhile, so the client has to wait for the
-// disk. Between its pieces the connection is at rest like any other that sends a body,
-// in phaseBody, and nothing but its input holds the file.
-//
-// If the disk is full, or there is none, or there are too many such bodies already,
-// the application is called with what there is, and reads the rest as it arrives. If
-// the disk does not answer at all, the client gets a 503 and the file is left to the
-// goroutine that waits for it.
-
-const (
-	// spoolRoom is what stays free of a buffer: if the rest of the body is read by the
-	// application after all, there has to be some room.
-	spoolRoom = 16 << 10
-	// maxSpools bounds the files that a worker has: each takes a descriptor, and when
-	// the disk stands still each holds a thread of the runtime's.
-	maxSpools = 128
-	// spoolPause is how long nothing more is logged about failures after a line.
-	spoolPause = int64(10 * time.Second)
 )
 
 // spoolFile is what a spool needs of a file.
@@ -56,11 +29,7 @@ type spoolDisk interface {
 	room(f spoolFile) (int64, error)
 }
 
-var (
-	errSpoolFull  = errors.New("the disk is full, but for what is kept for others")
-	errSpoolLimit = errors.New("the body is larger than --spool-limit")
-	errSpoolLost  = errors.New("the connection is no longer ours")
-)
+var errSpoolFull = errors.New("the disk is full, but for what is kept for others")
 
 // spools are the spooled bodies of a worker.
 type spools struct {
@@ -84,33 +53,6 @@ func newSpools(cfg *protocol.WorkerConfig, slot *protocol.Slot) *spools {
 	return s
 }
 
-// planBody says what becomes of the body of the request in t, whose head is at the
-// begin of b.
-func (l *Loop) planBody(t *Thread, c *conn, b []byte) bodyPlan {
-	r, s := &t.Req, l.spools
-	if len(s.stream) > 0 {
-		t.Buf = address(b)
-		path := t.decodePath()
-		for _, p := range s.stream {
-			if p.match(path) {
-				return planStream
-			}
-		}
-	}
-	chunked := r.Flags&http1.FlagChunked != 0
-	if !chunked && (r.ContentLength <= bodyBuffer || r.ContentLength > s.limit) || s.limit <= 0 {
-		return planHold
-	}
-	if r.Flags&http1.FlagAuthority != 0 || l.cfg.Listeners[c.listener].Redirect != "" {
-		return planHold // the answer is our own
-	}
-	t.Buf = address(b)
-	if t.isStatic() {
-		return planHold
-	}
-	return planSpool
-}
-
 // spool is a body on its way to a file, or there.
 type spool struct {
 	of    *spools
@@ -126,120 +68,86 @@ type spool struct {
 	lost  bool // the connection was taken away meanwhile
 }
 
-// beginSpool takes an owned connection, whose body has filled its buffer, to a
-// goroutine that writes it to a file. It returns false if that is not to be.
-func (c *conn) beginSpool(l *Loop) bool {
-	in := c.in
-	if in.plan != planSpool {
-		return false
+// spoolDir is a directory for spooled bodies; "" is one that suits.
+type spoolDir string
+
+var _ spoolDisk = spoolDir("")
+
+// spoolReserve is the most that is left of a file system to others, and one in
+// spoolShare of it the least.
+const (
+	spoolReserve = 1 << 30
+	spoolShare   = 20
+)
+
+// dirs are the directories to try. A file system in memory is no place for what would
+// be too much to hold there, unless somebody wants it so.
+func (d spoolDir) dirs() ([]string, error) {
+	if d != "" {
+		return []string{string(d)}, nil
 	}
-	in.plan = planHold // whatever comes of it, there is no second attempt
-	s := &spool{of: l.spools, conn: c, isHead: c.asksHead()}
-	l.spools.mu.Lock()
-	full := len(l.spools.all) >= l.spools.most
-	if !full {
-		l.spools.all[s] = struct{}{}
+	var good []string
+	for _, dir := range []string{os.TempDir(), "/var/tmp"} {
+		var st unix.Statfs_t
+		if unix.Statfs(dir, &st) == nil && st.Type != unix.TMPFS_MAGIC && st.Type != unix.RAMFS_MAGIC {
+			good = append(good, dir)
+		}
 	}
-	l.spools.mu.Unlock()
-	if full {
-		l.spoolFailed(errors.New("too many bodies are being spooled"))
-		return false
+	if good == nil {
+		return nil, fmt.Errorf("neither %s nor /var/tmp is on a disk; --spool-dir names a directory", os.TempDir())
 	}
-	l.slot.Gauges.SpoolFiles.Add(1)
-	in.spool = s
-	go c.spoolOn(l)
-	return true
+	return good, nil
 }
 
-// spoolOn goes on with an owned connection whose body is being spooled, until there is
-// nothing to read, or the body is whole.
-func (c *conn) spoolOn(l *Loop) {
-	in := c.in
-	for {
-		whole, reason := l.takeIn(in)
-		if reason != http1.ReasonNone {
-			c.reject(l, reason, c.asksHead())
-			return
-		}
-		limit := len(in.mem) - spoolRoom
-		if whole || limit-in.n < spoolRoom {
-			switch err := l.store(c, in, whole); {
-			case err == errSpoolLost:
-				l.mem.inputs.put(in)
-				return
-			case err != nil || whole:
-				c.startSpooled(l, in)
-				return
-			}
-			limit = len(in.mem) - spoolRoom
-		}
-		limit = min(limit, in.n+inBufferSize) // as in gather
-		if !in.chunked {
-			limit = int(min(int64(limit), int64(in.head)+in.length-in.spool.size))
-		}
-		n, err := c.read(in.mem[in.n:limit])
-		if n > 0 {
-			in.n += n
-			l.slot.Counters.ReceivedBytes.Add(uint64(n))
-			continue
-		}
-		if err != unix.EAGAIN {
-			c.endOfInput(l)
-			return
-		}
-		if c.settle(l, phaseBody) {
-			return
-		}
+func (d spoolDir) create() (spoolFile, error) {
+	dirs, err := d.dirs()
+	if err != nil {
+		return nil, err
 	}
+	var failed error
+	for _, dir := range dirs {
+		f, err := nameless(dir)
+		if err == nil {
+			return f, nil
+		}
+		failed = errors.Join(failed, err)
+	}
+	return nil, failed
 }
 
-// takeIn looks at what has been read into in, and says whether the body ends there.
-func (l *Loop) takeIn(in *input) (whole bool, reason http1.Reason) {
-	size := in.spool.size
-	if !in.chunked {
-		in.body, in.raw = in.n, in.n
-		return size+int64(in.n-in.head) >= in.length, http1.ReasonNone
+// nameless makes a file that nobody else can open, and that is gone when it is closed.
+func nameless(dir string) (*os.File, error) {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	switch err {
+	case nil:
+		return os.NewFile(uintptr(fd), dir), nil
+	case unix.EOPNOTSUPP, unix.EISDIR, unix.EINVAL: // NFS, overlayfs of old
+	default:
+		return nil, fmt.Errorf("cannot make a file in %s: %w", dir, err)
 	}
-	if reason = in.decode(); reason != http1.ReasonNone {
-		return false, reason
+	f, err := os.CreateTemp(dir, "hostler-body-*")
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a file in %s: %w", dir, err)
 	}
-	if limit := l.cfg.LimitRequestBody; limit > 0 && size+int64(in.body-in.head) > limit {
-		return false, http1.ReasonBodyTooLarge
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("cannot hide a file: %w", err)
 	}
-	return in.done, http1.ReasonNone
+	return f, nil
 }
 
-// store writes what there is of the body to the file. What cannot be written stays
-// where it is.
-func (l *Loop) store(c *conn, in *input, whole bool) error {
-	s, b := in.spool, in.mem[in.head:in.body]
-	var n int
-	err := errSpoolLimit
-	if s.size+int64(len(b)) <= l.spools.limit {
-		if !s.ask(l.now()) {
-			return errSpoolLost
-		}
-		n, err = s.write(b)
-		if !s.answered() {
-			return errSpoolLost
-		}
+func (d spoolDir) room(f spoolFile) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.(*os.File).Fd()), &st); err != nil {
+		return 0, fmt.Errorf("cannot see how full the disk is: %w", err)
 	}
-	if s.size == 0 && n > 0 {
-		l.slot.Counters.SpooledBodies.Add(1)
-	}
-	s.size += int64(n)
-	l.slot.Counters.SpooledBytes.Add(uint64(n))
-	l.slot.Gauges.SpoolBytes.Add(int64(n))
-	in.drop(n)
-	switch {
-	case err == nil:
-		s.whole = whole
-		l.mem.inputs.shrink(in, in.head+spoolBuffer)
-	case err != errSpoolLimit:
-		l.spoolFailed(err)
-	}
-	return err
+	size := int64(st.Bsize)
+	return int64(st.Bavail)*size - min(int64(st.Blocks)*size/spoolShare, spoolReserve), nil
 }
+
+// maxSpools bounds the files that a worker has: each takes a descriptor, and when
+// the disk stands still each holds a thread of the runtime's.
+const maxSpools = 128
 
 // write appends to the file, which it makes if there is none.
 func (s *spool) write(b []byte) (int, error) {
@@ -288,46 +196,6 @@ func (s *spool) takeAway(before int64) bool {
 	return true
 }
 
-// sweepSpools answers the clients for whom the disk takes too long. The housekeeping
-// calls it.
-func (hk *housekeeper) sweepSpools(now int64) {
-	l := hk.l
-	if l.cfg.BodyTimeout <= 0 || l.slot.Gauges.SpoolFiles.Load() == 0 {
-		return
-	}
-	l.spools.mu.Lock()
-	var stalled []*spool
-	for s := range l.spools.all {
-		if s.takeAway(now - int64(l.cfg.BodyTimeout)) {
-			stalled = append(stalled, s)
-		}
-	}
-	l.spools.mu.Unlock()
-	for _, s := range stalled {
-		c := s.conn
-		c.in = nil // the goroutine's, which still writes from it, or is just done
-		l.slot.Counters.SpoolFailures.Add(1)
-		c.reject(l, http1.ReasonSpoolStalled, s.isHead)
-	}
-}
-
-// startSpooled has the request of an owned connection run whose body is as whole as
-// it will become.
-func (c *conn) startSpooled(l *Loop, in *input) {
-	if s := in.spool; s.size == 0 {
-		s.free()
-		in.spool = nil
-	}
-	if !in.chunked {
-		in.need = in.n
-	}
-	in.arrived, in.queued = l.now(), true
-	if !c.enqueue(l) {
-		in.queued = false
-		c.shed(l)
-	}
-}
-
 // free gives the file up. Nobody waits for that: it may take its time.
 func (s *spool) free() {
 	go func() {
@@ -343,21 +211,4 @@ func (s *spool) free() {
 		delete(s.of.all, s)
 		s.of.mu.Unlock()
 	}()
-}
-
-// spoolFailed counts a body that could not be spooled, and says why, once in a while.
-func (l *Loop) spoolFailed(err error) {
-	l.slot.Counters.SpoolFailures.Add(1)
-	s, now := l.spools, l.now()
-	s.mu.Lock()
-	s.unsaid++
-	n := s.unsaid
-	say := s.said == 0 || now-s.said >= spoolPause
-	if say {
-		s.said, s.unsaid = now, 0
-	}
-	s.mu.Unlock()
-	if say {
-		l.log.Warn("a request body cannot be spooled to a file; the application reads it as it comes", "error", err, "bodies", n)
-	}
 }

@@ -84,3 +84,7 @@ func (l *Loop) Start() {
 
 // Stop ends the deputy and the housekeeping, once the threads have left.
 func (l *Loop) Stop() { close(l.leave.stop) }
+
+// SetReporter tells the loop where reports for the master go. It is called before
+// Start.
+func (l *Loop) SetReporter(tell func(protocol.Message) bool) { l.slow.tell = tell }

@@ -58,7 +58,7 @@ func (t *Thread) wantsStatic(in *input) bool {
 
 // decodePath returns the path of t's request without its escapes.
 func (t *Thread) decodePath() []byte {
-	p := t.Req.Path.In(bytesAt(t.Buf, int(t.Req.HeadLen)))
+	p := t.Req.Path.In(t.head())
 	if t.Req.Flags&http1.FlagPathEscaped != 0 {
 		return t.path[:http1.Unescape(t.path, p)]
 	}

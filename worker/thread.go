@@ -224,6 +224,15 @@ func (t *Thread) addBell() error {
 	return nil
 }
 
+// head is where the head of the request lies.
+func (t *Thread) head() []byte { return bytesAt(t.Buf, int(t.Req.HeadLen)) }
+
+// routeHash is the key of the request's route.
+func (t *Thread) routeHash() uint64 {
+	buf := t.head()
+	return protocol.RouteHash(t.Req.Method.In(buf), t.Req.Path.In(buf))
+}
+
 // dropField takes a field out of the request.
 func (t *Thread) dropField(known uint32) {
 	fields := slices.DeleteFunc(t.Req.Fields[:t.Req.NFields], func(f http1.Field) bool { return f.Known == known })
