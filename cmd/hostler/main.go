@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"hostler/config"
 	"hostler/internal/cli"
@@ -35,7 +36,7 @@ func main() {
 
 // server is hostler without a command.
 func server(ctx context.Context, args []string, p process) int {
-	cfg, err := config.Load(args, p.env, config.Options{Evaluate: evaluate})
+	cfg, err := config.Load(args, p.env, config.Options{ReadFile: readFirst, Evaluate: evaluate})
 	switch {
 	case errors.Is(err, config.ErrHelp):
 		return printed(p, serverHelp(tree(p)))
@@ -107,6 +108,12 @@ func remark(log *slog.Logger, cfg *config.Config) {
 
 // maxSettings is more than people write into a settings file.
 const maxSettings = 1 << 20
+
+// writerTime is how long a pipe of settings may be without a writer.
+const writerTime = 5 * time.Second
+
+// readFirst reads the settings file at the start.
+func readFirst(path string) ([]byte, error) { return inode.ReadPiped(path, writerTime) }
 
 // readAgain reads the settings file for a reload. The first time it may be a pipe of
 // the shell's; the master of a server waits for none.

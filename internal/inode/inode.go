@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -100,6 +101,33 @@ func ReadRegular(path string, max int64) ([]byte, error) {
 	}
 	defer f.Close()
 	return f.read(path, max)
+}
+
+// ErrNoWriter says that a FIFO has nothing to read, nor somebody who will write to it.
+var ErrNoWriter = errors.New("it is a FIFO that nobody writes to")
+
+// ReadPiped reads a file that may be a pipe, as the shell makes one of <(a command). Of a
+// FIFO it waits so long for a writer.
+func ReadPiped(path string, wait time.Duration) ([]byte, error) {
+	if st, err := os.Stat(path); err != nil || st.Mode()&fs.ModeNamedPipe == 0 {
+		return os.ReadFile(path)
+	}
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), path)
+	defer f.Close()
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for end := time.Now().Add(wait); ; {
+		n, err := unix.Poll(p, int(time.Until(end).Milliseconds())+1)
+		switch {
+		case n > 0:
+			return io.ReadAll(f)
+		case err == nil || time.Now().After(end):
+			return nil, &fs.PathError{Op: "read", Path: path, Err: ErrNoWriter}
+		}
+	}
 }
 
 // OpenRegular opens the file that path, or a link of that name, leads to for reading; it

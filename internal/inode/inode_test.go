@@ -2,10 +2,13 @@ package inode
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,5 +35,42 @@ func TestReadRegular(t *testing.T) {
 	}
 	if b, err := ReadRegular(at("file"), 3); err == nil {
 		t.Errorf("too much: %q", b)
+	}
+}
+
+// TestReadPiped: a pipe is read to its end, however late its writer comes, and one that
+// nobody writes to is waited for only so long.
+func TestReadPiped(t *testing.T) {
+	dir := t.TempDir()
+	plain, fifo := filepath.Join(dir, "plain"), filepath.Join(dir, "fifo")
+	if err := errors.Join(os.WriteFile(plain, []byte("plain"), 0o600), unix.Mkfifo(fifo, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := ReadPiped(plain, 0); err != nil || string(b) != "plain" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if _, err := ReadPiped(fifo, 50*time.Millisecond); !errors.Is(err, ErrNoWriter) {
+		t.Errorf("without a writer: %v", err)
+	}
+	long := strings.Repeat("x", 200_000)
+	wrote := make(chan error, 1)
+	go func() { wrote <- os.WriteFile(fifo, []byte(long), 0) }()
+	if b, err := ReadPiped(fifo, time.Minute); err != nil || string(b) != long {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+	if err := <-wrote; err != nil {
+		t.Error(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := w.WriteString("of the shell"); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	if b, err := ReadPiped(fmt.Sprintf("/dev/fd/%d", r.Fd()), time.Minute); err != nil || string(b) != "of the shell" {
+		t.Errorf("%q, %v", b, err)
 	}
 }
