@@ -127,7 +127,7 @@ func table() []*setting {
 		{
 			name: "worker-concurrency", group: groupProcesses, arg: "N", def: "0",
 			help:  "requests an event loop runs at once, per worker; 0: any",
-			more:  "Of ASGI applications. The next wait in the queue (`--queue`), or for a worker that has room; where that is full, they are answered 503 with Retry-After. Requests for which there is a `--pool` have that one's number instead.",
+			more:  "Of ASGI applications, and with `--loop gevent`. The next wait in the queue (`--queue`), or for a worker that has room; where that is full, they are answered 503 with Retry-After. Requests for which there is a `--pool` have that one's number instead.",
 			value: number(0, 1<<20, func(c *Config) *int { return &c.WorkerConcurrency }),
 		},
 		{
@@ -365,9 +365,10 @@ func table() []*setting {
 		},
 		{
 			name: "loop", group: groupPython, arg: "LOOP", def: settings.LoopAuto,
-			help:  "event loop of ASGI: auto, asyncio, uvloop or MODULE:FACTORY",
-			more:  "`auto` is asyncio's, which waits for clients and for the application's own descriptors in one call. FACTORY takes no arguments and returns a loop of asyncio's kind, which has to have `add_reader`.",
-			value: custom("auto, asyncio, uvloop or `MODULE:FACTORY`", func(c *Config) *string { return &c.Loop }, parseLoop),
+			help: "event loop of ASGI: auto, asyncio, uvloop or MODULE:FACTORY; or gevent, for WSGI",
+			more: "`auto` is asyncio's, which waits for clients and for the application's own descriptors in one call. FACTORY takes no arguments and returns a loop of asyncio's kind, which has to have `add_reader`. " +
+				"With `gevent` each request of a WSGI application runs in a greenlet, as many at once as `--worker-concurrency` says, and `gevent.monkey.patch_all()` is called before the application is imported ([gevent.md](gevent.md)).",
+			value: custom("auto, asyncio, uvloop, gevent or `MODULE:FACTORY`", func(c *Config) *string { return &c.Loop }, parseLoop),
 		},
 		{
 			name: "lifespan", group: groupPython, arg: "WHETHER", def: settings.LifespanAuto,

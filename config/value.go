@@ -120,10 +120,10 @@ func parseInterface(s string) (string, error) {
 func parseLoop(s string) (string, error) {
 	module, factory, ok := strings.Cut(s, ":")
 	switch {
-	case s == "auto", s == "asyncio", s == "uvloop":
+	case s == settings.LoopAuto, s == "asyncio", s == "uvloop", s == settings.LoopGevent:
 		return s, nil
 	case !ok || module == "" || factory == "":
-		return "", fmt.Errorf("%q is neither auto, asyncio or uvloop, nor MODULE:FACTORY", s)
+		return "", fmt.Errorf("%q is neither auto, asyncio, uvloop or gevent, nor MODULE:FACTORY", s)
 	}
 	return parseText(s)
 }

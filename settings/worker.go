@@ -20,7 +20,7 @@ type Worker struct {
 	Hooks      string   `json:"hooks,omitempty"`   // module of functions that are run at certain moments
 	Conf       string   `json:"conf,omitempty"`    // settings file of Gunicorn's, a path or python:MODULE, which is run before the application
 	Interface  string   `json:"interface"`         // InterfaceAuto or another: what the application is for
-	Loop       string   `json:"loop"`              // the event loop of an ASGI application: auto, asyncio, uvloop or MODULE:FACTORY
+	Loop       string   `json:"loop"`              // the event loop of an ASGI application: auto, asyncio, uvloop or MODULE:FACTORY; or gevent, of a WSGI application
 	Lifespan   string   `json:"lifespan"`          // LifespanAuto or another: whether an ASGI application is told of start and end
 
 	Threads           int      `json:"threads"`
@@ -92,7 +92,8 @@ const (
 	LifespanOn   = "on"
 	LifespanOff  = "off"
 
-	LoopAuto = "auto"
+	LoopAuto   = "auto"
+	LoopGevent = "gevent" // of WSGI, in greenlets
 )
 
 // What becomes of fields that speak of a client, from somebody who is not trusted.

@@ -47,12 +47,19 @@ type spread struct {
 
 // NewAsync has the requests of l run by an event loop. It is called before Start.
 func NewAsync(l *Loop) *Async {
+	a := NewGreen(l)
+	l.limits.Underscores = true // a scope has names as they are
+	l.spools.stream = append(l.spools.stream, newPathPattern("*"))
+	return a
+}
+
+// NewGreen has them run in the greenlets of one: they are what they are with threads, those
+// of WSGI.
+func NewGreen(l *Loop) *Async {
 	first := l.threads[0]
 	l.threads = l.threads[:1]
 	l.slot.Gauges.Threads.Store(1)
-	l.spare.off = true          // a request that waits takes nothing from others
-	l.limits.Underscores = true // a scope has names as they are
-	l.spools.stream = append(l.spools.stream, newPathPattern("*"))
+	l.spare.off = true // a request that waits takes nothing from others
 	// What has come while the loop was busy would wait in sockets else, where nobody sees it.
 	l.sched.ready.max = max(l.sched.ready.max, l.conns.max)
 	if n := l.cfg.WorkerConcurrency; n > 0 {

@@ -3,6 +3,8 @@ package worker
 import (
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"hostler/protocol"
 )
 
@@ -85,22 +87,34 @@ func (a *Async) begin(polled bool) {
 	l, t := a.l, a.seats[0]
 	k := &a.turn
 	k.on, k.ran, k.looked = true, 0, polled
+	n := 0
+	if polled {
+		n = int(t.NEvents)
+	}
+	t.NEvents = 0
 	k.began = l.now()
+	a.away(t.Events[:n])
+	if k.due.Swap(false) {
+		a.inspect(k.began)
+	}
+}
+
+// Away says that the event loop's thread has left its post, for reasons of its own.
+func (a *Async) Away() {
+	a.turn.began = a.l.now()
+	a.away(nil)
+}
+
+// away has the deputy watch from turn.began on.
+func (a *Async) away(evs []unix.EpollEvent) {
+	l, t, k := a.l, a.seats[0], &a.turn
 	if !k.away {
 		k.away, k.since = true, k.began
 		l.slot.Gauges.LoopSince.Store(k.began)
 	}
 	t.seen = k.began
 	t.yield()
-	n := 0
-	if polled {
-		n = int(t.NEvents)
-	}
-	t.NEvents = 0
-	l.sched.leaves(t, t.Events[:n], k.began)
-	if k.due.Swap(false) {
-		a.inspect(k.began)
-	}
+	l.sched.leaves(t, evs, k.began)
 }
 
 // step does one thing that is ready, with the free seat t: TurnRun says that t has a

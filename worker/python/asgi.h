@@ -165,6 +165,8 @@ static inline PyObject *keep(PyObject *o) {
 /* In bridge.go; leaves, with the GIL held. */
 extern int hostlerTurn(int polled, uint32_t *seat, uint32_t *what);
 extern void hostlerAsync(void);
+extern void hostlerGreen(void);
+extern void hostlerAway(void);
 extern uint32_t hostlerAwait(int seat, uint32_t what);
 extern void hostlerFinish(int seat);
 extern void hostlerFlush(int waits);

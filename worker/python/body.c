@@ -1,7 +1,6 @@
 /* Where the bytes of wsgi.input are. The body, or its first part, lies in the
  * request's buffer; what does not fit there is fetched from the connection while
  * the application reads. Or it is whole, and in a file, which is read ahead. */
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,8 +17,8 @@ struct thread *body_owner(struct input *in) {
 		PyErr_SetString(PyExc_RuntimeError, "hostler: wsgi.input is already being read, by another thread or around a signal handler");
 		return NULL;
 	}
-	struct thread *th = &threads[in->index];
-	if (!th->active || th->task->seq != in->seq) {
+	struct thread *th = thread_at(in->index);
+	if (th == NULL || !th->active || th->task->seq != in->seq) {
 		PyErr_SetString(PyExc_ValueError, "hostler: the request has ended");
 		return NULL;
 	}
@@ -58,7 +57,7 @@ static int64_t fetch(struct input *in, struct thread *th, char *dst, int64_t n) 
 		switch (got) {
 		case READ_WAIT:
 			in->busy = 1;
-			int rc = wait_fd(th, POLLIN);
+			int rc = wait_client(th, NOTICE_BODY);
 			in->busy = 0;
 			/* In the meantime the request may have ended, if this is another
 			 * thread than its own. */
@@ -82,7 +81,7 @@ static int64_t fetch(struct input *in, struct thread *th, char *dst, int64_t n) 
 	}
 }
 
-int64_t body_size(struct input *in) { return in->seq ? threads[in->index].task->body_len : 0; }
+int64_t body_size(struct input *in) { return in->seq ? thread_at(in->index)->task->body_len : 0; }
 
 void body_seek(struct input *in, int64_t pos) {
 	int64_t by = pos - in->pos;

@@ -219,6 +219,14 @@ func hostlerMethodName(i C.int, dst *C.char, size C.int) C.int {
 //export hostlerAsync
 func hostlerAsync() { async = worker.NewAsync(w.Loop) }
 
+// hostlerGreen is hostlerAsync where the loop's greenlets run them.
+//
+//export hostlerGreen
+func hostlerGreen() { async = worker.NewGreen(w.Loop) }
+
+//export hostlerAway
+func hostlerAway() { async.Away() }
+
 //export hostlerTurn
 func hostlerTurn(polled C.int, seat, what *C.uint32_t) C.int {
 	rc, i, notice := async.Turn(polled != 0)

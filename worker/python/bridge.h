@@ -19,8 +19,13 @@ struct thread {
 	PyObject *context;    /* contextvars as they were before the first request; NULL: none to be had */
 	int gone;             /* write() has told the application that the client has gone */
 	int sending;          /* some thread is in Go for the response without the GIL; see sending_done */
-	char body[8 << 10];   /* small response bodies, copied to be sent without the GIL */
+	char *body;           /* small response bodies, copied to be sent without the GIL: SMALL_BODY bytes; NULL with green */
+	PyObject *greenlet;   /* with green: in which the request runs */
+	struct wait *waits;   /* … and what waits for its client */
+	int cut;              /* … it has been told to end, since the worker leaves */
 };
+
+enum { SMALL_BODY = 8 << 10 };
 
 /* ENDING: the application's part is over, and nothing is raised any more. */
 enum { ACTIVE_NONE = 0, ACTIVE_APP, ACTIVE_ENDING };
@@ -28,7 +33,18 @@ enum { ACTIVE_NONE = 0, ACTIVE_APP, ACTIVE_ENDING };
 extern struct thread *threads; /* one per Python thread, for the life of the process */
 extern int nthreads;
 extern __thread struct thread *current; /* NULL: not one of ours */
+extern int green; /* requests run in greenlets of threads[0]'s, and each has a seat */
 extern int forked; /* this is a child that the application forked: Go must not be entered */
+
+/* green.c. With green there is a struct thread for each seat: their index is its number. */
+struct thread *green_seat(int); /* NULL: there is none of that number */
+struct thread *green_running(void); /* whose greenlet runs; NULL: none of ours */
+int green_wait(struct thread *, uint32_t what); /* wait_client in a greenlet */
+
+static inline struct thread *thread_at(int i) { return i < nthreads ? &threads[i] : green_seat(i); }
+
+/* running returns whose request the caller is: its thread's, or its greenlet's. */
+static inline struct thread *running(void) { return green ? green_running() : current; }
 
 static inline PyObject *none(void) {
 	Py_IncRef(Py_None);
@@ -121,9 +137,11 @@ PyObject *metrics_end(PyObject *, PyObject *);
 int loop_init(PyObject *app, PyObject *report);
 int thread_loop(struct thread *); /* 0, or -1 with an exception: this is a child that the application forked */
 int threads_wait(void);           /* likewise; -1 for what a signal handler raised, too */
-/* wait_fd waits for th's client, without the GIL, for a second at most. -1: an
- * exception, a signal handler's or the timeout's. The request's clock stands still. */
-int wait_fd(struct thread *th, short events);
+/* wait_client waits for th's client, without the GIL, for a second at most; what is
+ * NOTICE_BODY or NOTICE_ROOM. -1: an exception, a signal handler's or the timeout's. The
+ * request's clock stands still. */
+int wait_client(struct thread *th, uint32_t what);
+void run_request(struct thread *); /* from the application's call to the end of its response */
 void log_exception(struct thread *);  /* and clear it */
 void leave_child(struct thread *);
 void drop_garbage(void);

@@ -3,8 +3,10 @@
  * is found out, whatever thread it is called on. */
 #include "bridge.h"
 
+enum { INDEX_BITS = 20 }; /* as many seats there are at most */
+
 PyObject *handle_new(struct thread *th) {
-	return PyLong_FromUnsignedLongLong(th->task->seq << 9 | (unsigned)th->index);
+	return PyLong_FromUnsignedLongLong(th->task->seq << INDEX_BITS | (unsigned)th->index);
 }
 
 struct thread *handle_lookup(PyObject *handle) {
@@ -13,11 +15,11 @@ struct thread *handle_lookup(PyObject *handle) {
 		return NULL;
 	}
 	unsigned long long v = PyLong_AsUnsignedLongLong(handle);
-	int i = (int)(v & 511);
-	if (i < nthreads) {
-		sending_done(&threads[i]);
-		if (threads[i].active && threads[i].task->seq == v >> 9)
-			return &threads[i];
+	struct thread *th = thread_at((int)(v & ((1 << INDEX_BITS) - 1)));
+	if (th != NULL) {
+		sending_done(th);
+		if (th->active && th->task->seq == v >> INDEX_BITS)
+			return th;
 	}
 	PyErr_SetString(PyExc_RuntimeError, "hostler: the request has ended");
 	return NULL;

@@ -105,7 +105,7 @@ static int is_meant(struct thread *th, int64_t taken) {
 }
 
 /* Of an event loop the stack is wanted, whatever it is at. */
-static int is_shown(struct thread *th, int64_t taken) { return is_meant(th, taken) || (taken != 0 && the_loop != NULL); }
+static int is_shown(struct thread *th, int64_t taken) { return is_meant(th, taken) || (taken != 0 && (the_loop != NULL || green)); }
 
 static void take_stack(struct thread *th, int64_t taken) {
 	PyObject *ident = PyLong_FromUnsignedLongLong(th->ident);
@@ -233,7 +233,7 @@ int hostler_profile(const char *request, int64_t n) {
 /* deadline([seconds]): on the thread that runs the request. */
 static PyObject *deadline(PyObject *self, PyObject *args) {
 	(void)self;
-	struct thread *th = current;
+	struct thread *th = running();
 	PyObject *seconds = NULL;
 	if (!PyArg_ParseTuple(args, "|O", &seconds))
 		return NULL;

@@ -45,8 +45,10 @@ int loop_init(PyObject *a, PyObject *r) {
 	return 0;
 }
 
-int wait_fd(struct thread *th, short events) {
-	struct pollfd p = {th->task->fd, events, 0};
+int wait_client(struct thread *th, uint32_t what) {
+	if (green)
+		return green_wait(th, what);
+	struct pollfd p = {th->task->fd, what == NOTICE_BODY ? POLLIN : (short)th->task->room_events, 0};
 	int64_t request = th->task->taken; /* th may be another's, which has the next when we are back */
 	PyThreadState *ts = PyEval_SaveThread();
 	int64_t since = hostlerWait(th->index, request);
@@ -143,7 +145,7 @@ static void exit_context(PyObject *context) {
 	Py_DecRef(context);
 }
 
-static void run(struct thread *th) {
+void run_request(struct thread *th) {
 	PyObject *handle = NULL, *sr = NULL, *input = NULL, *environ = NULL, *result = NULL, *context = enter_context(th);
 	th->active = ACTIVE_APP;
 	th->gone = 0;
@@ -158,6 +160,9 @@ static void run(struct thread *th) {
 	if (PyErr_Occurred()) {
 		if (th->gone && PyErr_ExceptionMatches(PyExc_BrokenPipeError)) {
 			PyErr_Clear(); /* the application does not care that the client has gone */
+		} else if (th->cut) {
+			PyErr_Clear(); /* it has been told to end, and does */
+			th->task->result |= RESULT_FAILED;
 		} else {
 			log_exception(th);
 			th->task->result |= th->timed_out ? RESULT_FAILED | RESULT_TIMED_OUT : RESULT_FAILED;
@@ -238,10 +243,10 @@ static void run_with_gil(struct thread *th, PyThreadState **ts) {
 		syscall(SYS_futex, &turns, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 	int64_t got = t->started = monotonic();
 	int slow = got - t->taken > SLOW_GIL;
-	run(th);
+	run_request(th);
 	while (slow && monotonic() - got < HELD_TIME && hostlerNextHeld(th->index) == NEXT_RUN) {
 		t->started = monotonic();
-		run(th);
+		run_request(th);
 	}
 	*ts = PyEval_SaveThread();
 	t->contended = atomic_load(&waiting) > 0;

@@ -42,11 +42,13 @@ static PyObject *init(PyObject *self, PyObject *args) {
 	if (count < 0)
 		return PyErr_Format(PyExc_RuntimeError, "%s", why);
 	threads = calloc((size_t)count, sizeof *threads);
-	if (threads == NULL)
+	char *bodies = malloc((size_t)count * SMALL_BODY);
+	if (threads == NULL || bodies == NULL)
 		return PyErr_NoMemory();
 	for (int i = 0; i < count; i++) {
 		threads[i].index = i;
 		threads[i].task = hostlerTask(i);
+		threads[i].body = bodies + (size_t)i * SMALL_BODY;
 	}
 	nthreads = count;
 	if (fork_init((int)PyList_Size(bases)) || loop_init(app, report) || intervene_init(timeout, no_op, stack_of, profile) || response_init(wrapper) || input_init() ||
@@ -169,7 +171,13 @@ extern PyObject *asgi_init(PyObject *, PyObject *), *asgi_asynchronous(PyObject 
 	*asgi_turn(PyObject *, PyObject *), *asgi_watch(PyObject *, PyObject *), *asgi_unfinished(PyObject *, PyObject *),
 	*asgi_epoll(PyObject *, PyObject *), *asgi_grace_left(PyObject *, PyObject *); /* asgi.c */
 
+extern PyObject *green_init(PyObject *, PyObject *), *green_turn(PyObject *, PyObject *), *green_away(PyObject *, PyObject *),
+	*green_rest(PyObject *, PyObject *), *green_request(PyObject *, PyObject *); /* green.c */
+
 static PyMethodDef module_methods[] = {
+	{"green", green_init, METH_VARARGS, NULL},        {"green_turn", green_turn, METH_NOARGS, NULL},
+	{"green_away", green_away, METH_VARARGS, NULL},   {"green_rest", green_rest, METH_VARARGS, NULL},
+	{"request", green_request, METH_O, NULL},
 	{"asgi", asgi_init, METH_VARARGS, NULL},          {"asynchronous", asgi_asynchronous, METH_NOARGS, NULL},
 	{"poll", asgi_poll, METH_O, NULL},                {"turn", asgi_turn, METH_NOARGS, NULL},
 	{"watch", asgi_watch, METH_O, NULL},              {"unfinished", asgi_unfinished, METH_NOARGS, NULL},

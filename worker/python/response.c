@@ -1,6 +1,5 @@
 /* start_response, write, wsgi.early_hints, and what the application returns. */
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 #include <fcntl.h>
@@ -34,7 +33,7 @@ static int deliver(struct thread *th, const char *data, Py_ssize_t n, PyObject *
 	if (!t->out_kept)
 		Py_DecRef(ref);
 	while (rc == WRITE_WAIT) {
-		if (wait_fd(th, (short)t->room_events))
+		if (wait_client(th, NOTICE_ROOM))
 			return -3;
 		sending_done(th);
 		if (!th->active || t->seq != seq) {
@@ -42,7 +41,7 @@ static int deliver(struct thread *th, const char *data, Py_ssize_t n, PyObject *
 			PyErr_SetString(PyExc_RuntimeError, "hostler: the request has ended");
 			return -3;
 		}
-		rc = hostlerWaitRoom(th->index);
+		rc = green ? hostlerWrite(th->index, NULL, 0, 0, 0) : hostlerWaitRoom(th->index);
 	}
 	if (rc == WRITE_NO_HEAD) {
 		PyErr_SetString(PyExc_AssertionError, "the application sent a body before it called start_response");
@@ -160,7 +159,7 @@ PyObject *start_response_new(PyObject *handle) { return PyCFunction_NewEx(&start
 /* early_hints(headers): on the thread that runs the request. */
 static PyObject *early_hints(PyObject *self, PyObject *headers) {
 	(void)self;
-	struct thread *th = current;
+	struct thread *th = running();
 	if (th == NULL || !th->active || forked)
 		return PyErr_Format(PyExc_RuntimeError, "wsgi.early_hints outside of a request's thread");
 	sending_done(th);
@@ -337,7 +336,7 @@ int response_send(struct thread *th, PyObject *result) {
 	PyObject *body = single(type, result);
 	if (body != NULL) {
 		Py_ssize_t n = PyBytes_Size(body);
-		if (n <= (Py_ssize_t)sizeof th->body && t->status_len != 0 && !hostlerHeadSent(th->index)) {
+		if (n <= SMALL_BODY && th->body != NULL && t->status_len != 0 && !hostlerHeadSent(th->index)) {
 			memcpy(th->body, PyBytes_AsString(body), (size_t)n);
 			t->out = th->body;
 			t->out_len = n;

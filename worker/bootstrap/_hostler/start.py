@@ -43,7 +43,7 @@ def main(finder):
     if settings["worker"] <= 1:
         interpreter.mention_build()
     if settings.get("check"):
-        load(settings, modules)  # which may need modules of ours
+        load_as_served(settings, modules)  # which may need modules of ours
         tell(READY)
         return
     be_worker(settings, raw, threads, own, modules, hooks, metrics, finder)
@@ -108,14 +108,14 @@ def be_worker(settings, raw, threads, own, modules, hooks, metrics, finder):
         from _hostler.mold import Mold
 
         mold = Mold(settings, own, metrics)
-        app = load(settings, modules)
+        app = load_as_served(settings, modules)
         raw = mold.serve(app)  # returns in each worker
         server = mold.server
         settings = json.loads(raw)
         if hooks:
             hooks.post_fork(settings)
     else:
-        app = load(settings, modules)
+        app = load_as_served(settings, modules)
         server = metrics.library() if metrics else load_library()
     if hooks:
         hooks.post_worker_init(app.call)
@@ -131,6 +131,23 @@ def be_worker(settings, raw, threads, own, modules, hooks, metrics, finder):
     worker.leave()
 
 
+def load_as_served(settings, modules):
+    """Return the application; with gevent it is imported into what that makes of Python."""
+    if not is_green(settings):
+        return load(settings, modules)
+    from _hostler.green import patch
+
+    patch(settings)
+    app = load(settings, modules)
+    if app.interface != "wsgi":
+        fail("--loop gevent is for WSGI, and %s is an ASGI application: leave it out, asyncio's loop runs that" % settings["app"])
+    return app
+
+
+def is_green(settings):
+    return settings.get("loop") == "gevent"
+
+
 def wsgi_worker(worker, app, modules, hooks):
     """Return what serves until the worker is to leave, and calls a function once it does."""
     if hooks:
@@ -140,11 +157,21 @@ def wsgi_worker(worker, app, modules, hooks):
 
         app = or_error_page(worker.server, app)
 
-    def serve(begun):
-        worker.prepare(app)
+    def begin(begun):
         worker.serve()
         begun()
+
+    def serve(begun):
+        worker.prepare(app)
+        begin(begun)
         worker.run()
+
+    if is_green(worker.settings):
+        from _hostler.green import GreenWorker
+
+        def serve(begun):
+            worker.prepare(app)
+            GreenWorker(worker.server, lambda: begin(begun)).run()
 
     return serve
 

@@ -1,0 +1,101 @@
+"""A worker whose requests of WSGI run in greenlets of gevent's, each its own, on the main
+thread (--loop gevent). The standard library is patched before the application is imported."""
+
+import sys
+
+from _hostler.frames import text_of_raised
+from _hostler.log import say
+from _hostler.protocol import fail
+
+AGAIN, OVER = 1, 2  # what the engine says, see green.c
+
+
+def patch(settings):
+    """Do what Gunicorn's worker does, and say so once."""
+    try:
+        import gevent
+        from gevent import monkey
+    except ImportError as e:
+        if (getattr(e, "name", None) or "").partition(".")[0] not in ("gevent", "greenlet"):
+            raise
+        fail("--loop gevent: that package is not installed for %s (pip install gevent): %s" % (sys.executable, e))
+    patched = monkey.is_module_patched("socket")
+    if not patched:
+        monkey.patch_all()
+    if settings["worker"] <= 1 and settings["log_level"] in ("debug", "info"):
+        how = "had been patched before" if patched else "is patched before the application is imported"
+        say("hostler: requests run in greenlets of gevent %s; the standard library %s\n" % (gevent.__version__, how))
+
+
+class GreenWorker:
+    """bridge is the C side; serve is called once the requests may come."""
+
+    def __init__(self, bridge, serve):
+        self.bridge, self.serve = bridge, serve
+
+    def run(self):
+        """Serve until the worker is to leave."""
+        from gevent import GreenletExit, get_hub
+        from gevent.event import Event
+        from greenlet import getcurrent, settrace
+
+        from _hostler.wsgi import RequestTimeout
+
+        hub = get_hub()
+        loop = self.loop = hub.loop
+        self.over = Event()
+
+        def soon(greenlet):
+            loop.run_callback(greenlet.switch)
+
+        set_ = self.bridge.green(request_type(self.bridge), getcurrent, hub.switch, soon, GreenletExit, RequestTimeout, settrace)
+        # The last is the last before the loop waits: after what others have for that moment.
+        self.watchers = [loop.io(set_, 1), loop.check(ref=False), loop.prepare(ref=False, priority=-2)]
+        for watcher, callback in zip(self.watchers, (self.turn, self.bridge.green_away, self.bridge.green_rest)):
+            watcher.start(callback)
+        self.serve()
+        self.until_over()
+
+    def turn(self):
+        if self.bridge.forked():
+            self.stop()
+            return
+        said = self.bridge.green_turn()
+        if said == OVER:
+            self.stop()
+            self.over.set()
+        elif said == AGAIN:  # there is more to do than one turn may take
+            self.loop.run_callback(self.turn)
+
+    def stop(self):
+        for watcher in self.watchers:
+            watcher.stop()
+
+    def until_over(self):
+        """Let the hub run, whatever greenlets raise to end the process."""
+        while not self.over.is_set():
+            try:
+                self.over.wait()
+            except BaseException as e:
+                if self.bridge.forked():
+                    raise
+                if isinstance(e, SystemExit):
+                    self.bridge.drain()
+                else:
+                    say("hostler: " + text_of_raised(e))
+
+
+def request_type(bridge):
+    from gevent import Greenlet
+
+    class Request(Greenlet):
+        """A request; gevent shows it by its name."""
+
+        def __init__(self, seat):
+            Greenlet.__init__(self)
+            self.seat = seat
+
+        def _run(self):
+            bridge.request(self.seat)
+
+    return Request
