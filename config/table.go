@@ -365,7 +365,7 @@ func table() []*setting {
 		},
 		{
 			name: "loop", group: groupPython, arg: "LOOP", def: settings.LoopAuto,
-			help: "event loop of ASGI: auto, asyncio, uvloop or MODULE:FACTORY; or gevent, for WSGI",
+			help: "auto, asyncio, uvloop, MODULE:FACTORY; or gevent, for WSGI",
 			more: "`auto` is asyncio's, which waits for clients and for the application's own descriptors in one call. FACTORY takes no arguments and returns a loop of asyncio's kind, which has to have `add_reader`. " +
 				"With `gevent` each request of a WSGI application runs in a greenlet, as many at once as `--worker-concurrency` says, and `gevent.monkey.patch_all()` is called before the application is imported ([gevent.md](gevent.md)).",
 			value: custom("auto, asyncio, uvloop, gevent or `MODULE:FACTORY`", func(c *Config) *string { return &c.Loop }, parseLoop),

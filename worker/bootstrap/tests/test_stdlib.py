@@ -8,7 +8,7 @@ from _hostler import stdlib
 from tests.helpers import folder, python
 
 HERE = os.path.dirname(stdlib.__file__)
-OTHERS = {"_hostler", "plaster", "paste"}  # the user's, and meant
+OTHERS = {"_hostler", "plaster", "paste", "gevent", "greenlet"}  # the user's, and meant
 
 
 def imported(path):
