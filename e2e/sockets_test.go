@@ -230,6 +230,59 @@ func launchPlain(t *testing.T, args ...string) *server {
 	return s
 }
 
+// TestUpgradeDropsAddresses: connections that wait at addresses which the next binary does
+// not have are answered by the workers of this one, and nobody gets there afterwards.
+func TestUpgradeDropsAddresses(t *testing.T) {
+	dir := t.TempDir()
+	file, socket := filepath.Join(dir, "hostler.toml"), filepath.Join(dir, "s")
+	stays, goes := fmt.Sprintf("127.0.0.1:%d", freePort(t)), fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	write(t, dir, map[string]string{"hostler.toml": fmt.Sprintf("bind = [%q, %q, %q]\n", stays, goes, "unix:"+socket)})
+	s := launchPlain(t, "-c", file, "-w", "1", "--timeout", "0", "-p", filepath.Join(dir, "pid"), "faults:app")
+	s.addr = stays
+	s.waitLog("msg=serving")
+	worker := s.workers()[0]
+	if err := syscall.Kill(worker, syscall.SIGSTOP); err != nil { // it accepts nobody
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Kill(worker, syscall.SIGCONT) }()
+	var waiting []net.Conn
+	for _, at := range [][2]string{{"tcp", goes}, {"unix", socket}, {"tcp", goes}} {
+		c, err := net.Dial(at[0], at[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		waiting = append(waiting, c)
+	}
+	write(t, dir, map[string]string{"hostler.toml": fmt.Sprintf("bind = [%q]\n", stays)})
+	s.signal(syscall.SIGUSR2)
+	s.waitLog("the new binary serves; leaving")
+	_ = syscall.Kill(worker, syscall.SIGCONT)
+	for i, c := range waiting {
+		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		if b, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 200") {
+			t.Errorf("connection %d: %q, %v", i, b, err)
+		}
+	}
+	s.eventually("the end of the old worker", func() bool { return !alive(worker) })
+	if code, _ := s.get("/"); code != 200 {
+		t.Errorf("the new binary answers %d", code)
+	}
+	s.eventually("no more connections", func() bool {
+		c, err := net.Dial("tcp", goes)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	if _, err := os.Lstat(socket); err == nil {
+		t.Error("the socket's file is still there")
+	}
+}
+
 // TestSocketsOverUpgrade: what was removed, or bound anew, before an upgrade is in its
 // place after it; the next binary knows its files, and a binary that cannot bind takes
 // nothing from the one that serves.

@@ -333,7 +333,7 @@ func TestAnswersFollowState(t *testing.T) {
 			s.restart = &restart{done: restarted}
 			s.endRestart(nil)
 			s.reloadEnded(nil)
-			s.upgradeEnded(errors.New("on purpose"))
+			s.upgradeEnded(nil, errors.New("on purpose"))
 			early = len(restarted)+len(reload)+len(upgrade) > 0
 		})
 		if err != nil || early {

@@ -88,7 +88,8 @@
 // listening sockets. The new master boots its own first generation on them and
 // then says so; the old one drains and exits. If the new one fails, the old one
 // serves on. Sockets in the file system and the pid file belong to the new
-// master from then on.
+// master from then on. It says which sockets it has no use for: the old workers
+// empty their queues, as those of a reload do, and with the last of them they close.
 //
 // # Worker processes
 //

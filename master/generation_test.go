@@ -232,6 +232,26 @@ func TestRemovedAddress(t *testing.T) {
 	})
 }
 
+// TestUpgradeDropsAddress: what waits in a socket that the next binary has not taken, the
+// workers of this one take.
+func TestUpgradeDropsAddress(t *testing.T) {
+	set := testSettings()
+	set.Binds = []settings.Bind{{Network: "tcp", Address: "a"}, {Network: "tcp", Address: "b"}}
+	withRig(t, set, nil, func(r *rig) {
+		r.awaitServing()
+		r.host.dropped = "a"
+		r.signal(syscall.SIGUSR2)
+		r.host.upgrade <- nil
+		r.pass(0)
+		if _, m := r.all()[0].got(protocol.KindDrain); m.Mode != protocol.DrainStop {
+			t.Errorf("told %+v", m)
+		}
+		if err := r.awaitEnd(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestUpgradeStates(t *testing.T) {
 	withRig(t, testSettings(), nil, func(r *rig) {
 		r.signal(syscall.SIGUSR2) // while starting

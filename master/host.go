@@ -178,7 +178,7 @@ func (h *systemHost) Listen(b settings.Bind, backlog int, ours []*listener) (*li
 	return listen(h.flip, b, backlog, ours)
 }
 
-func (h *systemHost) Upgrade(carry []string, listeners []*listener) (func() error, error) {
+func (h *systemHost) Upgrade(carry []string, listeners []*listener) (func() ([]*listener, error), error) {
 	files := make(map[upgrade.Key]int)
 	if h.admin != nil && h.admin.l != nil {
 		listeners = append(slices.Clip(listeners), h.admin.l)
@@ -193,13 +193,14 @@ func (h *systemHost) Upgrade(carry []string, listeners []*listener) (func() erro
 		closeAll()
 		return nil, err
 	}
-	return func() error {
+	return func() ([]*listener, error) {
 		defer closeAll()
-		return h.replace(carry, files)
+		left, err := h.replace(carry, files)
+		return slices.DeleteFunc(slices.Clone(listeners), func(l *listener) bool { return !slices.Contains(left, l.key()) }), err
 	}, nil
 }
 
-func (h *systemHost) replace(carry []string, files map[upgrade.Key]int) error {
+func (h *systemHost) replace(carry []string, files map[upgrade.Key]int) ([]upgrade.Key, error) {
 	for _, kv := range carry {
 		name, value, _ := strings.Cut(kv, "=")
 		os.Setenv(name, value)
@@ -208,7 +209,7 @@ func (h *systemHost) replace(carry []string, files map[upgrade.Key]int) error {
 	select {
 	case <-h.ready:
 	case <-time.After(upgradeMargin):
-		return errors.New("the start is not complete yet")
+		return nil, errors.New("the start is not complete yet")
 	}
 	defer h.apart()() // the upgrade waits for the new master itself
 	// An upgrade is refused while the binary before us is still leaving. It may
@@ -226,11 +227,11 @@ func (h *systemHost) Serving(set *Settings, first bool) {
 			h.log.Error("hostler ctl does not reach this server", "error", err)
 		}
 		// From here on the old master, if there is one, leaves.
-		unused, err := h.flip.Ready()
+		unused, told, err := h.flip.Ready()
 		if err != nil {
 			h.log.Error("cannot tell the old master that this one serves", "error", err)
 		}
-		dropUnused(h.log, unused)
+		dropUnused(h.log, unused, told)
 		close(h.ready)
 		h.owner = true
 		if h.admin != nil && h.admin.l != nil {

@@ -217,6 +217,9 @@ func takeListener(s sockets, b settings.Bind) (*listener, error) {
 	return l, nil
 }
 
+// key is what the socket is called on its way to another binary.
+func (l *listener) key() upgrade.Key { return upgrade.ListenerKey(l.Network, l.Address) }
+
 // fileOf is what the file of b's socket is called on its way to another binary.
 func fileOf(b settings.Bind) upgrade.Key { return upgrade.FileKey("socket file " + b.Address) }
 
@@ -238,7 +241,7 @@ func handOver(ls []*listener, files map[upgrade.Key]int) error {
 		if l.unit {
 			continue // see unitSockets
 		}
-		if err := add(upgrade.ListenerKey(l.Network, l.Address), l.fd); err != nil {
+		if err := add(l.key(), l.fd); err != nil {
 			return err
 		}
 		if l.file != nil {
@@ -251,12 +254,13 @@ func handOver(ls []*listener, files map[upgrade.Key]int) error {
 }
 
 // dropUnused closes what the binary before us had and this one has not taken. The
-// files of sockets go, if they are still those sockets'.
-func dropUnused(log *slog.Logger, unused map[upgrade.Key]int) {
+// files of sockets go, if they are still those sockets'. The binary before us lets its
+// workers take what waits in a socket, if it has been told that nobody else will.
+func dropUnused(log *slog.Logger, unused map[upgrade.Key]int, told bool) {
 	for k, fd := range unused {
 		name, _ := k.Name() // none of a listener
 		path, isFile := strings.CutPrefix(name, "socket file ")
-		if _, file := k.Name(); !file { // a socket that nobody will accept from any more
+		if _, file := k.Name(); !file && !told { // a socket that nobody will accept from any more
 			_ = unix.Shutdown(fd, unix.SHUT_RDWR)
 		}
 		if !isFile {

@@ -282,6 +282,7 @@ type fakeHost struct {
 	next     *Settings
 	readErr  error
 	upgrade  chan error
+	dropped  string // an address that the next binary does not take
 	carried  []string
 	serving  int
 	stopping []bool
@@ -393,11 +394,14 @@ func (h *fakeHost) NewExchange() ([2]int, error) {
 	h.exchangeEnded = h.exchangeEndsAgain
 	return [2]int{100, 101}, nil
 }
-func (h *fakeHost) Upgrade(carry []string, _ []*listener) (func() error, error) {
+func (h *fakeHost) Upgrade(carry []string, listeners []*listener) (func() ([]*listener, error), error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.carried = carry
-	return func() error { return <-h.upgrade }, nil
+	dropped := h.dropped
+	return func() ([]*listener, error) {
+		return slices.DeleteFunc(slices.Clone(listeners), func(l *listener) bool { return l.Address != dropped }), <-h.upgrade
+	}, nil
 }
 func (h *fakeHost) ListenAdmin(*Settings) (*adminAddress, error) { return nil, nil }
 func (h *fakeHost) ServeAdmin(*adminAddress)                     {}

@@ -66,8 +66,9 @@ type host interface {
 
 	// Upgrade prepares to start the new binary, which is handed these listeners. The
 	// function returned does so, in a goroutine of its own, and returns when the new
-	// binary serves, or has failed. carry is for its environment.
-	Upgrade(carry []string, listeners []*listener) (func() error, error)
+	// binary serves, or has failed, and which of them it has not taken. carry is for its
+	// environment.
+	Upgrade(carry []string, listeners []*listener) (func() ([]*listener, error), error)
 	// ServeAdmin answers on that address and on no other.
 	ServeAdmin(*adminAddress)
 	// Notify tells the service manager something, see sd_notify(3).
@@ -104,8 +105,11 @@ type (
 	}
 	signalEvent  struct{ sig syscall.Signal }
 	reloadEvent  struct{ done chan<- error } // buffered; may be nil
-	upgradeEvent struct{ err error }
-	askEvent     struct { // do runs in the state goroutine
+	upgradeEvent struct {
+		left []*listener // nobody accepts from them any more
+		err  error
+	}
+	askEvent struct { // do runs in the state goroutine
 		do   func(*supervisor)
 		done chan<- struct{} // closed after it
 	}
@@ -292,7 +296,7 @@ func (s *supervisor) handle(ev any) {
 	case reloadEvent:
 		s.reload(ev.done)
 	case upgradeEvent:
-		s.upgradeEnded(ev.err)
+		s.upgradeEnded(ev.left, ev.err)
 	case codeEvent:
 		s.codeChanged(ev.files)
 	case preparedEvent:

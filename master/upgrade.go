@@ -34,11 +34,16 @@ func (s *supervisor) upgrade() error {
 	s.upgrading = true
 	s.note(protocol.Event{Kind: "upgrade_started"})
 	s.log.Info("upgrading: starting the new binary")
-	go func() { s.post(upgradeEvent{replace()}) }()
+	go func() {
+		left, err := replace()
+		s.post(upgradeEvent{left, err})
+	}()
 	return nil
 }
 
-func (s *supervisor) upgradeEnded(err error) {
+// upgradeEnded is called when another binary serves, without the addresses that are left,
+// or has failed.
+func (s *supervisor) upgradeEnded(left []*listener, err error) {
 	s.upgrading = false
 	s.answerAll(&s.waitUpgrade, err)
 	if err != nil {
@@ -57,5 +62,9 @@ func (s *supervisor) upgradeEnded(err error) {
 	// With time for Python's end and for a hook, since nobody waits for it.
 	kill := s.clock.now().Add(s.set.GracefulTimeout + graceMargin)
 	s.within(kill, kill.Add(hookLeave))
-	s.leave(protocol.DrainReplaced, s.set.GracefulTimeout)
+	mode := protocol.DrainReplaced
+	if slices.ContainsFunc(s.current.listeners, func(l *listener) bool { return slices.Contains(left, l) }) {
+		mode = protocol.DrainStop // nobody else will take what is in its queue
+	}
+	s.leave(mode, s.set.GracefulTimeout)
 }

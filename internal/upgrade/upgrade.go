@@ -119,14 +119,19 @@ func (u *Upgrader) AddFile(name string, f *os.File) error {
 	return u.flip.AddFile(string(FileKey(name)), f)
 }
 
+// leftBehind is the pipe in which a binary is told what of its files the next one has
+// not taken.
+const leftBehind = Key("file left behind")
+
 // Ready tells the binary before this one that it may go, and returns what of its
-// files nobody has taken. They are the caller's.
-func (u *Upgrader) Ready() (unused map[Key]int, err error) {
+// files nobody has taken. They are the caller's. Told says that the other binary knows
+// which they are.
+func (u *Upgrader) Ready() (unused map[Key]int, told bool, err error) {
 	unused = make(map[Key]int)
 	if u.HasParent() {
 		files, err := u.flip.Files()
 		if err != nil { // the binary before us has to hear of us all the same
-			return unused, errors.Join(fmt.Errorf("cannot look at what was handed over: %w", err), u.flip.Ready())
+			return unused, false, errors.Join(fmt.Errorf("cannot look at what was handed over: %w", err), u.flip.Ready())
 		}
 		for _, f := range files {
 			k := Key(strings.TrimSuffix(strings.TrimPrefix(f.Name(), "fd:"), ":"))
@@ -137,8 +142,25 @@ func (u *Upgrader) Ready() (unused map[Key]int, err error) {
 			_ = u.forget(k) // what cannot be forgotten is handed on once more
 		}
 		go runtime.GC() // see forget
+		told = tellLeft(unused)
 	}
-	return unused, u.flip.Ready()
+	return unused, told, u.flip.Ready()
+}
+
+// tellLeft says in the pipe, which goes, what else is in unused.
+func tellLeft(unused map[Key]int) bool {
+	w, ok := unused[leftBehind]
+	if !ok {
+		return false // a binary that does not ask
+	}
+	delete(unused, leftBehind)
+	defer unix.Close(w)
+	var names []byte
+	for k := range unused {
+		names = append(append(names, k...), '\n')
+	}
+	n, err := unix.Write(w, names) // whole, or there is no room for so much
+	return err == nil && n == len(names)
 }
 
 // WaitForParent returns when the binary before this one has gone.
@@ -157,21 +179,46 @@ func (u *Upgrader) Close() (replaced bool) {
 
 // Upgrade starts the binary again, with what is kept and more, and returns when the
 // new one is ready; from then on nothing is kept here. The descriptors in more stay
-// the caller's.
-func (u *Upgrader) Upgrade(more map[Key]int) error {
+// the caller's. Left are those that the new binary has not taken, as it says.
+func (u *Upgrader) Upgrade(more map[Key]int) (left []Key, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	err := u.addAll(more)
+	var pipe [2]int
+	if err = unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return nil, fmt.Errorf("cannot make a pipe: %w", err)
+	}
+	defer unix.Close(pipe[0])
+	if err = u.addAll(more); err == nil {
+		err = u.addAll(map[Key]int{leftBehind: pipe[1]})
+	}
+	unix.Close(pipe[1])
 	if err == nil {
 		err = u.flip.Upgrade()
+	}
+	if err == nil {
+		left = heardLeft(pipe[0])
 	}
 	if u.replaced = u.replaced || err == nil; !u.replaced {
 		for k := range more {
 			err = errors.Join(err, u.forget(k))
 		}
+		err = errors.Join(err, u.forget(leftBehind))
 		runtime.GC() // see forget
 	}
-	return err
+	return left, err
+}
+
+// heardLeft returns what a new binary that is ready has said.
+func heardLeft(r int) (left []Key) {
+	names := make([]byte, 64<<10)
+	n, err := unix.Read(r, names)
+	if err != nil || n <= 0 {
+		return nil
+	}
+	for _, name := range strings.Split(strings.TrimSuffix(string(names[:n]), "\n"), "\n") {
+		left = append(left, Key(name))
+	}
+	return left
 }
 
 func (u *Upgrader) addAll(more map[Key]int) error {

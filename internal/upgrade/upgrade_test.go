@@ -46,17 +46,17 @@ func next(what string) error {
 	_, again := u.Take(ListenerKey("tcp", "here"))
 	var st unix.Stat_t
 	_ = unix.Fstat(fd, &st)
-	unused, err := u.Ready()
+	unused, told, err := u.Ready()
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(report, "parent=%v taken=%v,%v inode=%d unused=%d", u.HasParent(), ok, again, st.Ino, len(unused))
+	fmt.Fprintf(report, "parent=%v taken=%v,%v inode=%d unused=%d told=%v", u.HasParent(), ok, again, st.Ino, len(unused), told)
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	if err := u.WaitForParent(ctx); err == nil {
 		return fmt.Errorf("the parent has gone")
 	}
-	err = u.Upgrade(nil)
+	_, err = u.Upgrade(nil)
 	fmt.Fprintf(report, " upgrade=%q", err)
 	report.Close()
 	u.Close()
@@ -97,24 +97,25 @@ func TestUpgrade(t *testing.T) {
 	fails := func(what, want string) {
 		t.Helper()
 		t.Setenv(asked, what)
-		if err := u.Upgrade(more); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := u.Upgrade(more); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
 	fails("", "not ready")
-	if unused, err := u.Ready(); len(unused) != 0 || err != nil {
-		t.Fatalf("ready: %v, %v", unused, err)
+	if unused, told, err := u.Ready(); len(unused) != 0 || told || err != nil {
+		t.Fatalf("ready: %v, %v, %v", unused, told, err)
 	}
 	fails("fails", "exit status 3")
 	fails("hangs", "timed out")
 	t.Setenv(asked, "serves")
-	if err := u.Upgrade(more); err != nil {
-		t.Fatal(err)
+	left, err := u.Upgrade(more)
+	if err != nil || len(left) != 1 || left[0] != ListenerKey("tcp", "there") {
+		t.Fatalf("left: %q, %v", left, err)
 	}
 	fails("", "already upgraded")
 	u.Close()
 
-	want := fmt.Sprintf(`parent=true taken=true,false inode=%d unused=1 upgrade="parent hasn't exited"`, st.Ino)
+	want := fmt.Sprintf(`parent=true taken=true,false inode=%d unused=1 told=true upgrade="parent hasn't exited"`, st.Ino)
 	var got []byte
 	for end := time.Now().Add(30 * time.Second); string(got) != want && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		got, _ = os.ReadFile(report.Name())
