@@ -223,6 +223,46 @@ func TestASGITimeout(t *testing.T) {
 	}
 }
 
+// TestASGIInterrupt has a request block the loop for longer than --timeout, in code that an
+// exception can end: it is answered 504, or cut, and the worker lives. What blocks and is no
+// request costs the worker.
+func TestASGIInterrupt(t *testing.T) {
+	for _, loop := range loops {
+		t.Run(loop, func(t *testing.T) {
+			p := startProbe(t, "--timeout", "1", "--loop", loop)
+			for i, want := range []string{"504", "begun"} {
+				path := map[string]string{"504": "/spin", "begun": "/spin?begun"}[want]
+				out := p.raw("GET " + path + " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+				if !strings.Contains(out, want) || strings.HasSuffix(out, "0\r\n\r\n") {
+					t.Errorf("%s: %q", path, out)
+				}
+				if n := p.await("spin ended", i+1); n.string("error") != "RequestTimeout" {
+					t.Error(n)
+				}
+			}
+			if _, b := p.get("/"); b != "hello" {
+				t.Errorf("after that: %q", b)
+			}
+			if n := len(p.noted("startup")); n != 1 {
+				t.Errorf("%d workers have started", n)
+			}
+			if loop != loops[0] {
+				return // what else another loop is at is not seen
+			}
+			for i, path := range []string{"/spin?behind", "/spin?callback"} {
+				if out := p.raw("GET " + path + " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"); !strings.HasSuffix(out, "answered") {
+					t.Errorf("%s: %q", path, out)
+				}
+				p.waitLog("an event loop is blocked for longer than --timeout, and not by a request", i+1)
+				p.await("startup", i+2)
+			}
+			if _, b := p.get("/"); b != "hello" {
+				t.Errorf("at the end: %q", b)
+			}
+		})
+	}
+}
+
 // TestASGIBlocked has one of two loops blocked: clients of the other, and those whose
 // connections can go there, do not wait for it, and the log says who blocks.
 func TestASGIBlocked(t *testing.T) {

@@ -83,6 +83,8 @@ func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
 			s.log.Error("a request cannot be interrupted; its worker will be replaced", append(attrs, "cause", string(s.stuckCause(w, mono)))...)
 		}
 	}
+	noted, lost := s.checkLoop(w, now, mono, limit)
+	found, stuck = found || noted, stuck || lost
 	if found {
 		s.send(w, protocol.Message{Kind: protocol.KindDump})
 	}
@@ -93,6 +95,37 @@ func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
 	if w.state == stateDraining && len(w.stuck) > 0 {
 		s.endStuck(w, now, mono, busy)
 	}
+}
+
+// atLoop stands for an event loop among the threads of w.late and w.stuck.
+const atLoop = -1
+
+// checkLoop is checkStuck for an event loop that does not come back, of which no request is
+// being stepped: a callback, or work behind a response, keeps it. There is nobody to raise an
+// exception in who would end by it.
+func (s *supervisor) checkLoop(w *worker, now time.Time, mono int64, limit time.Duration) (found, stuck bool) {
+	since := w.board.Gauges.LoopSince.Load()
+	_, steps := w.board.ThreadRecs[0].Snapshot()
+	if limit <= 0 || since <= protocol.LoopRests || steps || mono-since <= int64(limit) {
+		delete(w.late, atLoop)
+		delete(w.stuck, atLoop)
+		return false, false
+	}
+	attrs := []any{"worker", w.number(), "pid", w.proc.PID(), "for", time.Duration(mono - since).Round(time.Millisecond), "timeout", limit}
+	switch l, known := w.late[atLoop]; {
+	case w.stuck[atLoop] == since:
+	case !known || l.start != since:
+		w.late[atLoop] = late{start: since, since: since, dumped: now}
+		s.stats.timeouts++
+		s.log.Error("an event loop is blocked for longer than --timeout, and not by a request", attrs...)
+		return true, false
+	case now.Sub(l.dumped) >= interruptGrace:
+		delete(w.late, atLoop)
+		w.stuck[atLoop] = since
+		s.log.Error("an event loop does not come back; its worker will be replaced", append(attrs, "cause", string(s.stuckCause(w, mono)))...)
+		return false, true
+	}
+	return false, false
 }
 
 // pastTotal says whether a request that began at start has had --total-timeout, which

@@ -44,6 +44,40 @@ func TestInterrupted(t *testing.T) {
 	})
 }
 
+// TestLoopStuck: an event loop that something else than a request keeps for longer than
+// --timeout costs its worker, and one that comes back does not.
+func TestLoopStuck(t *testing.T) {
+	withRig(t, withTimeout(), nil, func(r *rig) {
+		r.awaitServing()
+		p := r.all()[0]
+		g := &r.slotOf(p).Gauges
+		g.LoopSince.Store(r.s.clock.mono())
+		for d := time.Duration(0); r.view().RequestTimeouts == 0; d += watchOften {
+			if d > time.Minute {
+				t.Fatal("not noticed")
+			}
+			r.pass(watchOften)
+		}
+		g.LoopSince.Store(protocol.LoopRests)
+		r.pass(time.Minute)
+		r.expect("1:serving/1")
+		g.LoopSince.Store(r.s.clock.mono())
+		r.pass(time.Minute)
+		if n := r.view().RequestTimeouts; n != 2 {
+			t.Errorf("%d timeouts", n)
+		}
+		if dumps, _ := p.got(protocol.KindDump); dumps < 2 {
+			t.Errorf("%d dumps", dumps)
+		}
+		if n, _ := p.got(protocol.KindInterrupt); n != 0 {
+			t.Errorf("nobody can be interrupted: %d", n)
+		}
+		if r.all()[0] == p && len(r.all()) == 1 {
+			t.Error("its worker was not replaced")
+		}
+	})
+}
+
 // TestStopped: a process that is stopped is not told to raise anything, for it would
 // do so when it goes on. It is replaced if it stays stopped, and its requests have
 // their turn if not.

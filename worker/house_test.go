@@ -44,7 +44,7 @@ var layers = strings.Fields(`
 	own.go pace.go input.go spare.go thread.go sched.go leave.go seldom.go exchange.go access.go
 	memory.go clock.go refusals.go loop.go http2_charges.go deadline.go message.go transport.go
 	intervene.go queue.go output.go room.go refusal.go setaside.go redirect.go client.go
-	http2_stream.go cork.go requestid.go handover.go reply.go linger.go body.go notice.go
+	http2_stream.go cork.go requestid.go handover.go reply.go files.go trailers.go linger.go body.go notice.go
 	websocket.go doc.go http2_request.go accept.go tlsconfig.go tls.go websocket_keep.go
 	drain.go held.go logs.go static.go dispatch.go dumps.go http2_frames.go decline.go
 	websocket_app.go blocked.go websocket_read.go replace.go pressure.go spooling.go pools.go

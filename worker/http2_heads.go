@@ -23,6 +23,10 @@ func (sections) interim(b []byte, status int, fields []byte) message {
 	return message{kind: itemInterim, head: http1.AppendInterimSection(b, status, fields)}
 }
 
+func (sections) trailers(b []byte, fields []byte) message {
+	return message{kind: itemTrailers, head: http1.AppendTrailerSection(b, fields), end: true}
+}
+
 func (sections) failure(b []byte, status int, extra string, _, bodiless bool, date []byte) message {
 	b = http1.AppendErrorSection(b, status, extra, date)
 	m := message{kind: itemHead, head: b, end: true}
@@ -37,8 +41,12 @@ func (h *http2Conn) writeHead(s *stream, kind itemKind, section []byte, end bool
 	if h.block.Reset(); h.block.Cap() > largeHead {
 		h.block = bytes.Buffer{} // the last one's
 	}
-	h.field(":status", statusText(section[:3]))
-	for rest := section[3:]; ; {
+	rest := section
+	if kind != itemTrailers {
+		h.field(":status", statusText(section[:3]))
+		rest = section[3:]
+	}
+	for {
 		name, value, next, ok := http1.CutRecord(rest)
 		if !ok {
 			break
@@ -46,7 +54,7 @@ func (h *http2Conn) writeHead(s *stream, kind itemKind, section []byte, end bool
 		rest = next
 		h.field(h.lower(name), string(value))
 	}
-	s.headSent = kind == itemHead
+	s.headSent = kind != itemInterim
 	s.endSent = end
 	if end {
 		h.earn()

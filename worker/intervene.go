@@ -116,6 +116,7 @@ func (t *Thread) Waited(start, since int64) {
 // progress is called when t's request has taken or given data.
 func (t *Thread) progress() {
 	l := t.l
+	t.watch.gone = 0
 	if t.runs() { // else it is a file that is served
 		t.rec.Progress(l.now())
 	}

@@ -15,9 +15,10 @@ func (m *message) size() int { return len(m.head) + len(m.data) + len(m.tail) }
 type itemKind uint8
 
 const (
-	itemBytes   itemKind = iota // of a body; in HTTP/1.1, of all else, too
-	itemInterim                 // the section of an interim response (see http1.AppendSection)
-	itemHead                    // that of the response
+	itemBytes    itemKind = iota // of a body; in HTTP/1.1, of all else, too
+	itemInterim                  // the section of an interim response (see http1.AppendSection)
+	itemHead                     // that of the response
+	itemTrailers                 // what follows the body
 )
 
 // outItem is a piece of output: memory, or n bytes of a file.

@@ -32,17 +32,16 @@ func (t *Thread) happened() uint32 {
 		return 0
 	}
 	input, ended := t.conn.stirred()
-	if t.reply.gone || ended {
+	if w.wants&NoticeRoom != 0 {
+		have |= t.roomNow()
+	}
+	if w.wants&NoticeGone != 0 && (t.reply.gone || ended) {
 		have |= NoticeGone
 	}
 	if w.wants&NoticeBody != 0 && (input || ended || !t.body.waitsForInput()) {
 		t.conn.heed()
 		have |= NoticeBody
 	}
-	if w.wants&NoticeRoom != 0 {
-		have |= t.roomNow()
-	}
-	have &= w.wants
 	w.wants &^= have
 	return have
 }
@@ -50,19 +49,34 @@ func (t *Thread) happened() uint32 {
 // waitsForInput says that there was nothing to be read the last time.
 func (b *bodyReader) waitsForInput() bool { return b.open && b.failed == 0 && b.waited != 0 }
 
-// roomNow says whether the client has taken enough for the response to go on.
+// roomNow says whether the client has taken enough for the response to go on, or that
+// there is nobody any more to take it.
 func (t *Thread) roomNow() uint32 {
 	c := t.conn
 	switch c.out.flush(t.l, c) {
 	case flushGone:
 		t.reply.gone = true
-		return NoticeRoom | NoticeGone
 	case flushMore:
-		if c.out.left() > outLimit/2 {
+		if !t.Deserted() && c.out.crowded() {
 			return 0
 		}
 	}
+	if t.Deserted() {
+		return NoticeRoom | NoticeGone
+	}
 	return NoticeRoom
+}
+
+// Deserted says that nobody waits for the rest of t's response. For a stream, of which
+// nobody knows when it ends, it is enough that the client has ended its own direction. What
+// has a length is sent all the same: there are clients that say all they have to say, end
+// their direction, and read the answer then.
+func (t *Thread) Deserted() bool {
+	r := &t.reply
+	if !r.gone && r.streams() && r.remaining < 0 {
+		_, r.gone = t.conn.stirred()
+	}
+	return r.gone
 }
 
 // pauses stops the request's clock while it waits for its client, or lets it go on. A
@@ -104,7 +118,7 @@ func (t *Thread) alarm(what uint32) {
 // to tell it. It is called a few times a second.
 func (t *Thread) inspect(now int64) bool {
 	l, w := t.l, &t.watch
-	if late := w.wants & (t.overdueBody(now) | t.overdueRoom(now)); late != 0 {
+	if late := w.wants&t.overdueBody(now) | t.overdueRoom(now); late != 0 {
 		w.wants &^= late
 		w.alarms |= late
 	}
@@ -152,12 +166,12 @@ func (r *reply) streams() bool { return r.stage == stageSent && !r.ended && !r.n
 // listens says that the request would hear if its client left.
 func (w *watch) listens() bool { return w.wants&(NoticeGone|NoticeBody) != 0 }
 
-// unheard says that t's request streams to a client that has gone for too long, and does
-// not listen: what waits for the next event to be sent may wait for ever.
+// unheard says that t's request streams to a client that has gone for too long, and neither
+// listens nor waits for it: what waits for the next event to be sent may wait for ever.
 func (t *Thread) unheard(now int64) bool {
 	w, r := &t.watch, &t.reply
 	grace := int64(t.l.cfg.DisconnectGrace)
-	if grace < 0 || !r.streams() || w.listens() {
+	if grace < 0 || !r.streams() || w.listens() || w.wants&NoticeRoom != 0 {
 		return false
 	}
 	if w.gone == 0 {

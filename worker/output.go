@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -122,6 +123,13 @@ func (o *output) taken() int64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.sent
+}
+
+// crowded says that much waits, or a file does: no more is to be added.
+func (o *output) crowded() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bytes > outLimit/2 || slices.ContainsFunc(o.items, func(i outItem) bool { return i.file >= 0 })
 }
 
 func (o *output) left() int64 {

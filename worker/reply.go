@@ -15,6 +15,9 @@ import (
 func (t *Thread) SetHead() (http1.HeadError, int) {
 	e, off := http1.CheckHead(t.resp[:t.StatusLen], t.resp[t.StatusLen:t.StatusLen+t.FieldsLen], &t.reply.head)
 	if e == 0 {
+		if t.reply.trailers {
+			t.reply.head.KeepTrailer()
+		}
 		t.reply.stage = stageHead
 		t.reply.status = t.reply.head.Status
 		if t.reply.head.Dropped != 0 {
@@ -67,6 +70,7 @@ func (t *Thread) openReply(size int64) message {
 	}
 	o.Close = r.close
 	o.Minor10KeepAlive = q.Minor == 0 && !r.close
+	r.trailers = r.trailers && !r.noBody && (r.chunked || q.Minor == minorHTTP2)
 	m := t.conn.head(t.out[:0], t, o, *l.keeper.date.Load())
 	r.stage = stageSent
 	m.end = r.noBody
@@ -144,7 +148,7 @@ func (t *Thread) Write(data []byte, ref uintptr, final bool) int {
 		}
 		return WriteCut
 	}
-	m.end = m.end || r.remaining == 0
+	m.end = m.end || r.remaining == 0 && !r.trailers
 	r.ended = r.ended || m.end
 	res := t.transmit(c, m, ref)
 	if r.noBody && res != WriteGone {
@@ -191,7 +195,7 @@ func (t *Thread) transmit(c *conn, m message, ref uintptr) int {
 // body that has no length.
 func (t *Thread) EndBody() {
 	r := &t.reply
-	if r.stage != stageSent || r.remaining >= 0 || r.gone || r.ended {
+	if r.stage != stageSent || r.remaining >= 0 && !r.trailers || r.gone || r.ended {
 		return
 	}
 	r.ended = true
@@ -202,34 +206,27 @@ func (t *Thread) EndBody() {
 	t.transmit(t.conn, m, 0)
 }
 
-// SendFile sends an open file from offset off on as the rest of the body, without
-// keeping the Python thread. It takes over fd, but for the result false: then the file
-// has to be read and written instead.
-func (t *Thread) SendFile(fd int, off int64) bool {
-	var st unix.Stat_t
-	// Where no block holds the bytes, the size need not be theirs: it is 0 in /proc,
-	// and 4096 in /sys.
-	return unix.Fstat(fd, &st) == nil && st.Size > 0 && st.Blocks > 0 && t.sendStored(fd, off)
-}
-
-// sendStored is SendFile for a file whose size is known to be that of its bytes.
-func (t *Thread) sendStored(fd int, off int64) bool {
+// sendStored sends n bytes of a file that are known to be there as a part of the body, or
+// its end, and takes over fd where it says WriteOK or WriteWait.
+func (t *Thread) sendStored(fd int, off, n int64, more bool) int {
 	l := t.l
 	r, c := &t.reply, t.conn
 	if t.cork != nil {
 		t.cork.pull()
 	}
-	var st unix.Stat_t
-	if r.stage == stageNone || r.gone || unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || off < 0 {
-		return false
+	if r.gone {
+		return WriteGone
 	}
-	n := max(st.Size-off, 0)
+	if r.stage == stageNone || off < 0 {
+		return FileCopy
+	}
 	m := message{head: t.out[:0]}
 	if r.stage == stageHead {
-		m = t.openReply(n)
-	}
-	if r.chunked {
-		return false
+		size := n
+		if more || r.trailers {
+			size = -1
+		}
+		m = t.openReply(size)
 	}
 	if r.remaining >= 0 {
 		n = min(n, r.remaining)
@@ -241,13 +238,20 @@ func (t *Thread) sendStored(fd int, off int64) bool {
 	r.sent += n
 	t.progress()
 	o := &c.out
-	r.ended = r.ended || m.end || r.remaining == 0
+	ends := m.end || r.remaining == 0 || r.remaining < 0 && !more
+	r.ended = r.ended || ends && !r.trailers
 	o.mu.Lock()
+	if r.chunked && n > 0 {
+		m.head = http1.AppendChunkHeader(m.head, n)
+	}
 	o.addCopy(l, m.kind, m.head)
 	if n > 0 {
 		o.add(l, outItem{file: fd, off: off, n: n})
 	} else {
 		unix.Close(fd)
+	}
+	if r.chunked {
+		o.addCopy(l, itemBytes, chunkEnd(n > 0, r.ended))
 	}
 	if r.ended {
 		o.end(l)
@@ -255,10 +259,29 @@ func (t *Thread) sendStored(fd int, off int64) bool {
 	o.open(l)
 	o.mu.Unlock()
 	t.out = m.head[:0]
-	if o.flush(l, c) == flushGone {
+	switch o.flush(l, c) {
+	case flushGone:
 		r.gone = true
+	case flushMore:
+		if more {
+			return WriteWait
+		}
 	}
-	return true
+	return WriteOK
+}
+
+// chunkEnd is what follows the bytes of a file in a chunked body.
+func chunkEnd(chunk, last bool) []byte {
+	const text = "\r\n" + http1.LastChunk
+	switch {
+	case chunk && last:
+		return []byte(text)
+	case chunk:
+		return crlf
+	case last:
+		return []byte(http1.LastChunk)
+	}
+	return nil
 }
 
 // EarlyHints sends a 103 response with the fields that C has put behind the

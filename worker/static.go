@@ -122,6 +122,7 @@ func (t *Thread) sendStatic(a static.Answer) {
 	b := append(appendStatus(t.resp[:0], a.Status), ' ')
 	b = append(b, http1.StatusText(a.Status)...)
 	t.StatusLen = uint32(len(b))
+	var st unix.Stat_t
 	names := make([]string, 0, len(a.Header))
 	for name := range a.Header {
 		names = append(names, name)
@@ -144,7 +145,7 @@ func (t *Thread) sendStatic(a static.Answer) {
 		t.Out, t.OutLen = address(t.resp[len(b):]), int64(copy(t.resp[len(b):], a.Body))
 		t.Result = ResultFinal
 		return
-	} else if t.sendStored(a.File, a.Off) {
+	} else if unix.Fstat(a.File, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && t.sendStored(a.File, a.Off, max(st.Size-a.Off, 0), false) == WriteOK {
 		// A file that got shorter in this moment cannot be what was announced.
 		t.reply.gone = t.reply.gone || t.reply.remaining > 0
 		return

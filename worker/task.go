@@ -35,6 +35,15 @@ const (
 	WriteGone = -1 // the client has gone: stop
 
 	WriteNoHead = -2 // start_response has not been called
+
+	FileCopy = 3 // of a file: it has to be read and written instead
+)
+
+// What a piece of a body is to Thread.Write; part of the ABI with worker/python.
+const (
+	PieceLast  = iota // its end follows, or it is not known what does
+	PieceWhole        // it is the whole body
+	PieceMore         // of a stream: others follow
 )
 
 // Bits of Task.Forwarded.

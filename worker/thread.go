@@ -97,6 +97,7 @@ type reply struct {
 	close     bool
 	gone      bool // the client has
 	noBody    bool
+	trailers  bool // fields follow the body
 	cut       bool
 	short     bool // it has less than its Content-Length
 	counted   bool

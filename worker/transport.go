@@ -99,6 +99,8 @@ type heads interface {
 	head(b []byte, t *Thread, o http1.HeadOptions, date []byte) message
 	// interim is a response before the response; fields are records.
 	interim(b []byte, status int, fields []byte) message
+	// trailers ends the response with fields, which are records.
+	trailers(b []byte, fields []byte) message
 	// failure is a whole response of the server's own: see http1.AppendError.
 	failure(b []byte, status int, extra string, close, bodiless bool, date []byte) message
 }
@@ -116,6 +118,10 @@ func (text) interim(b []byte, status int, fields []byte) message {
 		return message{head: continueLine}
 	}
 	return message{head: http1.AppendEarlyHints(b, fields)}
+}
+
+func (text) trailers(b []byte, fields []byte) message {
+	return message{head: http1.AppendTrailers(b, fields), end: true}
 }
 
 var continueLine = []byte(http1.Continue)

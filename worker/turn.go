@@ -171,11 +171,12 @@ func (a *Async) Flush(waits bool) {
 	l.sched.standBy(a.seats[0], waits)
 }
 
-// Step notes that the request on a seat is being stepped.
-func (a *Async) Step(i int) {
-	t := a.seats[i]
+// Step notes that the request on a seat is being stepped, and returns since when.
+func (a *Async) Step(i int) int64 {
+	t, now := a.seats[i], a.l.now()
 	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
-	a.l.slot.ThreadRecs[0].BeginOver(a.l.now(), uint32(t.Req.Minor), t.Req.Method.In(buf), t.Req.Target.In(buf), t.Remote[:t.RemoteLen])
+	a.l.slot.ThreadRecs[0].BeginOver(now, uint32(t.Req.Minor), t.Req.Method.In(buf), t.Req.Target.In(buf), t.Remote[:t.RemoteLen])
+	return now
 }
 
 // Stepped notes that none is.

@@ -21,6 +21,9 @@ type Head struct {
 	noLength bool
 }
 
+// KeepTrailer has a field Trailer sent, which says what follows the body.
+func (h *Head) KeepTrailer() { h.Dropped &^= 1 << hopTrailer }
+
 // HeadError says what is wrong with the head that an application gave. Zero is
 // no error. It is for the log and the application's exception.
 type HeadError uint8
@@ -125,7 +128,8 @@ func CheckHead(status, fields []byte, h *Head) (HeadError, int) {
 	return HeadOK, 0
 }
 
-// CheckHints validates the fields of an early hint, records as in CheckHead.
+// CheckHints validates the fields of an early hint, or those behind a body, records as in
+// CheckHead.
 func CheckHints(fields []byte) (HeadError, int) {
 	for off := 0; off < len(fields); {
 		name, value, next, ok := record(fields, off)
@@ -244,6 +248,9 @@ const (
 	hopProxyAuthorization
 )
 
+// anyHop has all of them.
+const anyHop = ^uint16(1 << hopNone)
+
 // hopByHop returns the index of name in HopByHop.
 func hopByHop(name []byte) int {
 	is := func(i int) int {
@@ -289,7 +296,7 @@ func AppendHead(dst []byte, status, fields []byte, h *Head, o HeadOptions, date 
 	dst = append(dst, ' ')
 	dst = append(dst, trim(status[3:])...)
 	dst = append(dst, "\r\n"...)
-	dst = appendFields(dst, fields, h.noLength, h.Dropped != 0)
+	dst = appendFields(dst, fields, h.noLength, h.Dropped)
 	switch {
 	case h.noLength:
 	case o.Chunked:
@@ -316,14 +323,14 @@ func AppendHead(dst []byte, status, fields []byte, h *Head, o HeadOptions, date 
 	return append(dst, "\r\n"...)
 }
 
-func appendFields(dst, fields []byte, noLength, noHopByHop bool) []byte {
+func appendFields(dst, fields []byte, noLength bool, hops uint16) []byte {
 	for off := 0; off < len(fields); {
 		name, value, next, ok := record(fields, off)
 		if !ok {
 			break // CheckHead would have said so
 		}
 		off = next
-		if leftOut(name, noLength, noHopByHop) {
+		if leftOut(name, noLength, hops) {
 			continue
 		}
 		dst = append(dst, name...)
@@ -334,16 +341,17 @@ func appendFields(dst, fields []byte, noLength, noHopByHop bool) []byte {
 	return dst
 }
 
-// leftOut says whether a field of the application's is not sent.
-func leftOut(name []byte, noLength, noHopByHop bool) bool {
-	return noLength && kindOf(name) == fieldLength || noHopByHop && hopByHop(name) != hopNone
+// leftOut says whether a field of the application's is not sent. hops are those of
+// HopByHop that are not, as in Head.Dropped.
+func leftOut(name []byte, noLength bool, hops uint16) bool {
+	return noLength && kindOf(name) == fieldLength || hops != 0 && hops>>hopByHop(name)&1 != 0
 }
 
 // AppendEarlyHints appends a 103 response with fields that CheckHints found to be
 // right.
 func AppendEarlyHints(dst, fields []byte) []byte {
 	dst = append(dst, "HTTP/1.1 103 Early Hints\r\n"...)
-	dst = appendFields(dst, fields, true, true)
+	dst = appendFields(dst, fields, true, anyHop)
 	return append(dst, "\r\n"...)
 }
 
@@ -352,7 +360,7 @@ func AppendEarlyHints(dst, fields []byte) []byte {
 func AppendSwitch(dst, lines, fields, date []byte) []byte {
 	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\n"...)
 	dst = append(dst, lines...)
-	dst = appendFields(dst, fields, true, true)
+	dst = appendFields(dst, fields, true, anyHop)
 	hasDate, hasServer := false, false
 	for off := 0; off < len(fields); {
 		name, _, next, ok := record(fields, off)
@@ -390,9 +398,16 @@ const Continue = "HTTP/1.1 100 Continue\r\n\r\n"
 // LastChunk ends a chunked body.
 const LastChunk = "0\r\n\r\n"
 
+// AppendTrailers ends a chunked body with fields that CheckHints found to be right.
+func AppendTrailers(dst, fields []byte) []byte {
+	dst = append(dst, "0\r\n"...)
+	dst = appendFields(dst, fields, true, anyHop)
+	return append(dst, "\r\n"...)
+}
+
 // AppendChunkHeader appends what goes ahead of a chunk of n bytes; n is above 0,
 // and CRLF goes after the chunk.
-func AppendChunkHeader(dst []byte, n int) []byte {
+func AppendChunkHeader[N int | int64](dst []byte, n N) []byte {
 	dst = strconv.AppendInt(dst, int64(n), 16)
 	return append(dst, "\r\n"...)
 }

@@ -13,7 +13,7 @@ import (
 // what AppendHead appends, but for what is about the connection.
 func AppendSection(dst, status, fields []byte, h *Head, o HeadOptions, date []byte) []byte {
 	dst = append(dst, status[:3]...)
-	dst = appendRecords(dst, fields, h.noLength, h.Dropped != 0)
+	dst = appendRecords(dst, fields, h.noLength, h.Dropped)
 	if !h.noLength && o.AddLength >= 0 && h.ContentLength < 0 {
 		var digits [20]byte
 		dst = AppendRecord(dst, "content-length", strconv.AppendInt(digits[:0], o.AddLength, 10))
@@ -46,17 +46,20 @@ func AppendErrorSection(dst []byte, status int, extra string, date []byte) []byt
 // AppendInterimSection appends the section of an interim response, with fields that
 // CheckHints found to be right.
 func AppendInterimSection(dst []byte, status int, fields []byte) []byte {
-	return appendRecords(strconv.AppendInt(dst, int64(status), 10), fields, true, true)
+	return appendRecords(strconv.AppendInt(dst, int64(status), 10), fields, true, anyHop)
 }
 
+// AppendTrailerSection appends the section behind a body, which has no status.
+func AppendTrailerSection(dst, fields []byte) []byte { return appendRecords(dst, fields, true, anyHop) }
+
 // appendRecords is appendFields for a section.
-func appendRecords(dst, fields []byte, noLength, noHopByHop bool) []byte {
+func appendRecords(dst, fields []byte, noLength bool, hops uint16) []byte {
 	for off := 0; off < len(fields); {
 		name, _, next, ok := record(fields, off)
 		if !ok {
 			break // CheckHead would have said so
 		}
-		if !leftOut(name, noLength, noHopByHop) {
+		if !leftOut(name, noLength, hops) {
 			dst = append(dst, fields[off:next]...)
 		}
 		off = next

@@ -268,7 +268,8 @@ PyObject *asgi_unfinished(PyObject *self, PyObject *args) {
 static int names_init(void) {
 	static const struct { PyObject **at; const char *text; } all[] = {
 		{&names.type, "type"}, {&names.status, "status"}, {&names.headers, "headers"}, {&names.body, "body"}, {&names.more_body, "more_body"},
-		{&names.links, "links"}, {&names.path, "path"}, {&names.method, "method"}, {&names.raw_path, "raw_path"}, {&names.root_path, "root_path"},
+		{&names.links, "links"}, {&names.path, "path"}, {&names.trailers, "trailers"}, {&names.more_trailers, "more_trailers"},
+		{&names.file, "file"}, {&names.offset, "offset"}, {&names.count, "count"}, {&names.method, "method"}, {&names.raw_path, "raw_path"}, {&names.root_path, "root_path"},
 		{&names.query_string, "query_string"}, {&names.http_version, "http_version"}, {&names.scheme, "scheme"}, {&names.client, "client"},
 		{&names.asgi, "asgi"}, {&names.extensions, "extensions"}, {&names.state, "state"}, {&names.tls, "tls"}, {&names.tls_version, "tls_version"},
 		{&names.cipher_suite, "cipher_suite"}, {&names.client_cert_name, "client_cert_name"}, {&names.client_cert_chain, "client_cert_chain"},
@@ -284,16 +285,16 @@ static int names_init(void) {
 	return (names.empty = PyBytes_FromStringAndSize("", 0)) ? 0 : -1;
 }
 
-/* asgi(app, loop, task_type, eager, context, bases, state, ciphers, phrases, report, errors): all that
+/* asgi(app, loop, task_type, eager, context, bases, state, ciphers, phrases, report, errors, copied): all that
  * the C side has to know; errors is (ClientDisconnected, CancelledError, function that
  * says whether an exception is no more than the former). */
 PyObject *asgi_init(PyObject *self, PyObject *args) {
 	(void)self;
-	PyObject *app, *task_type, *bases, *state, *ciphers, *phrases, *report, *is_gone;
+	PyObject *app, *task_type, *bases, *state, *ciphers, *phrases, *report, *is_gone, *copied;
 	int eager;
 	const char *version = Py_GetVersion();
-	if (!PyArg_ParseTuple(args, "OOOiOOOOOO(OOO)", &app, &the_loop, &task_type, &eager, &base_context, &bases, &state, &ciphers, &phrases, &report,
-	                      &gone_error, &cancelled_error, &is_gone))
+	if (!PyArg_ParseTuple(args, "OOOiOOOOOO(OOO)O", &app, &the_loop, &task_type, &eager, &base_context, &bases, &state, &ciphers, &phrases, &report,
+	                      &gone_error, &cancelled_error, &is_gone, &copied))
 		return NULL;
 	Py_IncRef(the_loop); /* for the life of the process */
 	Py_IncRef(base_context);
@@ -301,7 +302,7 @@ PyObject *asgi_init(PyObject *self, PyObject *args) {
 	Py_IncRef(cancelled_error);
 	shows_type = strncmp(version, "3.8.", 4) != 0;
 	if ((head_size = object_head()) == 0 || names_init() || call_init(app, report, is_gone) || pending_init() || receive_init() || reply_init(phrases) ||
-	    scope_init(bases, state, ciphers) || step_init(task_type, eager) || websocket_init())
+	    scope_init(bases, state, ciphers) || step_init(task_type, eager) || files_init(copied) || websocket_init())
 		return PyErr_Occurred() ? NULL : PyErr_NoMemory();
 	return none();
 }

@@ -7,6 +7,7 @@
  *     receive.c    receive(): what there is to be received
  *     send.c       send(): messages, their order, and what becomes of them
  *     reply.c      the parts of a response, checked and handed to the engine
+ *     files.c      files as a part of it
  *     scope.c      the scope
  *     step.c       a Task whose first step is run at once
  *     websocket.c  the messages of WebSockets
@@ -43,6 +44,8 @@ struct call {
 	int64_t received;     /* bytes of the body that the application has */
 	char running;         /* its own Task is being stepped */
 	char begun;           /* http.response.start has come */
+	char trailers;        /* … and says that trailers follow the body */
+	char bodied;          /* … which is over */
 	char headed;          /* … and the engine has sent it, or has been told to */
 	char ended;           /* the last of the body has come */
 	char asked_body;      /* receive() has given the first part of it */
@@ -58,11 +61,12 @@ struct call {
 	char accepted;        /* … and it has been accepted: socket is its number */
 	char closed;          /* … and closed by the application */
 	uint32_t socket;
+	uint32_t trailers_len; /* of the records of those that have come */
 };
 
 /* Values that are made once. */
 extern struct names {
-	PyObject *type, *status, *headers, *body, *more_body, *links, *path;
+	PyObject *type, *status, *headers, *body, *more_body, *links, *path, *trailers, *more_trailers, *file, *offset, *count;
 	PyObject *method, *raw_path, *root_path, *query_string, *http_version, *scheme, *client, *asgi, *extensions, *state, *tls, *tls_version, *cipher_suite, *client_cert_name, *client_cert_chain;
 	PyObject *loop, *name, *eager_start, *context, *call_soon, *create_task, *get_task_factory, *send, *throw_, *close, *cancel, *await;
 	PyObject *request, *disconnect, *empty, *v10, *v2, *http, *https, *task_name;
@@ -85,6 +89,7 @@ void turn_due(void);            /* what has been sent outside of a turn leaves a
 int call_init(PyObject *app, PyObject *report, PyObject *is_gone);
 PyObject *call_new(int seat); /* new reference */
 struct call *call_of(PyObject *);
+PyObject *send_new(PyObject *call); /* send(), new reference */
 void call_notice(PyObject *call, uint32_t what);
 void call_fail(PyObject *call);  /* it has not got to its first step; an exception is set */
 int call_named(struct call *);   /* keeps what the log is to say of it without its seat */
@@ -101,6 +106,7 @@ void pending_end(PyObject *call);  /* the call is over: they hear so in a later 
 void pending_drop(struct call *);  /* without another word: for Python's collector */
 int pending_visit(struct call *, visitproc, void *);
 void pending_again(struct call *);  /* those that wait, wait for something else now */
+int pending_listens(struct call *); /* does one wait for a message? */
 int pending_ask(struct call *, uint32_t *have); /* ask the engine for what they wait for */
 
 /* receive.c: 1, and a new reference to a message; 0: it has to wait; -1: an exception. */
@@ -108,16 +114,26 @@ int receive_now(struct call *, PyObject **message);
 int receive_init(void);
 
 /* send.c */
+struct sent {       /* what has become of a message */
+	int wait;       /* the client does not take so much so fast */
+	int over;       /* of a file: it was the last of the body */
+	PyObject *rest; /* a coroutine that does the rest; NULL: nothing is left */
+};
 PyObject *asgi_send(PyObject *call, PyObject *message);
 PyObject *gone_exception(void); /* sets it; NULL */
-int send_http(struct call *, const char *type, PyObject *message, int *wait); /* http.response.… */
+int send_http(struct call *, const char *type, PyObject *message, int *wait); /* http.response.start and .body */
+
+/* files.c */
+int files_init(PyObject *copied);
+int send_path(PyObject *call, PyObject *path, struct sent *);
+int send_descriptor(PyObject *call, PyObject *message, int more, struct sent *);
 
 /* reply.c; -1: an exception is set. */
 int reply_init(PyObject *phrases);
 int reply_start(struct call *, PyObject *message);
 int reply_head(struct call *);                     /* the head leaves without a body; a WRITE_ code */
 int reply_body(struct call *, PyObject *body, int more, int *wait);
-int reply_path(struct call *, PyObject *path);
+int reply_trailers(struct call *, PyObject *headers, int more);
 int reply_hints(struct call *, PyObject *links);
 int reply_fields(struct call *, PyObject *headers, uint32_t *n); /* records, at the begin of Task.resp */
 int reply_refuse(struct call *); /* 403, whole */
@@ -171,8 +187,11 @@ extern uint32_t hostlerAwait(int seat, uint32_t what);
 extern void hostlerFinish(int seat);
 extern void hostlerFlush(int waits);
 extern int hostlerSendHead(int seat);
+extern int hostlerSendPart(int seat, int fd, int64_t off, int64_t n, int more); /* no leaf: without the GIL */
+extern void hostlerTrailers(int seat);
+extern int hostlerEndTrailers(int seat, void *fields, int64_t n, int more);
 extern int64_t hostlerGraceLeft(void);
-extern void hostlerStep(int seat);
+extern int64_t hostlerStep(int seat);
 extern void hostlerStepped(void);
 extern void *hostlerTask(int seat);
 

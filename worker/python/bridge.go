@@ -119,8 +119,12 @@ func hostlerHeadError(code C.int, why *C.char, size C.int) {
 }
 
 //export hostlerWrite
-func hostlerWrite(i C.int, p unsafe.Pointer, n C.int64_t, ref C.uintptr_t, final C.int) C.int {
-	return C.int(thread(i).Write(unsafe.Slice((*byte)(p), n), uintptr(ref), final != 0))
+func hostlerWrite(i C.int, p unsafe.Pointer, n C.int64_t, ref C.uintptr_t, piece C.int) C.int {
+	t := thread(i)
+	if piece == worker.PieceMore && t.Deserted() {
+		return worker.WriteGone
+	}
+	return C.int(t.Write(unsafe.Slice((*byte)(p), n), uintptr(ref), piece == worker.PieceWhole))
 }
 
 //export hostlerEndBody
@@ -161,6 +165,19 @@ func hostlerSendFile(i C.int, fd C.int, off C.int64_t) C.int {
 		return 1
 	}
 	return 0
+}
+
+//export hostlerSendPart
+func hostlerSendPart(i C.int, fd C.int, off, n C.int64_t, more C.int) C.int {
+	return C.int(thread(i).SendPart(int(fd), int64(off), int64(n), more != 0))
+}
+
+//export hostlerTrailers
+func hostlerTrailers(i C.int) { thread(i).Trailers() }
+
+//export hostlerEndTrailers
+func hostlerEndTrailers(i C.int, p unsafe.Pointer, n C.int64_t, more C.int) C.int {
+	return C.int(thread(i).EndTrailers(unsafe.Slice((*byte)(p), n), more != 0))
 }
 
 //export hostlerHints
@@ -249,7 +266,7 @@ func hostlerFinish(i C.int) { async.Finish(int(i)) }
 func hostlerFlush(waits C.int) { async.Flush(waits != 0) }
 
 //export hostlerStep
-func hostlerStep(i C.int) { async.Step(int(i)) }
+func hostlerStep(i C.int) C.int64_t { return C.int64_t(async.Step(int(i))) }
 
 //export hostlerStepped
 func hostlerStepped() { async.Stepped() }

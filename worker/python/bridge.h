@@ -13,7 +13,8 @@ struct thread {
 	int active;           /* a request is with the application: one of ACTIVE_ */
 	int raised;           /* the timeout's exception is on its way to the application */
 	int timed_out;        /* … and has got there, or the request ended before it did */
-	int64_t raise_in;     /* the request to raise it in, by task->taken; 0: none. Not under the GIL: atomic */
+	int64_t step;         /* which step of a request the event loop is at, by its begin; 0: none */
+	int64_t raise_in;     /* the request to raise it in, by task->taken, or by step; 0: none. Not under the GIL: atomic */
 	int64_t stack_in;     /* the same for its stack */
 	unsigned long ident;  /* as Python knows the thread */
 	PyObject *context;    /* contextvars as they were before the first request; NULL: none to be had */

@@ -22,6 +22,8 @@ static PyObject *receive(PyObject *self, PyObject *args) {
 static PyMethodDef receive_def = {"receive", receive, METH_NOARGS, "await receive(): the next message from the client (ASGI)"};
 static PyMethodDef send_def = {"send", asgi_send, METH_O, "await send(message): a message for the client (ASGI)"};
 
+PyObject *send_new(PyObject *self) { return PyCFunction_NewEx(&send_def, self, NULL); }
+
 /* --- its end --- */
 
 /* log_raised logs the exception that is set, and clears it. */
@@ -197,7 +199,7 @@ static PyObject *iterator(PyObject *awaitable) {
 
 /* call_app makes the application's coroutine, on the Task that will run it. */
 static int call_app(PyObject *self, struct call *c) {
-	PyObject *scope = c->scope, *r = PyCFunction_NewEx(&receive_def, self, NULL), *s = PyCFunction_NewEx(&send_def, self, NULL);
+	PyObject *scope = c->scope, *r = PyCFunction_NewEx(&receive_def, self, NULL), *s = send_new(self);
 	c->scope = NULL;
 	PyObject *coro = r && s ? PyObject_CallFunctionObjArgs(app, scope, r, s, NULL) : NULL;
 	Py_DecRef(scope);
@@ -237,12 +239,31 @@ static void settle(struct call *c) {
 		reply_head(c);
 }
 
+/* step_begins: from here on --timeout may raise in it. */
+static void step_begins(struct call *c) {
+	struct thread *th = &threads[0];
+	th->step = hostlerStep(c->seat);
+	th->active = ACTIVE_APP;
+}
+
+static void step_ends(struct call *c) {
+	struct thread *th = &threads[0];
+	if (th->step == 0)
+		return;
+	withdraw(th);
+	if (th->timed_out)
+		c->timed_out = 1;
+	th->timed_out = 0;
+	th->active = ACTIVE_NONE;
+	th->step = 0;
+	hostlerStepped();
+}
+
 /* stepped comes after each step: rc is its PYGEN_. */
 static int stepped(struct call *c, int rc, PyObject **result) {
 	if (forked)
 		leave_child(&threads[0]);
-	if (c->seat != NO_SEAT)
-		hostlerStepped();
+	step_ends(c);
 	if (rc == PYGEN_NEXT) {
 		settle(c);
 		return rc;
@@ -266,7 +287,7 @@ static int enter(struct call *c) {
 	}
 	c->running = 1;
 	if (c->seat != NO_SEAT)
-		hostlerStep(c->seat);
+		step_begins(c);
 	return 0;
 }
 
@@ -344,6 +365,7 @@ static PyObject *call_close(PyObject *self, PyObject *args) {
 	c->cut = 1;
 	if (c->seat != NO_SEAT)
 		((struct task *)hostlerTask(c->seat))->result |= RESULT_FAILED;
+	step_ends(c);
 	c->gone = 1; /* it is no fault of the application's that it sends no response */
 	end(c, raised);
 	if (PyErr_Occurred())
@@ -369,7 +391,7 @@ void call_notice(PyObject *self, uint32_t what) {
 	c->asked &= ~what;
 	if (what & NOTICE_GONE)
 		c->gone = 1;
-	int listens = c->body_over && c->first != NULL;
+	int listens = c->body_over && pending_listens(c);
 	if (what & NOTICE_LEAVE) {
 		c->leaving = 1;
 		c->cut = !listens;

@@ -154,6 +154,7 @@ PyObject *PyObject_CallMethodObjArgs(PyObject *, PyObject *, ...);
 PyObject *PyObject_CallObject(PyObject *, PyObject *);
 PyObject *PyObject_Call(PyObject *, PyObject *, PyObject *);
 PyObject *PyNumber_Index(PyObject *);
+int PyObject_AsFileDescriptor(PyObject *); /* -1: an exception */
 PyObject *PyNumber_Add(PyObject *, PyObject *);
 int PyObject_IsTrue(PyObject *);
 int PyObject_SetAttr(PyObject *, PyObject *, PyObject *);

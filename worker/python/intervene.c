@@ -101,7 +101,7 @@ static PyMethodDef lost_def = {"unraisablehook", lost, METH_O, NULL};
 PyObject *unraisable_new(PyObject *previous) { return PyCFunction_NewEx(&lost_def, previous, NULL); }
 
 static int is_meant(struct thread *th, int64_t taken) {
-	return taken != 0 && th->active == ACTIVE_APP && th->task->taken == taken;
+	return taken != 0 && th->active == ACTIVE_APP && (th->step ? th->step : th->task->taken) == taken;
 }
 
 /* Of an event loop the stack is wanted, whatever it is at. */

@@ -52,6 +52,13 @@ static PyObject *link_out(struct call *c, struct pending *p) {
 	return object_of(p);
 }
 
+int pending_listens(struct call *c) {
+	struct pending *p = c->first;
+	while (p && p->kind != WAITS_RECEIVE)
+		p = p->next;
+	return p != NULL;
+}
+
 int pending_ask(struct call *c, uint32_t *have) {
 	uint32_t want = 0;
 	int accepted = c->accepted && !c->over; /* of a WebSocket the end is a message */
@@ -60,7 +67,7 @@ int pending_ask(struct call *c, uint32_t *have) {
 		if (accepted)
 			want |= p->kind == WAITS_ROOM ? NOTICE_ROOM : NOTICE_BODY;
 		else
-			want |= p->kind == WAITS_ROOM ? NOTICE_ROOM | NOTICE_GONE : c->body_over ? NOTICE_GONE : NOTICE_BODY;
+			want |= p->kind == WAITS_ROOM ? NOTICE_ROOM : c->body_over ? NOTICE_GONE : NOTICE_BODY;
 	if ((c->seat == NO_SEAT && !accepted) || want == c->asked)
 		return 0;
 	*have = accepted ? websocket_await(c, want) : hostlerAwait(c->seat, want);

@@ -1,10 +1,7 @@
 /* The parts of a response: checked here as far as they are Python's, and handed to the
  * engine. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "asgi.h"
 
@@ -107,6 +104,8 @@ int reply_start(struct call *c, PyObject *message) {
 	PyObject *headers = PyDict_GetItemWithError(message, names.headers);
 	if (PyErr_Occurred() || put_headers(t, &at, headers))
 		return -1;
+	if (c->trailers)
+		hostlerTrailers(c->seat);
 	t->status_len = status_len;
 	t->fields_len = at - status_len;
 	int code = hostlerHead(c->seat, &off);
@@ -165,17 +164,17 @@ int reply_head(struct call *c) {
 /* --- the body --- */
 
 /* write hands bytes to the engine. A WRITE_ code. */
-static int write_piece(struct call *c, PyObject *bytes, int final) {
+static int write_piece(struct call *c, PyObject *bytes, int piece) {
 	struct task *t = task_of(c);
 	Py_ssize_t n = PyBytes_Size(bytes);
 	char *data = PyBytes_AsString(bytes);
 	int rc;
 	Py_IncRef(bytes);
 	if (n <= SEND_HELD) {
-		rc = hostlerWrite(c->seat, data, n, (uintptr_t)bytes, final);
+		rc = hostlerWrite(c->seat, data, n, (uintptr_t)bytes, piece);
 	} else {
 		PyThreadState *ts = PyEval_SaveThread(); /* no other thread of Python's is let into the engine: on_loop */
-		rc = hostlerWrite(c->seat, data, n, (uintptr_t)bytes, final);
+		rc = hostlerWrite(c->seat, data, n, (uintptr_t)bytes, piece);
 		PyEval_RestoreThread(ts);
 	}
 	if (!t->out_kept)
@@ -195,9 +194,9 @@ int reply_body(struct call *c, PyObject *body, int more, int *wait) {
 	if (bytes == NULL)
 		return -1;
 	int rc = WRITE_OK, headed = c->headed;
-	if (PyBytes_Size(bytes) > 0) {
+	if (PyBytes_Size(bytes) > 0 || (more && headed)) { /* of nothing, too: it may say that the client has gone */
 		c->headed = 1;
-		rc = write_piece(c, bytes, !headed && !more);
+		rc = write_piece(c, bytes, more ? PIECE_MORE : headed || c->trailers ? PIECE_LAST : PIECE_WHOLE);
 	}
 	Py_DecRef(bytes);
 	if (rc == WRITE_GONE) {
@@ -205,55 +204,27 @@ int reply_body(struct call *c, PyObject *body, int more, int *wait) {
 		gone_exception();
 		return -1;
 	}
-	if (!more && headed)
+	if (!more && headed && !c->trailers)
 		hostlerEndBody(c->seat);
-	*wait = rc == WRITE_WAIT && more;
+	*wait = rc == WRITE_WAIT && (more || c->trailers);
 	return 0;
 }
 
-/* --- files --- */
-
-/* copy_file is for files that sendfile(2) cannot send: those that are empty, or have no
- * size, or where the response is chunked. */
-static int copy_file(struct call *c, int fd) {
-	int wait = 0, rc = 0;
-	for (;;) {
-		char buf[32 << 10];
-		ssize_t n = read(fd, buf, sizeof buf);
-		if (n < 0) {
-			PyErr_SetFromErrno(PyExc_OSError);
-			return -1;
-		}
-		PyObject *piece = PyBytes_FromStringAndSize(buf, n);
-		rc = piece ? reply_body(c, piece, n > 0, &wait) : -1;
-		drop(&piece);
-		if (rc || n == 0)
-			return rc;
-	}
-}
-
-int reply_path(struct call *c, PyObject *path) {
-	PyObject *name = NULL;
-	if (!PyUnicode_FSConverter(path, &name))
+int reply_trailers(struct call *c, PyObject *headers, int more) {
+	struct task *t = task_of(c);
+	uint32_t head = t->status_len + t->fields_len, at = head + c->trailers_len; /* the access log may want the head */
+	if (put_headers(t, &at, headers))
 		return -1;
-	const char *text = PyBytes_AsString(name);
-	PyThreadState *ts = PyEval_SaveThread(); /* the disk may take its time */
-	int fd = open(text, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK), e = errno;
-	int done = fd >= 0 && hostlerSendFile(c->seat, fd, 0);
-	PyEval_RestoreThread(ts);
-	Py_DecRef(name);
-	if (fd < 0) {
-		errno = e;
-		PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, path);
+	int code = hostlerEndTrailers(c->seat, t->resp + head, at - head, more);
+	if (code) {
+		char why[160];
+		hostlerHeadError(code, why, sizeof why);
+		PyErr_SetString(PyExc_ValueError, why);
 		return -1;
 	}
-	if (done) {
-		c->headed = 1;
-		return 0;
-	}
-	int rc = copy_file(c, fd);
-	close(fd);
-	return rc;
+	c->trailers_len = at - head;
+	c->headed |= !more;
+	return 0;
 }
 
 int reply_init(PyObject *by_status) {

@@ -16,7 +16,9 @@ static int wrong_order(const char *type, const char *why) {
 
 /* in_body says whether what sends some of the body may come now. */
 static int in_body(struct call *c, const char *type) {
-	return c->begun ? 0 : wrong_order(type, "before http.response.start");
+	if (c->begun && !c->bodied)
+		return 0;
+	return wrong_order(type, c->begun ? "after the end of the body" : "before http.response.start");
 }
 
 /* is_true reads a boolean of a message: 1, 0, or -1 with an exception. */
@@ -30,11 +32,19 @@ static int is_true(PyObject *message, PyObject *key, int by_default) {
 static int send_start(struct call *c, PyObject *message) {
 	if (c->begun)
 		return wrong_order("http.response.start", "a second time");
-	if (reply_start(c, message))
+	int trailers = is_true(message, names.trailers, 0);
+	c->trailers = trailers > 0;
+	if (trailers < 0 || reply_start(c, message))
 		return -1;
 	c->begun = 1;
 	/* Where a task of the application's sends it, no step of ours ends here. */
 	return !c->running && reply_head(c) == WRITE_GONE ? (gone_exception(), -1) : 0;
+}
+
+/* body_over: all of the body has come. */
+static void body_over(struct call *c) {
+	c->bodied = 1;
+	c->ended = !c->trailers;
 }
 
 static int send_body(struct call *c, PyObject *message, int *wait) {
@@ -46,22 +56,40 @@ static int send_body(struct call *c, PyObject *message, int *wait) {
 	int rc = reply_body(c, body, more, wait);
 	Py_DecRef(body);
 	if (rc == 0 && !more)
-		c->ended = 1;
+		body_over(c);
 	return rc;
 }
 
-static int send_path(struct call *c, PyObject *message) {
+static int send_whole(PyObject *self, PyObject *message, struct sent *s) {
+	struct call *c = call_of(self);
 	PyObject *path = PyDict_GetItemWithError(message, names.path);
 	if (in_body(c, "http.response.pathsend"))
 		return -1;
 	if (path == NULL)
 		return wrong_order("http.response.pathsend", "has no path");
 	Py_IncRef(path);
-	int rc = reply_path(c, path);
+	int rc = send_path(self, path, s);
 	Py_DecRef(path);
-	if (rc == 0)
-		c->ended = 1;
 	return rc;
+}
+
+static int send_part(PyObject *self, PyObject *message, struct sent *s) {
+	struct call *c = call_of(self);
+	int more = is_true(message, names.more_body, 0);
+	if (more < 0 || in_body(c, "http.response.zerocopysend"))
+		return -1;
+	return send_descriptor(self, message, more, s);
+}
+
+static int send_trailers(struct call *c, PyObject *message) {
+	if (!c->trailers || !c->bodied)
+		return wrong_order("http.response.trailers", c->begun && !c->trailers ? "that http.response.start has not promised" : "before the end of the body");
+	int more = is_true(message, names.more_trailers, 0);
+	PyObject *headers = more < 0 ? NULL : PyDict_GetItemWithError(message, names.headers);
+	if (more < 0 || PyErr_Occurred() || reply_trailers(c, headers, more))
+		return -1;
+	c->ended = !more;
+	return 0;
 }
 
 static int send_hints(struct call *c, PyObject *message) {
@@ -76,18 +104,23 @@ static int send_hints(struct call *c, PyObject *message) {
 	return rc;
 }
 
-/* take does what a message says. wait: the client does not take so much so fast. */
-static int take(struct call *c, const char *type, size_t n, PyObject *message, int *wait) {
+/* take does what a message says. */
+static int take(PyObject *self, const char *type, size_t n, PyObject *message, struct sent *s) {
 	static const char prefix[] = "http.response.";
+	struct call *c = call_of(self);
 	const char *kind = type + sizeof prefix - 1;
 	if (n < sizeof prefix || memcmp(type, prefix, sizeof prefix - 1) != 0)
 		kind = "";
 	if (strcmp(kind, "body") == 0)
-		return send_body(c, message, wait);
+		return send_body(c, message, &s->wait);
 	if (strcmp(kind, "start") == 0)
 		return send_start(c, message);
+	if (strcmp(kind, "trailers") == 0)
+		return send_trailers(c, message);
 	if (strcmp(kind, "pathsend") == 0)
-		return send_path(c, message);
+		return send_whole(self, message, s);
+	if (strcmp(kind, "zerocopysend") == 0)
+		return send_part(self, message, s);
 	if (strcmp(kind, "early_hint") == 0)
 		return send_hints(c, message);
 	return wrong_order(type, "is no message that can be sent here");
@@ -117,14 +150,18 @@ PyObject *asgi_send(PyObject *self, PyObject *message) {
 		wrong_order(text, "after the end of the response");
 		return NULL;
 	}
-	int wait = 0;
+	struct sent s = {0};
 	Py_IncRef(type); /* text is its */
-	int rc = c->websocket ? websocket_send(c, text, message, &wait) : take(c, text, (size_t)n, message, &wait);
+	int rc = c->websocket ? websocket_send(c, text, message, &s.wait) : take(self, text, (size_t)n, message, &s);
 	Py_DecRef(type);
 	if (rc)
 		return NULL;
+	if (s.over)
+		body_over(c);
 	turn_due();
 	if (c->ended && !c->running && c->seat != NO_SEAT)
 		call_detach(c);
-	return wait ? pending_new(self, WAITS_ROOM) : done_new();
+	if (s.rest)
+		return s.rest;
+	return s.wait ? pending_new(self, WAITS_ROOM) : done_new();
 }

@@ -16,7 +16,8 @@ enum { TURN_IDLE = 0, TURN_MORE, TURN_RUN, TURN_NOTICE, TURN_GARBAGE, TURN_EXIT 
 enum { NOTICE_BODY = 1, NOTICE_GONE = 2, NOTICE_ROOM = 4, NOTICE_TIMEOUT = 8, NOTICE_GRACE = 16, NOTICE_LEAVE = 32 };
 enum { SOCKET_SEAT = 1 << 30 }; /* a notice for a WebSocket: its number is beside this */
 enum { RESULT_FAILED = 1, RESULT_FINAL = 2, RESULT_TIMED_OUT = 4 };
-enum { WRITE_OK = 0, WRITE_WAIT = 1, WRITE_CUT = 2, WRITE_GONE = -1, WRITE_NO_HEAD = -2 };
+enum { WRITE_OK = 0, WRITE_WAIT = 1, WRITE_CUT = 2, WRITE_GONE = -1, WRITE_NO_HEAD = -2, FILE_COPY = 3 };
+enum { PIECE_LAST = 0, PIECE_WHOLE = 1, PIECE_MORE = 2 }; /* of a body: its end follows, it is the whole body, others follow */
 enum { READ_END = 0, READ_WAIT = -1, READ_BROKEN = -2, READ_BAD = -3, READ_TOO_LARGE = -4, READ_DISK = -5 };
 enum { FLAG_CHUNKED = 1, FLAG_WEBSOCKET = 1 << 30 };
 enum { INTERVENE_PROBE = 0, INTERVENE_RAISE = 1, INTERVENE_STACK = 2 };

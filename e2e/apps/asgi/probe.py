@@ -135,6 +135,14 @@ async def sending(scope, receive, send):
         raise
 
 
+async def download(scope, receive, send):
+    """A response of a known length, in pieces, that nobody waits for the end of."""
+    await start(send, headers=[(b"content-length", b"20")])
+    for i in range(10):
+        await body(send, b"ab", i < 9)
+        await asyncio.sleep(0.2)
+
+
 async def silent(scope, receive, send):
     """A stream that neither listens nor sends, as one that waits for a token."""
     await start(send)
@@ -205,6 +213,32 @@ async def block(scope, receive, send):
     note("blocking")
     time.sleep(float(scope["query_string"] or b"2"))
     await answer(send, b"blocked")
+
+
+async def spin(scope, receive, send):
+    """Holds the loop in Python code, once it has said what QUERY wants: nothing, the begin of a
+    response, all of it (and goes on behind it), or in a callback."""
+    what = scope["query_string"]
+    if what == b"begun":
+        await start(send)
+        await body(send, b"begun", True)
+    elif what == b"behind":
+        await answer(send, b"answered")
+        await asyncio.sleep(0)
+    elif what == b"callback":
+        asyncio.get_running_loop().call_later(0.05, spun)
+        return await answer(send, b"answered")
+    spun()
+
+
+def spun():
+    note("spins")
+    try:
+        for _ in range(6000):
+            time.sleep(0.01)
+    except BaseException as e:
+        note_error("spin ended", e)
+        raise
 
 
 async def sse(scope, receive, send):
@@ -309,8 +343,8 @@ async def level(scope, receive, send):
     await answer(send, " ".join(map(str, held)).encode())
 
 
-REQUESTS = {f.__name__: f for f in (scope, state, wait, later, before, upload, listening, sending, silent, background, flood, deaf,
-            duplex, block, sse, executor, slow, headers, wrong, raises, pid, stack, level)}  # fmt: skip
+REQUESTS = {f.__name__: f for f in (scope, state, wait, later, before, upload, listening, sending, download, silent, background, flood, deaf,
+            duplex, block, spin, sse, executor, slow, headers, wrong, raises, pid, stack, level)}  # fmt: skip
 
 
 async def lifespan(scope, receive, send):

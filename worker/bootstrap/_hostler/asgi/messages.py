@@ -4,11 +4,12 @@ client has gone."""
 import asyncio
 
 from _hostler import stdlib
+from _hostler.asgi.files import copied
 from _hostler.log import report
 from _hostler.wsgi import script_name
 
 VERSION = {"version": "3.0", "spec_version": "2.5"}
-EXTENSIONS = ("http.response.pathsend", "http.response.early_hint")
+EXTENSIONS = ("http.response.pathsend", "http.response.zerocopysend", "http.response.early_hint", "http.response.trailers")
 
 # RFC 8446, RFC 5289 and others: what Go speaks.
 CIPHERS = {
@@ -87,4 +88,4 @@ def tell_bridge(bridge, app, loop, eager, context, settings, state):
     """Tell the C side all that it has to know."""
     bases = [base_scope(listener) for listener in settings["listeners"]]
     errors = (ClientDisconnected, asyncio.CancelledError, tells_of_the_client)
-    bridge.asgi(app, loop, asyncio.Task, eager, context, bases, state, CIPHERS, phrases(), report, errors)
+    bridge.asgi(app, loop, asyncio.Task, eager, context, bases, state, CIPHERS, phrases(), report, errors, copied)
