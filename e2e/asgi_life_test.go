@@ -162,6 +162,46 @@ func TestASGIStop(t *testing.T) {
 	}
 }
 
+// TestASGIStopNow ends at once, by SIGQUIT or a second SIGINT, and while it ends already: what
+// runs is cancelled, also behind its response, and then comes lifespan.shutdown.
+func TestASGIStopNow(t *testing.T) {
+	for name, signals := range map[string][]syscall.Signal{"QUIT": {syscall.SIGQUIT}, "INT, INT": {syscall.SIGINT, syscall.SIGINT}, "TERM, QUIT": {syscall.SIGTERM, syscall.SIGQUIT}} {
+		for _, loop := range loops {
+			t.Run(name+"/"+loop, func(t *testing.T) {
+				p := startProbe(t, "--loop", loop)
+				until(t, bufio.NewReader(p.ask(getHead("/silent"))), "begun")
+				for _, path := range []string{"/slow?60", "/wait", "/background"} {
+					p.ask(getHead(path))
+				}
+				for _, event := range []string{"slow begun", "waiting", "background begun"} {
+					p.await(event)
+				}
+				for i, s := range signals {
+					if i > 0 {
+						p.waitLog("stopping")
+						time.Sleep(1100 * time.Millisecond) // before that it is the first one's echo
+					}
+					p.signal(s)
+				}
+				p.exitStatus()
+				all := p.noted("")
+				if last := all[len(all)-1]; last.string("event") != "shutdown" && last.string("event") != "background" {
+					t.Errorf("the last was %v", last)
+				}
+				p.await("shutdown")
+				if n := p.await("slow cancelled"); n.string("error") != "CancelledError" {
+					t.Error(n)
+				}
+				p.await("disconnect")
+				p.await("silent cancelled")
+				if strings.Contains(p.log.String(), "Traceback") || strings.Contains(p.log.String(), "RuntimeError") {
+					t.Error("that requests were told to go is in the log as an error")
+				}
+			})
+		}
+	}
+}
+
 // TestASGIStopSilent ends a server whose stream neither listens nor sends: it is
 // cancelled in time for the end to be graceful.
 func TestASGIStopSilent(t *testing.T) {

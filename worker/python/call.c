@@ -157,6 +157,8 @@ static void end(struct call *c, int raised) {
 	c->running = 0;
 	if (raised) {
 		result = judge(c);
+	} else if (c->seat != NO_SEAT && !c->ended && !c->gone && c->leaving) {
+		result = RESULT_FAILED; /* it has been told to go */
 	} else if (c->seat != NO_SEAT && !c->ended && !c->gone) {
 		PyErr_SetString(PyExc_RuntimeError, c->begun ? "the application returned without having sent the end of its response"
 		                                             : "the application returned without having sent a response");
