@@ -606,6 +606,13 @@ func table() []*setting {
 			value: custom("a file or `-`", func(c *Config) *string { return &c.ErrorLog }, parseText),
 		},
 		{
+			name: "capture-output", group: groupLogs,
+			help: "what the application prints goes to --error-log",
+			more: "A record for each line that it writes to `sys.stdout` and `sys.stderr`, in the format of that log (`--log-format`), with worker, process and stream: lines of several threads or workers are not mixed up, and nobody waits for the log. " +
+				"What is written by C, or by programs that the application runs, goes there as it is. Without it standard output stays what it is; see [logs.md](logs.md).",
+			value: boolean(func(c *Config) *bool { return &c.CaptureOutput }),
+		},
+		{
 			name: "log-format", group: groupLogs, arg: "FORMAT", def: "auto",
 			help:  "of --error-log: auto, text, logfmt, json, journal",
 			more:  "`auto` is `text` on a terminal, `journal` where standard error goes to journald, and else `logfmt`. `text` is for people, with colours on a terminal (unless `NO_COLOR` is set). With `json`, tracebacks are records, too; with `journal`, each line has its priority. See [logs.md](logs.md).",

@@ -281,6 +281,8 @@ def app(environ, start_response):
     if environ["PATH_INFO"] == "/exit":
         os.kill(os.getpid(), 9)
     print("the application's line", environ["QUERY_STRING"], file=sys.stderr, flush=True)
+    if environ["PATH_INFO"] == "/print":
+        os.write(1, b"descriptor %s\n" % environ["QUERY_STRING"].encode())
     if environ["PATH_INFO"] == "/raise":
         raise ValueError(environ["QUERY_STRING"])
     start_response("200 OK", [("Content-Length", "2")])

@@ -74,6 +74,7 @@ type Worker struct {
 	RequestID        bool             `json:"request_id,omitempty"`     // each request has an identifier
 	LogLevel         string           `json:"log_level"`                // debug, info, warning or error; see Level
 	LogFormat        logformat.Format `json:"log_format,omitempty"`     // in an assignment never Auto; "": Logfmt
+	CaptureOutput    bool             `json:"capture_output,omitempty"` // what the application prints is the error log's
 	AppMetrics       bool             `json:"app_metrics,omitempty"`    // the application's own metrics are the server's, too
 	// Development has the code watched: the master reloads when it changes, workers
 	// report their modules, and show what is wrong with it.

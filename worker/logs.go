@@ -37,7 +37,11 @@ type logs struct {
 func openLogs(cfg *protocol.WorkerConfig, k *protocol.Counters) *logs {
 	l := &logs{level: new(slog.LevelVar)}
 	l.level.Set(settings.Level(cfg.LogLevel))
-	l.errors = logwriter.New(logwriter.Options{FD: 2, Records: true, Self: true,
+	twin := 0
+	if cfg.CaptureOutput && cfg.AccessLog != "-" {
+		twin = 1
+	}
+	l.errors = logwriter.New(logwriter.Options{FD: 2, Twin: twin, Records: true, Self: true,
 		Lost: func(n uint64) { k.ErrorLogErrors.Add(n) },
 		Say:  func(n uint64, why error) { l.Warn("lines of this log are lost", "lines", n, "error", why) }})
 	l.texts = logformat.NewOutput(l.errors, cmp.Or(cfg.LogFormat, logformat.Logfmt), l.level,

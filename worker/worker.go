@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"runtime"
 	"slices"
 	"sync"
@@ -107,6 +108,12 @@ func (w *Worker) tell(m protocol.Message) error {
 
 // Say writes text to the error log, without waiting for anything.
 func (w *Worker) Say(text []byte) { _, _ = w.log.texts.Write(text) }
+
+// Printed makes a record of a line that the application has written to a stream of its
+// own, whatever the level of the log is.
+func (w *Worker) Printed(stream string, line []byte) {
+	w.log.texts.Line(string(line), slog.String("stream", stream))
+}
 
 // DumpFD is where faulthandler is to write the tracebacks of all threads: it runs in
 // a signal handler, on a thread that may have a request, and must not wait for a pipe

@@ -60,7 +60,7 @@ func gunicorn() []*setting {
 		g("access_log_format", flags(One, "--access-logformat"), same("access-log-format"), harmless(`%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"`)),
 		g("errorlog", flags(One, "--error-logfile", "--log-file"), same("error-log")),
 		g("loglevel", flags(One, "--log-level"), same("log-level")),
-		g("capture_output", flags(Nothing, "--capture-output"), idle("what the application writes to standard error is in the error log, always")),
+		g("capture_output", flags(Nothing, "--capture-output"), same("capture-output")),
 		g("logger_class", flags(One, "--logger-class"), lost(logging), harmless("gunicorn.glogging.Logger", "simple")),
 		g("logconfig", flags(One, "--log-config"), lost("hostler's own log is not Python's logging; for the application's call logging.config.fileConfig in it, or give logconfig_dict in gunicorn.conf.py")),
 		g("logconfig_dict", changed("", "is applied in each worker, before the application is imported; hostler's own log and the access log do not go by it"), by(logDict)),

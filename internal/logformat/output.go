@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // Output is a log: records come by its Logger, texts by Write. Its format may change.
@@ -63,6 +64,13 @@ func (o *Output) Write(text []byte) (int, error) {
 		_, err = o.w.Write(append(bytes.Clone(text), '\n'))
 	}
 	return n, err
+}
+
+// Line writes a record that no level keeps out.
+func (o *Output) Line(text string, attrs ...slog.Attr) {
+	r := slog.NewRecord(time.Now(), slog.LevelInfo, text, 0)
+	r.AddAttrs(attrs...)
+	_ = o.now.Load().Handle(context.Background(), r) // who writes knows what is lost
 }
 
 // handler is an Output as a logger sees it.

@@ -31,6 +31,8 @@ type Options struct {
 	Lost func(lines uint64)
 	// Say is told of them every ten seconds at most, to log it.
 	Say func(lines uint64, why error)
+	// Twin is another number for FD's file, which Reopen has follow; 0: there is none.
+	Twin int
 	// Self says that Say logs to this very Writer: it is called once lines can be
 	// written again.
 	Self bool

@@ -132,6 +132,9 @@ func (w *Writer) replace(fd int) {
 	if err := unix.Dup3(fd, w.fd, flags); err != nil {
 		w.note(0, err)
 	}
+	if w.o.Twin > 0 {
+		_ = unix.Dup3(fd, w.o.Twin, 0) // as the other one went
+	}
 	unix.Close(fd)
 	if len(w.torn) > 0 { // it began in the other file
 		w.lose(w.torn, ErrFull)

@@ -83,6 +83,11 @@ func hostlerLeave() C.int64_t { return C.int64_t(w.Finished()) }
 //export hostlerSay
 func hostlerSay(p unsafe.Pointer, n C.int64_t) { w.Say(unsafe.Slice((*byte)(p), n)) }
 
+//export hostlerPrinted
+func hostlerPrinted(stream unsafe.Pointer, length C.int64_t, line unsafe.Pointer, n C.int64_t) {
+	w.Printed(string(unsafe.Slice((*byte)(stream), length)), unsafe.Slice((*byte)(line), n))
+}
+
 //export hostlerDumpFD
 func hostlerDumpFD() C.int { return C.int(w.DumpFD()) }
 

@@ -11,6 +11,7 @@ extern int hostlerInit(char *settings, int64_t n, int wake_signal, char *why, in
 extern void *hostlerTask(int);
 extern int hostlerServe(char *why, int cap);
 extern void hostlerSay(void *text, int64_t n);
+extern void hostlerPrinted(void *stream, int64_t length, void *line, int64_t n);
 extern int hostlerDumpFD(void);
 extern int64_t hostlerLeave(void);
 extern int hostlerPage(char *dst, int cap);
@@ -150,6 +151,22 @@ static PyObject *say(PyObject *self, PyObject *text) {
 	return PyBool_FromLong(!forked);
 }
 
+/* printed(stream, line): a record of the error log, otherwise as say(). Of the stream it is
+ * the name, and as bytes is the line. */
+static PyObject *printed(PyObject *self, PyObject *args) {
+	(void)self;
+	const char *stream;
+	PyObject *line;
+	if (!PyArg_ParseTuple(args, "sO", &stream, &line))
+		return NULL;
+	const char *s = PyBytes_AsString(line);
+	if (s == NULL)
+		return NULL;
+	if (!forked)
+		hostlerPrinted((void *)(uintptr_t)stream, (int64_t)strlen(stream), (void *)(uintptr_t)s, PyBytes_Size(line));
+	return PyBool_FromLong(!forked);
+}
+
 /* dump_fd(): where tracebacks of all threads are to be written to. */
 static PyObject *dump_fd(PyObject *self, PyObject *args) {
 	(void)self, (void)args;
@@ -191,6 +208,7 @@ static PyMethodDef module_methods[] = {
 	{"mold", fork_mold, METH_VARARGS, NULL},       {"order", fork_order, METH_VARARGS, NULL},
 	{"arm", fork_arm, METH_NOARGS, NULL},          {"ordered", fork_done, METH_VARARGS, NULL},
 	{"say", say, METH_O, NULL},             {"dump_fd", dump_fd, METH_NOARGS, NULL},
+	{"printed", printed, METH_VARARGS, NULL},
 	{"metrics_type", metrics_type, METH_NOARGS, NULL}, {"metrics_share", metrics_share, METH_O, NULL},
 	{"metrics_forked", metrics_forked, METH_NOARGS, NULL}, {"metrics_end", metrics_end, METH_NOARGS, NULL},
 	{0},

@@ -6,20 +6,22 @@ from select import POLLOUT, poll  # for itself: gevent puts others in their plac
 
 from _hostler.frames import text_of
 
-_behind = None  # the library's say, once it runs
+_behind = _record = None  # the library's say and printed, once it runs
 _format = ""  # as the server's log has it
+_twin = False  # standard output is the error log, too
+_worker = 0  # its number; 0: it is something else
 
 
-def write_by(library_say):
-    """From here on the library writes, which never waits."""
-    global _behind
-    _behind = library_say
+def write_by(library_say, library_printed=None):
+    """From here on the library writes, which never waits; None: it does no more."""
+    global _behind, _record
+    _behind, _record = library_say, library_printed
 
 
 def look_like(settings):
     """From here on what is ours looks as the server's log does."""
-    global _format
-    _format = settings.get("log_format", "")
+    global _format, _worker
+    _format, _worker = settings.get("log_format", ""), settings["worker"]
 
 
 def formatted(text):
@@ -52,13 +54,59 @@ def say(text):
         pass  # it has been closed, or replaced by something odd
     if _behind and _behind(text.encode("utf-8", "backslashreplace")):
         return
-    data = formatted(text).encode("utf-8", "backslashreplace")
+    write(formatted(text).encode("utf-8", "backslashreplace"), room)
+
+
+def write(data, room):
+    """Write to standard error what fits."""
     try:
         while data and room.poll(100):
             n = data.rfind(b"\n", 0, 4096) + 1  # as much as a pipe takes in one piece
             data = data[os.write(2, data[: n or 4096]) :]
     except OSError:
         pass
+
+
+def printed(stream, line):
+    """Make a record of a line that the application has written, as bytes."""
+    if _record and _record(stream, line):
+        return
+    room = poll()
+    room.register(2, POLLOUT)
+    write(record(stream, line.decode("utf-8", "replace")).encode(), room)
+
+
+def record(stream, line):
+    """A line as internal/logformat would write it."""
+    import json
+    import time
+
+    attrs = {"worker": _worker, "pid": os.getpid(), "stream": stream}
+    if not _worker:
+        del attrs["worker"]
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    if _format == "json":
+        return json.dumps({"time": now, "level": "INFO", "msg": line, **attrs}) + "\n"
+    rest = " ".join("%s=%s" % a for a in attrs.items())
+    if _format in ("journal", "text", "color"):
+        shown = line if line.isprintable() else json.dumps(line)
+        before = "<6>" if _format == "journal" else time.strftime("%Y-%m-%d %H:%M:%S INFO   ")
+        return "%s%s %s\n" % (before, shown, rest)
+    return "time=%s level=INFO msg=%s %s\n" % (now, json.dumps(line, ensure_ascii=False), rest)
+
+
+def follow():
+    """Standard output is the error log, too, whichever file that is."""
+    global _twin
+    _twin = True
+    os.dup2(2, 1)
+
+
+def reopen(fd):
+    """Another file is the error log."""
+    os.dup2(fd, 2)
+    if _twin:
+        os.dup2(fd, 1)
 
 
 def flush():

@@ -4,6 +4,8 @@ protocol has the other end. A message is a packet whose first byte says what it 
 import os
 import sys
 
+from _hostler import log
+
 CONTROL, LIBRARY, SECRETS, LISTENERS = 3, 5, 8, 9  # 4: the scoreboard, 6 and 7: the exchange
 
 # Of ours.
@@ -47,5 +49,5 @@ def receive(control):
         if message[:1] != REOPEN:
             return message, fds
         for fd in fds:
-            os.dup2(fd, 2)
+            log.reopen(fd)
             os.close(fd)

@@ -57,6 +57,10 @@ def prepare(settings):
     faulthandler.register(DUMP, all_threads=True, chain=False)
     if hasattr(sys.stdout, "reconfigure"):  # to a pipe it would come in blocks, late
         sys.stdout.reconfigure(line_buffering=True)
+    if settings.get("capture_output") and not settings.get("check"):
+        from _hostler.captured import capture
+
+        capture(settings)
     own_signals()
     # Not even for a moment for programs that the application runs.
     listeners = len(settings["listeners"] or ())

@@ -51,7 +51,7 @@ class Worker:
         except BaseException:
             cannot_start()
         os.close(LIBRARY)
-        log.write_by(server.say)
+        log.write_by(server.say, server.printed)
         faulthandler.register(DUMP, file=server.dump_fd(), all_threads=True, chain=False)
         drain_on_sigterm(server)
 
@@ -84,7 +84,9 @@ class Worker:
 
     def leave(self):
         self.profiler.end()
-        see_off(self.settings, self.server.leave())
+        seconds = self.server.leave()
+        log.write_by(None)
+        see_off(self.settings, seconds)
 
 
 def wait(server):
