@@ -92,10 +92,17 @@ build/gunicorn/.done: scripts/gunicorn-settings
 	build/gunicorn/bin/pip -q install --upgrade gunicorn
 	touch $@
 
+# The newest of those whose flags are known, likewise.
+build/peers/.done: scripts/peer-flags
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/apt-tools ensurepip:python3-venv
+	@$(PYTHON) -m venv build/peers
+	build/peers/bin/pip -q install --upgrade uvicorn granian hypercorn
+	touch $@
+
 build/h2spec: e2e/h2spec/go.mod e2e/h2spec/go.sum
 	go -C e2e/h2spec build -o ../../build/h2spec github.com/summerwind/h2spec/cmd/h2spec
 
-tools: check-tools $(VENV)/.done $(APPS)/.done $(ASGI)/.done $(GEVENT)/.done build/gunicorn/.done build/h2spec ## install what the tests need: Debian packages (as root), Python packages into build/
+tools: check-tools $(VENV)/.done $(APPS)/.done $(ASGI)/.done $(GEVENT)/.done build/gunicorn/.done build/peers/.done build/h2spec ## install what the tests need: Debian packages (as root), Python packages into build/
 	@scripts/apt-tools $(APT)
 
 # The same minute for everybody; make chaos has another one each time.
@@ -129,7 +136,7 @@ test-pythons: bin/hostler build/sid build/python3.13t ## the bridge on a free-th
 	scripts/in-root build/sid worker/bootstrap env PYTHONS=/usr/bin/python3.14:/usr/bin/python3.15 ../../build/bootstrap.test
 	for v in 3.14 3.15; do scripts/in-root build/sid e2e env E2E_PYTHON=/usr/bin/python$$v ../build/e2e.test -test.timeout 20m -test.run '$(SID_CORE)'; done
 
-test-go: check-tools bin/hostler build/gunicorn/.done ## the quick part: unit tests
+test-go: check-tools bin/hostler build/gunicorn/.done build/peers/.done ## the quick part: unit tests
 	@scripts/apt-tools $(NODE)
 	go test -race -p 1 $$(go list ./... | grep -v '/e2e$$')
 

@@ -49,7 +49,7 @@ func (u *stranger) written() string {
 // made known and the line parsed again, until there is none; what it is to another
 // server, or was probably meant for, says whether the next argument belongs to it.
 func (l *loader) readFlags(args []string) {
-	args = gunicornArgs(args)
+	args = othersArgs(args)
 	var strangers []*stranger
 	for {
 		flags, records := l.flagSet(strangers)
@@ -64,9 +64,11 @@ func (l *loader) readFlags(args []string) {
 	}
 }
 
-// gunicornArgs writes two flags that Gunicorn has, too, as they are here: one takes
-// words there and is a switch here, the other may be without its value there.
-func gunicornArgs(args []string) []string {
+// othersArgs writes flags that others have, too, as they are here: Gunicorn's
+// --http2-cleartext takes words there and is a switch here, its --proxy-protocol may be
+// without its value there; --access-log is a switch of uvicorn's and granian's, and --ws
+// one of granian's.
+func othersArgs(args []string) []string {
 	args = slices.Clone(args)
 	cleartext := map[string]string{"off": "false", "prior-knowledge": "true", "both": "true"}
 	for i := 0; i < len(args) && args[i] != "--"; i++ {
@@ -83,6 +85,10 @@ func gunicornArgs(args []string) []string {
 			args = slices.Delete(args, i+1, i+2)
 		case name == "--proxy-protocol" && !has && (next == "" || next[0] == '-' || strings.ContainsAny(next, ".:")):
 			args[i] = name + "=auto"
+		case name == "--ws" && !has && (next == "" || next[0] == '-' || isApp(next)):
+			args[i] = name + "=auto"
+		case name == "--access-log" && !has && (next == "" || next[0] == '-' && next != "-" || isApp(next)):
+			args[i] = name + "=-"
 		}
 	}
 	return args
@@ -200,7 +206,6 @@ func (l *loader) takeFlags(flags *pflag.FlagSet, records map[*setting]*recorder,
 func (l *loader) takeApp(args []string, unknown, guess bool) {
 	app := l.settings[0]
 	if guess {
-		isApp := func(a string) bool { _, err := parseApp(a); return err == nil && strings.Contains(a, ":") }
 		if i := slices.IndexFunc(args, isApp); i >= 0 {
 			args = args[i : i+1]
 		} else if n := len(args); n > 0 {
@@ -218,6 +223,12 @@ func (l *loader) takeApp(args []string, unknown, guess bool) {
 	if len(args) > 1 && !unknown {
 		l.problemf("too many arguments: there is one application, %q, and then %q", args[0], strings.Join(args[1:], " "))
 	}
+}
+
+// isApp says whether an argument can be nothing but an application.
+func isApp(arg string) bool {
+	_, err := parseApp(arg)
+	return err == nil && strings.Contains(arg, ":")
 }
 
 func (l *loader) longFlags() []string {

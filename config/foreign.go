@@ -111,9 +111,15 @@ func (l *loader) readProgram(path string, opts Options) {
 // Place is where they were written: "" on the command line.
 func (l *loader) take(out foreign.Outcome, place string) {
 	for _, a := range out.Assigned {
-		if s := l.find(a.Setting); s != nil {
-			l.offer(s, candidate{texts: a.Texts, origin: place + a.From})
+		s := l.find(a.Setting)
+		if s == nil {
+			continue
 		}
+		if given, ok := l.given[s]; ok && place == "" && s.value.list { // both are flags
+			l.given[s] = candidate{texts: append(slices.Clip(given.texts), a.Texts...), origin: given.origin + ", " + a.From}
+			continue
+		}
+		l.offer(s, candidate{texts: a.Texts, origin: place + a.From})
 	}
 	for _, p := range out.Problems {
 		l.problemf("%s%s", place, p)

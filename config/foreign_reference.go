@@ -10,7 +10,7 @@ import (
 // ForeignReference returns a page with the lists in it that the tables of other
 // servers' settings make: what stands between the marks of a list is made anew.
 func ForeignReference(page string) (string, error) {
-	for _, server := range []foreign.Server{foreign.Gunicorn, foreign.Uvicorn, foreign.Granian, foreign.UWSGI} {
+	for _, server := range []foreign.Server{foreign.Gunicorn, foreign.Uvicorn, foreign.Granian, foreign.Hypercorn, foreign.UWSGI} {
 		begin, end := fmt.Sprintf("<!-- settings of %s, by go generate -->\n", server), "<!-- end -->"
 		head, rest, ok := strings.Cut(page, begin)
 		if !ok {

@@ -67,6 +67,18 @@ func TestForeignTranslated(t *testing.T) {
 		{"--http :8080 --wsgi-file dir/shop.py --callable app --processes 4 --harakiri 20 --master", "--bind :8080 --pythonpath dir --workers 4 --timeout 20 shop:app"},
 		{"--http 8080 --module shop --callable app --cheaper 2 --processes=4", "--bind :8080 --workers 2:4 shop:app"},
 		{"-k gthread --threads 4 shop:app", "--threads 4 shop:app"},
+		{"-k uvicorn.workers.UvicornWorker -w 2 shop:app", "--interface asgi --workers 2 shop:app"},
+		{"--worker-class=uvicorn_worker.UvicornH11Worker shop:app", "--interface asgi shop:app"},
+		{"-k asgi --asgi-loop uvloop --websocket-max-message-size 5 shop:app", "--interface asgi --loop uvloop --ws-max-size 5 shop:app"},
+		{"-k uvloop --verify-mode CERT_OPTIONAL --ca-certs ca.pem --certfile c.pem shop:app", "--interface asgi --loop uvloop --client-certs optional --ca-certs ca.pem --certfile c.pem shop:app"},
+		{"-e A=b --root-path /x/ shop:app", "-e A=b -e SCRIPT_NAME=/x shop:app"},
+		{"--root-path / shop:app", "shop:app"},
+		{"--access-log shop:app", "--access-log - shop:app"},
+		{"--access-log --port 5000 shop:app", "--access-log - --bind 127.0.0.1:5000 shop:app"},
+		{"shop:app --access-log", "--access-log - shop:app"},
+		{"--access-log a.log shop:app", "--access-log=a.log shop:app"},
+		{"--ws --interface asgi shop:app", "--interface asgi shop:app"},
+		{"-b :1 --host a --port 2 --app-dir x --pythonpath y shop:app", "-b :1 -b a:2 --pythonpath y --pythonpath x shop:app"},
 		{"--worker_class sync --max_requests 5 shop:app", "--max-requests 5 shop:app"},
 		{"--proxy-allow-from 10.0.0.1 --proxy-protocol shop:app", "--proxy-allow-ips 10.0.0.1 --proxy-protocol auto shop:app"},
 		{"--http2-cleartext prior-knowledge shop:app", "--http2-cleartext shop:app"},
@@ -104,6 +116,15 @@ func TestGunicornCmdArgs(t *testing.T) {
 	want = []string{"GUNICORN_CMD_ARGS: there is no flag --frob"}
 	if got := problems(t, nil, []string{"GUNICORN_CMD_ARGS=--frob 1"}, "shop"); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// Variables of uvicorn's and granian's do nothing, and that is said.
+func TestOthersVariables(t *testing.T) {
+	env := []string{"UVICORN_PORT=5000", "GRANIAN_BLOCKING_THREADS=4", "UVICORN_SERVICE_HOST=10.0.0.1", "UVICORN_HOST=tcp://10.0.0.1:1", "UVICORNS=1", "GRANIAN_HOST="}
+	c := mustLoad(t, nil, env, "shop")
+	if len(c.Warnings) != 2 || !strings.Contains(c.Warnings[0], "UVICORN_PORT is not read: give --port") || !strings.Contains(c.Warnings[1], "GRANIAN_BLOCKING_THREADS is not read") {
+		t.Errorf("%q", c.Warnings)
 	}
 }
 

@@ -125,6 +125,21 @@ func (l *loader) readEnv(env []string) {
 		}
 	}
 	l.readCmdArgs(values[cmdArgs])
+	l.mentionOthers(names, values)
+}
+
+// mentionOthers warns of variables by which uvicorn and granian would take their flags.
+func (l *loader) mentionOthers(names []string, values map[string]string) {
+	for _, name := range names {
+		server, rest, _ := strings.Cut(name, "_")
+		if server != "UVICORN" && server != "GRANIAN" || strings.Contains(values[name], "://") { // Kubernetes' of a service
+			continue
+		}
+		flag := "--" + dashes(strings.ToLower(rest))
+		if l.byFlag(flag) != nil || foreign.Flag(flag) != nil {
+			l.warnf("environment variable %s is not read: give %s, which is known here, or see hostler --help for its like", name, flag)
+		}
+	}
 }
 
 // projectFile may have settings, too, in its table [tool.hostler].

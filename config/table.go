@@ -1,7 +1,6 @@
 package config
 
 import (
-	"strconv"
 	"strings"
 
 	"hostler/internal/logformat"
@@ -556,7 +555,7 @@ func table() []*setting {
 			name: "ws-per-message-deflate", group: groupLimits, arg: "BOOL", def: "true",
 			help:  "let messages of WebSockets be compressed",
 			more:  "With clients that offer it (permessage-deflate). Each message is compressed by itself, so a WebSocket that is silent costs no memory for it.",
-			value: custom("`true` or `false`", func(c *Config) *bool { return &c.WSPerMessageDeflate }, strconv.ParseBool),
+			value: custom("`true` or `false`", func(c *Config) *bool { return &c.WSPerMessageDeflate }, parseBool),
 		},
 
 		{

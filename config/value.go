@@ -159,15 +159,17 @@ func parseEnv(s string) (string, error) {
 }
 
 func boolean(field func(*Config) *bool) value {
-	v := custom("", field, func(s string) (bool, error) {
-		b, err := strconv.ParseBool(s)
-		if err != nil {
-			return false, fmt.Errorf("%q is neither true nor false", s)
-		}
-		return b, nil
-	})
+	v := custom("", field, parseBool)
 	v.boolean = true
 	return v
+}
+
+func parseBool(s string) (bool, error) {
+	b, err := strconv.ParseBool(s)
+	if err != nil {
+		return false, fmt.Errorf("%q is neither true nor false", s)
+	}
+	return b, nil
 }
 
 func parseUmask(s string) (string, error) {
@@ -358,7 +360,7 @@ func logLevel() value {
 	return custom("`debug`, `info`, `warning` or `error`", func(c *Config) *string { return &c.LogLevel }, parseLevel)
 }
 
-// parseLevel also takes the names that Gunicorn and Python have for levels.
+// parseLevel also takes the names that Gunicorn, uvicorn and Python have for levels.
 func parseLevel(s string) (string, error) {
 	switch l := strings.ToLower(s); l {
 	case "debug", "info", "warning", "error":
@@ -367,6 +369,8 @@ func parseLevel(s string) (string, error) {
 		return "warning", nil
 	case "critical":
 		return "error", nil
+	case "trace": // uvicorn's
+		return "debug", nil
 	}
 	return "", fmt.Errorf("%q is not one of debug, info, warning, error", s)
 }

@@ -183,7 +183,7 @@ func TestWorkerAbort(t *testing.T) {
 // TestGunicornConfRefused: what cannot be served so does not start, and says why in one line.
 func TestGunicornConfRefused(t *testing.T) {
 	for _, c := range []struct{ file, want string }{
-		{"worker_class = 'uvicorn.workers.UvicornWorker'", "hostler: gunicorn.conf.py: worker_class: uvicorn.workers.UvicornWorker is for ASGI applications, which hostler does not serve yet"},
+		{"worker_class = 'tornado'", "hostler: gunicorn.conf.py: worker_class: tornado runs Tornado's loop, which hostler does not have"},
 		{"worker_class = 'gevent'", "hostler: gunicorn.conf.py: worker_class: gevent runs greenlets, which hostler does not have yet"},
 		{"workers = 'many'", `hostler: gunicorn.conf.py: workers: "many" is not a whole number`},
 		{"import nothing_of_that_name", "hostler: gunicorn.conf.py: ModuleNotFoundError: No module named 'nothing_of_that_name'"},

@@ -45,7 +45,9 @@ func (s *setting) argument(text string) any {
 	return text
 }
 
-func tables() [][]*setting { return [][]*setting{gunicorn(), uvicorn(), granian(), uwsgi()} }
+func tables() [][]*setting {
+	return [][]*setting{gunicorn(), uvicorn(), granian(), hypercorn(), uwsgi()}
+}
 
 // Line is for people: what has become of a setting.
 type Line struct {

@@ -56,7 +56,10 @@ def plain(value, depth=0):
         if isinstance(value, dict):
             return {str(plain(k, depth + 1)): plain(v, depth + 1) for k, v in value.items()}
     kind = value if isinstance(value, type) or hasattr(value, "__qualname__") else type(value)
-    return {"__object__": "%s.%s" % (getattr(kind, "__module__", "?"), kind.__qualname__)}
+    named = {"__object__": "%s.%s" % (getattr(kind, "__module__", "?"), kind.__qualname__)}
+    if value is kind and isinstance(kind, type):
+        named["__bases__"] = ["%s.%s" % (k.__module__, k.__qualname__) for k in kind.__mro__[1:-1]]
+    return named
 
 
 def empty():

@@ -42,7 +42,7 @@ func granian() []*setting {
 		g(flags(One, "--ssl-crl"), refused("hostler reads no lists of revoked certificates: have a proxy check them")),
 		g(flags(Nothing, "--ssl-client-verify"), changed("client-certs", ""), fixed("client-certs", "required")),
 		g(flags(Nothing, "--no-ssl-client-verify"), idle("without --ca-certs clients are not asked for certificates")),
-		g(flags(One, "--url-path-prefix"), changed("env", "is --env SCRIPT_NAME=PREFIX"), by(func(v any) result { return prefixed("env", "SCRIPT_NAME=", v) })),
+		g(flags(One, "--url-path-prefix"), changed("env", "is --env SCRIPT_NAME=PREFIX"), by(mountPoint)),
 		g(flags(Nothing, "--respawn-failed-workers"), idle("a worker that dies is replaced, always")),
 		g(flags(Nothing, "--no-respawn-failed-workers"), lost("a worker that dies is replaced, always")),
 		g(flags(One, "--respawn-interval", "--rss-sample-interval", "--rss-samples"), idle("hostler paces that itself")),

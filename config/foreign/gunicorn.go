@@ -13,7 +13,6 @@ import (
 func gunicorn() []*setting {
 	g := func(key string, entries ...entry) *setting { return newSetting(Gunicorn, key, entries...) }
 	const (
-		asgi    = "is for ASGI, which hostler does not serve yet"
 		dirty   = "there are no dirty workers: give slow requests threads of their own with --pool, or a task queue the work"
 		http2   = "is fixed here, and bounded by what a worker may buffer (--limit-buffers)"
 		strict  = "such requests are answered 400 here, always: proxies and servers that read them differently can be played off against each other"
@@ -137,13 +136,13 @@ func gunicorn() []*setting {
 		g("casefold_http_method", flags(Nothing, "--casefold-http-method"), lost("a method is passed on as the client writes it: `get` is not GET")),
 		g("forwarder_headers", flags(One, "--forwarder-headers"), lost("no field becomes SCRIPT_NAME or PATH_INFO by its name: for the mount point see X-Forwarded-Prefix and --forwarded-headers prefix"), harmless("SCRIPT_NAME,PATH_INFO")),
 		g("header_map", flags(One, "--header-map"), lost("fields with an underscore in their name do not reach the application, always"), harmless("drop")),
-		g("root_path", flags(One, "--root-path"), lost("is for ASGI; the mount point of a WSGI application is the variable SCRIPT_NAME (--env SCRIPT_NAME=/api), or X-Forwarded-Prefix with --forwarded-headers prefix")),
+		g("root_path", flags(One, "--root-path"), changed("env", "is --env SCRIPT_NAME=PREFIX"), by(mountPoint)),
 
 		g("bind", flags(One, "-b", "--bind"), same("bind"), by(bind)),
 		g("backlog", flags(One, "--backlog"), same("backlog")),
 
 		g("workers", flags(One, "-w", "--workers"), same("workers"), by(capped("workers", mostWorkers))),
-		g("worker_class", flags(One, "-k", "--worker-class"), refused("there is one kind of worker, with --threads threads: sync and gthread are it, others are refused"), by(workerClass)),
+		g("worker_class", flags(One, "-k", "--worker-class"), changed("interface", "sync and gthread are what there is anyway, with --threads threads; those for ASGI (uvicorn's, Gunicorn's own, hypercorn's) are --interface asgi; others are refused"), by(workerClass)),
 		g("threads", flags(One, "--threads"), same("threads"), by(capped("threads", mostThreads))),
 		g("worker_connections", flags(One, "--worker-connections"), same("worker-connections")),
 		g("max_requests", flags(One, "--max-requests"), same("max-requests")),
@@ -154,7 +153,7 @@ func gunicorn() []*setting {
 		g("asgi_loop", flags(One, "--asgi-loop"), changed("loop", "is --loop"), harmless("auto")),
 		g("asgi_lifespan", flags(One, "--asgi-lifespan"), changed("lifespan", "is --lifespan"), harmless("auto")),
 		g("asgi_disconnect_grace_period", flags(One, "--asgi-disconnect-grace-period"), changed("disconnect-grace", "is --disconnect-grace"), harmless("3")),
-		g("websocket_max_message_size", flags(One, "--websocket-max-message-size"), lost(asgi), harmless("16777216")),
+		g("websocket_max_message_size", flags(One, "--websocket-max-message-size"), changed("ws-max-size", "is --ws-max-size"), harmless("16777216")),
 		g("http_parser", flags(One, "--http-parser"), idle("the parser is hostler's own, compiled, and as strict as may be")),
 		// No settings, but on its command line.
 		g("", flags(Nothing, "-v"), changed("version", ""), fixed("version", "true")),
@@ -200,25 +199,45 @@ func workerClass(v any) result {
 		}
 	}
 	low := strings.ToLower(name[strings.LastIndexAny(name, ".#:")+1:])
+	kinds := strings.ToLower(strings.Join(append(bases(v), name), " ")) // of a class, what it is made of
 	says := func(words ...string) bool {
-		for _, w := range words {
-			if strings.Contains(strings.ToLower(name), w) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(kinds, w) })
 	}
 	switch {
 	case low == "sync" || low == "syncworker" || low == "gthread" || low == "threadworker":
 		return result{fate: Same}
-	case says("uvicorn", "asgi", "hypercorn", "uvloop", "aiohttp", "daphne"):
-		return result{fate: Refused, why: name + " is for ASGI applications, which hostler does not serve yet: stay with it, or serve a WSGI application with --threads"}
+	case says("trio"):
+		return result{fate: Refused, why: name + " runs Trio's loop, which hostler does not have: asyncio and uvloop it has (--loop)"}
+	case says("aiohttp"):
+		return result{fate: Refused, why: name + " is for aiohttp.web, whose applications are neither WSGI nor ASGI: they are served by aiohttp alone"}
+	case says("uvloop"):
+		return result{fate: Same, gives: []Given{{"interface", []string{"asgi"}}, {"loop", []string{"uvloop"}}}}
+	case says("uvicorn", "asgi", "hypercorn", "daphne") || low == "asyncio":
+		return result{fate: Same, gives: []Given{{"interface", []string{"asgi"}}}}
 	case says("gevent", "ggevent", "eventlet"):
 		return result{fate: Refused, why: name + " runs greenlets, which hostler does not have yet: take --threads (each serves a request at a time, up to 256 a worker; waiting clients need none)"}
 	case says("tornado"):
 		return result{fate: Refused, why: name + " runs Tornado's loop, which hostler does not have: its WSGI applications run with --threads"}
+	case isObject && says("gunicorn.workers.sync.", "gunicorn.workers.gthread."):
+		return result{fate: Same}
 	}
-	return result{fate: Refused, why: fmt.Sprintf("%q is no kind of worker here: there is one, with --threads threads", name)}
+	return result{fate: Refused, why: fmt.Sprintf("%q is no kind of worker that is known here: give the one that it is made of, sync, gthread or uvicorn.workers.UvicornWorker", name)}
+}
+
+// mountPoint is below which path the application is, whether or not the proxy takes that
+// off.
+func mountPoint(v any) result {
+	t, err := text(v)
+	if err != nil {
+		return result{err: err}
+	}
+	if t = strings.TrimRight(t, "/"); t == "" {
+		return result{fate: Same}
+	}
+	if !strings.HasPrefix(t, "/") {
+		return result{err: fmt.Errorf("%q does not begin with /", t)}
+	}
+	return result{fate: Changed, gives: []Given{{"env", []string{"SCRIPT_NAME=" + t}}}}
 }
 
 // bind takes Gunicorn's ways to write an address.

@@ -11,10 +11,11 @@ type Server string
 
 // The servers.
 const (
-	Gunicorn Server = "Gunicorn"
-	Uvicorn  Server = "uvicorn"
-	Granian  Server = "granian"
-	UWSGI    Server = "uWSGI"
+	Gunicorn  Server = "Gunicorn"
+	Uvicorn   Server = "uvicorn"
+	Granian   Server = "granian"
+	Hypercorn Server = "hypercorn"
+	UWSGI     Server = "uWSGI"
 )
 
 // Fate is what becomes of a setting.
@@ -173,6 +174,18 @@ func object(v any) (string, bool) {
 	}
 	name, ok := m[objectKey].(string)
 	return name, ok
+}
+
+// bases returns the names of the classes that one is made of.
+func bases(v any) (names []string) {
+	m, _ := v.(map[string]any)
+	list, _ := m["__bases__"].([]any)
+	for _, b := range list {
+		if name, ok := b.(string); ok {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // --- entries ---------------------------------------------------------------

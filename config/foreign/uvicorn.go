@@ -14,7 +14,8 @@ const (
 )
 
 const (
-	envFile = "hostler reads no file of variables: have systemd read it (EnvironmentFile=), or the shell, or put them under [env] in hostler.toml"
+	keyPassword = "a key with a password cannot be read: openssl pkey takes it off"
+	envFile     = "hostler reads no file of variables: have systemd read it (EnvironmentFile=), or the shell, or put them under [env] in hostler.toml"
 )
 
 // uvicorn returns uvicorn's flags, less those that Gunicorn has, too.
@@ -32,13 +33,13 @@ func uvicorn() []*setting {
 		u(flags(One, "--ws-max-queue"), idle("no more is read while 16 messages, or 256 kB, wait for the application")),
 		u(flags(One, "--env-file"), refused(envFile)),
 		u(flags(Nothing, "--no-access-log"), changed("access-log", ""), fixed("access-log", "off")),
-		u(flags(Nothing, "--use-colors", "--no-use-colors"), idle("the log has no colours")),
+		u(flags(Nothing, "--use-colors", "--no-use-colors"), idle("the log has colours on a terminal, unless NO_COLOR is set")),
 		u(flags(Nothing, "--proxy-headers"), idle("X-Forwarded-* of --forwarded-allow-ips is believed, always")),
 		u(flags(Nothing, "--no-proxy-headers"), changed("forwarded-allow-ips", "is --forwarded-allow-ips ''"), fixed("forwarded-allow-ips", "")),
 		u(flags(Nothing, "--server-header", "--no-server-header"), idle("there is no Server field, unless the application sets one")),
 		u(flags(Nothing, "--date-header"), idle("every response has a Date")),
 		u(flags(Nothing, "--no-date-header"), lost("every response has a Date")),
-		u(flags(One, "--limit-concurrency"), lost("see --queue (requests that wait for a thread), --queue-wait and --worker-connections")),
+		u(flags(One, "--limit-concurrency"), lost("is in two parts here: --worker-concurrency, what an event loop runs at once (for WSGI --threads), and --queue, how many more wait before others are answered 503")),
 		u(flags(One, "--limit-max-requests"), changed("max-requests", "is --max-requests")),
 		u(flags(One, "--limit-max-requests-jitter"), changed("max-requests-jitter", "is --max-requests-jitter")),
 		u(flags(One, "--timeout-keep-alive"), changed("keep-alive", "is --keep-alive")),
@@ -46,7 +47,7 @@ func uvicorn() []*setting {
 		u(flags(One, "--timeout-worker-healthcheck"), idle("workers show that they live in shared memory")),
 		u(flags(One, "--ssl-keyfile"), changed("keyfile", "is --keyfile")),
 		u(flags(One, "--ssl-certfile"), changed("certfile", "is --certfile")),
-		u(flags(One, "--ssl-keyfile-password"), refused("a key with a password cannot be read: openssl pkey takes it off")),
+		u(flags(One, "--ssl-keyfile-password"), refused(keyPassword)),
 		u(flags(One, "--ssl-version"), lost("see --tls-min-version")),
 		u(flags(One, "--ssl-cert-reqs"), changed("client-certs", "is --client-certs"), by(certReqs)),
 		u(flags(One, "--ssl-ca-certs"), changed("ca-certs", "is --ca-certs"), by(func(v any) result { return one(Changed, "ca-certs", v) })),
