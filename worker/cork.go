@@ -2,13 +2,14 @@ package worker
 
 import "sync"
 
-// A cork holds back what one step of an event loop's request sends, so that it leaves in
-// one send(2): until the loop's thread has a turn, another connection sends something, or
+// A cork holds back what one step of an event loop's request, or WebSocket, sends, so that
+// it leaves in one send(2): until the loop's thread has a turn, another connection sends something, or
 // there is enough of it. Should the step take longer, the deputy sends it at its tick.
 type cork struct {
 	mu     sync.Mutex
-	t      *Thread // whose it is; nil: nobody's
-	c      *conn
+	l      *Loop
+	c      *conn   // whose it is; nil: nobody's
+	t      *Thread // … which has the request; nil: it is a WebSocket
 	buf    []byte
 	broken *Thread // its client had gone when the deputy looked
 	fills  uint32  // counts those that have begun
@@ -32,7 +33,7 @@ func (k *cork) take(t *Thread, m message) bool {
 		k.hear(t)
 		return false
 	}
-	if k.t == nil {
+	if k.c == nil {
 		k.t, k.c = t, t.conn
 		k.fills++
 	}
@@ -44,12 +45,48 @@ func (k *cork) take(t *Thread, m message) bool {
 	return true
 }
 
+// takeFrame is take for a frame of the WebSocket on c. The loop's thread calls it.
+func (k *cork) takeFrame(c *conn, m message) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.c != c {
+		k.send()
+	}
+	if m.size() > copyLimit || c.out.pending.Load() {
+		k.send()
+		return false
+	}
+	if k.c == nil {
+		k.c = c
+		k.fills++
+	}
+	if k.buf = append(append(k.buf, m.head...), m.data...); len(k.buf) >= corkSize {
+		k.send()
+	}
+	return true
+}
+
+// follow sends a frame together with what is held back of the WebSocket on c. It returns
+// false if there is nothing. Anybody may call it who may send by c.
+func (k *cork) follow(c *conn, frame []byte) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.c != c {
+		return false
+	}
+	k.buf = append(k.buf, frame...)
+	k.send()
+	return true
+}
+
 // pull sends what there is. The loop's thread calls it.
 func (k *cork) pull() {
 	k.mu.Lock()
-	if t := k.t; t != nil {
+	if t := k.t; k.c != nil {
 		k.send()
-		k.hear(t)
+		if t != nil {
+			k.hear(t)
+		}
 	}
 	k.mu.Unlock()
 }
@@ -57,7 +94,7 @@ func (k *cork) pull() {
 // tick is called by the deputy, and sends what was there at its last tick.
 func (k *cork) tick() {
 	k.mu.Lock()
-	if k.t != nil && k.fills == k.seen {
+	if k.c != nil && k.fills == k.seen {
 		k.send()
 	}
 	k.seen = k.fills
@@ -66,12 +103,12 @@ func (k *cork) tick() {
 
 // send is pull by anybody. The lock is held.
 func (k *cork) send() {
-	t := k.t
-	if t == nil {
+	t, c := k.t, k.c
+	if c == nil {
 		return
 	}
-	k.t = nil
-	if rc, _ := t.l.deliver(k.c, message{head: k.buf}, 0); rc == WriteGone {
+	k.t, k.c = nil, nil
+	if rc, _ := k.l.deliver(c, message{head: k.buf}, 0); rc == WriteGone {
 		k.broken = t
 	}
 	k.buf = k.buf[:0]

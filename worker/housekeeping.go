@@ -96,7 +96,7 @@ func (hk *housekeeper) sweep() {
 	l.conns.each(func(c *conn) {
 		p := phase(c.phase.Load())
 		n[p]++
-		c.sweepStreams(now)
+		n[phaseSocket] += c.sweepStreams(now)
 		d := c.deadline.Load()
 		if d == 0 || d > now || c.state.Load()&stateOwned != 0 || !c.claim(false) {
 			return
@@ -113,6 +113,12 @@ func (hk *housekeeper) sweep() {
 	g.ConnsRunning.Store(n[phaseReady] + n[phaseRunning])
 	g.ConnsWriting.Store(n[phaseWriting] + n[phaseLinger])
 	g.Sockets.Store(n[phaseSocket])
+}
+
+// tellLeave tells the clients of HTTP/2 that the worker leaves.
+func (hk *housekeeper) tellLeave() {
+	now := hk.l.now()
+	hk.l.conns.each(func(c *conn) { c.tellLeave(now) })
 }
 
 // timeUp ends a connection that the caller claimed because its time is up. If the

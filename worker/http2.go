@@ -58,9 +58,10 @@ const (
 // as what they are until they become frames.
 type http2Conn struct {
 	transport
-	l      *Loop
-	c      *conn  // another's once this one is closed
-	tlsEnv []byte // as tlsConn.env; nil: no TLS
+	l       *Loop
+	c       *conn  // another's once this one is closed
+	tlsEnv  []byte // as tlsConn.env; nil: no TLS
+	tunnels bool   // the client knows that it may ask for tunnels (RFC 8441)
 
 	// The owner's.
 	partial []byte // the begin of a frame that is not whole
@@ -88,8 +89,8 @@ type http2Conn struct {
 	streams  map[uint32]*stream
 	last     uint32 // the highest stream of the client's
 	ignored  uint32 // … that came after our last word
-	reset    [64]uint32
-	resets   int   // reset[resets%len]: the next place for a stream that we have ended early
+	reset    [64]endedStream
+	resets   int   // reset[resets%len]: the last stream that we have ended early
 	window   int64 // what we may send
 	initial  int64 // … of a new stream
 	maxFrame int
@@ -221,11 +222,15 @@ func (c *conn) beginHTTP2(l *Loop) *http2Conn {
 	h.writer = http2.NewFramer(&h.out, nil)
 	h.enc = hpack.NewEncoder(&h.block)
 	h.enc.SetMaxDynamicTableSizeLimit(4096)
-	_ = h.writer.WriteSettings(
-		http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: http2Streams},
-		http2.Setting{ID: http2.SettingInitialWindowSize, Val: http2Window},
-		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: h.frames.MaxHeaderListSize},
-	)
+	settings := []http2.Setting{
+		{ID: http2.SettingMaxConcurrentStreams, Val: http2Streams},
+		{ID: http2.SettingInitialWindowSize, Val: http2Window},
+		{ID: http2.SettingMaxHeaderListSize, Val: h.frames.MaxHeaderListSize},
+	}
+	if h.tunnels = l.keeper.sockets.tunnels; h.tunnels {
+		settings = append(settings, http2.Setting{ID: http2.SettingEnableConnectProtocol, Val: 1})
+	}
+	_ = h.writer.WriteSettings(settings...)
 	_ = h.writer.WriteWindowUpdate(0, http2ConnWindow-65535)
 	c.out.mu.Lock() // what TLS has held back may be on its way
 	c.transport = h
@@ -313,12 +318,14 @@ func (h *http2Conn) serve(t *Thread, touched []*stream) bool {
 	for _, s := range touched {
 		switch {
 		case !s.claim(false):
-		case s.tooLarge:
-			s.conn.reject(l, http1.ReasonHeadTooLarge, s.isHead)
+		case s.refused != http1.ReasonNone:
+			s.conn.reject(l, s.refused, s.isHead)
 		case s.in != nil && s.in.spool != nil:
 			go s.conn.spoolOn(l)
 		case phase(s.phase.Load()) == phaseWriting: // it is answered; this was its client's end
 			l.resume(t, &s.conn)
+		case phase(s.phase.Load()) == phaseSocket:
+			l.resume(t, &s.conn) // it needs no thread
 		case mine == nil && t.runs():
 			mine = s
 		case t.runs():
@@ -468,6 +475,7 @@ func (s *stream) goOn() {
 		s.h.mu.Lock()
 		s.signal()
 		s.h.mu.Unlock()
+		s.conn.roomy()
 	}
 	// One whose thread has gone ends here. One whose thread is about to go, and
 	// believes that something is left, is told to look again.
@@ -555,7 +563,7 @@ func (h *http2Conn) endStreams() {
 	h.mu.Unlock()
 	for _, s := range all {
 		if s.claim(true) {
-			s.abort(h.l)
+			s.conn.abort(h.l)
 		}
 	}
 }
@@ -605,10 +613,25 @@ func (c *conn) streams() []*stream {
 	return nil
 }
 
-// sweepStreams keeps the time limits of such streams.
-func (c *conn) sweepStreams(now int64) {
+// sweepStreams keeps the time limits of such streams, and says how many of them are
+// WebSockets.
+func (c *conn) sweepStreams(now int64) int64 {
 	if h := c.http2.Load(); h != nil && phase(c.phase.Load()) == phaseStreams {
-		h.sweep(now)
+		return h.sweep(now)
+	}
+	return 0
+}
+
+// tellLeave tells a client of HTTP/2 that the worker leaves, whoever owns the connection.
+func (c *conn) tellLeave(now int64) {
+	h := c.http2.Load()
+	if h == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.closed {
+		h.takeLeave(now)
 	}
 }
 
@@ -654,8 +677,8 @@ func (h *http2Conn) linger(l *Loop) {
 func (h *http2Conn) portable() bool { return false }
 
 // sweep keeps the time limits of the streams, and takes leave of the client when
-// the worker drains.
-func (h *http2Conn) sweep(now int64) {
+// the worker drains. It returns how many of them are WebSockets.
+func (h *http2Conn) sweep(now int64) (sockets int64) {
 	var late []*stream
 	h.mu.Lock()
 	if h.l.leave.draining.Load() && !h.closed {
@@ -664,6 +687,9 @@ func (h *http2Conn) sweep(now int64) {
 	for _, s := range h.streams {
 		if d := s.deadline.Load(); d != 0 && d <= now {
 			late = append(late, s)
+		}
+		if phase(s.phase.Load()) == phaseSocket {
+			sockets++
 		}
 	}
 	h.mu.Unlock()
@@ -677,6 +703,7 @@ func (h *http2Conn) sweep(now int64) {
 			h.l.resume(h.l.keeper.sweeper, &s.conn)
 		}
 	}
+	return sockets
 }
 
 // open returns the streams that there are.

@@ -134,7 +134,7 @@ func (h *http2Conn) frame(f http2.Frame, err error) error {
 	}
 	h.mu.Unlock()
 	if s != nil && s.claim(true) {
-		s.abort(h.l)
+		s.conn.abort(h.l)
 	}
 	return nil
 }
@@ -181,20 +181,44 @@ func (h *http2Conn) passOver(id uint32) bool {
 // resetStream sends RST_STREAM, and notes that the client may not know of it for
 // a while. h.mu is held.
 func (h *http2Conn) resetStream(id uint32, code http2.ErrCode) {
-	h.reset[h.resets%len(h.reset)] = id
-	h.resets++
+	h.noteEnd(id)
 	_ = h.writer.WriteRSTStream(id, code)
 }
 
-// wasReset says whether frames for the stream may have been under way when we
-// ended it. h.mu is held.
-func (h *http2Conn) wasReset(id uint32) bool {
-	for _, r := range h.reset {
-		if r == id {
-			return true
+// endedStream is one that we have ended before its client did.
+type endedStream struct {
+	id  uint32
+	due int64 // how much more of a WebSocket may come that was under way
+}
+
+// noteEnd notes that frames for the stream may be under way. h.mu is held.
+func (h *http2Conn) noteEnd(id uint32) {
+	h.resets++
+	*h.lastReset() = endedStream{id: id}
+}
+
+// lastReset is the last stream that we have ended. h.mu is held.
+func (h *http2Conn) lastReset() *endedStream { return &h.reset[h.resets%len(h.reset)] }
+
+// wasReset returns the stream if frames for it may have been under way when we ended it,
+// or nil. h.mu is held.
+func (h *http2Conn) wasReset(id uint32) *endedStream {
+	for i := range h.reset {
+		if h.reset[i].id == id {
+			return &h.reset[i]
 		}
 	}
-	return false
+	return nil
+}
+
+// chargeLate is charge for DATA of a stream that has ended. Of a WebSocket as much is free
+// as its window allowed: a message is a frame.
+func (h *http2Conn) chargeLate(e *endedStream, f *http2.DataFrame) error {
+	if size := max(int64(f.Length), 1); e != nil && size <= e.due && (f.Length > 0 || f.StreamEnded()) {
+		e.due -= size
+		return nil
+	}
+	return h.charge(1)
 }
 
 func (h *http2Conn) onSettings(f *http2.SettingsFrame) error {
@@ -289,7 +313,7 @@ func (h *http2Conn) onReset(f *http2.RSTStreamFrame) error {
 	}
 	h.mu.Unlock()
 	if s != nil && s.claim(true) {
-		s.abort(h.l)
+		s.conn.abort(h.l)
 	}
 	return nil
 }
@@ -305,10 +329,13 @@ func (h *http2Conn) onData(f *http2.DataFrame) error {
 		_ = h.writer.WriteWindowUpdate(0, uint32(http2ConnWindow-h.received))
 		h.received = http2ConnWindow
 	}
-	s := h.streams[f.StreamID]
+	s, late := h.streams[f.StreamID], (*endedStream)(nil)
+	if s == nil {
+		late = h.wasReset(f.StreamID)
+	}
 	switch {
-	case h.passOver(f.StreamID), s == nil && h.wasReset(f.StreamID), s != nil && s.dead:
-		return h.charge(1)
+	case h.passOver(f.StreamID), late != nil, s != nil && s.dead:
+		return h.chargeLate(late, f)
 	case f.StreamID > h.last:
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	case s == nil || s.ended:
@@ -349,7 +376,7 @@ func (h *http2Conn) onHeaders(f *http2.MetaHeadersFrame) error {
 	switch {
 	case id&1 == 0:
 		return http2.ConnectionError(http2.ErrCodeProtocol)
-	case id <= h.last && h.wasReset(id):
+	case id <= h.last && h.wasReset(id) != nil:
 		return h.charge(1) // trailers that were on their way
 	case id <= h.last:
 		return http2.ConnectionError(http2.ErrCodeStreamClosed)
@@ -363,11 +390,11 @@ func (h *http2Conn) onHeaders(f *http2.MetaHeadersFrame) error {
 	}
 	s := newStream(h, id, f.StreamEnded())
 	if f.Truncated {
-		s.tooLarge, s.isHead = true, f.PseudoValue("method") == "HEAD"
+		s.refused, s.isHead = http1.ReasonHeadTooLarge, f.PseudoValue("method") == "HEAD"
 	} else if !s.translate(f) {
 		return http2.StreamError{StreamID: id, Code: http2.ErrCodeProtocol}
 	}
-	if s.in == nil && !s.tooLarge { // no memory
+	if s.in == nil && s.refused == http1.ReasonNone { // no memory
 		return http2.StreamError{StreamID: id, Code: http2.ErrCodeRefusedStream}
 	}
 	h.streams[id] = s
@@ -384,6 +411,8 @@ func (h *http2Conn) onTrailers(s *stream, f *http2.MetaHeadersFrame) error {
 		return h.charge(1)
 	case s.ended:
 		return http2.StreamError{StreamID: s.id, Code: http2.ErrCodeStreamClosed}
+	case s.tunnel: // it has none (RFC 9113, 8.5)
+		return http2.StreamError{StreamID: s.id, Code: http2.ErrCodeProtocol}
 	case !f.StreamEnded() || len(f.PseudoFields()) > 0 || !wellFormed(f.Fields) || !s.deliver(nil, true):
 		return http2.StreamError{StreamID: s.id, Code: http2.ErrCodeProtocol}
 	}

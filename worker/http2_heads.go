@@ -8,6 +8,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"hostler/worker/http1"
+	"hostler/worker/websocket"
 )
 
 // sections are heads of HTTP/2, before they are compressed: how that is done depends on
@@ -34,6 +35,11 @@ func (sections) failure(b []byte, status int, extra string, _, bodiless bool, da
 		m.data = http1.AppendErrorBody(nil, status)
 	}
 	return m
+}
+
+func (sections) accepted(b []byte, h *websocket.Handshake, protocol string, fields, date []byte) message {
+	var lines [512]byte
+	return message{kind: itemHead, head: http1.AppendTunnelSection(b, string(h.AppendAgreed(lines[:0], protocol)), fields, date)}
 }
 
 // writeHead compresses a section into HEADERS. h.mu is held.

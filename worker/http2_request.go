@@ -15,11 +15,14 @@ import (
 func (s *stream) translate(f *http2.MetaHeadersFrame) bool {
 	method, scheme := f.PseudoValue("method"), f.PseudoValue("scheme")
 	path, authority := f.PseudoValue("path"), f.PseudoValue("authority")
-	target := path
+	target, protocol := path, f.PseudoValue("protocol")
 	// The Framer has refused doubles, and those of responses.
 	switch {
-	case f.PseudoValue("protocol") != "": // RFC 8441, which we did not offer
-		return false
+	case protocol != "": // RFC 8441
+		if !s.h.tunnels || method != "CONNECT" || scheme == "" || path == "" || path[0] != '/' {
+			return false
+		}
+		method, s.tunnel = "GET", true // which it is in HTTP/1.1
 	case method == "CONNECT":
 		if target = authority; target == "" || scheme != "" || path != "" {
 			return false
@@ -56,7 +59,15 @@ func (s *stream) translate(f *http2.MetaHeadersFrame) bool {
 	if authority == "" {
 		authority = host
 	}
-	s.chunked = !s.ended && s.declared < 0
+	switch {
+	case !s.tunnel:
+		s.chunked = !s.ended && s.declared < 0
+	case s.declared >= 0: // it has no body
+		return false
+	case !strings.EqualFold(protocol, "websocket"):
+		s.refused = http1.ReasonUnknownProtocol
+		return true
+	}
 	in := s.h.l.mem.inputs.get(size)
 	if in == nil {
 		return true

@@ -24,16 +24,17 @@ type stream struct {
 	h  *http2Conn
 	id uint32
 
-	window   int64  // what we may send
-	received int64  // what the client may still send
-	owed     int64  // what it has sent and not been given back
-	declared int64  // Content-Length; -1: none
-	body     []byte // come, and not read yet
-	chunked  bool   // body is framed for the engine
-	ended    bool   // the client has sent all
-	tooLarge bool   // the head is
-	isHead   bool   // … and that of a HEAD
-	dead     bool   // nobody waits for the answer any more
+	window   int64        // what we may send
+	received int64        // what the client may still send
+	owed     int64        // what it has sent and not been given back
+	declared int64        // Content-Length; -1: none
+	body     []byte       // come, and not read yet
+	chunked  bool         // body is framed for the engine
+	ended    bool         // the client has sent all
+	refused  http1.Reason // its head is, by us; ReasonNone: it is not
+	isHead   bool         // … and is that of a HEAD
+	tunnel   bool         // it is to become one, for a WebSocket: a CONNECT with a :protocol
+	dead     bool         // nobody waits for the answer any more
 
 	headSent     bool
 	endSent      bool
@@ -116,6 +117,9 @@ func (s *stream) attach(t *Thread) bool {
 	t.secured(s.h.tlsEnv)
 	if s.chunked {
 		t.Req.NFields-- // our own field, which the client has not sent
+	}
+	if s.tunnel {
+		t.Req.Flags |= http1.FlagUpgrade
 	}
 	return s.runOn(t.bell)
 }
@@ -311,14 +315,18 @@ func (s *stream) yield(l *Loop) error {
 }
 
 // finish implements transport. A response of which the end has not been said is not
-// whole, and the client must not take it for that.
-func (s *stream) finish(*Loop, bool, bool) {
+// whole, and the client must not take it for that. unread is of interest where a WebSocket
+// ends: else its client knows, and ends its own side.
+func (s *stream) finish(_ *Loop, _, unread bool) {
 	h := s.h
 	h.mu.Lock()
 	if !s.dead && !h.closed {
-		if !s.endSent {
+		switch {
+		case s.upgraded():
+			s.endTunnel(unread)
+		case !s.endSent:
 			h.resetStream(s.id, http2.ErrCodeInternal)
-		} else if !s.ended {
+		case !s.ended:
 			h.resetStream(s.id, http2.ErrCodeNo) // RFC 9113, 8.1: we need no more of it
 		}
 	}
@@ -329,16 +337,57 @@ func (s *stream) finish(*Loop, bool, bool) {
 func (s *stream) linger(l *Loop) { s.finish(l, false, false) }
 
 // close implements transport.
-func (s *stream) close(l *Loop) { s.abort(l) }
+func (s *stream) close(l *Loop) {
+	if s.upgraded() && s.ended && !s.out.pending.Load() {
+		s.finish(l, true, false) // as its client has ended it
+		return
+	}
+	s.abort(l)
+}
 
 // abort implements transport: the response cannot become whole, or is not wanted.
 func (s *stream) abort(*Loop) {
 	h := s.h
 	h.mu.Lock()
 	if !s.dead && !h.closed {
-		h.resetStream(s.id, http2.ErrCodeInternal)
+		code := http2.ErrCodeInternal
+		if s.upgraded() {
+			code = http2.ErrCodeCancel // what a reset of TCP is to a tunnel (RFC 8441, 5)
+		}
+		h.resetStream(s.id, code)
+		h.lastReset().due = s.underWay()
 	}
 	s.leave()
+}
+
+// upgraded says whether an owned stream has become a WebSocket.
+func (s *stream) upgraded() bool { return s.conn.transport != transport(s) }
+
+// endTunnel ends a WebSocket's stream, as the end of a TCP connection would (RFC 8441, 5).
+// reset: the client is to stop sending. h.mu is held.
+func (s *stream) endTunnel(reset bool) {
+	h := s.h
+	if !s.endSent {
+		s.writeData(nil, true)
+	}
+	switch {
+	case s.ended:
+		return
+	case reset:
+		h.resetStream(s.id, http2.ErrCodeNo)
+	default:
+		h.noteEnd(s.id)
+	}
+	h.lastReset().due = s.underWay()
+}
+
+// underWay is how much a client may have sent on a stream that it does not know to have
+// ended. It is of interest with a WebSocket, whose frames are many and small; h.mu is held.
+func (s *stream) underWay() int64 {
+	if s.tunnel {
+		return s.received + 1 // its end is one, too
+	}
+	return 0
 }
 
 func (s *stream) dismiss(l *Loop) { s.abort(l) }

@@ -99,6 +99,7 @@ var refusedFor = map[http1.Reason]string{
 	http1.ReasonMissingProxyHeader:          get,
 	http1.ReasonBodyTooLarge:                postHead + "Content-Length: 1000\r\n\r\n" + echoed,
 	http1.ReasonConnect:                     "CONNECT " + echoed + ":80 HTTP/1.1\r\nHost: " + echoed + ":80\r\n\r\n",
+	http1.ReasonUnknownProtocol:             http2Begin + "\x00\x00\x1d\x01\x04\x00\x00\x00\x01\x86\x84\x02\x07CONNECT\x01\x01x\x00\x09:protocol\x03foo",
 	http1.ReasonHTTP2Stream:                 http2Begin + "\x00\x00\x02\x01\x05\x00\x00\x00\x01\x82\x86", // no :path
 	http1.ReasonHTTP2Connection:             http2Begin + "\x00\x00\x00\x01\x05\x00\x00\x00\x02",         // an even number
 	http1.ReasonSpoolStalled:                postHead + "Content-Length: 2000000\r\n\r\n" + strings.Repeat(echoed, 40_000),
@@ -135,7 +136,7 @@ func TestEveryRefusalShows(t *testing.T) {
 		r.start()
 		return r
 	}
-	plain, proxied, framed := rigOf("", false), rigOf("v1", false), rigOf("", true)
+	plain, proxied, framed := rigOf("", false), rigOf("v1", false), rigOf("", true, func(r *rig) { r.keeper.sockets.tunnels = true })
 	disk := &fakeDisk{free: 1 << 40, stands: make(chan struct{})}
 	defer close(disk.stands)
 	stalled := rigOf("", false, func(r *rig) {
@@ -156,6 +157,8 @@ func TestEveryRefusalShows(t *testing.T) {
 			want = ""
 		case http1.ReasonBadProxyHeader, http1.ReasonMissingProxyHeader:
 			r, want = proxied, ""
+		case http1.ReasonUnknownProtocol:
+			r, want, sent = framed, "501 Not Implemented", http1.ErrorBodySize(501)
 		case http1.ReasonHTTP2Stream:
 			r, want, sent = framed, "\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x01", 0 // RST_STREAM, protocol error
 		case http1.ReasonHTTP2Connection:
@@ -222,7 +225,7 @@ func TestRefusedHead(t *testing.T) {
 		_, rest, ok := strings.Cut(input, " ")
 		switch reason {
 		case http1.ReasonBadMethod, http1.ReasonConnect, http1.ReasonTruncatedHead, http1.ReasonBadProxyHeader, http1.ReasonMissingProxyHeader,
-			http1.ReasonHTTP2Stream, http1.ReasonHTTP2Connection,
+			http1.ReasonHTTP2Stream, http1.ReasonHTTP2Connection, http1.ReasonUnknownProtocol,
 			http1.ReasonSpoolStalled: // see TestSpoolStalls
 			continue
 		}

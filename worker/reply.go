@@ -14,6 +14,9 @@ import (
 // one that is not out yet. The offset says which field the error is about.
 func (t *Thread) SetHead() (http1.HeadError, int) {
 	e, off := http1.CheckHead(t.resp[:t.StatusLen], t.resp[t.StatusLen:t.StatusLen+t.FieldsLen], &t.reply.head)
+	if e == 0 && t.tunnels() && t.reply.head.Status/100 == 2 {
+		e = http1.HeadAccepts
+	}
 	if e == 0 {
 		if t.reply.trailers {
 			t.reply.head.KeepTrailer()

@@ -65,12 +65,12 @@ func NewGreen(l *Loop) *Async {
 	if n := l.cfg.WorkerConcurrency; n > 0 {
 		l.sched.pools = append(l.sched.pools, &pool{index: anyPool, pathPattern: newPathPattern("*"), lane: lane{max: l.cfg.Queue, permits: n, depth: &l.slot.Gauges.TasksWaiting}})
 	}
-	a := &Async{l: l}
+	a := &Async{l: l, cork: cork{l: l}}
 	l.keeper.remind = a.remind
 	l.deputy.tick = a.cork.tick
 	l.deputy.away, l.deputy.stacked = a.block.look(l), a.block.stacked(l)
 	l.slot.Gauges.LoopSince.Store(protocol.LoopRests)
-	l.keeper.sockets.notify = l.sched.tellSocket
+	l.keeper.sockets.notify, l.keeper.sockets.tunnels = l.sched.tellSocket, true
 	first.rec = new(protocol.Thread)
 	a.addSeat(first)
 	return a

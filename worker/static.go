@@ -78,12 +78,16 @@ func (l *Loop) serveStatic(t *Thread, c *conn) bool {
 	}
 	r := &t.Req
 	buf := bytesAt(t.Buf, int(r.HeadLen))
+	method := string(r.Method.In(buf))
+	if t.tunnels() {
+		method = "CONNECT" // a file would accept it
+	}
 	t.conn = c
 	t.reply = reply{arrived: t.arrived, remaining: -1, static: true}
 	t.Result, t.Out, t.OutLen, t.OutKept = 0, 0, 0, 0
 	c.served++
 	c.setPhase(phaseRunning, 0)
-	t.sendStatic(root.Answer(&static.Request{Method: string(r.Method.In(buf)), Target: r.Path.In(buf), Path: path,
+	t.sendStatic(root.Answer(&static.Request{Method: method, Target: r.Path.In(buf), Path: path,
 		Query: r.Query.In(buf), Header: staticFields(r, buf)}))
 	t.onward = t.conclude()
 	return true

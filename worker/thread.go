@@ -173,6 +173,12 @@ func newSeat(l *Loop) (*Thread, error) {
 	return t, nil
 }
 
+// tunnels says whether the request in t is the CONNECT of a tunnel for a WebSocket (RFC
+// 8441). In HTTP/2 nothing else offers an upgrade. Whoever answers it with 2xx accepts it.
+func (t *Thread) tunnels() bool {
+	return t.Req.Minor == minorHTTP2 && t.Req.Flags&http1.FlagUpgrade != 0
+}
+
 // Identify says which Python thread t is, as Python knows it.
 func (t *Thread) Identify(ident uint64) { t.ident.Store(ident) }
 

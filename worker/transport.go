@@ -8,6 +8,7 @@ import (
 
 	"hostler/protocol"
 	"hostler/worker/http1"
+	"hostler/worker/websocket"
 )
 
 // transport is what a connection is made of: where its bytes come from, how
@@ -103,6 +104,8 @@ type heads interface {
 	trailers(b []byte, fields []byte) message
 	// failure is a whole response of the server's own: see http1.AppendError.
 	failure(b []byte, status int, extra string, close, bodiless bool, date []byte) message
+	// accepted is the response that accepts a WebSocket; fields are records.
+	accepted(b []byte, h *websocket.Handshake, protocol string, fields, date []byte) message
 }
 
 // text are heads of HTTP/1.1: bytes like all others.
@@ -128,6 +131,11 @@ var continueLine = []byte(http1.Continue)
 
 func (text) failure(b []byte, status int, extra string, close, bodiless bool, date []byte) message {
 	return message{head: http1.AppendError(b, status, extra, close, bodiless, date), end: true}
+}
+
+func (text) accepted(b []byte, h *websocket.Handshake, protocol string, fields, date []byte) message {
+	var lines [512]byte
+	return message{head: http1.AppendSwitch(b, h.AppendAnswer(lines[:0], protocol), fields, date)}
 }
 
 // respHead is the head that C has put into the Task.

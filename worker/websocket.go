@@ -30,7 +30,8 @@ const (
 type webSocket struct {
 	transport
 	l       *Loop
-	c       *conn
+	c       *conn  // a stream's, over HTTP/2
+	cork    *cork  // of the event loop whose it is; nil: it has none
 	number  uint32 // among l.keeper.sockets
 	deflate websocket.Deflate
 
@@ -105,12 +106,15 @@ func (w *webSocket) over(code int, reason string) bool {
 	if w.stage == socketOver {
 		return false
 	}
+	if w.cork != nil {
+		w.cork.follow(w.c, nil) // the connection may be another's soon
+	}
 	w.stage = socketOver
 	w.say(code, reason)
 	return true
 }
 
-// frame sends a frame. w.mu is held.
+// frame sends a frame of the application's. w.mu is held.
 func (w *webSocket) frame(op websocket.Opcode, data []byte, deflated bool, ref uintptr) (res int, kept bool) {
 	hub := &w.l.keeper.sockets
 	b := hub.frames.Get().(*[]byte)
@@ -121,16 +125,28 @@ func (w *webSocket) frame(op websocket.Opcode, data []byte, deflated bool, ref u
 	} else {
 		m.data = data
 	}
-	res, kept = w.l.deliver(w.c, m, ref)
+	if w.cork == nil || !w.cork.takeFrame(w.c, m) {
+		res, kept = w.l.deliver(w.c, m, ref)
+	}
 	*b = m.head[:0]
 	return res, kept
 }
 
+// control sends a frame of ours. w.mu is held.
+func (w *webSocket) control(frame []byte) {
+	if w.cork == nil || !w.cork.follow(w.c, frame) {
+		w.l.deliver(w.c, message{head: frame}, 0)
+	}
+}
+
 // sendClose sends a close frame. w.mu is held.
 func (w *webSocket) sendClose(code int, reason string) {
-	var b [127]byte
-	w.l.deliver(w.c, message{head: websocket.AppendClose(b[:0], code, reason)}, 0)
+	var b [maxControl]byte
+	w.control(websocket.AppendClose(b[:0], code, reason))
 }
+
+// maxControl is how long a control frame is at most.
+const maxControl = 127
 
 // shut is Close. w.mu is held, and the stage is open.
 func (w *webSocket) shut(code int, reason string) {
@@ -171,6 +187,9 @@ type sockets struct {
 	// notify says that a WebSocket is to be looked at, for the application (see heed). It
 	// must not wait, or call back. Without it requests for WebSockets are as all others.
 	notify func(number uint32)
+	// tunnels says that a request over HTTP/2 may ask for one (RFC 8441): browsers do so
+	// then, and know no way back.
+	tunnels bool
 
 	scratch sync.Pool    // *websocket.Scratch
 	frames  sync.Pool    // *[]byte: frames on their way out

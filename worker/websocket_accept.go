@@ -12,10 +12,14 @@ import (
 // that is asked for as it should not be.
 func (t *Thread) handshake() *websocket.Refusal {
 	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
-	if !websocket.Asked(buf, &t.Req) {
+	check := websocket.Check
+	switch {
+	case t.tunnels():
+		check = websocket.CheckTunnel
+	case !websocket.Asked(buf, &t.Req):
 		return nil
 	}
-	h, refusal := websocket.Check(buf, &t.Req)
+	h, refusal := check(buf, &t.Req)
 	if refusal != nil {
 		return refusal
 	}
@@ -31,16 +35,18 @@ func (t *Thread) handshake() *websocket.Refusal {
 // knows it by.
 func (t *Thread) AcceptSocket(protocol, fields []byte) (number uint32) {
 	l, c := t.l, t.conn
-	var lines [512]byte
-	head := http1.AppendSwitch(t.out[:0], t.upgrade.AppendAnswer(lines[:0], string(protocol)), fields, *l.keeper.date.Load())
-	t.out = head[:0]
+	head := c.accepted(t.out[:0], t.upgrade, string(protocol), fields, *l.keeper.date.Load())
+	t.out = head.head[:0]
 	now := l.now()
-	w := &webSocket{transport: c.transport, l: l, c: c, deflate: t.upgrade.Deflate, opened: now}
+	w := &webSocket{transport: c.transport, l: l, c: c, cork: t.cork, deflate: t.upgrade.Deflate, opened: now}
 	w.reader = websocket.Reader{Max: int(l.cfg.WSMaxSize), Deflate: w.deflate.On}
 	w.room = w.hasRoom
 	t.reply.status = 101
+	if t.tunnels() {
+		t.reply.status = 200
+	}
 	t.count()
-	res, _ := l.deliver(c, message{head: head}, 0)
+	res, _ := l.deliver(c, head, 0)
 	if t.pos < t.end {
 		w.rest = bytes.Clone(t.buf[t.pos:t.end])
 	}

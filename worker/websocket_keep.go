@@ -56,8 +56,9 @@ func (w *webSocket) ping(now int64) {
 		return
 	}
 	w.pinged = now
-	var b [8]byte
-	w.frame(websocket.Ping, binary.BigEndian.AppendUint64(b[:0], uint64(now)), false, 0)
+	var b [maxControl]byte
+	var data [8]byte
+	w.control(websocket.AppendControl(b[:0], websocket.Ping, binary.BigEndian.AppendUint64(data[:0], uint64(now))))
 }
 
 // leave closes all WebSockets, and those that come yet: one after the other in the time

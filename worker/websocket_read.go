@@ -110,7 +110,8 @@ func (w *webSocket) pong(data []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.stage == socketOpen && w.c.out.left() <= pongBacklog {
-		w.frame(websocket.Pong, data, false, 0)
+		var b [maxControl]byte
+		w.control(websocket.AppendControl(b[:0], websocket.Pong, data))
 	}
 }
 
@@ -176,7 +177,7 @@ func (w *webSocket) portable() bool { return false }
 
 // expire implements transport: its time has come.
 func (w *webSocket) expire(l *Loop) {
-	if unread(w.c.fd) && !w.full() {
+	if (unread(w.c.fd) || w.holds() > 0) && !w.full() {
 		// It may have answered: it was us who were late.
 		l.resume(l.keeper.sweeper, w.c)
 		return

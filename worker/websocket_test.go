@@ -32,7 +32,7 @@ type socketApp struct {
 }
 
 func socketConfig() *protocol.WorkerConfig {
-	cfg := testConfig()
+	cfg := cleartextConfig()
 	cfg.WSMaxSize, cfg.WSPerMessageDeflate = 1<<20, true
 	return cfg
 }
@@ -47,8 +47,8 @@ func serveSockets(t *testing.T, cfg *protocol.WorkerConfig, app func(*socketApp)
 			c.ok("plain " + c.target)
 			return
 		}
-		if c.target == "/denied" {
-			c.head("403 Forbidden")
+		if status, ok := map[string]string{"/denied": "403 Forbidden", "/denied_200": "200 OK"}[c.target]; ok {
+			c.head(status)
 			c.final(nil)
 			return
 		}
@@ -59,6 +59,7 @@ func serveSockets(t *testing.T, cfg *protocol.WorkerConfig, app func(*socketApp)
 		w := r.keeper.sockets.at(c.t.AcceptSocket(protocol, nil))
 		r.wg.Go(func() { app(&socketApp{r, w}) })
 	})
+	r.keeper.sockets.tunnels = true
 	r.keeper.sockets.notify = func(n uint32) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -280,7 +281,9 @@ func TestWebSocketHandshake(t *testing.T) {
 }
 
 // What the application is told at the end, and what the peer.
-func TestWebSocketEnds(t *testing.T) {
+func TestWebSocketEnds(t *testing.T) { overBoth(t, testWebSocketEnds) }
+
+func testWebSocketEnds(t *testing.T, open openSocket) {
 	told := make(chan string, 1)
 	app := func(a *socketApp) {
 		for {
@@ -321,7 +324,7 @@ func TestWebSocketEnds(t *testing.T) {
 		{string(clientFrame(0x82, strings.Repeat("x", 1<<20+1))), "close 1009 message too big|EOF", "1009 message too big"},
 		{"", "", "1006 "},
 	} {
-		p, _ := open(t, r.dial(), "/", "")
+		p, _ := open(r, "/", "")
 		if c.send == "" {
 			p.Close()
 		} else {
@@ -340,11 +343,13 @@ func TestWebSocketEnds(t *testing.T) {
 			t.Errorf("%.100q: the application is told %q, want %q", c.send, got, c.told)
 		}
 	}
-	eventually(t, "no WebSocket is left", func() bool { return len(r.keeper.sockets.list()) == 0 && r.conns.n.Load() == 0 })
+	eventually(t, "no WebSocket is left", func() bool { return len(r.keeper.sockets.list()) == 0 && r.openSockets() == 0 })
 }
 
 // An application that takes nothing has its client stop, and what it has sent is all there.
-func TestWebSocketReadingPauses(t *testing.T) {
+func TestWebSocketReadingPauses(t *testing.T) { overBoth(t, testWebSocketReadingPauses) }
+
+func testWebSocketReadingPauses(t *testing.T, open openSocket) {
 	const n = 4000
 	go_on := make(chan struct{})
 	sum := make(chan int, 1)
@@ -365,7 +370,7 @@ func TestWebSocketReadingPauses(t *testing.T) {
 		a.w.Done(websocket.Normal, "")
 		sum <- got
 	})
-	p, _ := open(t, r.dial(), "/", "")
+	p, _ := open(r, "/", "")
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
@@ -379,7 +384,7 @@ func TestWebSocketReadingPauses(t *testing.T) {
 		t.Error("4 MB have been taken, though nobody asked for them")
 	case <-time.After(100 * time.Millisecond):
 	}
-	w := r.keeper.sockets.list()[0]
+	w := r.only()
 	w.mu.Lock()
 	if len(w.queue) > socketMessages || w.held > socketBytes+2000 {
 		t.Errorf("%d messages, %d bytes wait", len(w.queue), w.held)
@@ -395,7 +400,9 @@ func TestWebSocketReadingPauses(t *testing.T) {
 }
 
 // A client that does not read has the application wait.
-func TestWebSocketBackPressure(t *testing.T) {
+func TestWebSocketBackPressure(t *testing.T) { overBoth(t, testWebSocketBackPressure) }
+
+func testWebSocketBackPressure(t *testing.T, open openSocket) {
 	done := make(chan int, 1)
 	r := serveSockets(t, socketConfig(), func(a *socketApp) {
 		data := bytes.Repeat([]byte("x"), 100000)
@@ -412,7 +419,7 @@ func TestWebSocketBackPressure(t *testing.T) {
 		a.w.Done(websocket.Normal, "")
 		done <- waited
 	})
-	p, _ := open(t, r.dial(), "/", "")
+	p, _ := open(r, "/", "")
 	for range 200 {
 		if got := p.frame(); len(got) != 100002 {
 			t.Fatalf("%.100q", got)
@@ -425,7 +432,9 @@ func TestWebSocketBackPressure(t *testing.T) {
 }
 
 // Pings are answered, and the end seen, while all threads are away.
-func TestWebSocketWhileBlocked(t *testing.T) {
+func TestWebSocketWhileBlocked(t *testing.T) { overBoth(t, testWebSocketWhileBlocked) }
+
+func testWebSocketWhileBlocked(t *testing.T, open openSocket) {
 	blocked, free := make(chan struct{}), make(chan struct{})
 	r := serveSockets(t, socketConfig(), echoSocket, func(r *rig) {
 		app := r.app
@@ -437,7 +446,7 @@ func TestWebSocketWhileBlocked(t *testing.T) {
 			app(c)
 		}
 	})
-	p, _ := open(t, r.dial(), "/", "")
+	p, _ := open(r, "/", "")
 	other := r.dial()
 	io.WriteString(other, "GET /block HTTP/1.1\r\nHost: a\r\n\r\n")
 	<-blocked
@@ -448,7 +457,9 @@ func TestWebSocketWhileBlocked(t *testing.T) {
 	p.want("1 x")
 }
 
-func TestWebSocketPings(t *testing.T) {
+func TestWebSocketPings(t *testing.T) { overBoth(t, testWebSocketPings) }
+
+func testWebSocketPings(t *testing.T, open openSocket) {
 	cfg := socketConfig()
 	cfg.WSPingInterval, cfg.WSPingTimeout = 20*time.Millisecond, 2*time.Second
 	told := make(chan int, 2)
@@ -457,7 +468,7 @@ func TestWebSocketPings(t *testing.T) {
 		a.w.Done(websocket.Normal, "")
 		told <- code
 	})
-	p, _ := open(t, r.dial(), "/", "")
+	p, _ := open(r, "/", "")
 	for range 3 {
 		ping := p.frame()
 		if !strings.HasPrefix(ping, "9 ") {
@@ -508,9 +519,11 @@ func TestWebSocketDrain(t *testing.T) {
 	}
 }
 
-func TestWebSocketDeflate(t *testing.T) {
+func TestWebSocketDeflate(t *testing.T) { overBoth(t, testWebSocketDeflate) }
+
+func testWebSocketDeflate(t *testing.T, open openSocket) {
 	r := serveSockets(t, socketConfig(), echoSocket)
-	p, head := open(t, r.dial(), "/", "Sec-WebSocket-Extensions: permessage-deflate\r\n")
+	p, head := open(r, "/", "Sec-WebSocket-Extensions: permessage-deflate\r\n")
 	if !strings.Contains(head, "permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n") {
 		t.Fatal(head)
 	}

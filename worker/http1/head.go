@@ -39,6 +39,7 @@ const (
 	HeadBadValue
 	HeadBadLength
 	HeadDuplicateLength
+	HeadAccepts // for the caller
 	numHeadErrors
 )
 
@@ -52,6 +53,7 @@ var headErrors = [numHeadErrors]string{
 	HeadBadValue:        "control character in a header value",
 	HeadBadLength:       "invalid Content-Length",
 	HeadDuplicateLength: "more than one Content-Length",
+	HeadAccepts:         "over HTTP/2 a status of 2xx accepts a WebSocket: it cannot be that of a denial",
 }
 
 // Error returns a sentence on what is wrong.

@@ -46,9 +46,10 @@ const (
 	ReasonForwardedMismatch // … or contradicts itself
 	ReasonBadProxyHeader    // for the caller: the PROXY protocol's header; no request has begun
 	ReasonMissingProxyHeader
-	ReasonBodyTooLarge // for the caller: beyond its limit
-	ReasonConnect      // … for it is no proxy
-	ReasonHTTP2Stream  // … which speaks HTTP/2, too: a stream that is malformed
+	ReasonBodyTooLarge    // for the caller: beyond its limit
+	ReasonConnect         // … for it is no proxy
+	ReasonUnknownProtocol // … or a tunnel for a protocol that it does not speak (RFC 8441)
+	ReasonHTTP2Stream     // … which speaks HTTP/2, too: a stream that is malformed
 	ReasonHTTP2Connection
 	ReasonSpoolStalled // … whose disk does not take the body
 	numReasons
@@ -103,6 +104,7 @@ var reasons = [NumReasons]struct {
 	ReasonMissingProxyHeader:          {"missing_proxy_header", 400},
 	ReasonBodyTooLarge:                {"body_too_large", 413},
 	ReasonConnect:                     {"connect", 405},
+	ReasonUnknownProtocol:             {"unknown_protocol", 501},
 	ReasonHTTP2Stream:                 {"http2_stream", 400},
 	ReasonHTTP2Connection:             {"http2_connection", 400},
 	ReasonSpoolStalled:                {"spool_stalled", 503},

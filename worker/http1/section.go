@@ -52,6 +52,27 @@ func AppendInterimSection(dst []byte, status int, fields []byte) []byte {
 // AppendTrailerSection appends the section behind a body, which has no status.
 func AppendTrailerSection(dst, fields []byte) []byte { return appendRecords(dst, fields, true, anyHop) }
 
+// AppendTunnelSection appends the section of the response that accepts a tunnel (RFC 8441):
+// what AppendSwitch appends for HTTP/1.1.
+func AppendTunnelSection(dst []byte, lines string, fields, date []byte) []byte {
+	dst = AppendInterimSection(dst, 200, fields)
+	for line := range strings.Lines(lines) {
+		if name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ": "); ok {
+			dst = AppendRecord(dst, name, value)
+		}
+	}
+	has := func(kind fieldKind) bool {
+		return AnyName(fields, func(name []byte) bool { return kindOf(name) == kind })
+	}
+	if !has(fieldDate) {
+		dst = AppendRecord(dst, "date", date)
+	}
+	if !has(fieldServer) {
+		dst = AppendRecord(dst, "server", "hostler")
+	}
+	return dst
+}
+
 // appendRecords is appendFields for a section.
 func appendRecords(dst, fields []byte, noLength bool, hops uint16) []byte {
 	for off := 0; off < len(fields); {

@@ -45,6 +45,7 @@ type Refusal struct {
 
 var (
 	refuseVersion  = &Refusal{426, "Sec-WebSocket-Version: 13\r\n", "Sec-WebSocket-Version is not 13"}
+	refuseVersion2 = &Refusal{400, refuseVersion.Field, refuseVersion.Why} // a 426 needs a field that HTTP/2 has not
 	refuseKey      = &Refusal{400, "", "there is no Sec-WebSocket-Key, or it is malformed"}
 	refuseBody     = &Refusal{400, "", "a handshake has a body"}
 	refuseProtocol = &Refusal{400, "", "Sec-WebSocket-Protocol is malformed"}
@@ -63,7 +64,14 @@ const (
 )
 
 // Check reads the handshake of a request for which Asked is true.
-func Check(buf []byte, r *http1.Request) (h Handshake, _ *Refusal) {
+func Check(buf []byte, r *http1.Request) (h Handshake, _ *Refusal) { return check(buf, r, true) }
+
+// CheckTunnel is Check for the request of a tunnel over HTTP/2 (RFC 8441), which has no key.
+func CheckTunnel(buf []byte, r *http1.Request) (h Handshake, _ *Refusal) {
+	return check(buf, r, false)
+}
+
+func check(buf []byte, r *http1.Request, keyed bool) (h Handshake, _ *Refusal) {
 	var key []byte
 	keys, versions, version13 := 0, 0, false
 	for _, f := range r.Fields[:r.NFields] {
@@ -88,8 +96,11 @@ func Check(buf []byte, r *http1.Request) (h Handshake, _ *Refusal) {
 	}
 	switch {
 	case versions != 1 || !version13:
+		if !keyed {
+			return h, refuseVersion2
+		}
 		return h, refuseVersion
-	case keys != 1 || !h.take(key):
+	case keyed && (keys != 1 || !h.take(key)):
 		return h, refuseKey
 	case r.ContentLength > 0 || r.Flags&http1.FlagChunked != 0:
 		return h, refuseBody
