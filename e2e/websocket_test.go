@@ -22,6 +22,14 @@ type wsClient struct {
 	head *http.Response
 }
 
+// accepted says whether there is a WebSocket.
+func (w *wsClient) accepted() bool {
+	if w.head.ProtoMajor == 2 {
+		return w.head.StatusCode == 200
+	}
+	return w.head.StatusCode == 101 && w.head.Header.Get("Sec-WebSocket-Accept") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+}
+
 // wsOpen makes a handshake on a connection.
 func wsOpen(t *testing.T, c net.Conn, target, fields string) *wsClient {
 	t.Helper()
@@ -38,11 +46,16 @@ func wsOpen(t *testing.T, c net.Conn, target, fields string) *wsClient {
 
 func (s *server) websocket(target, fields string) *wsClient {
 	s.t.Helper()
+	return wsOpen(s.t, s.dialTCP(), target, fields)
+}
+
+func (s *server) dialTCP() net.Conn {
+	s.t.Helper()
 	c, err := net.Dial("tcp", s.addr)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return wsOpen(s.t, c, target, fields)
+	return c
 }
 
 // say sends a frame.
@@ -99,14 +112,30 @@ func (w *wsClient) want(all ...string) {
 // TestWebSocket: what an application and a client see of a WebSocket, on each CPython.
 func TestWebSocket(t *testing.T) {
 	for _, python := range cpythons(t) {
-		t.Run(python, func(t *testing.T) { testWebSocket(t, "--python", python, "sockets:app") })
+		t.Run(python, func(t *testing.T) { testWebSocket(t, "1.1", "--python", python, "sockets:app") })
 	}
 }
 
-func testWebSocket(t *testing.T, args ...string) {
+// TestWebSocketHTTP2: it is the same over a stream of HTTP/2 (RFC 8441).
+func TestWebSocketHTTP2(t *testing.T) {
+	for _, loop := range loops {
+		t.Run(loop, func(t *testing.T) {
+			testWebSocket(t, "2", "--http2-cleartext", "--python", asgiPython(t), "--loop", loop, "sockets:app")
+		})
+	}
+}
+
+func testWebSocket(t *testing.T, version string, args ...string) {
 	s := start(t, append([]string{"--workers", "1", "--graceful-timeout", "3"}, args...)...)
-	w := s.websocket("/", "")
-	if w.head.StatusCode != 101 || w.head.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
+	open := s.websocket
+	if version == "2" {
+		open = func(target, fields string) *wsClient {
+			t.Helper()
+			return wsTunnel(t, s.dialTCP(), target, fields)
+		}
+	}
+	w := open("/", "")
+	if !w.accepted() {
 		t.Fatal(w.head)
 	}
 	long := strings.Repeat("é", 100000)
@@ -124,21 +153,21 @@ func testWebSocket(t *testing.T, args ...string) {
 	s.waitLog("disconnect 4003 'bye'")
 	s.waitLog("then ClientDisconnected")
 
-	cut := s.websocket("/", "")
+	cut := open("/", "")
 	cut.Close()
 	s.waitLog("disconnect 1006 ''")
 
-	w = s.websocket("/look?a=b", "Sec-WebSocket-Protocol: one, two\r\nSec-WebSocket-Protocol: three\r\n")
+	w = open("/look?a=b", "Sec-WebSocket-Protocol: one, two\r\nSec-WebSocket-Protocol: three\r\n")
 	if h := w.head.Header; h.Get("Sec-WebSocket-Protocol") != "three" || h.Get("X-Accepted") != "yes" {
 		t.Error(h)
 	}
-	w.want("1 websocket ws 1.1 2.5 ['one', 'two', 'three'] False ['websocket.http.response'] a=b", "close 4001 änough")
+	w.want("1 websocket ws "+version+" 2.5 ['one', 'two', 'three'] False ['websocket.http.response'] a=b", "close 4001 änough")
 	w.say(0x88, "\x0f\xa1")
 	w.want("EOF")
 	s.waitLog("look: websocket.disconnect 4001")
 
 	for path, want := range map[string]string{"/deny": "403 Forbidden ", "/deny_with": "401 Unauthorized who are you?", "/raises_first": "500 Internal Server Error 500 Internal Server Error\n"} {
-		w = s.websocket(path, "")
+		w = open(path, "")
 		body, err := io.ReadAll(w.head.Body)
 		if got := w.head.Status + " " + string(body); got != want || err != nil {
 			t.Errorf("%s: %q, %v", path, got, err)
@@ -146,26 +175,26 @@ func testWebSocket(t *testing.T, args ...string) {
 		if path == "/deny_with" && w.head.Header.Get("X-Why") != "no" {
 			t.Error(w.head.Header)
 		}
-		if !w.head.Close {
+		if !w.head.Close && version == "1.1" {
 			t.Errorf("%s: the connection goes on, though what comes may be frames", path)
 		}
 	}
 	s.waitLog("ValueError: meant, before a WebSocket")
 
-	w = s.websocket("/raises", "")
+	w = open("/raises", "")
 	w.say(0x81, "x")
 	w.want("close 1011 ")
 	s.waitLog("the application raised on GET /raises\n")
 	s.waitLog("ValueError: meant, in a WebSocket")
-	s.websocket("/returns", "").want("close 1000 ")
-	s.websocket("/wrong", "").want("1 done", "close 1000 ")
-	w = s.websocket("/waits", "")
+	open("/returns", "").want("close 1000 ")
+	open("/wrong", "").want("1 done", "close 1000 ")
+	w = open("/waits", "")
 	w.want("1 now")
 	w.say(0x81, "b")
 	w.say(0x81, "a")
 	w.want("1 a b", "close 1000 ")
 
-	w = s.websocket("/floods", "")
+	w = open("/floods", "")
 	for range 300 {
 		if got := w.hear(); len(got) != 100002 {
 			t.Fatalf("%.100q", got)
@@ -179,14 +208,14 @@ func testWebSocket(t *testing.T, args ...string) {
 		{"\x81\x81\x00\x00\x00\x00\xff", "close 1007 text is not UTF-8"},
 		{"\x82\xff\x00\x00\x00\x00\x01\x00\x00\x01\x00\x00\x00\x00", "close 1009 message too big"},
 	} {
-		w = s.websocket("/", "")
+		w = open("/", "")
 		io.WriteString(w, c.frame)
 		w.want(c.want)
 	}
 	s.waitLog("disconnect 1009 'message too big'")
 
 	// While the loop is blocked, pings are answered.
-	w = s.websocket("/", "")
+	w = open("/", "")
 	w.say(0x81, "x")
 	w.want("1 x")
 	done := make(chan struct{})
@@ -206,12 +235,12 @@ func testWebSocket(t *testing.T, args ...string) {
 	s.eventually("it is counted as open", func() bool { return s.metric("hostler_websockets", "") == 1 })
 
 	// A reload closes it with 1012, a stop with 1001; what does not listen is ended.
-	stubborn := s.websocket("/stubborn", "")
+	stubborn := open("/stubborn", "")
 	s.signal(syscall.SIGHUP)
 	w.want("close 1012 ")
 	stubborn.want("close 1012 ")
 	s.waitLog("disconnect 1012 ''")
-	w = s.websocket("/", "")
+	w = open("/", "")
 	s.signal(syscall.SIGTERM)
 	w.want("close 1001 ")
 	<-s.exited
@@ -222,10 +251,23 @@ func testWebSocket(t *testing.T, args ...string) {
 
 func TestWebSocketTLS(t *testing.T) {
 	s := start(t, append(newPair(t, t.TempDir(), "localhost", 1).args(), "sockets:app")...)
-	c, err := tls.Dial("tcp", s.addr, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
-	if err != nil {
-		t.Fatal(err)
+	for _, o := range []struct {
+		alpn, version string
+		open          func(*testing.T, net.Conn, string, string) *wsClient
+	}{{"http/1.1", "1.1", wsOpen}, {"h2", "2", wsTunnel}} {
+		c, err := tls.Dial("tcp", s.addr, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{o.alpn}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := o.open(t, c, "/look", "Sec-WebSocket-Protocol: a\r\n")
+		w.want("1 websocket wss "+o.version+" 2.5 ['a'] False ['tls', 'websocket.http.response'] ", "close 4001 änough")
 	}
-	w := wsOpen(t, c, "/look", "Sec-WebSocket-Protocol: a\r\n")
-	w.want("1 websocket wss 1.1 2.5 ['a'] False ['tls', 'websocket.http.response'] ", "close 4001 änough")
+}
+
+// An application of WSGI has no WebSockets over HTTP/2, and browsers are not led to believe so.
+func TestWebSocketHTTP2WSGI(t *testing.T) {
+	s := start(t, "--http2-cleartext", "wire:app")
+	if _, _, err := openTunnel(s.dialTCP(), "http", "/", ""); err == nil || !strings.Contains(err.Error(), "takes no WebSockets") {
+		t.Error(err)
+	}
 }

@@ -134,7 +134,7 @@ var connectionFamilies = []family{
 			put(s.now(func(g *protocol.Gauges) int64 { return g.ConnsRunning.Load() }), "running")
 			put(s.now(func(g *protocol.Gauges) int64 { return g.ConnsWriting.Load() }), "writing")
 		}},
-	{name: "websockets", typ: gauge, help: "WebSockets that are open; they are in no state of connections.",
+	{name: "websockets", typ: gauge, help: "WebSockets that are open. Over HTTP/1.1 they are in no state of connections; over HTTP/2 they share one.",
 		read: now(func(g *protocol.Gauges) int64 { return g.Sockets.Load() })},
 	{name: "websocket_messages_total", labels: []string{"direction"}, help: "Messages of WebSockets, from clients (in) and to them (out).",
 		read: func(s *scrape, put put) {

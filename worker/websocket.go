@@ -99,19 +99,34 @@ func (w *webSocket) say(code int, reason string) {
 	w.tell(NoticeBody | NoticeRoom)
 }
 
-// over ends it, but for the connection. It returns false if it has been over.
-func (w *webSocket) over(code int, reason string) bool {
+// over ends it, but for the connection.
+func (w *webSocket) over(code int, reason string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.overNow(code, reason)
+}
+
+// last is over with a close frame, if none of ours has been sent: there is one at most. why
+// is what the peer is told.
+func (w *webSocket) last(code int, why, reason string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stage == socketOpen {
+		w.sendClose(code, why)
+	}
+	w.overNow(code, reason)
+}
+
+// overNow is over with w.mu held.
+func (w *webSocket) overNow(code int, reason string) {
 	if w.stage == socketOver {
-		return false
+		return
 	}
 	if w.cork != nil {
 		w.cork.follow(w.c, nil) // the connection may be another's soon
 	}
 	w.stage = socketOver
 	w.say(code, reason)
-	return true
 }
 
 // frame sends a frame of the application's. w.mu is held.

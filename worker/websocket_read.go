@@ -118,12 +118,7 @@ func (w *webSocket) pong(data []byte) {
 // peerCloses answers a close frame, and ends the connection: the server does so first
 // (RFC 6455, 7.1.1).
 func (w *webSocket) peerCloses(code int, reason string) {
-	w.mu.Lock()
-	if w.stage == socketOpen {
-		w.sendClose(code, "")
-	}
-	w.mu.Unlock()
-	w.over(code, reason)
+	w.last(code, "", reason)
 	c := w.c
 	if c.out.pending.Load() {
 		c.finishLater(w.l, true, false)
@@ -135,12 +130,7 @@ func (w *webSocket) peerCloses(code int, reason string) {
 // fail ends a WebSocket that cannot go on, and tells the peer why. There may be more of
 // what it sends.
 func (w *webSocket) fail(code int, reason string) {
-	w.mu.Lock()
-	if w.stage == socketOpen {
-		w.sendClose(code, reason)
-	}
-	w.mu.Unlock()
-	w.over(code, reason)
+	w.last(code, reason, reason)
 	w.c.endSoon(w.l)
 }
 
