@@ -54,7 +54,6 @@ func (l *Loop) Drain(mode protocol.DrainMode, grace time.Duration) {
 	default:
 		l.leave.draining.Store(true)
 	}
-	l.keeper.tellLeave() // whoever comes back at once is not to come by the same connection
 	if mode == protocol.DrainStop {
 		go l.keeper.sockets.leave(l, websocket.GoingAway, 0)
 	} else if mode != protocol.DrainQuick {

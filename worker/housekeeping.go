@@ -115,12 +115,6 @@ func (hk *housekeeper) sweep() {
 	g.Sockets.Store(n[phaseSocket])
 }
 
-// tellLeave tells the clients of HTTP/2 that the worker leaves.
-func (hk *housekeeper) tellLeave() {
-	now := hk.l.now()
-	hk.l.conns.each(func(c *conn) { c.tellLeave(now) })
-}
-
 // timeUp ends a connection that the caller claimed because its time is up. If the
 // client has sent something that nobody has looked at, it was us who were late: the
 // process was stopped, or had no CPU. A request is not dropped for that.

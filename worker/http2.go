@@ -622,19 +622,6 @@ func (c *conn) sweepStreams(now int64) int64 {
 	return 0
 }
 
-// tellLeave tells a client of HTTP/2 that the worker leaves, whoever owns the connection.
-func (c *conn) tellLeave(now int64) {
-	h := c.http2.Load()
-	if h == nil {
-		return
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !h.closed {
-		h.takeLeave(now)
-	}
-}
-
 // weighStreams is weighConn for an owned connection that has streams.
 func (c *conn) weighStreams(k candidate, now int64) candidate {
 	h := c.http2.Load()

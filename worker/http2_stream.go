@@ -170,6 +170,16 @@ func (s *stream) drains() bool   { return false }
 func (s *stream) portable() bool { return false }
 func (s *stream) sayEnd()        {}
 
+// sayLeave implements transport.
+func (s *stream) sayLeave() {
+	h := s.h
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.closed && h.goneAway == 0 {
+		h.takeLeave(h.l.now())
+	}
+}
+
 // read implements transport.
 func (s *stream) read(b []byte) (int, error) {
 	h := s.h

@@ -247,6 +247,7 @@ func (s *tlsConn) detach()         {}
 func (s *tlsConn) waiting(int) int { return 1 }
 func (s *tlsConn) holds() int64    { return 0 }
 func (s *tlsConn) dequeued()       {}
+func (s *tlsConn) sayLeave()       {}
 
 func (s *tlsConn) sayEnd() {
 	if !s.wire.shaking {

@@ -72,6 +72,8 @@ type transport interface {
 	// sayEnd tells the client that nothing more comes, where the protocol has words
 	// for that.
 	sayEnd()
+	// sayLeave tells the client that the worker leaves, likewise. Anybody may call it.
+	sayLeave()
 	// close closes the connection at once.
 	close(l *Loop)
 	// abort is close with what the peer has not taken thrown away, so that it cannot
@@ -197,6 +199,7 @@ func (s *socket) dequeued()       {}
 func (s *socket) portable() bool  { return true }
 
 func (s *socket) sayEnd()        {}
+func (s *socket) sayLeave()      {}
 func (s *socket) urgent() bool   { return false }
 func (s *socket) noRoom(l *Loop) { s.c.shed(l) }
 

@@ -165,12 +165,14 @@ const maxControl = 127
 
 // shut is Close. w.mu is held, and the stage is open.
 func (w *webSocket) shut(code int, reason string) {
+	limit := closeTime
+	if w.l.leave.draining.Load() {
+		limit = closeLeaving
+		w.sayLeave() // or its client comes back by the same connection
+	}
 	w.sendClose(code, reason)
 	w.stage = socketClosing
-	w.closeBy = w.l.now() + closeTime
-	if w.l.leave.draining.Load() {
-		w.closeBy = w.l.now() + closeLeaving
-	}
+	w.closeBy = w.l.now() + limit
 	w.c.deadline.Store(w.closeBy) // if it rests; else its owner looks at closeBy
 	w.readOn()
 }
