@@ -326,7 +326,7 @@ func table() []*setting {
 		{
 			name: "warmup", group: groupPython, arg: "PATH",
 			help:  "request to run before the workers are forked; may be repeated",
-			more:  "With `--preload`: what the first request would import or compile is then shared, too. The application sees a GET from 127.0.0.1; its answer is thrown away, a failure is logged. A connection that it opens, to a database for one, would be shared by all workers, and what they say on it mixed up: such connections are named in the log. Django's are closed before the fork; close others in a function for `os.register_at_fork(before=...)` (SQLAlchemy: `engine.dispose`, psycopg_pool: `pool.close`), and open them in the worker.",
+			more:  "With `--preload`: what the first request would import or compile is then shared, too. The application sees a GET from 127.0.0.1; its answer is thrown away, a failure is logged. A connection that it opens, to a database for one, would be shared by all workers, and what they say on it mixed up: such connections are named in the log. Django's are closed before the fork; close others in a function for `os.register_at_fork(before=...)` (SQLAlchemy: `engine.dispose`, psycopg_pool: `pool.close`), and open them in the worker. An ASGI application is sent the requests in each worker, when its lifespan has started.",
 			value: list("a path that begins with /", "", func(c *Config) *[]string { return &c.Warmup }, parsePath),
 		},
 		{

@@ -2,6 +2,7 @@
 a process of their own, which does nothing else, those of the master's."""
 
 import faulthandler
+import importlib
 import json
 import logging
 import os
@@ -98,20 +99,13 @@ class Hooks:
         if "worker_abort" in self.functions:
             signal.signal(signal.SIGABRT, self.aborted)
 
-    def around(self, app):
-        """Return the application with the hooks of each request around it."""
+    def wrapper(self, module):
+        """Return what puts the hooks of each request around an application: module's around()."""
         before, after = self.functions.get("pre_request"), self.functions.get("post_request")
         if not before and not after:
-            return app
-        from _hostler.observe import around
-
-        return around(app, self.worker_args[1], before, after)
-
-    def say_wsgi_only(self):
-        """Name what nobody calls around the requests of an ASGI application."""
-        names = [name for name in ("pre_request", "post_request") if name in self.functions]
-        if names and self.settings["worker"] <= 1:
-            say("hostler: the hooks %s are for WSGI, and are not run for an ASGI application\n" % " and ".join(names))
+            return lambda app: app
+        around = importlib.import_module(module).around
+        return lambda app: around(app, self.worker_args[1], before, after)
 
     def aborted(self, number, frame):
         """The master gives the worker up. Without this handler faulthandler would write

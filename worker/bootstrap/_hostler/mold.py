@@ -110,10 +110,8 @@ class Mold:
         first = LISTENERS + len(self.settings["listeners"])
         before = open_sockets(first)
         for target in self.settings.get("warmup") or ():
-            if app.interface != "wsgi":
-                warn("an ASGI application is not warmed up: its event loop is made in each worker")
-                break
-            warm_up(self.settings, app.call, target)
+            if app.interface == "wsgi":  # that of another has a loop, each worker its own: see asgi/warmup.py
+                warm_up(self.settings, app.call, target)
         close_databases()
         audit(first, before)
 

@@ -18,8 +18,13 @@ class Request:
         self.scheme = environ["wsgi.url_scheme"]
         self.version = tuple(int(n) for n in environ["SERVER_PROTOCOL"].partition("/")[2].split("."))
         self.remote_addr = self.peer_addr = (environ["REMOTE_ADDR"], int(environ.get("REMOTE_PORT") or 0))
-        self.headers = [(k[5:].replace("_", "-"), v) for k, v in environ.items() if k.startswith("HTTP_")]
-        self.headers += [(k.replace("_", "-"), environ[k]) for k in ("CONTENT_TYPE", "CONTENT_LENGTH") if environ.get(k)]
+        self.headers = headers_as_in_wsgi((k[5:], v) for k, v in environ.items() if k.startswith("HTTP_"))
+        self.headers += headers_as_in_wsgi((k, environ[k]) for k in ("CONTENT_TYPE", "CONTENT_LENGTH") if environ.get(k))
+
+
+def headers_as_in_wsgi(pairs):
+    """Return headers with their names as Gunicorn has them."""
+    return [(name.replace("_", "-").upper(), value) for name, value in pairs]
 
 
 class Response:
@@ -68,17 +73,19 @@ def arity(hook):
         return 4
 
 
+def ended(after, count, *args):
+    """Run post_request, if there is one, with as many arguments as it takes."""
+    if not after:
+        return
+    try:
+        after(*args[: max(2, count)])
+    except Exception as e:
+        say("hostler: the hook post_request failed:\n" + text_of_raised(e))
+
+
 def around(app, worker, before, after):
     """Return the application with the hooks around it; either may be None."""
     count = arity(after) if after else 0
-
-    def ended(request, environ, response):
-        if not after:
-            return
-        try:
-            after(*(worker, request, environ, response)[: max(2, count)])
-        except Exception as e:
-            say("hostler: the hook post_request failed:\n" + text_of_raised(e))
 
     def observed(environ, start_response):
         request, response = Request(environ), Response()
@@ -93,11 +100,11 @@ def around(app, worker, before, after):
                 before(worker, request)
             body = app(environ, start)
         except BaseException:
-            ended(request, environ, response)
+            ended(after, count, worker, request, environ, response)
             raise
 
         def finish():
-            ended(request, environ, response)
+            ended(after, count, worker, request, environ, response)
 
         if type(body) in (list, tuple):  # which leaves in one piece, with its length
             response.sent = sum(map(len, body))

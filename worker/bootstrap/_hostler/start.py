@@ -155,7 +155,7 @@ def is_green(settings):
 def wsgi_worker(worker, app, modules, hooks):
     """Return what serves until the worker is to leave, and calls a function once it does."""
     if hooks:
-        app = hooks.around(app)
+        app = hooks.wrapper("_hostler.observe")(app)
     if modules:
         from _hostler.reload import or_error_page
 
@@ -184,12 +184,12 @@ def asgi_worker(worker, app, modules, hooks):
     """The same for an application of ASGI's."""
     from _hostler.asgi.run import AsyncWorker
 
-    if hooks:
-        hooks.say_wsgi_only()
+    observed = hooks.wrapper("_hostler.asgi.observe") if hooks else lambda call: call
+    app.around = observed
     if modules:
         from _hostler.asgi.page import or_error_page
 
-        app.around = lambda call: or_error_page(worker.server, call)
+        app.around = lambda call: or_error_page(worker.server, observed(call))
 
     def serve(begun):
         worker.prepare(app.call)

@@ -9,6 +9,7 @@ from _hostler.app import LoadError
 from _hostler.asgi.lifespan import Lifespan, StartupFailed
 from _hostler.asgi.loops import LoopError, new_loop
 from _hostler.asgi.messages import tell_bridge
+from _hostler.asgi.warmup import warm_up
 from _hostler.frames import text_of_raised
 from _hostler.log import say
 from _hostler.protocol import fail
@@ -72,6 +73,7 @@ class AsyncWorker:
             app = await self.made()
             lifespan = Lifespan(app, self.settings.get("lifespan") or "auto", self.bridge.drain)
             await lifespan.startup(self.note)
+            await warm_up(self.settings, app, lifespan.state)
         except (StartupFailed, LoadError) as e:
             fail(str(e))
         except BaseException as e:
