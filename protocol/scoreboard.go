@@ -173,6 +173,7 @@ type Thread struct {
 	progress       atomic.Int64 // when it last took or gave data
 	waits          atomic.Int64 // the start of the request that waits for its client
 	limit, limitOf atomic.Int64 // the application's own timeout, and its request
+	endless        atomic.Int64 // the start of the request that has no limit in all
 }
 
 const (
@@ -229,6 +230,13 @@ func (t *Thread) Waited(start, now int64) {
 	t.waits.CompareAndSwap(start, 0)
 }
 
+// Exempt is Wait for a request that may last for as long as its client likes: what it
+// takes by any clock does not count from here on.
+func (t *Thread) Exempt(start int64) {
+	raise(&t.endless, start)
+	raise(&t.waits, start)
+}
+
 // raise sets a time, unless it is later by now: requests begin one after the other.
 func raise(at *atomic.Int64, to int64) {
 	for was := at.Load(); was < to && !at.CompareAndSwap(was, to); {
@@ -259,7 +267,7 @@ func (t *Thread) ClockSince(start int64) int64 {
 // total what it may take by any clock. 0: there is no such limit.
 func (t *Thread) Deadline(start int64, timeout, total time.Duration) int64 {
 	at := int64(math.MaxInt64)
-	if total > 0 {
+	if total > 0 && t.endless.Load() != start {
 		at = start + int64(total)
 	}
 	if since := t.ClockSince(start); timeout > 0 && since != 0 {

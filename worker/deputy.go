@@ -46,7 +46,11 @@ func (d *deputy) run() {
 				return
 			}
 		}
-		_ = unix.Nanosleep(&tick, nil) // early is as good
+		if l.keeper.sockets.crowd(l) {
+			d.listen()
+		} else {
+			_ = unix.Nanosleep(&tick, nil) // early is as good
+		}
 		if ticks%8 == 0 {
 			runtime.Gosched() // see Thread.yield
 		}
@@ -72,6 +76,14 @@ func (d *deputy) run() {
 		}
 		still++
 		d.stepIn()
+	}
+}
+
+// listen is the pause between two ticks where each thread stays with a WebSocket: what comes
+// for these need not wait for the next.
+func (d *deputy) listen() {
+	if n, err := unix.EpollWait(d.l.sched.set.fd, d.t.Events[:], int(deputyTick/time.Millisecond)); err == nil && n > 0 {
+		d.l.sched.bring(d.t.Events[:n], d.l.now())
 	}
 }
 

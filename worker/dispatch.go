@@ -11,6 +11,9 @@ import (
 // It is called without the GIL.
 func (l *Loop) Next(t *Thread) int {
 	l.pace.calls.Add(1)
+	if t.stays {
+		t.comeBack()
+	}
 	if t.conn != nil {
 		if t.finish() {
 			return Run
@@ -75,6 +78,9 @@ func (t *Thread) giveWay() int {
 // slow: it returns Run or None and never a reason to wait.
 func (l *Loop) NextHeld(t *Thread) int {
 	l.pace.calls.Add(1)
+	if t.stays {
+		t.comeBack()
+	}
 	if t.conn != nil && t.finish() {
 		return Run
 	}
@@ -162,7 +168,7 @@ func (l *Loop) resume(t *Thread, c *conn) bool {
 		case phaseIdle, phaseHead, phaseBody:
 			t.pos, t.end = 0, 0
 			return l.receive(t, c)
-		case phaseStreams, phaseSocket:
+		case phaseStreams, phaseSocket, phaseTaken:
 			return c.again(l, t)
 		case phaseShaking:
 			c.shake(l)

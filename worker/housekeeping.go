@@ -59,6 +59,7 @@ func (hk *housekeeper) run() {
 			l.own.check(l)
 			l.gil.look(l)
 			hk.remind()
+			hk.sayStaying()
 			l.spare.weigh(l.slot.Gauges.Served.Load())
 			l.slow.send()
 		case <-l.leave.stop:
@@ -135,7 +136,7 @@ func (c *conn) timeUp(l *Loop) {
 		l.slot.Counters.Timeouts[k].Add(1)
 		c.sayEnd()
 		c.close(l)
-	case phaseStreams, phaseShaking, phaseSocket:
+	case phaseStreams, phaseShaking, phaseSocket, phaseTaken:
 		c.expire(l)
 	case phaseHead, phaseBody:
 		k = protocol.TimeoutHead

@@ -275,8 +275,10 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 	if l.static != nil && l.serveStatic(t, c) {
 		return false
 	}
-	if r.Flags&http1.FlagUpgrade != 0 && l.keeper.sockets.notify != nil {
-		if no := t.handshake(); no != nil {
+	if r.Flags&http1.FlagUpgrade != 0 {
+		// An application of WSGI's may know nothing of WebSockets: to it, what is no
+		// handshake is a request like any other.
+		if no := t.handshake(); no != nil && l.keeper.sockets.notify != nil {
 			t.dropInput()
 			c.refuse(l, no.Status, no.Field, false)
 			return false

@@ -356,6 +356,14 @@ func (t *Thread) conclude() bool {
 	} else {
 		t.account(now)
 	}
+	t.giveBack()
+	t.conn = nil
+	return l.nextOf(t, c, now)
+}
+
+// giveBack gives back what a request had beside its connection.
+func (t *Thread) giveBack() {
+	l := t.l
 	if t.in != nil {
 		t.body.file = nil
 		l.mem.inputs.put(t.in)
@@ -365,8 +373,6 @@ func (t *Thread) conclude() bool {
 		l.sched.done(t.pass)
 		t.pass = nil
 	}
-	t.conn = nil
-	return l.nextOf(t, c, now)
 }
 
 // mismatch deals with a body given whole whose length is not the one in the

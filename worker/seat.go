@@ -169,9 +169,6 @@ func (a *Async) remind() {
 	a.l.sched.wake()
 }
 
-// Socket returns a WebSocket by its number; nil: the application is done with it.
-func (a *Async) Socket(number uint32) *webSocket { return a.l.keeper.sockets.at(number) }
-
 // AcceptSocket answers the handshake on a seat, which is free from then on. protocol need not
 // be; fields are records of the application's.
 func (a *Async) AcceptSocket(i int, protocol, fields []byte) (number uint32, err error) {

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -116,6 +117,13 @@ func wakeFutex(word *uint32) {
 	atomic.StoreUint32(word, 1)
 	_, _, _ = unix.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)),
 		1|128 /* FUTEX_WAKE | FUTEX_PRIVATE_FLAG */, 1, 0, 0, 0)
+}
+
+// bumpFutex adds to a futex word, and wakes all who sleep on it.
+func bumpFutex(word *uint32) {
+	atomic.AddUint32(word, 1)
+	_, _, _ = unix.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)),
+		1|128 /* FUTEX_WAKE | FUTEX_PRIVATE_FLAG */, math.MaxInt32, 0, 0, 0)
 }
 
 // offHeap returns n bytes of zeroed memory that the collector does not know,

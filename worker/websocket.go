@@ -3,6 +3,7 @@ package worker
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hostler/worker/websocket"
@@ -54,6 +55,8 @@ type webSocket struct {
 	pinged  int64    // when it was last asked to
 	closeBy int64    // closing: when the peer's close frame has to be here
 	room    func()   // see conn.onRoom
+	word    *uint32  // futex word of Python threads that wait; nil: an event loop is notified
+	stay    stay     // … and of the thread that stays with it
 }
 
 type socketStage uint8
@@ -85,6 +88,10 @@ type goodbye struct {
 
 // tell has the application hear of what it waits for. w.mu is held.
 func (w *webSocket) tell(what uint32) {
+	if w.word != nil {
+		w.rouse(what)
+		return
+	}
 	if w.asked&what != 0 && !w.listed && !w.done {
 		w.listed = true
 		w.l.keeper.sockets.notify(w.number)
@@ -126,6 +133,7 @@ func (w *webSocket) overNow(code int, reason string) {
 		w.cork.follow(w.c, nil) // the connection may be another's soon
 	}
 	w.stage = socketOver
+	w.stay.end(w.l.now())
 	w.say(code, reason)
 }
 
@@ -174,6 +182,7 @@ func (w *webSocket) shut(code int, reason string) {
 	w.stage = socketClosing
 	w.closeBy = w.l.now() + limit
 	w.c.deadline.Store(w.closeBy) // if it rests; else its owner looks at closeBy
+	w.tell(NoticeRoom)            // nothing is sent any more
 	w.readOn()
 }
 
@@ -197,9 +206,12 @@ func (w *webSocket) queueUp() {
 
 // sockets are the WebSockets that the application is not done with, by number.
 type sockets struct {
-	mu   sync.Mutex
-	all  []*webSocket
-	free []uint32
+	mu      sync.Mutex
+	all     []*webSocket
+	free    []uint32
+	tunnels map[*tunnel]bool // that are live
+	staying atomic.Int64     // Python threads that stay with one of either
+	crowded seldom           // … that they all do
 
 	// notify says that a WebSocket is to be looked at, for the application (see heed). It
 	// must not wait, or call back. Without it requests for WebSockets are as all others.
@@ -217,6 +229,7 @@ type sockets struct {
 var pieceSizes = [...]int{512, 4 << 10, 64 << 10}
 
 func (s *sockets) init() {
+	s.tunnels = make(map[*tunnel]bool)
 	s.scratch.New = func() any { return new(websocket.Scratch) }
 	s.frames.New = func() any { b := make([]byte, 0, copyLimit+16); return &b }
 	for i, n := range pieceSizes {

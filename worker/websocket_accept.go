@@ -34,11 +34,16 @@ func (t *Thread) handshake() *websocket.Refusal {
 // connection, t has no request any more, and the WebSocket's number is what the application
 // knows it by.
 func (t *Thread) AcceptSocket(protocol, fields []byte) (number uint32) {
+	return t.acceptSocket(protocol, fields, nil)
+}
+
+// acceptSocket is AcceptSocket, and AcceptWaiting.
+func (t *Thread) acceptSocket(protocol, fields []byte, news *uint32) (number uint32) {
 	l, c := t.l, t.conn
 	head := c.accepted(t.out[:0], t.upgrade, string(protocol), fields, *l.keeper.date.Load())
 	t.out = head.head[:0]
 	now := l.now()
-	w := &webSocket{transport: c.transport, l: l, c: c, cork: t.cork, deflate: t.upgrade.Deflate, opened: now}
+	w := &webSocket{transport: c.transport, l: l, c: c, cork: t.cork, deflate: t.upgrade.Deflate, opened: now, word: news}
 	w.reader = websocket.Reader{Max: int(l.cfg.WSMaxSize), Deflate: w.deflate.On}
 	w.room = w.hasRoom
 	t.reply.status = 101
@@ -77,22 +82,20 @@ func checkAcceptance(protocol, fields []byte) error {
 	return nil
 }
 
+var errNoHandshake = errors.New("the request asks for no WebSocket, or has been answered")
+
 // Fields are n bytes of records that C has put into the Task.
 func (t *Thread) Fields(n int) []byte { return t.resp[:n] }
 
 // leaveTo ends t's part in a connection that goes on as a WebSocket.
 func (t *Thread) leaveTo(w *webSocket, now int64) {
-	l, c := t.l, t.conn
+	c := t.conn
 	t.account(now)
 	t.upgrade = nil
-	if t.in != nil {
-		t.body.file = nil
-		l.mem.inputs.put(t.in)
-		t.in = nil
-	}
-	if t.pass != nil {
-		l.sched.done(t.pass)
-		t.pass = nil
+	if t.cork == nil {
+		w.stay = t.stay()
+	} else {
+		t.giveBack()
 	}
 	t.pos, t.end = 0, 0
 	t.conn = nil

@@ -67,14 +67,9 @@ func (w *webSocket) ping(now int64) {
 func (s *sockets) leave(l *Loop, code int, within time.Duration) {
 	end := time.Now().Add(within)
 	for {
-		open := s.list()
+		open := s.open()
 		for i, w := range open {
-			w.mu.Lock()
-			if w.stage == socketOpen {
-				w.shut(code, "")
-				w.say(code, "")
-			}
-			w.mu.Unlock()
+			w.depart(code)
 			if wait := time.Until(end) / time.Duration(len(open)-i); wait > 0 && !pause(l, wait) {
 				return
 			}
@@ -82,6 +77,34 @@ func (s *sockets) leave(l *Loop, code int, within time.Duration) {
 		if !pause(l, 100*time.Millisecond) {
 			return
 		}
+	}
+}
+
+// departing is what is told that the worker leaves.
+type departing interface{ depart(code int) }
+
+// open returns all WebSockets, those that the application speaks itself, too.
+func (s *sockets) open() (all []departing) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.all {
+		if w != nil {
+			all = append(all, w)
+		}
+	}
+	for tn := range s.tunnels {
+		all = append(all, tn)
+	}
+	return all
+}
+
+// depart closes a WebSocket whose worker leaves.
+func (w *webSocket) depart(code int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stage == socketOpen {
+		w.shut(code, "")
+		w.say(code, "")
 	}
 }
 

@@ -150,6 +150,7 @@ uint32_t websocket_await(struct call *, uint32_t what); /* hostlerAwait for one 
 int websocket_send(struct call *, const char *type, PyObject *message, int *wait);
 PyObject *websocket_call(uint32_t number); /* borrowed */
 void websocket_done(struct call *, int failed);
+PyObject *websocket_offered(const struct task *); /* subprotocols, as a list */
 
 /* step.c: first_step makes a Task of the coroutine and runs its first step, or has the
  * loop's task factory make it. A new reference. */

@@ -292,19 +292,19 @@ func hostlerSocketAccept(i C.int, protocol *C.char, n, fields C.int64_t, why *C.
 
 //export hostlerSocketAwait
 func hostlerSocketAwait(number, what C.uint32_t) C.uint32_t {
-	return C.uint32_t(async.Socket(uint32(number)).Await(uint32(what)))
+	return C.uint32_t(thread(0).Socket(uint32(number)).Await(uint32(what)))
 }
 
 //export hostlerSocketReceive
 func hostlerSocketReceive(number C.uint32_t, data *C.uintptr_t, n *C.int64_t, code *C.int) C.int {
-	kind, b, c := async.Socket(uint32(number)).Receive()
+	kind, b, c := thread(0).Socket(uint32(number)).Receive()
 	*data, *n, *code = C.uintptr_t(uintptr(unsafe.Pointer(unsafe.SliceData(b)))), C.int64_t(len(b)), C.int(c)
 	return C.int(kind)
 }
 
 //export hostlerSocketSend
 func hostlerSocketSend(number C.uint32_t, kind C.int, p unsafe.Pointer, n C.int64_t, ref C.uintptr_t, kept *C.int) C.int {
-	rc, keeps := async.Socket(uint32(number)).Send(websocket.Opcode(kind), unsafe.Slice((*byte)(p), n), uintptr(ref))
+	rc, keeps := thread(0).Socket(uint32(number)).Send(websocket.Opcode(kind), unsafe.Slice((*byte)(p), n), uintptr(ref))
 	if keeps {
 		*kept = 1
 	}
@@ -316,13 +316,53 @@ func hostlerSocketClose(number C.uint32_t, code C.int64_t, reason *C.char, n C.i
 	if !websocket.Sendable(int(code)) {
 		return -1
 	}
-	async.Socket(uint32(number)).Close(int(code), C.GoStringN(reason, C.int(n)))
+	thread(0).Socket(uint32(number)).Close(int(code), C.GoStringN(reason, C.int(n)))
 	return 0
 }
 
 //export hostlerSocketDone
 func hostlerSocketDone(number C.uint32_t, code C.int) {
-	async.Socket(uint32(number)).Done(int(code), "")
+	thread(0).Socket(uint32(number)).Done(int(code), "")
+}
+
+//export hostlerSocketJoin
+func hostlerSocketJoin(i C.int, protocol *C.char, n, fields C.int64_t, news *C.uint32_t, why *C.char, size C.int) C.int64_t {
+	t := thread(i)
+	number, err := t.AcceptWaiting(unsafe.Slice((*byte)(unsafe.Pointer(protocol)), n), t.Fields(int(fields)), (*uint32)(unsafe.Pointer(news)))
+	if err != nil {
+		say(err.Error(), why, size)
+		return -1
+	}
+	return C.int64_t(number)
+}
+
+//export hostlerSocketAsk
+func hostlerSocketAsk(number, what C.uint32_t) C.uint32_t {
+	return C.uint32_t(thread(0).Socket(uint32(number)).Ask(uint32(what)))
+}
+
+//export hostlerSocketEnd
+func hostlerSocketEnd(number C.uint32_t, reason *C.char, size C.int, n *C.int) C.int {
+	code, text := thread(0).Socket(uint32(number)).End()
+	*n = say(text, reason, size)
+	return C.int(code)
+}
+
+//export hostlerSocketTake
+func hostlerSocketTake(i C.int, why *C.char, size C.int) C.int {
+	fd, err := thread(i).TakeSocket()
+	if err != nil {
+		say(err.Error(), why, size)
+	}
+	return C.int(fd)
+}
+
+//export hostlerOwnAnswer
+func hostlerOwnAnswer(i C.int) C.int {
+	if thread(i).OwnAnswer() {
+		return 1
+	}
+	return 0
 }
 
 // say copies s to dst as a C string, cut to fit, and returns its length.

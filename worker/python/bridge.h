@@ -18,6 +18,8 @@ struct thread {
 	int64_t stack_in;     /* the same for its stack */
 	unsigned long ident;  /* as Python knows the thread */
 	PyObject *context;    /* contextvars as they were before the first request; NULL: none to be had */
+	PyObject *socket;     /* the request's hostler.websocket, once that has been accepted */
+	int taken;            /* the application has its connection as a socket, and may have answered by that */
 	int gone;             /* write() has told the application that the client has gone */
 	int sending;          /* some thread is in Go for the response without the GIL; see sending_done */
 	char *body;           /* small response bodies, copied to be sent without the GIL: SMALL_BODY bytes; NULL with green */
@@ -101,6 +103,7 @@ void head_error(struct task *, int code, uint32_t off); /* raises what hostlerHe
 int response_init(PyObject *file_wrapper);
 PyObject *start_response_new(PyObject *handle);
 int response_send(struct thread *, PyObject *result); /* 0, or -1 with an exception */
+void response_close(struct thread *, PyObject *result); /* where nobody takes it */
 PyObject *early_hints_new(void);
 
 /* intervene.c */
@@ -133,6 +136,16 @@ PyObject *metrics_type(PyObject *, PyObject *);
 PyObject *metrics_share(PyObject *, PyObject *);
 PyObject *metrics_forked(PyObject *, PyObject *);
 PyObject *metrics_end(PyObject *, PyObject *);
+
+/* socket.c */
+int socket_offer(struct thread *, PyObject *environ, PyObject *handle);
+int socket_answers(struct thread *);   /* is there a WebSocket, or an answer of the application's own? Then nothing else is sent */
+int socket_tells_end(struct thread *); /* is the exception that is set no more than how such a request ends? */
+void socket_end(struct thread *, int failed);
+PyObject *socket_setup(PyObject *, PyObject *); /* of the module */
+
+/* has_socket says whether some of that may be so. */
+static inline int has_socket(const struct thread *th) { return th->taken || th->socket != NULL; }
 
 /* loop.c */
 int loop_init(PyObject *app, PyObject *report);

@@ -79,7 +79,7 @@ typedef int (*visitproc)(PyObject *, void *);
 extern PyTypeObject PyBaseObject_Type, PyByteArray_Type, PyBytes_Type, PyCoro_Type, PyMemoryView_Type, PyDict_Type, PyFloat_Type, PyList_Type, PyLong_Type, PyTuple_Type, PyUnicode_Type;
 extern struct _object _Py_NoneStruct;
 #define Py_None (&_Py_NoneStruct)
-extern PyObject *PyExc_AssertionError, *PyExc_BrokenPipeError, *PyExc_MemoryError, *PyExc_OSError, *PyExc_RuntimeError,
+extern PyObject *PyExc_AssertionError, *PyExc_BrokenPipeError, *PyExc_ConnectionError, *PyExc_MemoryError, *PyExc_OSError, *PyExc_RuntimeError,
 	*PyExc_TypeError, *PyExc_ValueError, *PyExc_AttributeError, *PyExc_BaseException, *PyExc_Exception, *PyExc_StopIteration,
 	*PyExc_SystemExit;
 extern struct _object _Py_TrueStruct, _Py_FalseStruct; /* longs in truth, whose type nobody here needs */
@@ -143,6 +143,7 @@ PyObject *PyTuple_Pack(Py_ssize_t, ...);
 Py_ssize_t PyTuple_Size(PyObject *);
 PyObject *PyTuple_GetItem(PyObject *, Py_ssize_t); /* borrowed */
 int PyArg_ParseTuple(PyObject *, const char *, ...);
+int PyArg_ParseTupleAndKeywords(PyObject *, PyObject *, const char *, char **, ...);
 
 PyObject *PyObject_Type(PyObject *);
 PyObject *PyObject_GetIter(PyObject *);

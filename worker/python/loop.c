@@ -150,15 +150,21 @@ void run_request(struct thread *th) {
 	th->active = ACTIVE_APP;
 	th->gone = 0;
 	th->timed_out = 0;
-	if ((handle = handle_new(th)) && (sr = start_response_new(handle)) && (input = input_new(th)) &&
-	    (environ = environ_new(th->task, input)) && ((result = call(environ, sr)) || forked)) {
+	if ((handle = handle_new(th)) && (sr = start_response_new(handle)) && (input = input_new(th)) && (environ = environ_new(th->task, input)) &&
+	    (!(th->task->req.flags & FLAG_WEBSOCKET) || socket_offer(th, environ, handle) == 0) && ((result = call(environ, sr)) || forked)) {
 		leave_if_forked(th);
-		response_send(th, result);
+		if (has_socket(th) && socket_answers(th))
+			response_close(th, result);
+		else
+			response_send(th, result);
 		leave_if_forked(th);
 	}
 	withdraw(th);
+	int upgraded = has_socket(th) && socket_answers(th);
 	if (PyErr_Occurred()) {
-		if (th->gone && PyErr_ExceptionMatches(PyExc_BrokenPipeError)) {
+		if (upgraded && socket_tells_end(th)) {
+			PyErr_Clear();
+		} else if (th->gone && PyErr_ExceptionMatches(PyExc_BrokenPipeError)) {
 			PyErr_Clear(); /* the application does not care that the client has gone */
 		} else if (th->cut) {
 			PyErr_Clear(); /* it has been told to end, and does */
@@ -168,6 +174,8 @@ void run_request(struct thread *th) {
 			th->task->result |= th->timed_out ? RESULT_FAILED | RESULT_TIMED_OUT : RESULT_FAILED;
 		}
 	}
+	if (upgraded)
+		socket_end(th, th->task->result & RESULT_FAILED);
 	if (result)
 		Py_DecRef(result);
 	if (environ)

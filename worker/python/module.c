@@ -195,6 +195,7 @@ static PyMethodDef module_methods[] = {
 	{"green", green_init, METH_VARARGS, NULL},        {"green_turn", green_turn, METH_NOARGS, NULL},
 	{"green_away", green_away, METH_VARARGS, NULL},   {"green_rest", green_rest, METH_VARARGS, NULL},
 	{"request", green_request, METH_O, NULL},
+	{"sockets", socket_setup, METH_VARARGS, NULL},
 	{"asgi", asgi_init, METH_VARARGS, NULL},          {"asynchronous", asgi_asynchronous, METH_NOARGS, NULL},
 	{"poll", asgi_poll, METH_O, NULL},                {"turn", asgi_turn, METH_NOARGS, NULL},
 	{"watch", asgi_watch, METH_O, NULL},              {"unfinished", asgi_unfinished, METH_NOARGS, NULL},

@@ -20,6 +20,8 @@ static int deliver(struct thread *th, const char *data, Py_ssize_t n, PyObject *
 	uint64_t seq = t->seq;
 	int rc;
 	sending_done(th);
+	if (has_socket(th) && socket_answers(th))
+		return WRITE_GONE;
 	Py_IncRef(ref);
 	if (n <= SEND_HELD) {
 		rc = hostlerWrite(th->index, (void *)data, n, (uintptr_t)ref, final);
@@ -163,6 +165,8 @@ static PyObject *early_hints(PyObject *self, PyObject *headers) {
 	if (th == NULL || !th->active || forked)
 		return PyErr_Format(PyExc_RuntimeError, "wsgi.early_hints outside of a request's thread");
 	sending_done(th);
+	if (has_socket(th) && socket_answers(th))
+		return none();
 	struct task *t = th->task;
 	PyObject *list = as_list(headers);
 	if (list == NULL)
@@ -312,6 +316,12 @@ static int close_result(PyObject *result) {
 		return 0;
 	}
 	return rc;
+}
+
+void response_close(struct thread *th, PyObject *result) {
+	PyTypeObject *type = type_of(result);
+	if (type != &PyList_Type && type != &PyTuple_Type && close_result(result))
+		log_exception(th);
 }
 
 /* interrupt raises what the timeout has to raise before close() is called: at its

@@ -42,7 +42,7 @@ static int offered(PyObject *list, const char *at, uint32_t n) {
 	return rc;
 }
 
-static PyObject *subprotocols(const struct task *t) {
+PyObject *websocket_offered(const struct task *t) {
 	static const char name[] = "sec-websocket-protocol";
 	PyObject *list = PyList_New(0);
 	for (uint32_t i = 0; list && i < t->req.nfields; i++) {
@@ -73,7 +73,7 @@ int websocket_scope(PyObject *scope, const struct task *t) {
 	Py_ssize_t n = scheme ? PyUnicode_GetLength(scheme) : -1;
 	int secure = n == (Py_ssize_t)sizeof "https" - 1;
 	if (n < 0 || PyDict_SetItem(scope, names.type, keys.websocket) || PyDict_SetItem(scope, names.scheme, secure ? keys.wss : keys.ws) ||
-	    PyDict_DelItem(scope, names.method) || put(scope, keys.subprotocols, subprotocols(t)))
+	    PyDict_DelItem(scope, names.method) || put(scope, keys.subprotocols, websocket_offered(t)))
 		return -1;
 	return extensions(scope);
 }

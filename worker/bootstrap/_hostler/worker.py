@@ -16,6 +16,7 @@ from _hostler.objects import no_daemons, thread_names
 from _hostler.profile import Profiler
 from _hostler.protocol import LIBRARY, fail
 from _hostler.signals import DUMP, block_signals, drain_on_sigterm
+from _hostler.sockets import WebSocketClosed, offer_socket
 from _hostler.wsgi import FileWrapper, RequestTimeout, base_environ, make_deadline, server_name
 
 
@@ -44,6 +45,7 @@ class Worker:
                 sys.unraisablehook = server.unraisablehook(sys.unraisablehook)
                 open_ends = [[not part for part in server_name(listener)] for listener in listeners]
                 self.count = server.init(self.raw, app, bases, open_ends, FileWrapper, report, RequestTimeout, no_op, stack_of, self.profiler.start)
+                server.sockets(WebSocketClosed, offer_socket)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         except RuntimeError as e:  # the library says what is wrong
