@@ -82,7 +82,7 @@ func (d *deputy) run() {
 // listen is the pause between two ticks where each thread stays with a WebSocket: what comes
 // for these need not wait for the next.
 func (d *deputy) listen() {
-	if n, err := unix.EpollWait(d.l.sched.set.fd, d.t.Events[:], int(deputyTick/time.Millisecond)); err == nil && n > 0 {
+	if n, err := unix.EpollWait(d.l.sched.set.fd, d.t.Events[:], int(deputyTick.Milliseconds())); err == nil && n > 0 {
 		d.l.sched.bring(d.t.Events[:n], d.l.now())
 	}
 }

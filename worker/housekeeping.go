@@ -59,7 +59,7 @@ func (hk *housekeeper) run() {
 			l.own.check(l)
 			l.gil.look(l)
 			hk.remind()
-			hk.sayStaying()
+			hk.sockets.sayStaying(l)
 			l.spare.weigh(l.slot.Gauges.Served.Load())
 			l.slow.send()
 		case <-l.leave.stop:

@@ -34,9 +34,9 @@ type Thread struct {
 	body   bodyReader
 	reply  reply
 
-	upgrade *websocket.Handshake // of the request, if it asks for a WebSocket
-	stays   bool                 // with a WebSocket that the request has become: see stay
-	tunnel  *tunnel              // what the application has taken the request's connection by; nil: it has not
+	upgrade *websocket.Handshake    // of the request, if it asks for a WebSocket
+	stays   bool                    // with a WebSocket that the request has become: see stay
+	taken   interface{ returned() } // a tunnel, where the application has taken the request's connection
 
 	forClient atomic.Int64 // ns that the request has waited for its client
 	room      roomWait

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hostler/protocol"
 	"hostler/worker/websocket"
 )
 
@@ -59,6 +60,19 @@ type webSocket struct {
 	stay    stay     // … and of the thread that stays with it
 }
 
+// stay is a Python thread's time with a WebSocket that its request has become.
+type stay struct {
+	rec   *protocol.Thread // nil: there is no thread
+	start int64            // of its request
+}
+
+// end says that the WebSocket is over. The thread may have something else to do by now.
+func (s stay) end(now int64) {
+	if s.rec != nil {
+		s.rec.Waited(s.start, now)
+	}
+}
+
 type socketStage uint8
 
 const (
@@ -95,6 +109,14 @@ func (w *webSocket) tell(what uint32) {
 	if w.asked&what != 0 && !w.listed && !w.done {
 		w.listed = true
 		w.l.keeper.sockets.notify(w.number)
+	}
+}
+
+// rouse has those who wait for some of what look. w.mu is held.
+func (w *webSocket) rouse(what uint32) {
+	if w.asked&what != 0 && !w.done {
+		w.asked = 0
+		bumpFutex(w.word)
 	}
 }
 
@@ -204,14 +226,17 @@ func (w *webSocket) queueUp() {
 	w.l.sched.push(w.c, anyway) // it has had its place all along
 }
 
+// departing is what is told that the worker leaves.
+type departing interface{ depart(code int) }
+
 // sockets are the WebSockets that the application is not done with, by number.
 type sockets struct {
 	mu      sync.Mutex
 	all     []*webSocket
 	free    []uint32
-	tunnels map[*tunnel]bool // that are live
-	staying atomic.Int64     // Python threads that stay with one of either
-	crowded seldom           // … that they all do
+	tunnels map[departing]bool // to those that the application speaks itself
+	staying atomic.Int64       // Python threads that stay with one of either
+	crowded seldom             // … that they all do
 
 	// notify says that a WebSocket is to be looked at, for the application (see heed). It
 	// must not wait, or call back. Without it requests for WebSockets are as all others.
@@ -229,7 +254,7 @@ type sockets struct {
 var pieceSizes = [...]int{512, 4 << 10, 64 << 10}
 
 func (s *sockets) init() {
-	s.tunnels = make(map[*tunnel]bool)
+	s.tunnels = make(map[departing]bool)
 	s.scratch.New = func() any { return new(websocket.Scratch) }
 	s.frames.New = func() any { b := make([]byte, 0, copyLimit+16); return &b }
 	for i, n := range pieceSizes {

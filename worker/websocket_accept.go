@@ -68,6 +68,18 @@ func (t *Thread) acceptSocket(protocol, fields []byte, news *uint32) (number uin
 	return w.number
 }
 
+// AcceptWaiting is AcceptSocket for an application whose threads wait on a futex word that
+// news points to, until it is done with the WebSocket.
+func (t *Thread) AcceptWaiting(protocol, fields []byte, news *uint32) (number uint32, err error) {
+	if t.conn == nil || t.upgrade == nil {
+		return 0, errNoHandshake
+	}
+	if err := checkAcceptance(protocol, fields); err != nil {
+		return 0, err
+	}
+	return t.acceptSocket(protocol, fields, news), nil
+}
+
 // checkAcceptance says what is wrong with what the application accepts a WebSocket with.
 func checkAcceptance(protocol, fields []byte) error {
 	if len(protocol) > 0 && !websocket.ValidProtocol(protocol) {

@@ -14,6 +14,26 @@ func (w *webSocket) Await(what uint32) uint32 {
 	return w.happened()
 }
 
+// Ask says that a Python thread is about to wait for what, and returns what of it is so
+// already: of the rest all that wait are told by the futex word.
+func (w *webSocket) Ask(what uint32) uint32 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	asked := w.asked
+	w.asked = what
+	have := w.happened()
+	w.asked |= asked
+	return have
+}
+
+// End returns how it has ended, without regard to what has not been taken; code 0: it has
+// not.
+func (w *webSocket) End() (code int, reason string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.end.code, w.end.reason
+}
+
 // heed returns what of that which the application waits for is so now.
 func (w *webSocket) heed() uint32 {
 	w.mu.Lock()

@@ -80,9 +80,6 @@ func (s *sockets) leave(l *Loop, code int, within time.Duration) {
 	}
 }
 
-// departing is what is told that the worker leaves.
-type departing interface{ depart(code int) }
-
 // open returns all WebSockets, those that the application speaks itself, too.
 func (s *sockets) open() (all []departing) {
 	s.mu.Lock()

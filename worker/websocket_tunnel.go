@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hostler/protocol"
+	"hostler/worker/websocket"
 )
 
 // tunnel joins a client with an application that has taken its connection, to answer the
@@ -31,7 +32,7 @@ type tunnel struct {
 	client   tunnelEnd
 	app      tunnelEnd
 	rest     []byte // from the client: the application's socket has no room for it
-	frames   frameCount
+	frames   websocket.FrameCount
 	said     []byte // the begin of the answer, as far as the status
 	answered int64  // when that began
 	gone     bool   // the client has
@@ -84,7 +85,7 @@ func (t *Thread) TakeSocket() (fd int, err error) {
 		unix.Close(pair[1])
 		return -1, fmt.Errorf("cannot watch a socket pair: %w", err)
 	}
-	t.tunnel = tn
+	t.taken = tn
 	if !inner.release() {
 		tn.app.queueUp()
 	}
@@ -94,7 +95,8 @@ func (t *Thread) TakeSocket() (fd int, err error) {
 // OwnAnswer says whether the application has answered by the socket that it took. If it has
 // not, it cannot any more, and t goes on with the request.
 func (t *Thread) OwnAnswer() bool {
-	tn, l := t.tunnel, t.l
+	l := t.l
+	tn, _ := t.taken.(*tunnel)
 	if tn == nil {
 		return false
 	}
@@ -109,7 +111,7 @@ func (t *Thread) OwnAnswer() bool {
 	answered, status, over := tn.answered, tn.status(), tn.stage == tunnelOver
 	tn.mu.Unlock()
 	if answered == 0 {
-		t.tunnel = nil
+		t.taken = nil
 		return false
 	}
 	if t.conn == nil {
@@ -192,15 +194,15 @@ func (tn *tunnel) fromApp(b []byte) {
 // fromClient passes on what the client has sent. mu is held.
 func (tn *tunnel) fromClient(b []byte) {
 	for len(b) > 0 && !tn.bidden {
-		if tn.bids != 0 && tn.frames.between() {
+		if tn.bids != 0 && tn.frames.Between() {
 			tn.bid()
 			return
 		}
-		n := tn.frames.next(b)
+		n := tn.frames.Next(b)
 		tn.push(b[:n])
 		b = b[n:]
 	}
-	if tn.bids != 0 && !tn.bidden && tn.frames.between() {
+	if tn.bids != 0 && !tn.bidden && tn.frames.Between() {
 		tn.bid()
 	}
 }
@@ -209,7 +211,7 @@ func (tn *tunnel) fromClient(b []byte) {
 // with which code: it answers the client with that. mu is held.
 func (tn *tunnel) bid() {
 	tn.bidden = true
-	tn.push(maskedClose(tn.bids))
+	tn.push(websocket.AppendMaskedClose(nil, tn.bids))
 }
 
 // push writes to the application, and keeps what there is no room for. mu is held.
@@ -362,3 +364,152 @@ func (tn *tunnel) expire() {
 		}
 	}
 }
+
+// tunnelEnd is a connection at one end of a tunnel, over the transport that it found. Its
+// flags are under tunnel.mu.
+type tunnelEnd struct {
+	transport
+	tn     *tunnel
+	c      *conn
+	rests  phase
+	room   func() // see conn.onRoom
+	apart  bool   // it is none of the tunnel's, or not yet
+	ended  bool   // nothing more comes from it
+	paused bool   // it is not read until the other has room
+}
+
+var _ transport = (*tunnelEnd)(nil)
+
+// call has the end's owner look, who may be the caller. mu is held.
+func (e *tunnelEnd) call() {
+	if !e.apart && e.c.claim(false) {
+		e.queueUp()
+	}
+}
+
+// queueUp leaves the end to a thread. The caller owns it.
+func (e *tunnelEnd) queueUp() {
+	e.c.setPhase(phaseReady, 0)
+	e.tn.l.sched.push(e.c, anyway)
+}
+
+// again implements transport: it reads, and passes on what has come.
+func (e *tunnelEnd) again(l *Loop, t *Thread) bool {
+	tn, c := e.tn, e.c
+	for range socketReads {
+		if tn.over() {
+			e.leave(l)
+			return false
+		}
+		if e.reads() {
+			n, err := c.read(t.buf)
+			if e.take(t.buf[:max(n, 0)], err); n == len(t.buf) || n > 0 && (!c.drains() || c.hup) {
+				continue
+			}
+		}
+		tn.mu.Lock()
+		at := int64(0)
+		if e == &tn.client {
+			at = tn.due()
+		}
+		c.setPhase(e.rests, at)
+		rests := tn.stage != tunnelOver && c.release()
+		tn.mu.Unlock()
+		if rests {
+			return false
+		}
+	}
+	e.queueUp()
+	return false
+}
+
+func (tn *tunnel) over() bool {
+	tn.mu.Lock()
+	defer tn.mu.Unlock()
+	return tn.stage == tunnelOver
+}
+
+func (e *tunnelEnd) reads() bool {
+	e.tn.mu.Lock()
+	defer e.tn.mu.Unlock()
+	return !e.ended && !e.paused
+}
+
+// take looks at what has been read, or that there was nothing.
+func (e *tunnelEnd) take(b []byte, err error) {
+	tn := e.tn
+	tn.mu.Lock()
+	defer tn.mu.Unlock()
+	app := e == &tn.app
+	switch {
+	case tn.stage == tunnelOver:
+	case len(b) > 0 && app:
+		tn.fromApp(b)
+	case len(b) > 0:
+		tn.l.slot.Counters.ReceivedBytes.Add(uint64(len(b)))
+		tn.fromClient(b)
+	case err == unix.EAGAIN:
+	case app:
+		tn.finish(false)
+	case err != nil:
+		tn.finish(true)
+	default:
+		// It may wait for an answer still. The application is on its own: if it does not
+		// listen, it may be waiting for something that never comes.
+		e.ended = true
+		tn.stay.end(tn.l.now())
+		if len(tn.rest) == 0 {
+			_ = unix.Shutdown(tn.app.c.fd, unix.SHUT_WR)
+		}
+	}
+}
+
+// leave ends an end's part in a tunnel that is over. The caller owns it.
+func (e *tunnelEnd) leave(l *Loop) {
+	if gone := e.leaves(false); e == &e.tn.app || gone {
+		e.transport.close(l)
+	} else {
+		e.c.endSoon(l)
+	}
+}
+
+// leaves notes that the end's owner closes it, and ends the tunnel.
+func (e *tunnelEnd) leaves(gone bool) bool {
+	e.tn.mu.Lock()
+	defer e.tn.mu.Unlock()
+	if !e.apart {
+		e.apart = true
+		e.tn.finish(gone)
+	}
+	return e.tn.gone
+}
+
+// close implements transport. Nobody sends any more when the descriptor goes.
+func (e *tunnelEnd) close(l *Loop) {
+	e.leaves(true)
+	e.transport.close(l)
+}
+
+// abort implements transport.
+func (e *tunnelEnd) abort(l *Loop) {
+	e.leaves(true)
+	e.transport.abort(l)
+}
+
+// dismiss implements transport.
+func (e *tunnelEnd) dismiss(l *Loop) {
+	e.leaves(false)
+	e.c.endSoon(l)
+}
+
+// expire implements transport: its time has come.
+func (e *tunnelEnd) expire(*Loop) { e.tn.expire() }
+
+// urgent implements transport: what comes is for who holds the threads.
+func (e *tunnelEnd) urgent() bool { return true }
+
+// noRoom implements transport.
+func (e *tunnelEnd) noRoom(*Loop) { e.queueUp() }
+
+// portable implements transport.
+func (e *tunnelEnd) portable() bool { return false }
