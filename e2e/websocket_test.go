@@ -33,9 +33,15 @@ func (w *wsClient) accepted() bool {
 // wsOpen makes a handshake on a connection.
 func wsOpen(t *testing.T, c net.Conn, target, fields string) *wsClient {
 	t.Helper()
+	return wsOpenWith(t, c, target, fields, "")
+}
+
+// wsOpenWith is wsOpen with something behind the handshake that does not wait for its answer.
+func wsOpenWith(t *testing.T, c net.Conn, target, fields, behind string) *wsClient {
+	t.Helper()
 	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(60 * time.Second))
-	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n", target, fields)
+	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n%s", target, fields, behind)
 	w := &wsClient{t: t, Conn: c, r: bufio.NewReader(c)}
 	var err error
 	if w.head, err = http.ReadResponse(w.r, nil); err != nil {

@@ -1,0 +1,311 @@
+package e2e
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestWSGISockets: what a WSGI application and a client see of a WebSocket, on each CPython.
+func TestWSGISockets(t *testing.T) {
+	for _, python := range cpythons(t) {
+		t.Run(python, func(t *testing.T) {
+			s := start(t, "--python", python, "--threads", "4", "--graceful-timeout", "5", "--access-logfile", "-", "wsgisockets:app")
+			s.wsgiNative()
+			s.wsgiRaw()
+			s.wsgiEnds()
+		})
+	}
+}
+
+// TestWSGISocketsAlone: a single thread, which has a WebSocket for as long as that is open;
+// and what else a worker can be.
+func TestWSGISocketsAlone(t *testing.T) {
+	for name, args := range map[string][]string{
+		"one thread": {"--threads", "1"},
+		"preload":    {"--threads", "4", "--preload"},
+		"nobody":     {"--threads", "4", "--user", "nobody"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, append(args, "--workers", "1", "--graceful-timeout", "5", "--access-logfile", "-", "wsgisockets:app")...)
+			s.wsgiNative()
+			s.wsgiRaw()
+			s.wsgiEnds()
+		})
+	}
+}
+
+// wsgiNative: hostler.websocket.
+func (s *server) wsgiNative() {
+	t := s.t
+	t.Helper()
+	w := s.websocket("/", "")
+	if w.head.StatusCode != 101 || w.head.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
+		t.Fatal(w.head)
+	}
+	long := strings.Repeat("é", 100000)
+	w.say(0x81, "Hello")
+	w.say(0x82, "\x00\xff")
+	w.say(0x81, long)
+	w.want("1 Hello", "2 \x00\xff", "1 "+long)
+	w.say(0x01, "in ")
+	w.say(0x89, "?")
+	w.want("10 ?")
+	w.say(0x80, "two")
+	w.want("1 in two")
+	w.say(0x88, "\x0f\xa3bye")
+	w.want("close 4003 ", "EOF")
+	s.waitLog("closed 4003 'bye'")
+	s.waitLog("then hostler WebSocketClosed 4003 True")
+
+	s.websocket("/", "").Close()
+	s.waitLog("closed 1006 ''")
+
+	w = s.websocket("/look", "Sec-WebSocket-Protocol: one, two\r\nSec-WebSocket-Protocol: three\r\n")
+	if h := w.head.Header; h.Get("Sec-WebSocket-Protocol") != "three" || h.Get("X-Accepted") != "yes" {
+		t.Error(h)
+	}
+	w.want("1 RuntimeError RuntimeError RuntimeError TypeError ValueError ValueError TypeError TypeError ValueError TypeError ValueError RuntimeError",
+		"2 array", "2 view", "1 None None [\"hostler: a connection is for the request's own thread to take\"]", "close 4001 änough")
+	w.say(0x88, "\x0f\xa1")
+	w.want("EOF")
+	s.waitLog("look: 4001")
+	s.waitLog("write: BrokenPipeError")
+
+	w = s.websocket("/iterate", "")
+	w.say(0x81, "a")
+	w.say(0x82, "b")
+	w.say(0x88, "\x03\xe8")
+	w.want("close 1000 ", "EOF")
+	s.waitLog("iterated ['a', b'b']")
+	s.waitLog("the result is closed")
+
+	for path, want := range map[string]string{"/denied": "401 Unauthorized who are you?", "/raises_first": "500 Internal Server Error 500 Internal Server Error\n",
+		"/plain": "200 OK plain ['hostler.websocket', 'gunicorn.socket', 'werkzeug.socket'] <hostler: the connection, as a socket>"} {
+		w = s.websocket(path, "")
+		body, err := io.ReadAll(w.head.Body)
+		if got := w.head.Status + " " + string(body); got != want || err != nil {
+			t.Errorf("%s: %q, %v", path, got, err)
+		}
+		if !w.head.Close {
+			t.Errorf("%s: the connection goes on, though what comes may be frames", path)
+		}
+	}
+	w = s.websocket("/raises", "")
+	w.want("close 1011 ")
+	w.say(0x88, "\x03\xf3")
+	s.waitLog("ValueError: meant, in a WebSocket")
+	w = s.websocket("/returns", "")
+	w.want("close 1000 ")
+	w.say(0x88, "\x03\xe8")
+	w = s.websocket("/floods", "")
+	for range 300 {
+		if got := w.hear(); len(got) != 100002 {
+			t.Fatalf("%.100q", got)
+		}
+	}
+	w.want("close 1000 ")
+	s.waitLog("floods: all is sent")
+	w = s.websocket("/pushes", "")
+	for i := range 100 {
+		w.say(0x81, "x")
+		w.want(fmt.Sprintf("1 push %d", i))
+	}
+	w.say(0x88, "\x03\xe8")
+	s.waitLog("pushes: received 100")
+	s.waitLog(`"GET /pushes HTTP/1.1" 101`)
+
+	// What is no handshake is a request like any other.
+	if got := s.raw("GET /plain HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n"); !strings.HasSuffix(got, "plain [] None") {
+		t.Errorf("%q", got)
+	}
+	if _, got := s.get("/plain"); got != "plain [] None" {
+		t.Errorf("%q", got)
+	}
+}
+
+// wsgiRaw: the connection as a socket.
+func (s *server) wsgiRaw() {
+	t := s.t
+	t.Helper()
+	for _, path := range []string{"/raw", "/raw_werkzeug"} {
+		w := s.websocket(path, "")
+		long := strings.Repeat("x", 1<<20)
+		w.say(0x81, "Hello")
+		w.say(0x82, long)
+		w.want("1 Hello", "2 "+long)
+		w.say(0x88, "\x0f\xa3")
+		w.want("close 4003 ", "EOF")
+		s.waitLog(`"GET ` + path + ` HTTP/1.1" 101`)
+	}
+	s.waitLog("raw: closed 4003")
+	s.waitLog("raw: True True")
+	s.waitLog("raw: closed 4003 True True")
+
+	// What has come behind the handshake is not lost.
+	c, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := wsOpenWith(t, c, "/raw", "", "\x81\x82\x00\x00\x00\x00hi")
+	w.want("1 hi")
+	w.Close()
+	s.waitLog("raw: EOFError")
+
+	s.websocket("/raw_closes", "").want("1 bye", "EOF")
+	s.websocket("/raw_raises", "").want("EOF")
+	s.waitLog("ValueError: meant, with a socket")
+	s.websocket("/raw_later", "").want("close 1000 ", "EOF")
+	for path, want := range map[string]string{"/raw_unused": "403 Forbidden denied", "/raw_both": "200 OK hostler: the request's connection has been taken already"} {
+		w := s.websocket(path, "")
+		body, err := io.ReadAll(w.head.Body)
+		if got := w.head.Status + " " + string(body); got != want || err != nil || !w.head.Close {
+			t.Errorf("%s: %q, %v", path, got, err)
+		}
+	}
+	w = s.websocket("/raw_floods", "")
+	for range 300 {
+		if got := w.hear(); len(got) != 100002 {
+			t.Fatalf("%.100q", got)
+		}
+	}
+	w.want("EOF")
+	s.waitLog("raw: all is sent")
+	s.eventually("nothing is left", func() bool { return s.metric("hostler_websockets", "") == 0 })
+	if text := s.log.String(); strings.Contains(text, "StopIteration") || strings.Contains(text, "panic") {
+		t.Error(text)
+	}
+}
+
+// wsgiEnds: a reload closes WebSockets with 1012, a stop with 1001, whoever speaks the
+// protocol.
+func (s *server) wsgiEnds() {
+	t := s.t
+	t.Helper()
+	w := s.websocket("/", "")
+	w.say(0x81, "x")
+	w.want("1 x")
+	s.eventually("it is counted as open", func() bool { return s.metric("hostler_websockets", "") == 1 })
+	s.signal(syscall.SIGHUP)
+	w.want("close 1012 ")
+	w.say(0x88, "\x03\xf4")
+	s.waitLog("closed 1012 ''")
+	raw := s.websocket("/raw", "")
+	raw.say(0x81, "x")
+	raw.want("1 x")
+	s.signal(syscall.SIGHUP)
+	raw.want("close 1012 ", "EOF")
+	s.waitLog("raw: closed 1012")
+	w = s.websocket("/", "")
+	w.say(0x81, "x")
+	w.want("1 x")
+	s.signal(syscall.SIGTERM)
+	w.want("close 1001 ")
+	<-s.exited
+}
+
+// TestWSGISocketsSecure: the same over TLS, and on a unix socket.
+func TestWSGISocketsSecure(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	s := start(t, append(newPair(t, t.TempDir(), "localhost", 1).args(), "--threads", "4", "-b", "unix:"+path, "wsgisockets:app")...)
+	for name, dial := range map[string]func() (net.Conn, error){
+		"tls": func() (net.Conn, error) {
+			return tls.Dial("tcp", s.addr, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+		},
+		"unix": func() (net.Conn, error) { return net.Dial("unix", path) },
+	} {
+		for _, target := range []string{"/", "/raw"} {
+			c, err := dial()
+			if err != nil {
+				if name == "unix" {
+					continue // another listener's certificate: see below
+				}
+				t.Fatal(err)
+			}
+			w := wsOpen(t, c, target, "")
+			long := strings.Repeat("x", 1<<20)
+			w.say(0x81, "Hello")
+			w.say(0x82, long)
+			w.want("1 Hello", "2 "+long)
+			w.say(0x88, "\x0f\xa3")
+			w.want("close 4003 ", "EOF")
+		}
+	}
+}
+
+// TestWSGISocketsHold: a WebSocket has its thread, so plain requests wait where each has one,
+// which the log says, and --timeout does not count. When one has left, they are served.
+func TestWSGISocketsHold(t *testing.T) {
+	s := start(t, "--workers", "1", "--threads", "2", "--timeout", "1", "--total-timeout", "2", "wsgisockets:app")
+	a, b := s.websocket("/", ""), s.websocket("/raw", "")
+	a.say(0x81, "x")
+	b.say(0x81, "x")
+	a.want("1 x")
+	b.want("1 x")
+	got := make(chan string, 1)
+	go func() {
+		_, text := s.get("/plain")
+		got <- text
+	}()
+	s.waitLog("requests wait: each thread has a WebSocket")
+	time.Sleep(4 * time.Second) // --timeout would have come by now; later is as good
+	a.say(0x81, "still")
+	b.say(0x81, "still")
+	a.want("1 still")
+	b.want("1 still")
+	select {
+	case text := <-got:
+		t.Fatalf("a request was served without a thread: %q", text)
+	default:
+	}
+	b.say(0x88, "\x03\xe8")
+	b.want("close 1000 ", "EOF")
+	if text := <-got; text != "plain [] None" {
+		t.Error(text)
+	}
+	if strings.Contains(s.log.String(), "runs into the timeout") {
+		t.Error(s.log.String())
+	}
+	// Who does not look at a WebSocket that is over runs into it.
+	w := s.websocket("/ignores", "")
+	w.want("1 go")
+	w.Close()
+	s.waitLog("a request runs into the timeout")
+}
+
+// TestWSGISocketsLeave: many come and go, and nothing stays behind.
+func TestWSGISocketsLeave(t *testing.T) {
+	s := start(t, "--workers", "1", "--threads", "2", "wsgisockets:app")
+	round := func(n int) {
+		for i := range n {
+			for _, path := range []string{"/", "/raw", "/raw_unused", "/denied"} {
+				w := s.websocket(path, "")
+				if i%2 == 0 && w.head.StatusCode == 101 {
+					w.say(0x81, "x")
+					w.want("1 x")
+					w.say(0x88, "\x03\xe8")
+					w.want("close 1000 ", "EOF")
+				}
+				w.Close()
+			}
+		}
+	}
+	left := func() (files, refs int) {
+		s.eventually("all are gone", func() bool { return s.metric("hostler_websockets", "") == 0 })
+		_, text := s.get("/left")
+		if _, err := fmt.Sscan(text, &files, &refs); err != nil {
+			t.Fatal(text)
+		}
+		return files, refs
+	}
+	round(20)
+	before, _ := left()
+	round(100)
+	s.eventually("the descriptors are level", func() bool { after, _ := left(); return after <= before })
+}
