@@ -30,7 +30,7 @@ func TestWSGISocketsAlone(t *testing.T) {
 	for name, args := range map[string][]string{
 		"one thread": {"--threads", "1"},
 		"preload":    {"--threads", "4", "--preload"},
-		"nobody":     {"--threads", "4", "--user", "nobody"},
+		"nobody":     {"--threads", "4", "--user", "nobody", "--python", "/usr/bin/python3"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, append(args, "--workers", "1", "--graceful-timeout", "5", "--access-logfile", "-", "wsgisockets:app")...)
