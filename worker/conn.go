@@ -32,7 +32,7 @@ const (
 	phaseShaking              // for the peer's part of a TLS handshake
 	phaseStreams              // for frames of HTTP/2
 	phaseSocket               // for frames of a WebSocket
-	phaseTaken                // it is the engine's end of a tunnel: for the application
+	phaseTaken                // it is the engine's end of a relay: for the application
 	phaseClosed               // it is no connection at present
 	numPhases
 )

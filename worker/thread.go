@@ -36,7 +36,7 @@ type Thread struct {
 
 	upgrade *websocket.Handshake    // of the request, if it asks for a WebSocket
 	stays   bool                    // with a WebSocket that the request has become: see stay
-	taken   interface{ returned() } // a tunnel, where the application has taken the request's connection
+	taken   interface{ returned() } // a relay, where the application has taken the request's connection
 
 	forClient atomic.Int64 // ns that the request has waited for its client
 	room      roomWait

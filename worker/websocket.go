@@ -234,7 +234,7 @@ type sockets struct {
 	mu      sync.Mutex
 	all     []*webSocket
 	free    []uint32
-	tunnels map[departing]bool // to those that the application speaks itself
+	relays  map[departing]bool // to those that the application speaks itself
 	staying atomic.Int64       // Python threads that stay with one of either
 	crowded seldom             // … that they all do
 
@@ -254,7 +254,7 @@ type sockets struct {
 var pieceSizes = [...]int{512, 4 << 10, 64 << 10}
 
 func (s *sockets) init() {
-	s.tunnels = make(map[departing]bool)
+	s.relays = make(map[departing]bool)
 	s.scratch.New = func() any { return new(websocket.Scratch) }
 	s.frames.New = func() any { b := make([]byte, 0, copyLimit+16); return &b }
 	for i, n := range pieceSizes {

@@ -89,8 +89,8 @@ func (s *sockets) open() (all []departing) {
 			all = append(all, w)
 		}
 	}
-	for tn := range s.tunnels {
-		all = append(all, tn)
+	for r := range s.relays {
+		all = append(all, r)
 	}
 	return all
 }

@@ -12,7 +12,7 @@ import (
 	"hostler/worker/websocket"
 )
 
-// tunnel joins a client with an application that has taken its connection, to answer the
+// relay joins a client with an application that has taken its connection, to answer the
 // handshake of a WebSocket and to speak the protocol by itself (gunicorn.socket). What the
 // application has is one end of a socket pair: a socket of its own, that blocks as it likes,
 // whatever the client's connection is made of. The other end is to the engine a connection
@@ -23,14 +23,14 @@ import (
 //
 // Until it is live the client's connection is with the request's thread. Nobody but an owner
 // closes either; who wants an end closed that is another's has its owner look (call).
-type tunnel struct {
+type relay struct {
 	l    *Loop
 	stay stay
 
 	mu       sync.Mutex
-	stage    tunnelStage
-	client   tunnelEnd
-	app      tunnelEnd
+	stage    relayStage
+	client   relayEnd
+	app      relayEnd
 	rest     []byte // from the client: the application's socket has no room for it
 	frames   websocket.FrameCount
 	said     []byte // the begin of the answer, as far as the status
@@ -41,12 +41,12 @@ type tunnel struct {
 	closeBy  int64  // when it has to be over; 0: never
 }
 
-type tunnelStage uint8
+type relayStage uint8
 
 const (
-	tunnelTaken tunnelStage = iota
-	tunnelLive
-	tunnelOver // nothing is sent any more
+	relayTaken relayStage = iota
+	relayLive
+	relayOver // nothing is sent any more
 )
 
 // afterReturn is for how long the application's socket outlives its call.
@@ -71,13 +71,13 @@ func (t *Thread) TakeSocket() (fd int, err error) {
 	}
 	_ = unix.SetNonblock(pair[0], true)
 	inner.reset(pair[0], t.conn.listener, netip.AddrPort{})
-	tn := &tunnel{l: l, stay: stay{t.rec, t.Taken}, rest: bytes.Clone(t.buf[t.pos:t.end])}
-	tn.client = tunnelEnd{transport: t.conn.transport, tn: tn, c: t.conn, apart: true}
-	tn.app = tunnelEnd{transport: inner.transport, tn: tn, c: inner, rests: phaseTaken}
-	tn.client.rests = phaseSocket
-	tn.client.room, tn.app.room = tn.clientHasRoom, tn.appHasRoom
-	inner.transport = &tn.app
-	inner.onRoom.Store(&tn.app.room)
+	r := &relay{l: l, stay: stay{t.rec, t.Taken}, rest: bytes.Clone(t.buf[t.pos:t.end])}
+	r.client = relayEnd{transport: t.conn.transport, r: r, c: t.conn, apart: true}
+	r.app = relayEnd{transport: inner.transport, r: r, c: inner, rests: phaseTaken}
+	r.client.rests = phaseSocket
+	r.client.room, r.app.room = r.clientHasRoom, r.appHasRoom
+	inner.transport = &r.app
+	inner.onRoom.Store(&r.app.room)
 	inner.setPhase(phaseTaken, 0)
 	inner.state.Store(stateOwned)
 	if err := inner.watch(l, unix.EPOLL_CTL_ADD); err != nil {
@@ -85,9 +85,9 @@ func (t *Thread) TakeSocket() (fd int, err error) {
 		unix.Close(pair[1])
 		return -1, fmt.Errorf("cannot watch a socket pair: %w", err)
 	}
-	t.taken = tn
+	t.taken = r
 	if !inner.release() {
-		tn.app.queueUp()
+		r.app.queueUp()
 	}
 	return pair[1], nil
 }
@@ -96,20 +96,20 @@ func (t *Thread) TakeSocket() (fd int, err error) {
 // not, it cannot any more, and t goes on with the request.
 func (t *Thread) OwnAnswer() bool {
 	l := t.l
-	tn, _ := t.taken.(*tunnel)
-	if tn == nil {
+	r, _ := t.taken.(*relay)
+	if r == nil {
 		return false
 	}
-	tn.mu.Lock()
-	if tn.stage == tunnelTaken {
-		if !tn.app.apart && unread(tn.app.c.fd) {
-			tn.goLive() // nobody has come to read it yet
+	r.mu.Lock()
+	if r.stage == relayTaken {
+		if !r.app.apart && unread(r.app.c.fd) {
+			r.goLive() // nobody has come to read it yet
 		} else {
-			tn.finish(false)
+			r.finish(false)
 		}
 	}
-	answered, status, over := tn.answered, tn.status(), tn.stage == tunnelOver
-	tn.mu.Unlock()
+	answered, status, over := r.answered, r.status(), r.stage == relayOver
+	r.mu.Unlock()
 	if answered == 0 {
 		t.taken = nil
 		return false
@@ -123,44 +123,44 @@ func (t *Thread) OwnAnswer() bool {
 	t.conn, t.upgrade = nil, nil
 	t.pos, t.end = 0, 0
 	if t.stay(); over {
-		tn.stay.end(l.now())
+		r.stay.end(l.now())
 	}
 	l.keeper.sockets.staying.Add(-1) // it has been counted since it was live
 	return true
 }
 
-// goLive gives the client's connection to the tunnel. mu is held.
-func (tn *tunnel) goLive() {
-	l, c := tn.l, tn.client.c
-	tn.stage, tn.answered = tunnelLive, l.now()
-	tn.stay.rec.Exempt(tn.stay.start)
+// goLive gives the client's connection to the relay. mu is held.
+func (r *relay) goLive() {
+	l, c := r.l, r.client.c
+	r.stage, r.answered = relayLive, l.now()
+	r.stay.rec.Exempt(r.stay.start)
 	s := &l.keeper.sockets
 	s.staying.Add(1)
 	s.mu.Lock()
-	s.tunnels[tn] = true
+	s.relays[r] = true
 	s.mu.Unlock()
 	c.detach()
 	c.out.mu.Lock() // others may be about to flush
-	c.transport = &tn.client
+	c.transport = &r.client
 	c.out.mu.Unlock()
-	c.onRoom.Store(&tn.client.room)
-	tn.client.apart = false
-	rest := tn.rest
-	tn.rest = nil
-	tn.fromClient(rest)
+	c.onRoom.Store(&r.client.room)
+	r.client.apart = false
+	rest := r.rest
+	r.rest = nil
+	r.fromClient(rest)
 	c.setPhase(phaseSocket, 0)
 	if !c.release() {
-		tn.client.queueUp()
+		r.client.queueUp()
 	}
 }
 
 // status is that of the application's answer. mu is held.
-func (tn *tunnel) status() int {
+func (r *relay) status() int {
 	n := 0
-	if len(tn.said) < statusAt || !bytes.HasPrefix(tn.said, []byte("HTTP/1.")) {
+	if len(r.said) < statusAt || !bytes.HasPrefix(r.said, []byte("HTTP/1.")) {
 		return 101
 	}
-	for _, d := range tn.said[statusAt-3 : statusAt] {
+	for _, d := range r.said[statusAt-3 : statusAt] {
 		if d < '0' || d > '9' {
 			return 101
 		}
@@ -170,58 +170,58 @@ func (tn *tunnel) status() int {
 }
 
 // fromApp passes on what the application has written. mu is held.
-func (tn *tunnel) fromApp(b []byte) {
-	if tn.stage == tunnelTaken {
-		tn.goLive()
+func (r *relay) fromApp(b []byte) {
+	if r.stage == relayTaken {
+		r.goLive()
 	}
-	if tn.stage == tunnelOver {
+	if r.stage == relayOver {
 		return
 	}
-	if n := statusAt - len(tn.said); n > 0 {
-		tn.said = append(tn.said, b[:min(n, len(b))]...)
+	if n := statusAt - len(r.said); n > 0 {
+		r.said = append(r.said, b[:min(n, len(b))]...)
 	}
-	c := tn.client.c
-	if res, _ := tn.l.deliver(c, message{head: b}, 0); res == WriteGone {
-		tn.finish(true)
+	c := r.client.c
+	if res, _ := r.l.deliver(c, message{head: b}, 0); res == WriteGone {
+		r.finish(true)
 		return
 	}
 	if c.out.pending.Load() {
-		tn.app.paused = c.out.left() > outLimit
-		c.deadline.Store(tn.due()) // if it rests; else its owner looks
+		r.app.paused = c.out.left() > outLimit
+		c.deadline.Store(r.due()) // if it rests; else its owner looks
 	}
 }
 
 // fromClient passes on what the client has sent. mu is held.
-func (tn *tunnel) fromClient(b []byte) {
-	for len(b) > 0 && !tn.bidden {
-		if tn.bids != 0 && tn.frames.Between() {
-			tn.bid()
+func (r *relay) fromClient(b []byte) {
+	for len(b) > 0 && !r.bidden {
+		if r.bids != 0 && r.frames.Between() {
+			r.bid()
 			return
 		}
-		n := tn.frames.Next(b)
-		tn.push(b[:n])
+		n := r.frames.Next(b)
+		r.push(b[:n])
 		b = b[n:]
 	}
-	if tn.bids != 0 && !tn.bidden && tn.frames.Between() {
-		tn.bid()
+	if r.bids != 0 && !r.bidden && r.frames.Between() {
+		r.bid()
 	}
 }
 
 // bid tells the application, in the client's name, that the WebSocket is to be closed, and
 // with which code: it answers the client with that. mu is held.
-func (tn *tunnel) bid() {
-	tn.bidden = true
-	tn.push(websocket.AppendMaskedClose(nil, tn.bids))
+func (r *relay) bid() {
+	r.bidden = true
+	r.push(websocket.AppendMaskedClose(nil, r.bids))
 }
 
 // push writes to the application, and keeps what there is no room for. mu is held.
-func (tn *tunnel) push(b []byte) {
-	if len(tn.rest) > 0 {
-		tn.rest = append(tn.rest, b...)
+func (r *relay) push(b []byte) {
+	if len(r.rest) > 0 {
+		r.rest = append(r.rest, b...)
 		return
 	}
 	armed := false
-	for c := tn.app.c; len(b) > 0; {
+	for c := r.app.c; len(b) > 0; {
 		n, err := sendFD(c.fd, b, 0)
 		switch {
 		case err == nil:
@@ -229,15 +229,15 @@ func (tn *tunnel) push(b []byte) {
 		case err != unix.EAGAIN:
 			return // it has closed its end, which the end's owner sees
 		case armed:
-			tn.rest = bytes.Clone(b)
-			tn.client.paused = true
+			r.rest = bytes.Clone(b)
+			r.client.paused = true
 			return
 		default:
 			c.out.mu.Lock()
-			_, err = c.arm(tn.l)
+			_, err = c.arm(r.l)
 			c.out.mu.Unlock()
 			if armed = true; err != nil {
-				tn.finish(true)
+				r.finish(true)
 				return
 			}
 		}
@@ -245,94 +245,94 @@ func (tn *tunnel) push(b []byte) {
 }
 
 // appHasRoom is told when the application has taken some.
-func (tn *tunnel) appHasRoom() {
-	tn.mu.Lock()
-	defer tn.mu.Unlock()
-	if tn.stage != tunnelLive || len(tn.rest) == 0 {
+func (r *relay) appHasRoom() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stage != relayLive || len(r.rest) == 0 {
 		return
 	}
-	b := tn.rest
-	tn.rest = nil
-	if tn.push(b); len(tn.rest) > 0 || tn.stage != tunnelLive {
+	b := r.rest
+	r.rest = nil
+	if r.push(b); len(r.rest) > 0 || r.stage != relayLive {
 		return
 	}
-	if tn.client.ended {
-		_ = unix.Shutdown(tn.app.c.fd, unix.SHUT_WR)
+	if r.client.ended {
+		_ = unix.Shutdown(r.app.c.fd, unix.SHUT_WR)
 	}
-	tn.client.paused = false
-	tn.client.call()
+	r.client.paused = false
+	r.client.call()
 }
 
 // clientHasRoom is told when the client has taken some.
-func (tn *tunnel) clientHasRoom() {
-	tn.mu.Lock()
-	defer tn.mu.Unlock()
-	if tn.stage == tunnelLive && tn.app.paused && tn.client.c.out.left() <= outLimit/2 {
-		tn.app.paused = false
-		tn.app.call()
+func (r *relay) clientHasRoom() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stage == relayLive && r.app.paused && r.client.c.out.left() <= outLimit/2 {
+		r.app.paused = false
+		r.app.call()
 	}
 }
 
 // returned says that the application has returned. A thread of its own, or its library's,
 // may be about to write the last frame, and closes the socket then; so does Python when the
 // last reference to it goes. Who does neither has had its time soon.
-func (tn *tunnel) returned() {
-	tn.mu.Lock()
-	defer tn.mu.Unlock()
-	if tn.stage == tunnelLive {
-		tn.endBy(tn.l.now() + afterReturn)
+func (r *relay) returned() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stage == relayLive {
+		r.endBy(r.l.now() + afterReturn)
 	}
 }
 
 // endBy has it end then, at the latest. mu is held.
-func (tn *tunnel) endBy(at int64) {
-	if tn.closeBy == 0 || at < tn.closeBy {
-		tn.closeBy = at
+func (r *relay) endBy(at int64) {
+	if r.closeBy == 0 || at < r.closeBy {
+		r.closeBy = at
 	}
-	tn.client.c.deadline.Store(tn.due()) // if it rests; else its owner looks
+	r.client.c.deadline.Store(r.due()) // if it rests; else its owner looks
 }
 
 // depart implements departing.
-func (tn *tunnel) depart(code int) {
-	tn.mu.Lock()
-	defer tn.mu.Unlock()
-	if tn.stage != tunnelLive || tn.bids != 0 {
+func (r *relay) depart(code int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stage != relayLive || r.bids != 0 {
 		return
 	}
-	tn.bids = code
-	tn.endBy(tn.l.now() + min(closeTime, max(int64(tn.l.GraceLeft()/2), closeLeaving)))
-	if tn.status() == 101 {
-		tn.fromClient(nil)
+	r.bids = code
+	r.endBy(r.l.now() + min(closeTime, max(int64(r.l.GraceLeft()/2), closeLeaving)))
+	if r.status() == 101 {
+		r.fromClient(nil)
 	}
 }
 
 // finish ends it; gone: so has the client. mu is held.
-func (tn *tunnel) finish(gone bool) {
-	if tn.stage == tunnelOver {
+func (r *relay) finish(gone bool) {
+	if r.stage == relayOver {
 		return
 	}
-	s, now := &tn.l.keeper.sockets, tn.l.now()
-	if tn.stage == tunnelLive {
+	s, now := &r.l.keeper.sockets, r.l.now()
+	if r.stage == relayLive {
 		s.mu.Lock()
-		delete(s.tunnels, tn)
+		delete(s.relays, r)
 		s.mu.Unlock()
-		tn.stay.end(now)
+		r.stay.end(now)
 	}
-	tn.stage, tn.gone, tn.rest = tunnelOver, gone, nil
-	if !tn.app.apart {
+	r.stage, r.gone, r.rest = relayOver, gone, nil
+	if !r.app.apart {
 		// Whoever has another copy of it, a forked child even.
-		_ = unix.Shutdown(tn.app.c.fd, unix.SHUT_RDWR)
+		_ = unix.Shutdown(r.app.c.fd, unix.SHUT_RDWR)
 	}
-	tn.client.call()
-	tn.app.call()
+	r.client.call()
+	r.app.call()
 }
 
 // due says when the client's end is to be looked at; 0: never. mu is held.
-func (tn *tunnel) due() int64 {
-	at := tn.closeBy
-	if c := tn.client.c; c.out.pending.Load() && tn.l.cfg.WriteTimeout > 0 {
+func (r *relay) due() int64 {
+	at := r.closeBy
+	if c := r.client.c; c.out.pending.Load() && r.l.cfg.WriteTimeout > 0 {
 		c.out.mu.Lock()
-		p := c.out.patience(tn.l, c)
+		p := c.out.patience(r.l, c)
 		c.out.mu.Unlock()
 		if at == 0 || p < at {
 			at = p
@@ -342,15 +342,15 @@ func (tn *tunnel) due() int64 {
 }
 
 // expire ends the client's connection if its time is up. The caller owns it.
-func (tn *tunnel) expire() {
-	l, now, e := tn.l, tn.l.now(), &tn.client
-	tn.mu.Lock()
-	closing := tn.closeBy != 0 && tn.closeBy <= now
-	at := tn.due()
+func (r *relay) expire() {
+	l, now, e := r.l, r.l.now(), &r.client
+	r.mu.Lock()
+	closing := r.closeBy != 0 && r.closeBy <= now
+	at := r.due()
 	if closing {
-		tn.finish(false)
+		r.finish(false)
 	}
-	tn.mu.Unlock()
+	r.mu.Unlock()
 	switch {
 	case closing:
 		e.leave(l)
@@ -365,39 +365,39 @@ func (tn *tunnel) expire() {
 	}
 }
 
-// tunnelEnd is a connection at one end of a tunnel, over the transport that it found. Its
-// flags are under tunnel.mu.
-type tunnelEnd struct {
+// relayEnd is a connection at one end of a relay, over the transport that it found. Its
+// flags are under relay.mu.
+type relayEnd struct {
 	transport
-	tn     *tunnel
+	r      *relay
 	c      *conn
 	rests  phase
 	room   func() // see conn.onRoom
-	apart  bool   // it is none of the tunnel's, or not yet
+	apart  bool   // it is none of the relay's, or not yet
 	ended  bool   // nothing more comes from it
 	paused bool   // it is not read until the other has room
 }
 
-var _ transport = (*tunnelEnd)(nil)
+var _ transport = (*relayEnd)(nil)
 
 // call has the end's owner look, who may be the caller. mu is held.
-func (e *tunnelEnd) call() {
+func (e *relayEnd) call() {
 	if !e.apart && e.c.claim(false) {
 		e.queueUp()
 	}
 }
 
 // queueUp leaves the end to a thread. The caller owns it.
-func (e *tunnelEnd) queueUp() {
+func (e *relayEnd) queueUp() {
 	e.c.setPhase(phaseReady, 0)
-	e.tn.l.sched.push(e.c, anyway)
+	e.r.l.sched.push(e.c, anyway)
 }
 
 // again implements transport: it reads, and passes on what has come.
-func (e *tunnelEnd) again(l *Loop, t *Thread) bool {
-	tn, c := e.tn, e.c
+func (e *relayEnd) again(l *Loop, t *Thread) bool {
+	r, c := e.r, e.c
 	for range socketReads {
-		if tn.over() {
+		if r.over() {
 			e.leave(l)
 			return false
 		}
@@ -407,14 +407,14 @@ func (e *tunnelEnd) again(l *Loop, t *Thread) bool {
 				continue
 			}
 		}
-		tn.mu.Lock()
+		r.mu.Lock()
 		at := int64(0)
-		if e == &tn.client {
-			at = tn.due()
+		if e == &r.client {
+			at = r.due()
 		}
 		c.setPhase(e.rests, at)
-		rests := tn.stage != tunnelOver && c.release()
-		tn.mu.Unlock()
+		rests := r.stage != relayOver && c.release()
+		r.mu.Unlock()
 		if rests {
 			return false
 		}
@@ -423,93 +423,93 @@ func (e *tunnelEnd) again(l *Loop, t *Thread) bool {
 	return false
 }
 
-func (tn *tunnel) over() bool {
-	tn.mu.Lock()
-	defer tn.mu.Unlock()
-	return tn.stage == tunnelOver
+func (r *relay) over() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stage == relayOver
 }
 
-func (e *tunnelEnd) reads() bool {
-	e.tn.mu.Lock()
-	defer e.tn.mu.Unlock()
+func (e *relayEnd) reads() bool {
+	e.r.mu.Lock()
+	defer e.r.mu.Unlock()
 	return !e.ended && !e.paused
 }
 
 // take looks at what has been read, or that there was nothing.
-func (e *tunnelEnd) take(b []byte, err error) {
-	tn := e.tn
-	tn.mu.Lock()
-	defer tn.mu.Unlock()
-	app := e == &tn.app
+func (e *relayEnd) take(b []byte, err error) {
+	r := e.r
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	app := e == &r.app
 	switch {
-	case tn.stage == tunnelOver:
+	case r.stage == relayOver:
 	case len(b) > 0 && app:
-		tn.fromApp(b)
+		r.fromApp(b)
 	case len(b) > 0:
-		tn.l.slot.Counters.ReceivedBytes.Add(uint64(len(b)))
-		tn.fromClient(b)
+		r.l.slot.Counters.ReceivedBytes.Add(uint64(len(b)))
+		r.fromClient(b)
 	case err == unix.EAGAIN:
 	case app:
-		tn.finish(false)
+		r.finish(false)
 	case err != nil:
-		tn.finish(true)
+		r.finish(true)
 	default:
 		// It may wait for an answer still. The application is on its own: if it does not
 		// listen, it may be waiting for something that never comes.
 		e.ended = true
-		tn.stay.end(tn.l.now())
-		if len(tn.rest) == 0 {
-			_ = unix.Shutdown(tn.app.c.fd, unix.SHUT_WR)
+		r.stay.end(r.l.now())
+		if len(r.rest) == 0 {
+			_ = unix.Shutdown(r.app.c.fd, unix.SHUT_WR)
 		}
 	}
 }
 
-// leave ends an end's part in a tunnel that is over. The caller owns it.
-func (e *tunnelEnd) leave(l *Loop) {
-	if gone := e.leaves(false); e == &e.tn.app || gone {
+// leave ends an end's part in a relay that is over. The caller owns it.
+func (e *relayEnd) leave(l *Loop) {
+	if gone := e.leaves(false); e == &e.r.app || gone {
 		e.transport.close(l)
 	} else {
 		e.c.endSoon(l)
 	}
 }
 
-// leaves notes that the end's owner closes it, and ends the tunnel.
-func (e *tunnelEnd) leaves(gone bool) bool {
-	e.tn.mu.Lock()
-	defer e.tn.mu.Unlock()
+// leaves notes that the end's owner closes it, and ends the relay.
+func (e *relayEnd) leaves(gone bool) bool {
+	e.r.mu.Lock()
+	defer e.r.mu.Unlock()
 	if !e.apart {
 		e.apart = true
-		e.tn.finish(gone)
+		e.r.finish(gone)
 	}
-	return e.tn.gone
+	return e.r.gone
 }
 
 // close implements transport. Nobody sends any more when the descriptor goes.
-func (e *tunnelEnd) close(l *Loop) {
+func (e *relayEnd) close(l *Loop) {
 	e.leaves(true)
 	e.transport.close(l)
 }
 
 // abort implements transport.
-func (e *tunnelEnd) abort(l *Loop) {
+func (e *relayEnd) abort(l *Loop) {
 	e.leaves(true)
 	e.transport.abort(l)
 }
 
 // dismiss implements transport.
-func (e *tunnelEnd) dismiss(l *Loop) {
+func (e *relayEnd) dismiss(l *Loop) {
 	e.leaves(false)
 	e.c.endSoon(l)
 }
 
 // expire implements transport: its time has come.
-func (e *tunnelEnd) expire(*Loop) { e.tn.expire() }
+func (e *relayEnd) expire(*Loop) { e.r.expire() }
 
 // urgent implements transport: what comes is for who holds the threads.
-func (e *tunnelEnd) urgent() bool { return true }
+func (e *relayEnd) urgent() bool { return true }
 
 // noRoom implements transport.
-func (e *tunnelEnd) noRoom(*Loop) { e.queueUp() }
+func (e *relayEnd) noRoom(*Loop) { e.queueUp() }
 
 // portable implements transport.
-func (e *tunnelEnd) portable() bool { return false }
+func (e *relayEnd) portable() bool { return false }
