@@ -28,9 +28,7 @@ func (r *rig) level() {
 		}
 		return true
 	})
-	if n := r.mem.outBytes.Load(); n != 0 {
-		r.t.Errorf("%d bytes of output are still accounted for", n)
-	}
+	eventually(r.t, "no output is accounted for", func() bool { return r.mem.outBytes.Load() == 0 })
 }
 
 // A slow client gets every byte in order; the application waits for it once the

@@ -18,7 +18,8 @@ def app(environ, start_response):
 
 
 def say(*words):
-    print(*words, file=sys.stderr, flush=True)
+    sys.stderr.write(" ".join(map(str, words)) + "\n")  # print() writes piecemeal, and others write between
+    sys.stderr.flush()
 
 
 def plain(start_response, text, status="200 OK"):
