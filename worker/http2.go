@@ -157,7 +157,7 @@ func (h *http2Conn) stateNow() http2State {
 }
 
 // holds implements transport.
-func (h *http2Conn) holds() int64 { return int64(len(h.partial)) }
+func (h *http2Conn) holds() (n, since int64) { return int64(len(h.partial)), h.began }
 
 // keepTime sets the time limit of a connection, whoever owns it, when its state may
 // have changed. h.mu is held.
@@ -625,11 +625,11 @@ func (c *conn) sweepStreams(now int64) int64 {
 // weighStreams is weighConn for an owned connection that has streams.
 func (c *conn) weighStreams(k candidate, now int64) candidate {
 	h := c.http2.Load()
-	since := now
+	partial, since := h.holds()
 	switch h.stateNow() {
 	case http2Midway:
-		k.kind, since = protocol.EvictedHead, h.began
-		k.rate = perSecond(c.holds(), now-since)
+		k.kind = protocol.EvictedHead
+		k.rate = perSecond(partial, now-since)
 	case http2Writing:
 		k.kind = protocol.EvictedWrite
 		since, k.rate, k.bytes = c.out.weigh(now)
@@ -639,7 +639,7 @@ func (c *conn) weighStreams(k candidate, now int64) candidate {
 		return candidate{}
 	}
 	k.age = now - since
-	k.bytes += c.holds()
+	k.bytes += partial
 	return k
 }
 

@@ -84,10 +84,10 @@ func (s *stream) deliver(data []byte, end bool) bool {
 }
 
 // holds implements transport.
-func (s *stream) holds() int64 {
+func (s *stream) holds() (n, since int64) {
 	s.h.mu.Lock()
 	defer s.h.mu.Unlock()
-	return int64(len(s.body))
+	return int64(len(s.body)), 0
 }
 
 // signal wakes who runs the request, should that wait. h.mu is held.

@@ -9,7 +9,7 @@ type memory struct {
 
 	inputs      inputPool
 	outBytes    atomic.Int64 // what responses hold for slow clients
-	streamBytes atomic.Int64 // what has come of requests of HTTP/2, and nobody has read yet
+	streamBytes atomic.Int64 // what has come of requests of HTTP/2 and of WebSockets' messages, and nobody has read yet
 }
 
 func newMemory(limit int64, full poke) *memory {
@@ -19,6 +19,13 @@ func newMemory(limit int64, full poke) *memory {
 // buffered counts n bytes more of responses, and has it looked at if these are too many.
 func (m *memory) buffered(n int) {
 	if all := m.outBytes.Add(int64(n)); all > m.limit && m.limit > 0 {
+		m.full.give()
+	}
+}
+
+// gathered counts n bytes more that have come and that nobody can read yet.
+func (m *memory) gathered(n int) {
+	if m.streamBytes.Add(int64(n)); n > 0 && m.over() {
 		m.full.give()
 	}
 }

@@ -144,6 +144,7 @@ func (p *pressure) candidates(l *Loop, now int64) []candidate {
 func (c *conn) weigh(l *Loop, now int64) candidate {
 	k := candidate{c: c, gen: c.gen.Load(), phase: phase(c.phase.Load())}
 	since := now
+	held, began := c.holds()
 	switch k.phase {
 	case phaseIdle, phaseHead, phaseShaking:
 		if c.fd < 0 {
@@ -175,7 +176,11 @@ func (c *conn) weigh(l *Loop, now int64) candidate {
 		since, k.rate, k.bytes = c.out.weigh(now)
 	case phaseSocket:
 		if !c.out.pending.Load() {
-			return candidate{} // it may be silent for as long as it likes
+			if held == 0 {
+				return candidate{} // it may be silent for as long as it likes
+			}
+			k.kind, since, k.rate = protocol.EvictedBody, began, perSecond(held, now-began)
+			break
 		}
 		k.kind = protocol.EvictedWrite
 		since, k.rate, k.bytes = c.out.weigh(now)
@@ -183,7 +188,7 @@ func (c *conn) weigh(l *Loop, now int64) candidate {
 		return candidate{}
 	}
 	k.age = now - since
-	k.bytes += k.input + c.holds()
+	k.bytes += k.input + held
 	return k
 }
 

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"hostler/protocol"
+	"hostler/worker/websocket"
 )
 
 func (r *rig) evicted() (n [protocol.NumEvictions]uint64) {
@@ -286,6 +287,33 @@ func TestUnfinishedHeadsAreBuffers(t *testing.T) {
 	if n := r.mem.inputs.held.Load(); n > 2<<20 {
 		t.Errorf("%d bytes are held for heads", n)
 	}
+}
+
+// TestUnfinishedMessagesAreBuffers is that for messages of WebSockets.
+func TestUnfinishedMessagesAreBuffers(t *testing.T) {
+	cfg := socketConfig()
+	cfg.MinRate, cfg.LimitBuffers, cfg.WSMaxSize = 240, 4<<20, 1<<20
+	r := serveSockets(t, cfg, func(a *socketApp) {
+		for {
+			if kind, _, _ := a.receive(); kind == websocket.IsClose {
+				a.w.Done(websocket.Normal, "")
+				return
+			}
+		}
+	})
+	first := clientFrame(0x01, strings.Repeat("a", 200_000)) // of a text, which goes on
+	var clients []net.Conn
+	for range 100 {
+		p, _ := open(t, r.dial(), "/", "")
+		_, _ = p.Write(first)
+		clients = append(clients, p)
+	}
+	eventually(t, "some to go", func() bool { return r.slot.Counters.Evicted[protocol.EvictedBody].Load() >= 60 })
+	eventually(t, "no more to be held than may be", func() bool { return r.mem.streamBytes.Load() <= 4<<20 })
+	for _, c := range clients {
+		c.Close()
+	}
+	eventually(t, "what has gone to be counted back", func() bool { return r.mem.streamBytes.Load() == 0 })
 }
 
 // TestHTTP2BodiesAreBuffers is that for bodies of HTTP/2 which nobody has read.

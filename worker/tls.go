@@ -243,11 +243,11 @@ func (s *tlsConn) left(now int64, silent *int64) bool { return s.wire.c.sock.lef
 
 func (s *tlsConn) stirred() (input, ended bool) { return s.wire.c.sock.stirred() }
 
-func (s *tlsConn) detach()         {}
-func (s *tlsConn) waiting(int) int { return 1 }
-func (s *tlsConn) holds() int64    { return 0 }
-func (s *tlsConn) dequeued()       {}
-func (s *tlsConn) sayLeave()       {}
+func (s *tlsConn) detach()                 {}
+func (s *tlsConn) waiting(int) int         { return 1 }
+func (s *tlsConn) holds() (n, since int64) { return 0, 0 }
+func (s *tlsConn) dequeued()               {}
+func (s *tlsConn) sayLeave()               {}
 
 func (s *tlsConn) sayEnd() {
 	if !s.wire.shaking {

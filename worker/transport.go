@@ -50,8 +50,9 @@ type transport interface {
 	// waiting adds n to the threads that wait for the client to take something, and
 	// says how many do. (Of a socket there is one at most.)
 	waiting(n int) int
-	// holds is how much has come that is not in the connection's input yet.
-	holds() int64
+	// holds is how much has come that is not in the connection's input yet, and since
+	// when, where that is known.
+	holds() (n, since int64)
 	// dequeued says that the connection has left the ready queue.
 	dequeued()
 	// left says whether the client has gone, as far as that shows when it is sent
@@ -192,11 +193,11 @@ func (s *socket) stirred() (input, ended bool) {
 	return state != stateOwned, s.c.hup || state&stateHup != 0
 }
 
-func (s *socket) detach()         {}
-func (s *socket) waiting(int) int { return 1 }
-func (s *socket) holds() int64    { return 0 }
-func (s *socket) dequeued()       {}
-func (s *socket) portable() bool  { return true }
+func (s *socket) detach()                 {}
+func (s *socket) waiting(int) int         { return 1 }
+func (s *socket) holds() (n, since int64) { return 0, 0 }
+func (s *socket) dequeued()               {}
+func (s *socket) portable() bool          { return true }
 
 func (s *socket) sayEnd()        {}
 func (s *socket) sayLeave()      {}

@@ -38,8 +38,10 @@ type webSocket struct {
 	deflate websocket.Deflate
 
 	// The owner's.
-	reader websocket.Reader
-	rest   []byte // has been read, and is looked at when there is room for what it says
+	reader   websocket.Reader
+	rest     []byte // has been read, and is looked at when there is room for what it says
+	gathered int    // bytes of a message that is not whole, which count as buffered
+	begun    int64  // when there was none of them last
 
 	mu      sync.Mutex // whoever sends holds it, and whoever ends the connection
 	stage   socketStage

@@ -35,6 +35,7 @@ func (w *webSocket) again(l *Loop, t *Thread) bool {
 		if len(b) > 0 && !w.look(b) {
 			return false
 		}
+		w.weighParts()
 		if more {
 			continue
 		}
@@ -61,6 +62,9 @@ func (w *webSocket) look(b []byte) bool {
 	for len(b) > 0 {
 		n, m, err := w.reader.Next(b, s)
 		b = b[n:]
+		if err != nil || m.Kind == websocket.IsClose {
+			w.weighParts() // while it is ours
+		}
 		if err != nil {
 			w.fail(err.Code, err.Reason)
 			return false
@@ -79,6 +83,32 @@ func (w *webSocket) look(b []byte) bool {
 		}
 	}
 	return true
+}
+
+// weighParts counts what has come of a message that is not whole.
+func (w *webSocket) weighParts() {
+	n := w.reader.Held()
+	if n == w.gathered {
+		return
+	}
+	if w.gathered == 0 {
+		w.begun = w.l.now()
+	}
+	w.l.mem.gathered(n - w.gathered)
+	w.gathered = n
+}
+
+// holds implements transport.
+func (w *webSocket) holds() (n, since int64) {
+	n, _ = w.transport.holds()
+	return n + int64(w.gathered), w.begun
+}
+
+// dropParts forgets a message that will not be whole.
+func (w *webSocket) dropParts() {
+	w.l.mem.gathered(-w.gathered)
+	w.gathered, w.rest = 0, nil
+	w.reader = websocket.Reader{}
 }
 
 // deliver leaves a message to the application.
@@ -143,12 +173,14 @@ func (w *webSocket) cut() {
 // close implements transport. Nobody sends any more when the descriptor goes.
 func (w *webSocket) close(l *Loop) {
 	w.over(websocket.Abnormal, "")
+	w.dropParts()
 	w.transport.close(l)
 }
 
 // abort implements transport.
 func (w *webSocket) abort(l *Loop) {
 	w.over(websocket.Abnormal, "")
+	w.dropParts()
 	w.transport.abort(l)
 }
 
@@ -167,7 +199,8 @@ func (w *webSocket) portable() bool { return false }
 
 // expire implements transport: its time has come.
 func (w *webSocket) expire(l *Loop) {
-	if (unread(w.c.fd) || w.holds() > 0) && !w.full() {
+	come, _ := w.transport.holds()
+	if (unread(w.c.fd) || come > 0) && !w.full() {
 		// It may have answered: it was us who were late.
 		l.resume(l.keeper.sweeper, w.c)
 		return
