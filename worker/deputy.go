@@ -24,6 +24,7 @@ type deputy struct {
 	tick    func()
 	away    func()
 	stacked func(since int64, stack string)
+	lookout *lookout // for a loop that does not say when it is away
 }
 
 // run looks every millisecond whether the Python threads get on, while
@@ -39,6 +40,7 @@ func (d *deputy) run() {
 	for ticks := 0; ; ticks++ {
 		sleep, unsent := l.sched.rest(still > deputyRest)
 		if sleep {
+			d.lookout.sleeps()
 			select {
 			case <-l.sched.deputyWake:
 				still = 0
@@ -65,6 +67,7 @@ func (d *deputy) run() {
 		if d.tick != nil {
 			d.tick()
 		}
+		d.lookout.tick()
 		if l.sched.waiting.Load() > 0 {
 			d.letGo()
 		}

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,6 +45,24 @@ func (s *pollSet) poke() {
 	one := [8]byte{1}
 	// Fails only when the counter is full, which wakes just as well.
 	_, _ = unix.Write(s.wakefd, one[:])
+}
+
+// readable says whether something is ready in the set, or gets ready within a time.
+func (s *pollSet) readable(within time.Duration) bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}, int(within.Milliseconds()))
+	return n > 0 || err != nil && err != unix.EINTR
+}
+
+// insist makes the set readable for good, or no longer.
+func (s *pollSet) insist(on bool) {
+	ev := wakeEvent
+	if on {
+		ev.Events &^= unix.EPOLLET
+		s.poke()
+	}
+	// Fails only for want of memory, or where the application has closed the descriptor, of
+	// which own.check tells.
+	_ = s.control(unix.EPOLL_CTL_MOD, s.wakefd, ev)
 }
 
 // poll takes what is ready, without waiting.

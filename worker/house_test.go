@@ -47,7 +47,7 @@ var layers = strings.Fields(`
 	http2_stream.go cork.go requestid.go handover.go reply.go files.go trailers.go linger.go body.go notice.go
 	websocket.go doc.go http2_request.go accept.go tlsconfig.go tls.go websocket_keep.go
 	drain.go held.go logs.go static.go websocket_thread.go dispatch.go dumps.go http2_frames.go decline.go
-	websocket_app.go blocked.go websocket_read.go replace.go pressure.go spooling.go pools.go
+	websocket_app.go blocked.go lookout.go websocket_read.go replace.go pressure.go spooling.go pools.go
 	websocket_accept.go websocket_relay.go housekeeping.go deputy.go websocket_turn.go seat.go seat_leave.go
 	http2.go start.go worker.go gather.go receive.go http2_heads.go turn.go
 `)

@@ -194,6 +194,18 @@ func (s *scheduler) standBy(t *Thread, waits bool) {
 	}
 }
 
+// misses takes the leader's post from t, the thread of an event loop, which is not there, if
+// sure says so, too. The lock is held meanwhile, as t comes and goes under it.
+func (s *scheduler) misses(t *Thread, sure func() bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.leader != t || !sure() {
+		return false
+	}
+	s.leader = nil
+	return true
+}
+
 // tell has the request that c runs on an event loop, if any, hear of an event.
 func (s *scheduler) tell(c *conn) {
 	t := c.seat.Load()

@@ -22,6 +22,7 @@ type Async struct {
 	cork cork
 
 	block   block
+	lookout *lookout
 	sockets socketNews
 }
 
@@ -74,6 +75,13 @@ func NewGreen(l *Loop) *Async {
 	first.rec = new(protocol.Thread)
 	a.addSeat(first)
 	return a
+}
+
+// Foreign says that the loop is not ours, and has our set among its own descriptors: the
+// deputy has to find out by itself when it is away. It is called before Start.
+func (a *Async) Foreign() {
+	a.lookout = newLookout(a.l, a.seats[0])
+	a.l.deputy.lookout = a.lookout
 }
 
 // Seat returns the i-th seat.

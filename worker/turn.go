@@ -110,7 +110,9 @@ func (a *Async) away(evs []unix.EpollEvent) {
 	l, t, k := a.l, a.seats[0], &a.turn
 	if !k.away {
 		k.away, k.since = true, k.began
-		l.slot.Gauges.LoopSince.Store(k.began)
+		if since := l.slot.Gauges.LoopSince.Swap(k.began); since > protocol.LoopRests {
+			a.lookout.back(since, k.began)
+		}
 	}
 	t.seen = k.began
 	t.yield()

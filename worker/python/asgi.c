@@ -250,6 +250,7 @@ PyObject *asgi_asynchronous(PyObject *self, PyObject *args) {
 PyObject *asgi_epoll(PyObject *self, PyObject *turn) {
 	(void)self;
 	foreign_turn = keep(turn); /* for the life of the process */
+	hostlerForeign();
 	return PyLong_FromLong(((struct task *)hostlerTask(0))->epoll);
 }
 

@@ -184,6 +184,7 @@ extern int hostlerTurn(int polled, uint32_t *seat, uint32_t *what);
 extern void hostlerAsync(void);
 extern void hostlerGreen(void);
 extern void hostlerAway(void);
+extern void hostlerForeign(void);
 extern uint32_t hostlerAwait(int seat, uint32_t what);
 extern void hostlerFinish(int seat);
 extern void hostlerFlush(int waits);

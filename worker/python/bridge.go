@@ -249,6 +249,11 @@ func hostlerGreen() { async = worker.NewGreen(w.Loop) }
 //export hostlerAway
 func hostlerAway() { async.Away() }
 
+// hostlerForeign says that the loop is not ours, after hostlerAsync.
+//
+//export hostlerForeign
+func hostlerForeign() { async.Foreign() }
+
 //export hostlerTurn
 func hostlerTurn(polled C.int, seat, what *C.uint32_t) C.int {
 	rc, i, notice := async.Turn(polled != 0)

@@ -209,9 +209,20 @@ async def duplex(scope, receive, send):
 
 
 async def block(scope, receive, send):
-    """Holds the loop."""
-    note("blocking")
-    time.sleep(float(scope["query_string"] or b"2"))
+    """Holds the loop, in a step of its own or, where the path says so, in a callback: for
+    some seconds, or until there is a file."""
+
+    def hold():
+        note("blocking")
+        until = time.monotonic() + float(scope["query_string"] or b"60")
+        while time.monotonic() < until and not os.path.exists(LOG + ".free"):
+            time.sleep(0.01)
+        note("blocked")
+
+    if scope["path"].endswith("/callback"):
+        asyncio.get_running_loop().call_later(0.05, hold)
+    else:
+        hold()
     await answer(send, b"blocked")
 
 
