@@ -92,11 +92,11 @@ build/gunicorn/.done: scripts/gunicorn-settings
 	build/gunicorn/bin/pip -q install --upgrade gunicorn
 	touch $@
 
-# The newest of those whose flags are known, likewise.
+# The newest of those whose flags are known, likewise, and what runs servers for people.
 build/peers/.done: scripts/peer-flags
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/apt-tools ensurepip:python3-venv
 	@$(PYTHON) -m venv build/peers
-	build/peers/bin/pip -q install --upgrade uvicorn granian hypercorn
+	build/peers/bin/pip -q install --upgrade uvicorn granian hypercorn honcho supervisor
 	touch $@
 
 build/h2spec: e2e/h2spec/go.mod e2e/h2spec/go.sum

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -26,7 +27,8 @@ func run(t *testing.T, dir string, env []string, args ...string) (int, string) {
 func write(t *testing.T, dir string, files map[string]string) string {
 	t.Helper()
 	for name, code := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(code), 0o600); err != nil {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(code), 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
