@@ -19,6 +19,10 @@ import (
 // waits no longer than prepareTime for all that comes before its first process.
 const evaluateTime = 15 * time.Second
 
+// restTime is how long what it has said is read after its end, where somebody else holds the
+// pipe still: more than a busy machine takes to read what is there.
+const restTime = 2 * time.Second
+
 // Evaluation is a program of the user's Python's that says something on descriptor 3.
 type Evaluation struct {
 	Binary      Binary   // as in Options
@@ -79,7 +83,7 @@ func Evaluate(e Evaluation) (answer []byte, unprivileged string, err error) {
 			err = cmd.Wait()
 		}
 		// What it has said is in the pipe by now; who else holds that is not waited for.
-		_ = r.SetReadDeadline(time.Now().Add(spawn.LastWords))
+		_ = r.SetReadDeadline(time.Now().Add(restTime))
 		ended <- err
 	}()
 	answer, readErr := io.ReadAll(io.LimitReader(r, e.MaxAnswer+1))

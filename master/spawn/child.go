@@ -38,6 +38,10 @@ type child struct {
 	reading bool           // but somebody waits there for the process to say its name
 }
 
+// lateWords is how many messages of a process are read that are still there when its time to
+// say something is over: an end, for whoever holds its socket may go on.
+const lateWords = 64
+
 // ending is how a process has ended.
 type ending struct {
 	status syscall.WaitStatus
@@ -313,8 +317,14 @@ func (c *child) read(log *slog.Logger, to func(Report)) {
 	}
 	h := hearing{log: log, pid: c.PID(), words: c.words}
 	defer h.end()
+	late := 0
 	for {
 		n, pid, fd, err := c.receive(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) && late < lateWords {
+			// On a busy machine we may be late ourselves: what is there was said in time.
+			late++
+			n, pid, fd, err = c.receiveNow(buf)
+		}
 		if err == io.EOF {
 			to(Report{Deaf: true})
 		}
@@ -344,6 +354,17 @@ func closeIfAny(fd int) {
 // the caller's; -1: there was none. Of several the rest is closed, or left to the kernel,
 // for there is hardly any room for them.
 func (c *child) receive(buf []byte) (n, pid, fd int, err error) {
+	return c.receiveBy(buf, func(raw syscall.RawConn, try func(fd uintptr) bool) error { return raw.Read(try) })
+}
+
+// receiveNow is receive for a message that is there already, whatever the deadline.
+func (c *child) receiveNow(buf []byte) (n, pid, fd int, err error) {
+	return c.receiveBy(buf, func(raw syscall.RawConn, try func(fd uintptr) bool) error {
+		return raw.Control(func(fd uintptr) { try(fd) })
+	})
+}
+
+func (c *child) receiveBy(buf []byte, wait func(raw syscall.RawConn, try func(fd uintptr) bool) error) (n, pid, fd int, err error) {
 	raw, err := c.control.SyscallConn()
 	if err != nil {
 		return 0, 0, -1, err
@@ -351,7 +372,7 @@ func (c *child) receive(buf []byte) (n, pid, fd int, err error) {
 	beside := make([]byte, unix.CmsgSpace(unix.SizeofUcred)+unix.CmsgSpace(4))
 	var got int
 	var recvErr error
-	err = raw.Read(func(fd uintptr) bool {
+	err = wait(raw, func(fd uintptr) bool {
 		for {
 			n, got, _, _, recvErr = unix.Recvmsg(int(fd), buf, beside, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
 			if recvErr != unix.EINTR {
