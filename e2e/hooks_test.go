@@ -84,7 +84,7 @@ func TestHooks(t *testing.T) {
 		if code, body := s.get("/"); code != 200 || body != "initialised" {
 			t.Errorf("%d %q", code, body)
 		}
-		s.waitLog("INFO hooks: initialised as ", 2)
+		s.waitLog(`level=INFO msg="hooks: initialised as `, 2)
 		got := lines()
 		if got[0] != "on_starting "+strconv.Itoa(s.cmd.Process.Pid) {
 			t.Errorf("the first is %q", got[0])
@@ -130,7 +130,7 @@ func TestHooksRaise(t *testing.T) {
 	if code, _ := s.get("/"); code != 200 {
 		t.Error(code)
 	}
-	s.waitLog("hostler: the hook post_fork failed:", 2)
+	s.waitLog(`level=ERROR msg="the hook post_fork failed:" worker=`, 2)
 	s.waitLog("ValueError: post_fork on purpose", 2)
 	worker := strings.Fields(matching(lines(), "post_fork")[0])[1]
 	if pid, err := strconv.Atoi(worker); err != nil || syscall.Kill(pid, syscall.SIGKILL) != nil {

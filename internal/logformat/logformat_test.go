@@ -80,27 +80,51 @@ func TestRecordsAreWhole(t *testing.T) {
 }
 
 func TestTexts(t *testing.T) {
-	const text = "hostler: the application raised on GET /\nTraceback:\n  line \xff\nValueError: x\n"
-	write := func(f Format) string {
+	write := func(f Format, text string) string {
 		var b bytes.Buffer
-		w := NewOutput(&b, f, slog.LevelInfo)
+		w := NewOutput(&b, f, slog.LevelInfo, slog.Int("worker", 3))
 		if n, err := w.Write([]byte(text)); n != len(text) || err != nil {
 			t.Errorf("%s: %d, %v", f, n, err)
 		}
 		_, _ = w.Write([]byte("\n"))
 		return b.String()
 	}
+	const text = "Traceback:\n\n  line \xff\nValueError: x\n"
 	for _, f := range []Format{Text, Color, Logfmt} {
-		if got := write(f); got != text {
+		if got := write(f, text); got != text {
 			t.Errorf("%s: %q", f, got)
 		}
 	}
-	if got := write(Journal); got != "<3>"+strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n<3>")+"\n" {
+	if got := write(Journal, text); got != "<3>Traceback:\n<3>\n<3>  line \xff\n<3>ValueError: x\n" {
 		t.Errorf("%q", got)
 	}
 	var got map[string]any
-	if err := json.Unmarshal([]byte(write(JSON)), &got); err != nil || got["msg"] != "the application raised on GET /" || got["text"] != "Traceback:\n  line \ufffd\nValueError: x" || got["level"] != "ERROR" {
+	if err := json.Unmarshal([]byte(write(JSON, text)), &got); err != nil || got["msg"] != "Traceback:" || got["text"] != "\n  line \ufffd\nValueError: x" || got["level"] != "ERROR" {
 		t.Errorf("%v: %v", got, err)
+	}
+
+	// The first line of ours is a record.
+	for f, want := range map[Format]string{
+		Logfmt:  `time=\S+ level=ERROR msg="it raised on \\"" worker=3\n`,
+		Text:    `\S+ \S+ ERROR  it raised on " worker=3\n`,
+		Color:   `\S+ \S+\x1b\[31m ERROR  \x1b\[0mit raised on " worker=3\n`,
+		Journal: `<3>it raised on " worker=3\n<3>`,
+		JSON:    `\{"time":"\S+","level":"ERROR","msg":"it raised on \\"","worker":3,"text":"Error: x"\}\n`,
+	} {
+		if f != JSON {
+			want += `Error: x\n`
+		}
+		if got := write(f, "hostler: it raised on \"\nError: x\n"); !regexp.MustCompile("^" + want + "$").MatchString(got) {
+			t.Errorf("%s: %q does not match %s", f, got, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"<6>hostler: it is so": "level=INFO msg=\"it is so\" worker=3\n", "<4>hostler: look\nthere\n": "level=WARN msg=look worker=3\nthere\n",
+		"<7>hostler: below\n": "level=DEBUG msg=below worker=3\n", "<6>theirs\n": "<6>theirs\n", "<9>hostler: theirs\n": "<9>hostler: theirs\n",
+	} {
+		if got := regexp.MustCompile(`^time=\S+ `).ReplaceAllString(write(Logfmt, text), ""); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
 	}
 }
 

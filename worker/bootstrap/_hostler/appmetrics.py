@@ -62,12 +62,12 @@ class AppMetrics:
         theirs = [name for name in THEIRS if name in os.environ]
         if theirs or getattr(values, "MutexValue", None) is not values.ValueClass:
             if not self.quiet:
-                say("hostler: the application's own metrics are not in /metrics: %s is set\n" % (theirs or ["a ValueClass of its own"])[0])
+                say("hostler: the application's own metrics are not in /metrics: %s is set\n" % (theirs or ["a ValueClass of its own"])[0], "WARN")
             return
         server = self.library()
         os.register_at_fork(after_in_child=server.metrics_forked)
         if not server.metrics_share(METRICS):
-            say("hostler: the application's own metrics are not in /metrics: there is no memory for them\n")
+            say("hostler: the application's own metrics are not in /metrics: there is no memory for them\n", "WARN")
             return
         self.used = True
         atexit.register(server.metrics_end)
@@ -83,4 +83,4 @@ class AppMetrics:
         """This is a worker now, and was forked by the mold. What has been counted in the
         mold stays there."""
         if self.used and not self.server.metrics_share(METRICS):
-            say("hostler: this worker's own metrics are not in /metrics: there is no memory for them\n")
+            say("hostler: this worker's own metrics are not in /metrics: there is no memory for them\n", "WARN")

@@ -14,7 +14,7 @@ from _hostler.protocol import LIBRARY
 
 
 def warn(text):
-    say("hostler: preload: %s\n" % text)
+    say("hostler: preload: %s\n" % text, "WARN")
 
 
 def describe(fd):

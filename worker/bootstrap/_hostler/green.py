@@ -24,7 +24,7 @@ def patch(settings):
         monkey.patch_all()
     if settings["worker"] <= 1 and settings["log_level"] in ("debug", "info"):
         how = "had been patched before" if patched else "is patched before the application is imported"
-        say("hostler: requests run in greenlets of gevent %s; the standard library %s\n" % (gevent.__version__, how))
+        say("hostler: requests run in greenlets of gevent %s; the standard library %s\n" % (gevent.__version__, how), "INFO")
 
 
 class GreenWorker:

@@ -7,12 +7,11 @@ import json
 import logging
 import os
 import signal
-import sys
 from types import SimpleNamespace
 
 from _hostler import conf
 from _hostler.frames import text_of_raised
-from _hostler.log import say
+from _hostler.log import handler, say
 from _hostler.protocol import CONTROL, DRAIN, HOOK, HOOK_DONE, HOOKS, LISTENERS, control_socket, fail, receive, tell
 from _hostler.reasons import why
 from _hostler.title import set_title, title
@@ -64,7 +63,7 @@ class Hooks:
         if self.settings.get("hooks_only") and not is_conf:  # of a settings file it has been said
             for name in OF_NOBODY:
                 if callable(getattr(module, name, None)):
-                    say("hostler: the hook %s in %s is not run\n" % (name, source))
+                    say("hostler: the hook %s in %s is not run\n" % (name, source), "WARN")
 
     def run(self, name, *args):
         """Run a hook, if there is one. Return what it raised, as a traceback, or None."""
@@ -147,9 +146,7 @@ class Hooks:
     def arguments(self, settings, **worker):
         """Return what hooks are given as the server and as the worker."""
         log = logging.Logger("hostler.hooks", logging.getLevelName(settings["log_level"].upper()))
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s hooks: %(message)s"))
-        log.addHandler(handler)
+        log.addHandler(handler(logging, "hooks: "))
         cfg = SimpleNamespace(**dict(self.values, **{k: settings.get(k) for k in ("app", "name", "workers", "threads", "chdir", "preload")}))
         grace = settings.get("graceful_timeout", 0) / 1e9  # as in Gunicorn's: seconds
         cfg.graceful_timeout = int(grace) if grace == int(grace) else grace

@@ -10,6 +10,8 @@ _behind = _record = None  # the library's say and printed, once it runs
 _format = ""  # as the server's log has it
 _twin = False  # standard output is the error log, too
 _worker = 0  # its number; 0: it is something else
+# Levels, and what stands before a text or a line for them (sd-daemon(3)).
+PRIORITIES = {"ERROR": "<3>", "WARN": "<4>", "INFO": "<6>", "DEBUG": "<7>"}
 
 
 def write_by(library_say, library_printed=None):
@@ -21,30 +23,27 @@ def write_by(library_say, library_printed=None):
 def look_like(settings):
     """From here on what is ours looks as the server's log does."""
     global _format, _worker
-    _format, _worker = settings.get("log_format", ""), settings["worker"]
+    _format = settings.get("log_format", "")
+    _worker = 0 if settings.get("mold") or settings.get("hooks_only") else settings["worker"]
 
 
-def formatted(text):
+def formatted(text, level="ERROR"):
     """A text as internal/logformat would write it."""
-    if _format == "journal":
-        return "<3>" + text.rstrip("\n").replace("\n", "\n<3>") + "\n"
-    if _format != "json":
-        return text
-    import json
-    import time
-
-    first, _, rest = text.rstrip("\n").partition("\n")
-    if first.startswith("hostler: "):
-        first = first[9:]
-    record = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "level": "ERROR", "msg": first, "pid": os.getpid()}
-    if rest:
-        record["text"] = rest
-    return json.dumps(record) + "\n"
+    whose, _, rest = text.partition("hostler: ")
+    if not _format or whose and _format != "json":
+        return priorities(text, level) if _format == "journal" else text
+    return record(rest if not whose else text, level)
 
 
-def say(text):
-    """Write what is ours to the error log. Nobody waits for that: where standard error
-    is a pipe that is full, what does not fit is lost."""
+def priorities(text, level):
+    p = PRIORITIES[level]
+    return p + text.rstrip("\n").replace("\n", "\n" + p) + "\n"
+
+
+def say(text, level="ERROR"):
+    """Write what is ours to the error log: what begins with "hostler: " is a record, the rest
+    of whose lines stand below it. Nobody waits for that: where standard error is a pipe that
+    is full, what does not fit is lost."""
     room = poll()
     room.register(2, POLLOUT)
     try:
@@ -52,9 +51,9 @@ def say(text):
             sys.stderr.flush()  # what the application has said before comes before it
     except Exception:
         pass  # it has been closed, or replaced by something odd
-    if _behind and _behind(text.encode("utf-8", "backslashreplace")):
+    if _behind and _behind((PRIORITIES[level] * (level != "ERROR") + text).encode("utf-8", "backslashreplace")):
         return
-    write(formatted(text).encode("utf-8", "backslashreplace"), room)
+    write(formatted(text, level).encode("utf-8", "backslashreplace"), room)
 
 
 def write(data, room):
@@ -73,26 +72,44 @@ def printed(stream, line):
         return
     room = poll()
     room.register(2, POLLOUT)
-    write(record(stream, line.decode("utf-8", "replace")).encode(), room)
+    write(record(line.decode("utf-8", "replace"), stream=stream).encode(), room)
 
 
-def record(stream, line):
-    """A line as internal/logformat would write it."""
+def record(text, level="INFO", **attrs):
+    """A record as internal/logformat would write it; what is below a text's first line stands
+    below it."""
     import json
     import time
 
-    attrs = {"worker": _worker, "pid": os.getpid(), "stream": stream}
-    if not _worker:
-        del attrs["worker"]
+    first, _, rest = text.rstrip("\n").partition("\n")
+    attrs = dict({"worker": _worker} if _worker else {}, pid=os.getpid(), **attrs)
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     if _format == "json":
-        return json.dumps({"time": now, "level": "INFO", "msg": line, **attrs}) + "\n"
-    rest = " ".join("%s=%s" % a for a in attrs.items())
+        return json.dumps(dict(time=now, level=level, msg=first, **dict(attrs, **{"text": rest} if rest else {}))) + "\n"
+    line = " ".join("%s=%s" % a for a in attrs.items())
     if _format in ("journal", "text", "color"):
-        shown = line if line.isprintable() else json.dumps(line)
-        before = "<6>" if _format == "journal" else time.strftime("%Y-%m-%d %H:%M:%S INFO   ")
-        return "%s%s %s\n" % (before, shown, rest)
-    return "time=%s level=INFO msg=%s %s\n" % (now, json.dumps(line, ensure_ascii=False), rest)
+        before = "" if _format == "journal" else time.strftime("%Y-%m-%d %H:%M:%S ") + level.ljust(7)
+        line = "%s%s %s" % (before, first if first.isprintable() else json.dumps(first), line)
+    else:
+        line = "time=%s level=%s msg=%s %s" % (now, level, json.dumps(first, ensure_ascii=False), line)
+    if rest:
+        line += "\n" + rest
+    return priorities(line, level) if _format == "journal" else line + "\n"
+
+
+def handler(logging, prefix=""):
+    """Return a handler of Python's logging that writes records of the error log."""
+    levels = (logging.ERROR, "ERROR"), (logging.WARNING, "WARN"), (logging.INFO, "INFO")
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            try:
+                text = self.format(record).translate(CONTROLS)
+                say("hostler: " + prefix + text + "\n", next((name for least, name in levels if record.levelno >= least), "DEBUG"))
+            except Exception:
+                self.handleError(record)
+
+    return Handler()
 
 
 def follow():

@@ -94,9 +94,7 @@ def gunicorn_error(logging, level):
     """Give applications the logger of Gunicorn's that they take the handlers and the level
     of for their own: without a handler they would lose what is no warning."""
     logger = logging.getLogger("gunicorn.error")
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s [%(process)d] [%(levelname)s] %(message)s", "[%Y-%m-%d %H:%M:%S %z]"))
-    logger.addHandler(handler)
+    logger.addHandler(log.handler(logging))
     logger.setLevel(level.upper())
     logger.propagate = False
 
@@ -116,6 +114,7 @@ def be_worker(settings, raw, threads, own, modules, hooks, metrics, finder):
         raw = mold.serve(app)  # returns in each worker
         server = mold.server
         settings = json.loads(raw)
+        log.look_like(settings)
         if hooks:
             hooks.post_fork(settings)
     else:

@@ -11,7 +11,7 @@ import time
 from _hostler import log
 from _hostler.frames import stack_of, text_of_raised
 from _hostler.library import cannot_start
-from _hostler.log import flush, report, say
+from _hostler.log import flush, report
 from _hostler.objects import no_daemons, thread_names
 from _hostler.profile import Profiler
 from _hostler.protocol import LIBRARY, fail
@@ -104,7 +104,7 @@ def wait(server):
                 raise
             if isinstance(e, SystemExit):
                 return True
-            say(text_of_raised(e))
+            log.say("hostler: a signal handler raised:\n" + text_of_raised(e))
 
 
 def see_off(settings, seconds):
@@ -118,8 +118,7 @@ def see_off(settings, seconds):
     atexit.register(at_exit.append, True)  # the last to be registered runs first
 
     def say(text):
-        sys.stderr.write("hostler: worker %d %s: %s\n" % (settings["worker"], text, ", ".join(thread_names(no_daemons()))))
-        sys.stderr.flush()
+        log.say("hostler: worker %d %s: %s\n" % (settings["worker"], text, ", ".join(thread_names(no_daemons()))), "WARN")
 
     def watch():
         time.sleep(0.2)  # those of an idle pool end as soon as Python begins to wait

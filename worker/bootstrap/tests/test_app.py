@@ -92,7 +92,7 @@ class LoadApp(unittest.TestCase):
                 ("shop:later()", "hostler: shop:later() is an ASGI application (its factory is asynchronous), and runs on an event loop\n"),
             ):
                 app.load({"app": spec, "worker": 1, "log_level": "info"}, None)
-                say.assert_called_with(text)
+                say.assert_called_with(text, "INFO")
             say.reset_mock()
             app.load({"app": "shop:asgi", "worker": 2, "log_level": "info"}, None)
             app.load({"app": "shop:asgi", "worker": 1, "log_level": "warning"}, None)

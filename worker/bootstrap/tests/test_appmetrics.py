@@ -20,7 +20,7 @@ class Finder(unittest.TestCase):
     def setUp(self):
         self.server = mock.Mock(spec=["metrics_type", "metrics_share", "metrics_forked", "metrics_end"])
         self.said = []
-        for name, double in (("load_library", lambda: self.server), ("say", self.said.append)):
+        for name, double in (("load_library", lambda: self.server), ("say", lambda text, level: self.said.append(text))):
             patch = mock.patch.object(appmetrics, name, double)
             patch.start()
             self.addCleanup(patch.stop)

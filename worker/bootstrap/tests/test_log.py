@@ -1,4 +1,5 @@
 import contextlib
+import logging
 import os
 import tempfile
 import unittest
@@ -38,6 +39,51 @@ class Log(unittest.TestCase):
             log.write_by(lambda data: False)  # it does not run any more
             log.say("b\n")
         self.assertEqual((said, taken), (["b\n"], [b"a\n"]))
+
+    def test_formats(self):
+        """What is ours looks as the server's log does, also before the library writes it."""
+        self.addCleanup(log.look_like, {"worker": 0})
+        for form, one, below in (
+            ("logfmt", r'time=\S+ level=WARN msg="it \\"is\\" so" worker=3 pid=\d+\n', r"Error: x\n"),
+            ("text", r'\S+ \S+ WARN   it "is" so worker=3 pid=\d+\n', r"Error: x\n"),
+            ("journal", r'<4>it "is" so worker=3 pid=\d+\n', r"<4>Error: x\n"),
+            ("json", r'\{"time": "\S+", "level": "WARN", "msg": "it \\"is\\" so", "worker": 3, "pid": \d+(, "text": "Error: x")?\}\n', ""),
+        ):
+            log.look_like({"log_format": form, "worker": 3})
+            self.assertRegex(log.formatted('hostler: it "is" so\n', "WARN"), "^" + one + "$")
+            self.assertRegex(log.formatted('hostler: it "is" so\nError: x\n', "WARN"), "^" + one + below + "$")
+        for other in ({"mold": True}, {"hooks_only": True}):  # no worker, whatever its number
+            log.look_like(dict(other, log_format="logfmt", worker=1))
+            self.assertRegex(log.formatted("hostler: so\n"), r'^time=\S+ level=ERROR msg="so" pid=\d+\n$')
+        self.assertEqual(log.formatted("theirs\nhostler: \n"), "theirs\nhostler: \n")
+
+    def test_priorities(self):
+        """The library learns of the level by what stands before the text."""
+        taken = []
+        self.addCleanup(log.write_by, None)
+        log.write_by(lambda data: taken.append(data) or True)
+        log.say("hostler: a\n")
+        log.say("hostler: b\n", "INFO")
+        self.assertEqual(taken, [b"hostler: a\n", b"<6>hostler: b\n"])
+
+    def test_handler(self):
+        """What goes by logging is a record of the same level."""
+        logger = logging.Logger("shop", logging.DEBUG)
+        logger.addHandler(log.handler(logging, "shop: "))
+        taken = []
+        self.addCleanup(log.write_by, None)
+        log.write_by(lambda data: taken.append(data.decode()) or True)
+        for level in (logging.DEBUG, logging.INFO, 25, logging.WARNING, logging.ERROR, logging.CRITICAL):
+            logger.log(level, "%d", level)
+        self.assertEqual(taken, ["%shostler: shop: %d\n" % p for p in (("<7>", 10), ("<6>", 20), ("<6>", 25), ("<4>", 30), ("", 40), ("", 50))])
+        try:
+            raise ValueError("\x1b[2J")
+        except ValueError:
+            logger.exception("it failed")
+        self.assertRegex(taken[-1], r"(?s)^hostler: shop: it failed\nTraceback .*\nValueError: \\x1b\[2J\n$")
+        logger.handlers[0].setFormatter(logging.Formatter("%(name)s %(message)s"))
+        logger.info("as they like")
+        self.assertEqual(taken[-1], "<6>hostler: shop: shop as they like\n")
 
     def test_full_pipe(self):
         """Nobody waits for the log."""

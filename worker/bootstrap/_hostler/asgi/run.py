@@ -101,7 +101,7 @@ class AsyncWorker:
     def note(self, text):
         """Say something that all workers have in common once, and where it is wanted."""
         if self.first and self.settings["log_level"] in ("debug", "info"):
-            say("hostler: %s\n" % text)
+            say("hostler: %s\n" % text, "INFO")
 
     def leave(self):
         if not self.over.done():
@@ -130,6 +130,6 @@ class AsyncWorker:
         async def wait():
             _, late = await asyncio.wait([self.loop.create_task(work)], timeout=self.time_left())
             if late:
-                say("hostler: the worker ends without its %s, for its time is over%s\n" % (what, names and ": " + names))
+                say("hostler: the worker ends without its %s, for its time is over%s\n" % (what, names and ": " + names), "WARN")
 
         self.until_done(self.loop.create_task(wait()))
