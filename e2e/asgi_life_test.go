@@ -80,7 +80,7 @@ func TestASGILifespan(t *testing.T) {
 		}
 	})
 	t.Run("hang", func(t *testing.T) { // the limit is the boot's
-		p := launchProbe(t, "--boot-timeout", "2", "-e", "PROBE_LIFESPAN=hang")
+		p := launchProbe(t, "--boot-timeout", "4", "-e", "PROBE_LIFESPAN=hang")
 		p.await("startup")
 		p.waitLog("boot_timeout=2s")
 	})

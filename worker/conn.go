@@ -62,7 +62,8 @@ type conn struct {
 	portLen   uint8
 	remote    [48]byte
 	port      [8]byte
-	untaken   int // lingering: what the peer had to take still, when we last looked
+	untaken   int   // lingering: what the peer had to take still, when we last looked
+	waits     int64 // phaseReady: since when there may be something to read; 0: nothing
 	peer      netip.AddrPort
 
 	in  *input
@@ -123,12 +124,20 @@ func (c *conn) setPhase(p phase, deadline int64) {
 	c.deadline.Store(deadline)
 }
 
+// unreadSince makes c ready for a thread that is to read from it. What it reads may have
+// been there since now.
+func (c *conn) unreadSince(now int64) {
+	c.setPhase(phaseReady, 0)
+	c.waits = now
+}
+
 // reset makes c another connection. TCP_NODELAY and the like are set already.
 func (c *conn) reset(fd, listener int, peer netip.AddrPort) {
 	c.fd, c.listener = fd, listener
 	c.served, c.hops = 0, 0
 	c.hup, c.wantsOut, c.closing = false, false, false
 	c.awaits, c.anonymous = false, false
+	c.waits = 0
 	c.sock.c = c
 	c.transport = &c.sock
 	c.http2.Store(nil)

@@ -121,3 +121,16 @@ func (k *cork) hear(t *Thread) {
 		t.reply.gone = true
 	}
 }
+
+// moveTo appends to buf what there is of t's, and has it no more.
+func (k *cork) moveTo(buf []byte, t *Thread) []byte {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.t != t {
+		return buf
+	}
+	k.t = nil
+	buf = append(buf, k.buf...)
+	k.buf = k.buf[:0]
+	return buf
+}

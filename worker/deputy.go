@@ -64,6 +64,9 @@ func (d *deputy) run() {
 		if unsent {
 			l.sched.sendUnsent()
 		}
+		for _, t := range l.threads {
+			t.coalescer.tick()
+		}
 		if d.tick != nil {
 			d.tick()
 		}

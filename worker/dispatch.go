@@ -10,6 +10,17 @@ import (
 // Next finishes the request that t ran, if any, and says what t does next.
 // It is called without the GIL.
 func (l *Loop) Next(t *Thread) int {
+	what := l.next(t)
+	if what == Run {
+		t.coalescer.pullBefore(t.Taken + l.pace.average.Load())
+	} else {
+		t.coalescer.pull()
+	}
+	return what
+}
+
+// next is Next, whatever replies wait.
+func (l *Loop) next(t *Thread) int {
 	l.pace.calls.Add(1)
 	if t.stays {
 		t.comeBack()
@@ -84,6 +95,7 @@ func (l *Loop) NextHeld(t *Thread) int {
 	if t.conn != nil && t.finish() {
 		return Run
 	}
+	t.coalescer.pullBefore(t.seen + l.pace.average.Load())
 	polled := false
 	for {
 		c, ev, what := l.sched.atOnce(t)
@@ -222,7 +234,8 @@ func (l *Loop) dequeued(t *Thread, c *conn) bool {
 	}
 	// It had its turn, and gave way to others with more to read; or what there is
 	// to read has been left to a Python thread.
-	t.pos, t.end, t.arrived = 0, 0, 0
+	t.pos, t.end, t.arrived = 0, 0, c.waits
+	c.waits = 0
 	return c.again(l, t)
 }
 

@@ -343,13 +343,14 @@ func (t *Thread) conclude() bool {
 		r.sent += int64(len(body))
 		m.data, m.end = body, !r.short
 	}
-	if !r.gone {
+	now := l.now()
+	waits := !r.gone && t.coalescer.take(t, m, now)
+	if !r.gone && !waits {
 		t.transmit(c, m, 0)
 	}
 	if t.StatusLen+t.FieldsLen > largeHead {
 		t.forgetHead()
 	}
-	now := l.now()
 	t.seen = now
 	if r.static {
 		t.accountStatic(now)
@@ -358,6 +359,9 @@ func (t *Thread) conclude() bool {
 	}
 	t.giveBack()
 	t.conn = nil
+	if waits {
+		return false
+	}
 	return l.nextOf(t, c, now)
 }
 
@@ -450,7 +454,7 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 			return false
 		}
 	}
-	c.setPhase(phaseReady, 0)
+	c.unreadSince(now)
 	if ok, look := l.sched.giveWay(c, c.placeOf(l)); ok {
 		if look {
 			t.poll()
@@ -460,39 +464,9 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 		}
 		return false
 	}
+	c.waits = 0
 	c.setPhase(phaseIdle, l.idleDeadline(now))
 	return true
-}
-
-// writeOn sends what waits of the reply on an owned connection. It returns true if
-// all of it is out and the connection lives, and is the caller's; else it has been
-// given up.
-func (c *conn) writeOn(l *Loop) bool {
-	for {
-		switch c.out.flush(l, c) {
-		case flushMore:
-			if c.release() {
-				return false
-			}
-		case flushGone:
-			c.close(l)
-			return false
-		default:
-			return c.afterReply(l)
-		}
-	}
-}
-
-// afterReply goes on after the last queued byte of a reply is out. It returns
-// true if the connection lives and the caller still owns it.
-func (c *conn) afterReply(l *Loop) bool {
-	if c.closing {
-		c.finish(l, c.framed, c.unread)
-		return false
-	}
-	c.hops = 0
-	c.setPhase(phaseIdle, l.idleDeadline(l.now()))
-	return !(l.leave.moving.Load() && l.handOver(c, c.unparsed()))
 }
 
 // framed says whether the client can tell where the reply ends without waiting

@@ -88,7 +88,7 @@ func (a *Async) Foreign() {
 func (a *Async) Seat(i int) *Thread { return a.seats[i] }
 
 func (a *Async) addSeat(t *Thread) {
-	t.cork, t.seat = &a.cork, len(a.seats)
+	t.cork, t.coalescer, t.seat = &a.cork, a.l.threads[0].coalescer, len(a.seats)
 	a.free = append(a.free, t.seat)
 	a.seats = append(a.seats, t)
 }
@@ -147,7 +147,7 @@ func (a *Async) Finish(i int) {
 			l.stash(t, c)
 		}
 		if c.fd >= 0 {
-			c.setPhase(phaseReady, 0)
+			c.unreadSince(l.now())
 			l.sched.push(c, anyway)
 		}
 	}

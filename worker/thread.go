@@ -52,11 +52,12 @@ type Thread struct {
 	line  accessLine // of the access log
 	ident atomic.Uint64
 
-	rec   *protocol.Thread // its place on the scoreboard; a seat has a record of its own
-	cork  *cork            // of the event loop that it is a seat of; nil: of none
-	seat  int              // … its number
-	place int              // in Async.live
-	watch watch
+	rec       *protocol.Thread // its place on the scoreboard; a seat has a record of its own
+	cork      *cork            // of the event loop that it is a seat of; nil: of none
+	coalescer *coalescer       // of its thread; nil: it is no Python thread
+	seat      int              // … its number
+	place     int              // in Async.live
+	watch     watch
 
 	id     []byte // the request's identifier; empty: it has none
 	tlsEnv []byte // what Task.TLS points to; outside the heap, nil before it is needed
@@ -153,6 +154,9 @@ func newThread(l *Loop, index int) (*Thread, error) {
 	t.Resp, t.RespCap = address(t.resp), respBufferSize
 	t.Epoll = int32(l.sched.set.fd)
 	t.out = make([]byte, 0, 4096)
+	if index >= 0 {
+		t.coalescer = &coalescer{l: l, limit: coalesceTime}
+	}
 	return t, nil
 }
 

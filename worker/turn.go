@@ -33,6 +33,7 @@ func (a *Async) Turn(polled bool) (what, seat int, notice uint32) {
 	if !a.turn.on {
 		a.begin(polled)
 	}
+	a.seats[0].coalescer.pullLate()
 	for a.turn.ran < turnRequests {
 		if n, have := a.sockets.next(l); have != 0 {
 			a.turn.ran++
@@ -165,6 +166,7 @@ func (a *Async) tell(t *Thread) uint32 {
 func (a *Async) Flush(waits bool) {
 	l, k := a.l, &a.turn
 	a.cork.pull()
+	a.seats[0].coalescer.pull()
 	if k.away {
 		k.away = false
 		l.slot.Counters.LoopLag.Observe(l.now() - k.since)

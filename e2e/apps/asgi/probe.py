@@ -4,6 +4,7 @@ a line of JSON each."""
 import asyncio
 import gc
 import json
+import linecache
 import os
 import sys
 import threading
@@ -349,6 +350,7 @@ async def stack(scope, receive, send):
 
 async def level(scope, receive, send):
     """What would grow if something were lost: blocks of memory, descriptors, threads, tasks."""
+    linecache.clearcache()  # a rare traceback leads through a file that none has before
     gc.collect()
     held = [sys.getallocatedblocks(), len(os.listdir("/proc/self/fd")), threading.active_count(), len(asyncio.all_tasks())]
     await answer(send, " ".join(map(str, held)).encode())
