@@ -189,10 +189,11 @@ func TestSpareThreadLearns(t *testing.T) {
 		}
 		s.ask("/b") // what is learned of a request is learned after its answer is sent
 	}
-	ask(false, 5)
-	if s.spare.routes.Load() != nil {
-		t.Error("a quick route is known")
-	}
+	// Again, since a machine that is busy makes a quick one slow.
+	eventually(t, "no quick route is known", func() bool {
+		ask(false, 5)
+		return s.spare.routes.Load() == nil
+	})
 	for range 3 {
 		ask(true, 2)
 		ask(false, 2)
@@ -208,13 +209,10 @@ func TestSpareThreadLearns(t *testing.T) {
 	if known, _ := s.learned("GET", "/a"); known {
 		t.Error("still known for slow")
 	}
-	ask(false, 10)
-	for range 10 {
-		s.ask("/b")
-	}
-	if m := s.spare.routes.Load(); m != nil {
-		t.Errorf("%d routes are known", len(*m))
-	}
+	eventually(t, "all routes are forgotten", func() bool {
+		ask(false, 10)
+		return s.spare.routes.Load() == nil
+	})
 	slow.Store(true)
 	for i := range 2 * knownRoutes {
 		s.ask(fmt.Sprintf("/z%dz", i))
