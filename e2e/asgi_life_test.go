@@ -82,7 +82,7 @@ func TestASGILifespan(t *testing.T) {
 	t.Run("hang", func(t *testing.T) { // the limit is the boot's
 		p := launchProbe(t, "--boot-timeout", "4", "-e", "PROBE_LIFESPAN=hang")
 		p.await("startup")
-		p.waitLog("boot_timeout=2s")
+		p.waitLog("boot_timeout=4s")
 	})
 	t.Run("dies", func(t *testing.T) { // said, and the worker is replaced
 		p := startProbe(t, "-e", "PROBE_LIFESPAN=dies")

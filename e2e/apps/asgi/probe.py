@@ -175,6 +175,7 @@ async def flood(scope, receive, send):
     try:
         for n in range(3200):
             await asyncio.wait_for(body(send, b"x" * 65536, True), 1)
+        await body(send, b"")
     except asyncio.TimeoutError:
         note("flood waits", sent=n * 65536)
         return
