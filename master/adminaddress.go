@@ -67,7 +67,7 @@ func (h *systemHost) openAdmin(b settings.Bind) (*adminAddress, error) {
 	return &adminAddress{b, l, ln}, nil
 }
 
-// adminServer answers on an address, or will when it is this master's turn.
+// adminServer answers on an address, or will when this master has succeeded the one before.
 type adminServer struct {
 	*adminAddress
 	stop func() // waits for the last answers, and for a concurrent call
@@ -78,7 +78,7 @@ func (h *systemHost) ServeAdmin(a *adminAddress) {
 	before := h.admin
 	next := &adminServer{adminAddress: a, stop: func() {}}
 	if a.ln != nil {
-		next.stop = sync.OnceFunc(h.turn.serve(a.ln, h.opts.Admin))
+		next.stop = sync.OnceFunc(h.succession.serve(a.ln, h.opts.Admin))
 	}
 	h.admin = next
 	if before == nil {
@@ -106,12 +106,12 @@ func orOff(b settings.Bind) string {
 // live, and are not ready. In an upgrade the old master answers until it leaves.
 func (h *systemHost) startAdmin() error {
 	var err error
-	if h.turn, err = takeTurn(h.flip); err != nil {
+	if h.succession, err = succeed(h.flip); err != nil {
 		return err
 	}
 	a, err := h.ListenAdmin(h.opts.Settings)
 	if err != nil {
-		return errors.Join(err, h.turn.leave())
+		return errors.Join(err, h.succession.leave())
 	}
 	if a != nil {
 		h.ServeAdmin(a)
@@ -124,7 +124,7 @@ func (h *systemHost) endAdmin() {
 	if h.admin != nil {
 		h.admin.stop()
 	}
-	if h.turn != nil {
-		_ = h.turn.leave() // of a pipe; the second time it is closed already
+	if h.succession != nil {
+		_ = h.succession.leave() // of a pipe; the second time it is closed already
 	}
 }

@@ -23,20 +23,20 @@ import (
 
 // systemHost is the real host.
 type systemHost struct {
-	log      *slog.Logger
-	opts     Options
-	flip     *upgrade.Upgrader
-	ctl      ctlSocket
-	ready    chan struct{}       // closed when this binary may be replaced
-	down     chan<- struct{}     // closed at the end of it all
-	turn     *turn               // to answer on the admin address
-	admin    *adminServer        // nil: there was none yet
-	pid      *pidFile            // nil: none was written
-	apart    func() (end func()) // Spawner.Apart
-	exchange [2]int              // both ends, for the workers of this binary and the next
-	unit     []*unitSocket       // opened by the service manager
-	owner    bool                // the sockets are ours to end: there is no parent that serves on
-	dir      string              // see startDirectory
+	log        *slog.Logger
+	opts       Options
+	flip       *upgrade.Upgrader
+	ctl        ctlSocket
+	ready      chan struct{}       // closed when this binary may be replaced
+	down       chan<- struct{}     // closed at the end of it all
+	succession *succession         // to answer on the admin address
+	admin      *adminServer        // nil: there was none yet
+	pid        *pidFile            // nil: none was written
+	apart      func() (end func()) // Spawner.Apart
+	exchange   [2]int              // both ends, for the workers of this binary and the next
+	unit       []*unitSocket       // opened by the service manager
+	owner      bool                // the sockets are ours to end: there is no parent that serves on
+	dir        string              // see startDirectory
 
 	files       *filewatch.Watcher // nil: no code is watched
 	watched     string             // the directory of that code
