@@ -14,7 +14,7 @@ enum { POLL_APP = 1, POLL_EXIT = 2 };
 enum { APP_SET = -2 }; /* the application's own epoll set, in ours */
 
 struct names names;
-PyObject *the_loop, *gone_error, *cancelled_error;
+PyObject *gone_error, *cancelled_error;
 long background;
 size_t head_size;
 

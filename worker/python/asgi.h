@@ -72,7 +72,6 @@ extern struct names {
 	PyObject *request, *disconnect, *empty, *v10, *v2, *http, *https, *task_name;
 } names;
 
-extern PyObject *the_loop;      /* the application's event loop */
 extern PyObject *gone_error;    /* hostler.ClientDisconnected */
 extern PyObject *cancelled_error; /* asyncio's */
 

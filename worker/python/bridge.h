@@ -33,21 +33,31 @@ enum { SMALL_BODY = 8 << 10 };
 /* ENDING: the application's part is over, and nothing is raised any more. */
 enum { ACTIVE_NONE = 0, ACTIVE_APP, ACTIVE_ENDING };
 
+/* thread.c */
 extern struct thread *threads; /* one per Python thread, for the life of the process */
 extern int nthreads;
 extern __thread struct thread *current; /* NULL: not one of ours */
-extern int green; /* requests run in greenlets of threads[0]'s, and each has a seat */
 extern int forked; /* this is a child that the application forked: Go must not be entered */
+extern PyObject *the_loop; /* the event loop that runs the application; NULL: threads do */
+int64_t monotonic(void);
+void drop_garbage(void);
+/* What a child leaves with that does not say it (EX_SOFTWARE). */
+enum { CHILD_STATUS = 70 };
 
-/* green.c. With green there is a struct thread for each seat: their index is its number. */
-struct thread *green_seat(int); /* NULL: there is none of that number */
-struct thread *green_running(void); /* whose greenlet runs; NULL: none of ours */
-int green_wait(struct thread *, uint32_t what); /* wait_client in a greenlet */
+/* Set where requests run in greenlets of threads[0]'s (green.c): each has a seat, and there
+ * is a struct thread for each seat, whose index is its number. */
+extern const struct green {
+	struct thread *(*seat)(int); /* NULL: there is none of that number */
+	struct thread *(*running)(void); /* whose greenlet runs; NULL: none of ours */
+	int (*wait)(struct thread *, uint32_t what); /* wait_client in a greenlet */
+} *green;
 
-static inline struct thread *thread_at(int i) { return i < nthreads ? &threads[i] : green_seat(i); }
+static inline struct thread *thread_at(int i) {
+	return i < nthreads ? &threads[i] : green ? green->seat(i) : NULL;
+}
 
 /* running returns whose request the caller is: its thread's, or its greenlet's. */
-static inline struct thread *running(void) { return green ? green_running() : current; }
+static inline struct thread *running(void) { return green ? green->running() : current; }
 
 static inline PyObject *none(void) {
 	Py_IncRef(Py_None);
@@ -72,7 +82,7 @@ int environ_init(PyObject *bases, PyObject *open_ends); /* lists, an item per li
 PyObject *environ_new(struct task *, PyObject *input); /* new reference or NULL */
 PyObject *decode(const char *, size_t);                /* latin-1, as PEP 3333 wants it */
 
-/* module.c */
+/* object.c */
 size_t object_head(void); /* how large an object's head is in this build of Python; 0: an exception */
 
 /* input.c */
@@ -147,25 +157,29 @@ PyObject *socket_setup(PyObject *, PyObject *); /* of the module */
 /* has_socket says whether some of that may be so. */
 static inline int has_socket(const struct thread *th) { return th->taken || th->socket != NULL; }
 
-/* loop.c */
-int loop_init(PyObject *app, PyObject *report);
-int thread_loop(struct thread *); /* 0, or -1 with an exception: this is a child that the application forked */
-int threads_wait(void);           /* likewise; -1 for what a signal handler raised, too */
+/* request.c */
+void request_init(PyObject *report);
 /* wait_client waits for th's client, without the GIL, for a second at most; what is
  * NOTICE_BODY or NOTICE_ROOM. -1: an exception, a signal handler's or the timeout's. The
  * request's clock stands still. */
 int wait_client(struct thread *th, uint32_t what);
-void run_request(struct thread *); /* from the application's call to the end of its response */
 void log_exception(struct thread *);  /* and clear it */
 void leave_child(struct thread *);
-void drop_garbage(void);
+
+/* run.c */
+void run_init(PyObject *app);
+void run_request(struct thread *); /* from the application's call to the end of its response */
+
+/* loop.c */
+int loop_init(PyObject *app);
+int thread_loop(struct thread *); /* 0, or -1 with an exception: this is a child that the application forked */
+int threads_wait(void);           /* likewise; -1 for what a signal handler raised, too */
 
 /* leave_if_forked stands after each return from the application's code. */
 static inline void leave_if_forked(struct thread *th) {
 	if (forked)
 		leave_child(th);
 }
-int64_t monotonic(void);
 
 /* In bridge.go; leaves: they never wait, and may be called with or without the
  * GIL. */

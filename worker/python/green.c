@@ -29,8 +29,6 @@ struct wait {
 
 enum { WAIT_ENDED = 1 << 30 }; /* in have */
 
-int green;
-
 static struct thread **rest; /* of the seats: those but the first, which is threads[0] */
 static int nrest;
 static int traced_seat = NO_SEAT; /* which request runs, as the engine knows it */
@@ -50,7 +48,7 @@ static int on_hub_thread(void) {
 
 /* --- seats --- */
 
-struct thread *green_seat(int i) { return i > 0 && i <= nrest ? rest[i - 1] : NULL; }
+static struct thread *green_seat(int i) { return i > 0 && i <= nrest ? rest[i - 1] : NULL; }
 
 static struct thread *seat_thread(int i) {
 	if (i == 0)
@@ -87,7 +85,7 @@ static int seat_of(PyObject *g) {
 	return th != NULL && th->greenlet == g ? (int)i : NO_SEAT;
 }
 
-struct thread *green_running(void) {
+static struct thread *green_running(void) {
 	if (forked || PyThread_get_thread_ident() != threads[0].ident)
 		return NULL;
 	PyObject *g = PyObject_CallObject(current_greenlet, NULL);
@@ -127,7 +125,7 @@ static void unlink_wait(struct wait *w) {
 		}
 }
 
-int green_wait(struct thread *th, uint32_t what) {
+static int green_wait(struct thread *th, uint32_t what) {
 	if (!on_hub_thread())
 		return -1;
 	struct wait *w = calloc(1, sizeof *w), **at = &th->waits;
@@ -162,6 +160,8 @@ int green_wait(struct thread *th, uint32_t what) {
 		on_hub_thread();
 	return rc;
 }
+
+static const struct green greenlets = {green_seat, green_running, green_wait};
 
 /* end_waits lets those go on that wait for the client of a request that is over. */
 static void end_waits(struct thread *th) {
@@ -333,7 +333,7 @@ PyObject *green_init(PyObject *self, PyObject *args) {
 	if (!s_switch || !s_throw || !s_seat)
 		return NULL;
 	hostlerGreen();
-	green = 1;
+	green = &greenlets;
 	nthreads = 1;
 	threads[0].body = NULL; /* others may run between a response and its end */
 	threads[0].ident = PyThread_get_thread_ident();

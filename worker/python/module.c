@@ -52,7 +52,9 @@ static PyObject *init(PyObject *self, PyObject *args) {
 		threads[i].body = bodies + (size_t)i * SMALL_BODY;
 	}
 	nthreads = count;
-	if (fork_init((int)PyList_Size(bases)) || loop_init(app, report) || intervene_init(timeout, no_op, stack_of, profile) || response_init(wrapper) || input_init() ||
+	request_init(report);
+	run_init(app);
+	if (fork_init((int)PyList_Size(bases)) || loop_init(app) || intervene_init(timeout, no_op, stack_of, profile) || response_init(wrapper) || input_init() ||
 	    environ_init(bases, open_ends))
 		return PyErr_Occurred() ? NULL : PyErr_NoMemory();
 	return PyLong_FromLong(count);
@@ -216,19 +218,6 @@ static PyMethodDef module_methods[] = {
 };
 
 static PyModuleDef module = {.ob = {1, NULL}, .name = "bridge", .size = -1, .methods = module_methods};
-
-size_t object_head(void) {
-	PyObject *n = PyObject_GetAttrString((PyObject *)&PyBaseObject_Type, "__basicsize__");
-	if (n == NULL)
-		return 0;
-	long size = PyLong_AsLong(n);
-	Py_DecRef(n);
-	if (size >= (long)sizeof module.ob && size <= 64)
-		return (size_t)size;
-	if (!PyErr_Occurred())
-		PyErr_Format(PyExc_RuntimeError, "hostler does not know objects with a head of %ld bytes", size);
-	return 0;
-}
 
 /* A free-threaded build's head: the thread's id, flags and the like (4 bytes), the
  * owner's references, those of others, the type. */
