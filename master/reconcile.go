@@ -88,14 +88,14 @@ func (s *supervisor) keepUp() {
 		_, ready = s.count(g)
 	}
 	// A condemned worker stays until there are enough without it.
-	spare := want - ready
+	missing := want - ready
 	for i := len(s.workers) - 1; i >= 0; i-- {
 		w := s.workers[i]
 		if w.gen != g || w.state != stateServing || w.condemned == "" {
 			continue
 		}
-		if spare > 0 {
-			spare--
+		if missing > 0 {
+			missing--
 			continue
 		}
 		s.drain(w, protocol.DrainReplaced, g.set.GracefulTimeout, w.condemned)

@@ -279,7 +279,7 @@ func (l *Loop) addConn(fd, listener int, peer netip.AddrPort) {
 	}
 	c.reset(fd, listener, peer)
 	c.trusted = l.origin.Trusted.Peer(peer)
-	c.awaits = l.origin.AwaitsProxyHeader(peer)
+	c.proxyDue = l.origin.AwaitsProxyHeader(peer)
 	p := phaseIdle
 	if l.cfg.Listeners[listener].TLS {
 		p = phaseShaking

@@ -30,9 +30,9 @@ func (t *Thread) readSpool(in *input) {
 		return
 	}
 	t.BodyMore = 1
-	b.held = in.mem[in.head:in.body]
+	b.rest = in.mem[in.head:in.body]
 	b.chunked = in.chunked
-	b.total = s.size + int64(len(b.held))
+	b.total = s.size + int64(len(b.rest))
 	b.remaining = in.length - b.total
 	b.open = in.chunked && !in.done || !in.chunked && b.remaining > 0
 }
@@ -67,8 +67,8 @@ func (t *Thread) stored(dst []byte) int {
 		b.at += int64(max(n, 0))
 		return n
 	}
-	n := copy(dst, b.held)
-	if b.held = b.held[n:]; n > 0 && len(b.held) == 0 {
+	n := copy(dst, b.rest)
+	if b.rest = b.rest[n:]; n > 0 && len(b.rest) == 0 {
 		t.in.body = t.in.head // there is room for what is to come
 	}
 	return n

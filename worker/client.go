@@ -112,7 +112,7 @@ func (l *Loop) proxied(c *conn, b []byte) (n int, ok bool) {
 // said in X-Forwarded-… is the client's word from now on: a proxy that speaks this
 // protocol does not look into HTTP.
 func (c *conn) setClient(l *Loop, client origin.ProxyClient) {
-	c.awaits = false
+	c.proxyDue = false
 	switch {
 	case client.Own:
 	case client.Addr.IsValid():

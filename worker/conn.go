@@ -52,7 +52,7 @@ type conn struct {
 	hup       bool  // the peer will send no more
 	hops      uint8 // how often it has moved to another worker since its last answer
 	trusted   bool  // its word about X-Forwarded-… is taken
-	awaits    bool  // the PROXY protocol's header is to come before all else
+	proxyDue  bool  // the PROXY protocol's header is to come before all else
 	anonymous bool  // a proxy does not know whose it is
 	wantsOut  bool  // EPOLLOUT is in its event mask
 	closing   bool  // close once out is sent
@@ -136,7 +136,7 @@ func (c *conn) reset(fd, listener int, peer netip.AddrPort) {
 	c.fd, c.listener = fd, listener
 	c.served, c.hops = 0, 0
 	c.hup, c.wantsOut, c.closing = false, false, false
-	c.awaits, c.anonymous = false, false
+	c.proxyDue, c.anonymous = false, false
 	c.waits = 0
 	c.sock.c = c
 	c.transport = &c.sock
@@ -180,17 +180,17 @@ func newConnTable(max int) *connTable {
 	}
 }
 
-// spareFiles is how many descriptors are left to the application and ourselves.
-const spareFiles = 256
+// filesForOthers is how many descriptors are left to the application and ourselves.
+const filesForOthers = 256
 
 // maxConnections is how many connections there may be where want are wanted: each
 // takes a descriptor.
 func maxConnections(want int, log *slog.Logger) int {
 	var files unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) != nil || files.Cur >= uint64(want)+spareFiles {
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) != nil || files.Cur >= uint64(want)+filesForOthers {
 		return want
 	}
-	n := int(files.Cur - min(files.Cur/2, spareFiles))
+	n := int(files.Cur - min(files.Cur/2, filesForOthers))
 	log.Info("fewer connections than --worker-connections, for want of file descriptors", "worker_connections", want, "open_files", files.Cur, "connections", n)
 	return n
 }

@@ -13,7 +13,7 @@ func (l *Loop) overloaded(t *Thread, buf []byte, now int64) bool {
 
 // decline answers the request in t with 503, and goes on with its connection: a
 // client that has to open another one makes things worse. It returns false, as t has
-// no request to run; goesOn says whether the connection is still the caller's.
+// no request to run; keepsConn says whether the connection is still the caller's.
 func (t *Thread) decline(c *conn) bool {
 	l := t.l
 	l.slot.Counters.Unavailable.Add(1)

@@ -230,7 +230,7 @@ func (l *Loop) run(t *Thread, c *conn, now int64) bool {
 func (l *Loop) dequeued(t *Thread, c *conn) bool {
 	c.dequeued()
 	if c.in != nil && c.in.queued {
-		return l.serveReady(t, c) || t.goesOn() && l.receive(t, c)
+		return l.serveReady(t, c) || t.keepsConn() && l.receive(t, c)
 	}
 	// It had its turn, and gave way to others with more to read; or what there is
 	// to read has been left to a Python thread.

@@ -25,7 +25,7 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 		return gotNothing
 	}
 	for {
-		if c.awaits {
+		if c.proxyDue {
 			n, ok := l.proxied(c, in.mem[:in.n])
 			if !ok {
 				return gotNothing
@@ -39,7 +39,7 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 				return gotMore
 			}
 		}
-		preface := l.cfg.HTTP2Cleartext && in.head == 0 && !c.awaits && c.fresh() && isPreface(in.mem[:in.n])
+		preface := l.cfg.HTTP2Cleartext && in.head == 0 && !c.proxyDue && c.fresh() && isPreface(in.mem[:in.n])
 		if preface && in.n >= prefaceSize {
 			b := bytes.Clone(in.mem[:in.n])
 			l.mem.inputs.put(in)
@@ -49,7 +49,7 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 			}
 			return gotNothing
 		}
-		if in.head == 0 && in.n > in.scanned && !c.awaits && !preface {
+		if in.head == 0 && in.n > in.scanned && !c.proxyDue && !preface {
 			ok, reason := http1.Parse(in.mem[:in.n], in.scanned, &l.limits, &t.Req)
 			if reason != http1.ReasonNone {
 				c.reject(l, reason, c.asksHead())

@@ -53,7 +53,7 @@ func (l *Loop) handOver(c *conn, data []byte) bool {
 	if l.sched.set.control(unix.EPOLL_CTL_DEL, c.fd, unix.EpollEvent{}) != nil {
 		return false
 	}
-	h := protocol.Handover{FD: c.fd, From: x.stamp(), Hops: c.hops + 1, Served: c.served > 0, Awaits: c.awaits, Anonymous: c.anonymous,
+	h := protocol.Handover{FD: c.fd, From: x.stamp(), Hops: c.hops + 1, Served: c.served > 0, Awaits: c.proxyDue, Anonymous: c.anonymous,
 		Listener: l.cfg.Listeners[c.listener], Peer: c.peer, Data: data}
 	if c.in != nil {
 		h.Arrived = c.in.arrived
@@ -141,7 +141,7 @@ func (l *Loop) adopt(h *protocol.Handover) {
 	}
 	l.slot.Counters.HandedIn.Add(1)
 	c.reset(h.FD, l.listenerIndex(h.Listener), h.Peer)
-	c.awaits, c.anonymous = h.Awaits, h.Anonymous
+	c.proxyDue, c.anonymous = h.Awaits, h.Anonymous
 	c.trusted = !h.Anonymous && l.origin.Trusted.Peer(h.Peer)
 	c.hops = h.Hops
 	now := l.now()

@@ -122,7 +122,7 @@ func (hk *housekeeper) sweep() {
 func (c *conn) timeUp(l *Loop) {
 	switch phase(c.phase.Load()) {
 	case phaseIdle, phaseHead, phaseBody:
-		if unread(c.fd) {
+		if hasInput(c.fd) {
 			l.resume(l.keeper.sweeper, c)
 			return
 		}
@@ -147,7 +147,7 @@ func (c *conn) timeUp(l *Loop) {
 			}
 		}
 		l.slot.Counters.Timeouts[k].Add(1)
-		if c.awaits {
+		if c.proxyDue {
 			c.close(l)
 			return
 		}

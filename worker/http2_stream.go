@@ -114,7 +114,7 @@ func (s *stream) silence() {
 func (s *stream) attach(t *Thread) bool {
 	t.FD, t.RoomEvents = int32(t.bell), unix.POLLIN
 	t.Req.Minor = minorHTTP2
-	t.secured(s.h.tlsEnv)
+	t.setTLS(s.h.tlsEnv)
 	if s.chunked {
 		t.Req.NFields-- // our own field, which the client has not sent
 	}

@@ -574,7 +574,7 @@ func TestHTTP2Vanishes(t *testing.T) {
 	}
 	eventually(t, "all connections gone", func() bool { return r.conns.n.Load() <= 1 })
 	eventually(t, "all buffers back", func() bool {
-		return r.mem.inputs.held.Load() == 0 && r.mem.streamBytes.Load() == 0 && r.mem.outBytes.Load() == 0
+		return r.mem.inputs.lent.Load() == 0 && r.mem.streamBytes.Load() == 0 && r.mem.outBytes.Load() == 0
 	})
 	eventually(t, "no goroutine left", func() bool { return runtime.NumGoroutine() <= before })
 }

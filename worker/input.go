@@ -58,7 +58,7 @@ type inputPool struct {
 	mu      sync.Mutex
 	classes [len(inputClasses)]slabClass
 	objs    []*input
-	held    atomic.Int64 // bytes handed out
+	lent    atomic.Int64 // bytes handed out
 	limit   int64        // more is too much; 0: nothing is
 	full    poke
 }
@@ -126,7 +126,7 @@ func (p *inputPool) take(k int) (*slab, []byte) {
 	if last == 0 {
 		c.remove(s)
 	}
-	if n := p.held.Add(int64(len(mem))); n > p.limit && p.limit > 0 {
+	if n := p.lent.Add(int64(len(mem))); n > p.limit && p.limit > 0 {
 		p.full.give()
 	}
 	return s, mem
@@ -159,7 +159,7 @@ func (c *slabClass) remove(s *slab) {
 
 // give takes a buffer back. p.mu is held.
 func (p *inputPool) give(s *slab, mem []byte) {
-	p.held.Add(-int64(len(mem)))
+	p.lent.Add(-int64(len(mem)))
 	c := &p.classes[class(len(mem))]
 	s.free = append(s.free, mem)
 	if len(s.free) == 1 {

@@ -35,7 +35,7 @@ func (m *memory) used() int64 { return m.outBytes.Load() + m.streamBytes.Load() 
 
 // over says that more may be held than should be: an input's buffer counts in full here,
 // though its pages may not be there yet.
-func (m *memory) over() bool { return m.limit > 0 && m.used()+m.inputs.held.Load() > m.limit }
+func (m *memory) over() bool { return m.limit > 0 && m.used()+m.inputs.lent.Load() > m.limit }
 
 // fullOfStreams says that no more bodies of HTTP/2 should be begun.
 func (m *memory) fullOfStreams() bool { return m.limit > 0 && m.used() > m.limit }

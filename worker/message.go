@@ -32,9 +32,9 @@ type outItem struct {
 	n    int64
 }
 
-// fileTurn is how much of a file is sent before others have their turn: a client
+// fileSlice is how much of a file is sent before others have their turn: a client
 // that takes it as fast as we send it must not keep the thread to itself.
-const fileTurn = 1 << 20
+const fileSlice = 1 << 20
 
 var crlf = []byte("\r\n")
 

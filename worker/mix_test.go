@@ -99,7 +99,7 @@ func TestMix(t *testing.T) {
 			wg.Wait()
 			eventually(t, "all are closed", func() bool { return r.conns.n.Load() == 0 })
 			r.level()
-			if n := r.mem.inputs.held.Load(); n != 0 {
+			if n := r.mem.inputs.lent.Load(); n != 0 {
 				t.Errorf("%d bytes of input buffers are held", n)
 			}
 		})

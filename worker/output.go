@@ -145,7 +145,7 @@ func (o *output) flush(l *Loop, c *conn) flushed {
 	if !o.pending.Load() {
 		return flushDone // dropped in the meantime: the connection may be another's
 	}
-	armed, turn := false, int64(fileTurn)
+	armed, turn := false, int64(fileSlice)
 	for len(o.items) > 0 || c.holdsBack() {
 		var i *outItem
 		n, err := 0, error(unix.EAGAIN)

@@ -210,7 +210,7 @@ func (p *pressure) evict(l *Loop, k candidate) bool {
 		return false
 	}
 	still := c.gen.Load() == k.gen && phase(c.phase.Load()) == k.phase
-	if still && k.kind == protocol.EvictedIdle && k.phase == phaseIdle && unread(c.fd) {
+	if still && k.kind == protocol.EvictedIdle && k.phase == phaseIdle && hasInput(c.fd) {
 		still = false // a request, which has not been looked at yet
 	}
 	if still && k.phase == phaseStreams && c.weigh(l, l.now()).kind != k.kind {

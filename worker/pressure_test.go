@@ -284,7 +284,7 @@ func TestUnfinishedHeadsAreBuffers(t *testing.T) {
 	c := r.dial()
 	send(t, c, "GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
 	responses(t, c).want(200, "GET /a ")
-	if n := r.mem.inputs.held.Load(); n > 2<<20 {
+	if n := r.mem.inputs.lent.Load(); n > 2<<20 {
 		t.Errorf("%d bytes are held for heads", n)
 	}
 }

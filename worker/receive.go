@@ -14,7 +14,7 @@ func (l *Loop) receive(t *Thread, c *conn) bool {
 		if c.in != nil {
 			switch l.gather(t, c) {
 			case gotRequest:
-				if run := l.start(t, c); run || !t.goesOn() {
+				if run := l.start(t, c); run || !t.keepsConn() {
 					return run
 				}
 			case gotNothing:
@@ -23,7 +23,7 @@ func (l *Loop) receive(t *Thread, c *conn) bool {
 			continue
 		}
 		if t.pos < t.end { // a pipelined request, or the begin of one
-			if whole, handled := l.parse(t, c); handled && !t.goesOn() {
+			if whole, handled := l.parse(t, c); handled && !t.keepsConn() {
 				return whole
 			} else if handled {
 				continue
@@ -77,7 +77,7 @@ func (l *Loop) fill(t *Thread, c *conn) bool {
 // more has to be read, to t's buffer or to c.in.
 func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 	b := t.buf[t.pos:t.end]
-	if c.awaits {
+	if c.proxyDue {
 		n, ok := l.proxied(c, b)
 		if !ok {
 			return false, true
@@ -96,7 +96,7 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 	}
 	var reason http1.Reason
 	ok := false
-	if !c.awaits {
+	if !c.proxyDue {
 		ok, reason = http1.Parse(b, 0, &l.limits, &t.Req)
 	}
 	if reason != http1.ReasonNone {

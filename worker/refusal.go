@@ -31,9 +31,9 @@ func (c *conn) rejectFrames(l *Loop, reason http1.Reason) {
 // endOfHead ends a connection whose peer has left behind b, which is no whole head.
 func (c *conn) endOfHead(l *Loop, b []byte) {
 	switch {
-	case len(b) == 0, string(b) == "\r\n" && !c.awaits: // an empty line too many is no request
+	case len(b) == 0, string(b) == "\r\n" && !c.proxyDue: // an empty line too many is no request
 		c.close(l)
-	case c.awaits:
+	case c.proxyDue:
 		c.reject(l, http1.ReasonBadProxyHeader, false)
 	default:
 		c.reject(l, http1.ReasonTruncatedHead, false)

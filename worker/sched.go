@@ -29,20 +29,20 @@ type scheduler struct {
 	waiting    atomic.Int64 // in held: to be asked without the lock
 	pools      []*pool      // each with a lane; nil: none
 
-	mu      sync.Mutex // everything below, and what is in lanes
-	ready   lane
-	held    lane
-	batch   batch
-	turn    bool // the batch's, where the ready lane has something too
-	leader  *Thread
-	idle    []*Thread // followers; the last to sleep is the first to be woken
-	asleep  bool      // the deputy has gone to sleep for want of work
-	exiting bool
-	garbage []uintptr // Python objects to be released
-	unsent  []sender
-	news    []*Thread   // seats that are to be looked at; see watch
-	sockets []uint32    // WebSockets that are, by number
-	told    atomic.Bool // there are some: to be asked without the lock
+	mu         sync.Mutex // everything below, and what is in lanes
+	ready      lane
+	held       lane
+	batch      batch
+	eventsNext bool // the batch's, where the ready lane has something too
+	leader     *Thread
+	idle       []*Thread // followers; the last to sleep is the first to be woken
+	asleep     bool      // the deputy has gone to sleep for want of work
+	exiting    bool
+	garbage    []uintptr // Python objects to be released
+	unsent     []sender
+	news       []*Thread   // seats that are to be looked at; see watch
+	sockets    []uint32    // WebSockets that are, by number
+	told       atomic.Bool // there are some: to be asked without the lock
 }
 
 // sender is what has something to send that waits for the answers to other requests.
@@ -123,16 +123,16 @@ func (s *scheduler) onLoop(t *Thread) (news *Thread, c *conn, ev unix.EpollEvent
 	return nil, nil, ev, what
 }
 
-// takeSockets returns the WebSockets that are to be looked at, and keeps spare for others.
-func (s *scheduler) takeSockets(spare []uint32) []uint32 {
+// takeSockets returns the WebSockets that are to be looked at, and keeps the memory of next for others.
+func (s *scheduler) takeSockets(next []uint32) []uint32 {
 	if !s.told.Load() {
-		return spare[:0]
+		return next[:0]
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.told.Store(false)
 	all := s.sockets
-	s.sockets = spare[:0]
+	s.sockets = next[:0]
 	return all
 }
 
@@ -226,11 +226,11 @@ func (s *scheduler) tell(c *conn) {
 // first takes what has its turn. The lock is held.
 func (s *scheduler) first(t *Thread) (*conn, unix.EpollEvent, chosen) {
 	// By turns: a client that pipelines without end keeps the ready lane filled.
-	if s.ready.n > 0 && !(s.turn && !s.batch.empty()) {
-		s.turn = true
+	if s.ready.n > 0 && !(s.eventsNext && !s.batch.empty()) {
+		s.eventsNext = true
 		return s.ready.pop(), unix.EpollEvent{}, choseReady
 	}
-	s.turn = false
+	s.eventsNext = false
 	if s.batch.empty() {
 		return nil, unix.EpollEvent{}, choseNone
 	}
@@ -388,7 +388,7 @@ func (s *scheduler) giveWay(c *conn, where place) (ok, look bool) {
 	if !s.enter(c, where) {
 		return false, false
 	}
-	s.turn = true
+	s.eventsNext = true
 	return true, s.leader == nil && s.batch.empty()
 }
 

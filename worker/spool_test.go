@@ -256,7 +256,7 @@ func TestSpool(t *testing.T) {
 	if n := r.slot.Counters.SpooledBytes.Load(); n < 15_000_000 {
 		t.Errorf("%d bytes are counted", n)
 	}
-	eventually(t, "nothing is held any more", func() bool { return r.mem.inputs.held.Load() == 0 })
+	eventually(t, "nothing is held any more", func() bool { return r.mem.inputs.lent.Load() == 0 })
 	if n := r.slot.Counters.SpoolFailures.Load(); n != 0 {
 		t.Errorf("%d failures", n)
 	}
@@ -305,7 +305,7 @@ func TestSpoolHoldsNoThread(t *testing.T) {
 		send(t, c, sized("/quick", "0"))
 		in.want(200, "/quick held 1 true")
 	}
-	eventually(t, "the buffers to be small", func() bool { return r.mem.inputs.held.Load() <= 20*256<<10 })
+	eventually(t, "the buffers to be small", func() bool { return r.mem.inputs.lent.Load() <= 20*256<<10 })
 	for i, c := range all {
 		frame := framings[[]string{"sized", "chunked"}[i%2]]
 		post(c, frame("/slow", body)[3<<19:])
@@ -440,7 +440,7 @@ func TestSpoolStalls(t *testing.T) {
 	d.stands = nil
 	d.mu.Unlock()
 	r.empty(d)
-	eventually(t, "the buffers to be free", func() bool { return r.mem.inputs.held.Load() == 0 })
+	eventually(t, "the buffers to be free", func() bool { return r.mem.inputs.lent.Load() == 0 })
 	c = r.dialTCP()
 	post(c, sized("/again", bodyOf(2<<20)))
 	responses(t, c).want(200, "/again spooled 2097152 true")
@@ -493,7 +493,7 @@ func TestSpoolGone(t *testing.T) {
 		}
 	}
 	r.empty(d)
-	eventually(t, "the connections to be closed", func() bool { return r.conns.n.Load() == 0 && r.mem.inputs.held.Load() == 0 })
+	eventually(t, "the connections to be closed", func() bool { return r.conns.n.Load() == 0 && r.mem.inputs.lent.Load() == 0 })
 }
 
 // TestSpoolLimits: bodies beyond --spool-limit stream, those beyond

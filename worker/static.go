@@ -26,9 +26,9 @@ func openStatic(dirs []settings.Static) (static.Roots, error) {
 	return static.Open(all)
 }
 
-// goesOn says whether accept has answered a request itself, and the connection is
+// keepsConn says whether accept has answered a request itself, and the connection is
 // still the caller's, to receive the next. It says so once.
-func (t *Thread) goesOn() bool {
+func (t *Thread) keepsConn() bool {
 	if !t.onward {
 		return false
 	}
@@ -66,7 +66,7 @@ func (t *Thread) decodePath() []byte {
 }
 
 // serveStatic answers the request in t if it is for a file; else it returns false.
-// Whether the connection is still the caller's then, goesOn says.
+// Whether the connection is still the caller's then, keepsConn says.
 func (l *Loop) serveStatic(t *Thread, c *conn) bool {
 	path := bytesAt(t.Path, int(t.PathLen))
 	root := l.static.Find(path)

@@ -28,7 +28,7 @@ func readFD(fd int, b []byte) (int, error) {
 }
 
 // unread reports whether there is input to read.
-func unread(fd int) bool {
+func hasInput(fd int) bool {
 	var b [1]byte
 	n, _, err := unix.Recvfrom(fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 	return n > 0 && err == nil
@@ -150,16 +150,16 @@ func bytesAt(p uintptr, n int) []byte {
 // BytesAt gives C memory a Go shape; p is not memory of the Go heap.
 func BytesAt(p unsafe.Pointer, n int) []byte { return unsafe.Slice((*byte)(p), n) }
 
-// unsent is how many bytes the kernel keeps of a response beyond what it may send
+// notSentMost is how many bytes the kernel keeps of a response beyond what it may send
 // right now. Without a limit it takes megabytes for each client that does not read,
 // and the time to find them.
-const unsent = 128 << 10
+const notSentMost = 128 << 10
 
 // setOptions sets what connections have from their listener. Neither can fail in a
 // way that matters.
 func setOptions(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSentMost)
 }
 
 // hungUp says whether a connection has ended in both directions.

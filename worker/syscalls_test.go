@@ -48,8 +48,8 @@ func TestSystemCalls(t *testing.T) {
 			t.Errorf("read %q, %v; want %q", buf[:n], err, want)
 		}
 	}
-	if n, err := readFD(fds[1], buf); n != 0 || err != unix.EAGAIN || unread(fds[1]) {
-		t.Errorf("nothing is there: %d, %v, unread %v", n, err, unread(fds[1]))
+	if n, err := readFD(fds[1], buf); n != 0 || err != unix.EAGAIN || hasInput(fds[1]) {
+		t.Errorf("nothing is there: %d, %v, unread %v", n, err, hasInput(fds[1]))
 	}
 	if n, err := sendFD(fds[0], nil, 0); n != 0 || err != nil {
 		t.Errorf("nothing is sent: %d, %v", n, err)
@@ -59,7 +59,7 @@ func TestSystemCalls(t *testing.T) {
 		if n, err := sendParts(fds[0], []byte(parts[0]), []byte(parts[1]), []byte(parts[2])); n != len(all) || err != nil {
 			t.Errorf("%q: %d, %v", parts, n, err)
 		}
-		if !unread(fds[1]) {
+		if !hasInput(fds[1]) {
 			t.Errorf("%q: nothing to read", parts)
 		}
 		reads(all)

@@ -138,7 +138,7 @@ func TestInputPool(t *testing.T) {
 			p.put(in)
 		}
 	}
-	if n := p.held.Load(); n != 0 {
+	if n := p.lent.Load(); n != 0 {
 		t.Errorf("%d bytes are held by nobody", n)
 	}
 	if p.get(inputClasses[len(inputClasses)-1]+1) != nil {
@@ -179,8 +179,8 @@ func TestInputPoolGivesBack(t *testing.T) {
 			p.put(in)
 		}
 		c := &p.classes[k]
-		if p.held.Load() != 0 || c.idle > keepSlabs || len(c.partial) != c.idle {
-			t.Errorf("class %d: %d bytes in use, %d slabs, %d of them idle", k, p.held.Load(), len(c.partial), c.idle)
+		if p.lent.Load() != 0 || c.idle > keepSlabs || len(c.partial) != c.idle {
+			t.Errorf("class %d: %d bytes in use, %d slabs, %d of them idle", k, p.lent.Load(), len(c.partial), c.idle)
 		}
 	}
 }

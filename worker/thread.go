@@ -47,7 +47,7 @@ type Thread struct {
 	arrived   int64 // when the event was taken that t works on
 
 	parked bool // it follows
-	onward bool // a request has been answered without a Python thread: see goesOn
+	onward bool // a request has been answered without a Python thread: see keepsConn
 
 	line  accessLine // of the access log
 	ident atomic.Uint64
@@ -115,9 +115,9 @@ type reply struct {
 type bodyReader struct {
 	file      *spool // nil: none
 	at        int64  // … how much of it has been read
-	held      []byte
-	expects   bool // the client waits for a 100 (Continue)
-	open      bool // not at its end
+	rest      []byte // what is held in memory, and has not been read
+	expects   bool   // the client waits for a 100 (Continue)
+	open      bool   // not at its end
 	chunked   bool
 	remaining int64 // not chunked: bytes still to come
 	total     int64 // chunked: bytes so far
@@ -192,8 +192,8 @@ func (t *Thread) Identify(ident uint64) { t.ident.Store(ident) }
 // the sweeper use a Thread for its buffers, and queue what they read.
 func (t *Thread) runs() bool { return t.index >= 0 }
 
-// secured tells the application of the TLS that its request came by.
-func (t *Thread) secured(env []byte) {
+// setTLS tells the application of the TLS that its request came by.
+func (t *Thread) setTLS(env []byte) {
 	t.TLSLen = 0
 	if len(env) > 0 && t.hasTLSEnv() {
 		t.TLSLen = uint32(copy(t.tlsEnv[:maxTLSEnviron], env))

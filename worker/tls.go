@@ -39,7 +39,7 @@ type wire struct {
 
 	mu     sync.Mutex
 	corked bool   // gather what is written for one send(2)
-	held   []byte // ciphertext that is not out
+	unsent []byte // ciphertext that is not out
 	known  int    // how much of it the connection's output counts
 	broken error
 }
@@ -95,14 +95,14 @@ func (w *wire) Write(b []byte) (int, error) {
 		return 0, w.broken
 	}
 	n := 0
-	if !w.corked && len(w.held) == 0 {
+	if !w.corked && len(w.unsent) == 0 {
 		var err error
 		if n, err = sendFD(w.c.fd, b, 0); err != nil && err != unix.EAGAIN {
 			w.broken = err
 			return 0, err
 		}
 	}
-	w.held = append(w.held, b[n:]...)
+	w.unsent = append(w.unsent, b[n:]...)
 	if !w.corked {
 		w.count()
 	}
@@ -112,8 +112,8 @@ func (w *wire) Write(b []byte) (int, error) {
 // count tells the connection's output how much is held, when that has been tried to
 // send. w.mu is held.
 func (w *wire) count() {
-	if n := len(w.held) - w.known; n != 0 {
-		w.known = len(w.held)
+	if n := len(w.unsent) - w.known; n != 0 {
+		w.known = len(w.unsent)
 		w.c.out.seal(w.l, n)
 	}
 }
@@ -124,17 +124,17 @@ func (w *wire) flush() error {
 	defer w.mu.Unlock()
 	defer w.count()
 	w.corked = false
-	for len(w.held) > 0 {
-		n, err := sendFD(w.c.fd, w.held, 0)
+	for len(w.unsent) > 0 {
+		n, err := sendFD(w.c.fd, w.unsent, 0)
 		if err != nil {
 			if err != unix.EAGAIN {
 				w.broken = err
 			}
 			return err
 		}
-		w.held = w.held[n:]
+		w.unsent = w.unsent[n:]
 	}
-	w.held = nil
+	w.unsent = nil
 	return nil
 }
 
@@ -148,7 +148,7 @@ func (w *wire) cork() {
 // which no response is going to take along. The connection is owned.
 func (w *wire) flushHeld() {
 	w.mu.Lock()
-	held := len(w.held) > 0
+	held := len(w.unsent) > 0
 	w.mu.Unlock()
 	if !held {
 		return
@@ -235,7 +235,7 @@ func (s *tlsConn) portable() bool { return false }
 
 func (s *tlsConn) attach(t *Thread) bool {
 	s.wire.c.sock.attach(t)
-	t.secured(s.env)
+	t.setTLS(s.env)
 	return true
 }
 
@@ -299,7 +299,7 @@ func (c *conn) shake(l *Loop) {
 // handshake owns the connection but while it waits.
 func (s *tlsConn) handshake() {
 	l, c := s.wire.l, s.wire.c
-	if c.awaits && !s.proxiedFirst() {
+	if c.proxyDue && !s.proxiedFirst() {
 		return
 	}
 	if err := s.tls.Handshake(); err != nil {

@@ -357,12 +357,12 @@ func TestTLSHeldCounts(t *testing.T) {
 			defer c.out.mu.Unlock()
 			s.wire.mu.Lock()
 			defer s.wire.mu.Unlock()
-			if len(s.wire.held) == 0 {
+			if len(s.wire.unsent) == 0 {
 				return
 			}
 			found = true
-			if all := r.mem.outBytes.Load(); all != c.out.bytes+int64(len(s.wire.held)) {
-				t.Errorf("%d bytes count of %d and %d", all, c.out.bytes, len(s.wire.held))
+			if all := r.mem.outBytes.Load(); all != c.out.bytes+int64(len(s.wire.unsent)) {
+				t.Errorf("%d bytes count of %d and %d", all, c.out.bytes, len(s.wire.unsent))
 			}
 		})
 		return found

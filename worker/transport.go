@@ -163,7 +163,7 @@ func (s *socket) flush() error                { return nil }
 
 func (s *socket) sendItem(i *outItem, flags int) (int, error) {
 	if i.file >= 0 {
-		return sendFile(s.c.fd, i.file, i.off, min(i.n, fileTurn))
+		return sendFile(s.c.fd, i.file, i.off, min(i.n, fileSlice))
 	}
 	return sendFD(s.c.fd, i.mem, flags)
 }

@@ -200,7 +200,7 @@ func (w *webSocket) portable() bool { return false }
 // expire implements transport: its time has come.
 func (w *webSocket) expire(l *Loop) {
 	come, _ := w.transport.holds()
-	if (unread(w.c.fd) || come > 0) && !w.full() {
+	if (hasInput(w.c.fd) || come > 0) && !w.full() {
 		// It may have answered: it was us who were late.
 		l.resume(l.keeper.sweeper, w.c)
 		return

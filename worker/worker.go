@@ -30,7 +30,7 @@ type Worker struct {
 
 	profile func(request string) bool
 
-	send sync.Mutex // serialises writes to the control socket
+	sending sync.Mutex // serialises writes to the control socket
 }
 
 // Open prepares a worker from its settings and the descriptors that the master
@@ -75,7 +75,7 @@ func (w *Worker) Threads() int { return w.cfg.Threads }
 
 // Serve starts to accept connections and tells the master so.
 func (w *Worker) Serve() error {
-	w.Loop.SetReporter(w.mention)
+	w.Loop.SetReporter(w.trySend)
 	w.Loop.SetLost(w.lost)
 	w.Loop.own.take(protocol.FDControl)
 	w.Loop.Start()
@@ -94,12 +94,12 @@ func (w *Worker) Serve() error {
 		w.log.Debug("cannot set the process title", "error", err)
 	}
 	go w.control()
-	return w.tell(protocol.Message{Kind: protocol.KindReady})
+	return w.send(protocol.Message{Kind: protocol.KindReady})
 }
 
-func (w *Worker) tell(m protocol.Message) error {
-	w.send.Lock()
-	defer w.send.Unlock()
+func (w *Worker) send(m protocol.Message) error {
+	w.sending.Lock()
+	defer w.sending.Unlock()
 	if _, err := unix.Write(protocol.FDControl, m.Append(nil)); err != nil {
 		return fmt.Errorf("cannot tell the master: %w", err)
 	}
@@ -142,7 +142,7 @@ func (w *Worker) tellAll(kind protocol.Kind, text string) {
 	room := []unix.PollFd{{Fd: protocol.FDControl, Events: unix.POLLOUT}}
 	for more := true; more; {
 		n := min(len(text), protocol.MaxMessage-1)
-		if !w.mention(protocol.Message{Kind: kind, Text: text[:n]}) {
+		if !w.trySend(protocol.Message{Kind: kind, Text: text[:n]}) {
 			// Others want to tell it something, too, and do not wait.
 			_, _ = unix.Poll(room, 1000) // if it fails, what follows does
 			continue
@@ -151,10 +151,10 @@ func (w *Worker) tellAll(kind protocol.Kind, text string) {
 	}
 }
 
-// mention tells the master what is not worth waiting for.
-func (w *Worker) mention(m protocol.Message) bool {
-	w.send.Lock()
-	defer w.send.Unlock()
+// trySend tells the master what is not worth waiting for.
+func (w *Worker) trySend(m protocol.Message) bool {
+	w.sending.Lock()
+	defer w.sending.Unlock()
 	return unix.Send(protocol.FDControl, m.Append(nil), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) != unix.EAGAIN
 }
 
@@ -230,7 +230,7 @@ func (w *Worker) lost(what string, fatal bool) {
 		w.log.flush()
 		unix.Exit(1)
 	case w.Loop.own.has(protocol.FDControl):
-		w.mention(protocol.Message{Kind: protocol.KindUnfit, Text: why})
+		w.trySend(protocol.Message{Kind: protocol.KindUnfit, Text: why})
 	default:
 		w.Leave()
 	}
@@ -255,7 +255,7 @@ func (w *Worker) Finished() time.Duration {
 	w.Loop.Stop()
 	w.log.flush()
 	// A master that is gone hears nothing, and need not.
-	_ = w.tell(protocol.Message{Kind: protocol.KindDrained})
+	_ = w.send(protocol.Message{Kind: protocol.KindDrained})
 	return w.Loop.GraceLeft()
 }
 

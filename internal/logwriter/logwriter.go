@@ -48,7 +48,7 @@ type Writer struct {
 	fd      int
 	fill    []byte // lines that wait
 	ends    []int  // of the records in it
-	spare   []byte // is filled next
+	next    []byte // is filled next
 	mem     []byte // both are in it
 	marks   []mark
 	awake   bool // the goroutine will look here before it waits
@@ -115,7 +115,7 @@ func (w *Writer) room(n int) bool {
 			return false
 		}
 		w.mem = mem
-		w.fill, w.spare = mem[:0:w.o.Size], mem[w.o.Size:w.o.Size:2*w.o.Size]
+		w.fill, w.next = mem[:0:w.o.Size], mem[w.o.Size:w.o.Size:2*w.o.Size]
 	}
 	return len(w.fill)+n <= cap(w.fill)
 }

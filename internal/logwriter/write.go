@@ -86,7 +86,7 @@ func (w *Writer) take() (fill []byte, ends []int, marks []mark, ok bool) {
 		return nil, nil, nil, false
 	}
 	fill, ends, marks = w.fill, w.ends, w.marks
-	w.fill, w.spare, w.ends, w.marks = w.spare, nil, nil, nil
+	w.fill, w.next, w.ends, w.marks = w.next, nil, nil, nil
 	return fill, ends, marks, true
 }
 
@@ -99,7 +99,7 @@ func (w *Writer) giveBack(fill []byte, ends []int) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.spare = fill[:0]
+	w.next = fill[:0]
 	if w.ends == nil {
 		w.ends = ends[:0]
 	}
@@ -118,7 +118,7 @@ func (w *Writer) ended() bool {
 	w.fd = -1
 	if w.mem != nil {
 		_ = unix.Munmap(w.mem) // cannot fail
-		w.mem, w.fill, w.spare = nil, nil, nil
+		w.mem, w.fill, w.next = nil, nil, nil
 	}
 	return true
 }

@@ -7,16 +7,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// spares is how many descriptors are kept for when the process may have no more:
+// reserved is how many descriptors are kept for when the process may have no more:
 // a name is resolved with up to three at a time, and each file that a client
 // takes its time for keeps one.
-const spares = 8
+const reserved = 8
 
 // reserve holds descriptors that are good for nothing but to be given up: an
 // application that has used up those of its process shall not take the files along.
 type reserve struct {
-	mu   sync.Mutex
-	held []int
+	mu  sync.Mutex
+	fds []int
 }
 
 // fill takes what is missing, as far as there are descriptors to be had. While
@@ -31,7 +31,7 @@ func (r *reserve) fill(root *os.Root) {
 
 // take is fill; r.mu is held.
 func (r *reserve) take(root *os.Root) {
-	if len(r.held) == spares {
+	if len(r.fds) == reserved {
 		return
 	}
 	dir, err := root.Open(".")
@@ -39,12 +39,12 @@ func (r *reserve) take(root *os.Root) {
 		return
 	}
 	defer dir.Close()
-	for len(r.held) < spares {
+	for len(r.fds) < reserved {
 		fd, err := unix.FcntlInt(dir.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
 			return
 		}
-		r.held = append(r.held, fd)
+		r.fds = append(r.fds, fd)
 	}
 }
 
@@ -60,8 +60,8 @@ func (r *reserve) spend(root *os.Root, do func()) {
 
 // drop gives them up. r.mu is held.
 func (r *reserve) drop() {
-	for _, fd := range r.held {
+	for _, fd := range r.fds {
 		unix.Close(fd)
 	}
-	r.held = r.held[:0]
+	r.fds = r.fds[:0]
 }

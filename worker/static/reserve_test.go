@@ -61,7 +61,7 @@ func TestNoDescriptors(t *testing.T) {
 	for _, f := range taken {
 		f.Close()
 	}
-	if a, _ := ask(t, all, "GET", "/static/a.txt"); a.Status != 200 || len(all[0].spare.held) != spares {
-		t.Errorf("afterwards: %d, %d in reserve", a.Status, len(all[0].spare.held))
+	if a, _ := ask(t, all, "GET", "/static/a.txt"); a.Status != 200 || len(all[0].reserve.fds) != reserved {
+		t.Errorf("afterwards: %d, %d in reserve", a.Status, len(all[0].reserve.fds))
 	}
 }

@@ -26,9 +26,9 @@ type Dir struct {
 
 // Root is an open Dir. It may be used by several goroutines.
 type Root struct {
-	prefix string
-	root   *os.Root
-	spare  *reserve // one for all
+	prefix  string
+	root    *os.Root
+	reserve *reserve // one for all
 }
 
 // Roots are all of them, the longest prefix first.
@@ -37,18 +37,18 @@ type Roots []*Root
 // Open opens the directories; nil for none.
 func Open(dirs []Dir) (Roots, error) {
 	var all Roots
-	spare := new(reserve)
+	kept := new(reserve)
 	for _, d := range dirs {
 		r, err := os.OpenRoot(d.Dir)
 		if err != nil {
 			all.Close()
 			return nil, fmt.Errorf("cannot serve files at %s: %w", d.Prefix, err)
 		}
-		all = append(all, &Root{d.Prefix, r, spare})
+		all = append(all, &Root{d.Prefix, r, kept})
 	}
 	slices.SortFunc(all, func(a, b *Root) int { return cmp.Compare(len(b.prefix), len(a.prefix)) })
 	if len(all) > 0 {
-		spare.fill(all[0].root) // there may be none left when the first file is asked for
+		kept.fill(all[0].root) // there may be none left when the first file is asked for
 	}
 	return all, nil
 }
@@ -57,9 +57,9 @@ func Open(dirs []Dir) (Roots, error) {
 func (all Roots) Close() {
 	for _, r := range all {
 		r.root.Close()
-		r.spare.mu.Lock()
-		r.spare.drop()
-		r.spare.mu.Unlock()
+		r.reserve.mu.Lock()
+		r.reserve.drop()
+		r.reserve.mu.Unlock()
 	}
 }
 
@@ -103,10 +103,10 @@ var errNotFile = errors.New("not a regular file")
 
 // Answer answers the request, whose path Find has found to be below r.
 func (r *Root) Answer(q *Request) Answer {
-	r.spare.fill(r.root)
+	r.reserve.fill(r.root)
 	a := r.answer(q)
 	if a.Status == http.StatusServiceUnavailable {
-		r.spare.spend(r.root, func() { a = r.answer(q) })
+		r.reserve.spend(r.root, func() { a = r.answer(q) })
 	}
 	return a
 }
