@@ -102,7 +102,7 @@ func (t *Thread) OwnAnswer() bool {
 	}
 	r.mu.Lock()
 	if r.stage == relayTaken {
-		if !r.app.apart && unread(r.app.c.fd) {
+		if !r.app.apart && hasInput(r.app.c.fd) {
 			r.goLive() // nobody has come to read it yet
 		} else {
 			r.finish(false)
