@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -84,6 +85,9 @@ func start(t *testing.T, args ...string) *server {
 	t.Helper()
 	s := launch(t, args...)
 	s.waitLog("msg=serving")
+	if at := slices.Index(args, "-p"); at >= 0 { // it comes after what is logged
+		s.eventually("the pid file", func() bool { return readPid(args[at+1]) == s.cmd.Process.Pid })
+	}
 	return s
 }
 

@@ -80,9 +80,11 @@ func TestReleases(t *testing.T) {
 				}
 				for _, other := range []string{"1", "2"} {
 					pid = filepath.Join(dir, other, "hostler.pid")
-					if b, err := os.ReadFile(pid); (err == nil) != (other == n) || err == nil && strings.TrimSpace(string(b)) != fmt.Sprint(s.cmd.Process.Pid) {
-						t.Errorf("release %s: the pid file of %s: %q, %v", n, other, b, err)
+					want := 0
+					if other == n {
+						want = s.cmd.Process.Pid
 					}
+					s.eventually(fmt.Sprintf("release %s: %d in the pid file of %s", n, want, other), func() bool { return readPid(pid) == want })
 				}
 			}
 			serves("1")

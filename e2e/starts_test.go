@@ -199,16 +199,14 @@ func TestSurroundings(t *testing.T) {
 	if n := len(s.workers()); n != 3 {
 		t.Errorf("WEB_CONCURRENCY=3: %d workers", n)
 	}
-	if b, _ := os.ReadFile(pidfile); strings.TrimSpace(string(b)) != fmt.Sprint(s.cmd.Process.Pid) {
-		t.Errorf("pid file: %q", b)
+	if pid := readPid(pidfile); pid != s.cmd.Process.Pid {
+		t.Errorf("the pid file says %d", pid)
 	}
 	title := func(pid int) string {
 		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		return strings.Trim(string(b), "\x00 ")
 	}
-	if got := title(s.cmd.Process.Pid); got != "hostler: master [shop]" {
-		t.Errorf("master: %q", got)
-	}
+	s.eventually("the master's title", func() bool { return title(s.cmd.Process.Pid) == "hostler: master [shop]" })
 	titles := map[string]bool{}
 	for _, pid := range s.workers() {
 		titles[title(pid)] = true

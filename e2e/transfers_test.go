@@ -108,6 +108,7 @@ func TestUpgradeDuringTransfers(t *testing.T) {
 // it names when the test ends.
 func (s *server) successor(pidfile string) func() int {
 	read := func() int { return readPid(pidfile) }
+	s.eventually("the pid file", func() bool { return read() != 0 }) // it comes after what is logged
 	s.t.Cleanup(func() {
 		pid := read()
 		if pid == 0 || pid == s.cmd.Process.Pid {
