@@ -113,6 +113,24 @@ func TestGreenThousand(t *testing.T) {
 	}
 }
 
+// TestGreenChildren: children that a request forks may wait, and end as they like.
+func TestGreenChildren(t *testing.T) {
+	everyGreen(t, func(t *testing.T, args ...string) {
+		for _, preload := range [][]string{nil, {"--preload"}} {
+			s := start(t, append(append(args, "--workers", "1", "greens:app"), preload...)...)
+			for path, want := range map[string]string{"/fork": "1792", "/process": "9", "/fork_in_handler": "1792", "/exits": "768", "/answers": "17920"} {
+				if code, body := s.get(path); code != 200 || body != want {
+					t.Errorf("%v %s: %d %s, want %s", preload, path, code, body, want)
+				}
+			}
+			if _, body := s.get("/hello"); body != "hello" {
+				t.Error(body)
+			}
+			s.stop()
+		}
+	})
+}
+
 // pythonVersion is that of the Python of the tests, as "3.11".
 func pythonVersion(t *testing.T) string {
 	t.Helper()

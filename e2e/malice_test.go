@@ -37,7 +37,7 @@ type taken struct {
 }
 
 // takenOver starts a server of which the workers are nobody's.
-func takenOver(t *testing.T, scheme string, args ...string) *taken {
+func takenOver(t *testing.T, scheme, app string, args ...string) *taken {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("workers of another user take a master that is root")
@@ -48,11 +48,11 @@ func takenOver(t *testing.T, scheme string, args ...string) *taken {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	m := &taken{dir: dir, run: filepath.Join(dir, "run")}
-	app, err := os.ReadFile(filepath.Join(apps, "malice.py"))
+	text, err := os.ReadFile(filepath.Join(apps, "malice.py"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, err := range []error{os.Chmod(dir, 0o755), os.WriteFile(dir+"/malice.py", app, 0o644), os.Chmod(dir+"/malice.py", 0o644), os.Mkdir(m.run, 0o755),
+	for _, err := range []error{os.Chmod(dir, 0o755), os.WriteFile(dir+"/malice.py", text, 0o644), os.Chmod(dir+"/malice.py", 0o644), os.Mkdir(m.run, 0o755),
 		os.Chown(m.run, nobody, nobody), os.WriteFile(dir+"/secret", []byte("root's\n"), 0o600)} {
 		if err != nil {
 			t.Fatal(err)
@@ -70,7 +70,7 @@ func takenOver(t *testing.T, scheme string, args ...string) *taken {
 	socket := filepath.Join(m.run, "ctl")
 	addr, admin := fmt.Sprintf("127.0.0.1:%d", freePort(t)), fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	m.server = launchWith(t, append([]string{"--python", "/usr/bin/python3", "--chdir", dir, "--user", "nobody", "-w", "1", "-b", addr, "--admin-bind", admin,
-		"-b", "unix:" + m.run + "/s", "--ctl-socket", socket, "--pid", dir + "/pid", "--graceful-timeout", "5", "malice:app"}, args...)...)
+		"-b", "unix:" + m.run + "/s", "--ctl-socket", socket, "--pid", dir + "/pid", "--graceful-timeout", "5", "malice:" + app}, args...)...)
 	m.addr, m.admin = addr, admin
 	m.steer = ctlServer{server: m.server, socket: socket}
 	m.url = scheme + "://" + addr + "/"
@@ -149,11 +149,15 @@ func (m *taken) serves(after string) {
 func TestMaliciousWorker(t *testing.T) {
 	t.Run("plain", func(t *testing.T) {
 		t.Parallel() // with the other one: both wait most of the time
-		takenOver(t, "http").everything(1)
+		takenOver(t, "http", "app").everything(1)
 	})
 	t.Run("preload, TLS", func(t *testing.T) {
 		t.Parallel()
-		takenOver(t, "https", append(newPair(t, t.TempDir(), "localhost", 1).args(), "--preload")...).everything(2)
+		takenOver(t, "https", "app", append(newPair(t, t.TempDir(), "localhost", 1).args(), "--preload")...).everything(2)
+	})
+	t.Run("event loops by need, all captured", func(t *testing.T) {
+		t.Parallel()
+		takenOver(t, "http", "asgi", "-w", "1:3", "--capture-output", "--preload").everything(2)
 	})
 }
 
@@ -176,6 +180,9 @@ func (m *taken) everything(processes int) {
 	if n := strings.Count(m.log.String(), "sent a packet that is not one of its messages"); n != processes {
 		t.Errorf("what is no message was said %d times", n)
 	}
+
+	m.evil("output()")
+	m.reloadsAndServes("standard output and error were spoiled")
 
 	for _, fill := range []string{"None", "0", "255", "128"} {
 		go m.evil("scribble(0.5, " + fill + ")")

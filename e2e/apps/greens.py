@@ -1,6 +1,10 @@
 """For --loop gevent: what a greenlet may expect."""
 
+import multiprocessing
+import os
+import signal
 import socket
+import sys
 import threading
 import time
 
@@ -39,6 +43,48 @@ def itself(environ):
 
 def hello(environ):
     return [b"hello"]
+
+
+def waits(status=7):
+    """Wait in all the ways in which a child does, and leave."""
+    a, b = socket.socketpair()
+    threading.Timer(0.01, b.sendall, (b"x",)).start()
+    a.recv(1)
+    time.sleep(0.01)
+    os._exit(status)
+
+
+def status(pid):
+    return [b"%d" % os.waitpid(pid, 0)[1]]
+
+
+def fork(environ):
+    return status(os.fork() or waits())
+
+
+def process(environ):
+    p = multiprocessing.get_context("fork").Process(target=waits, args=(9,))
+    p.start()
+    p.join()
+    return [b"%d" % p.exitcode]
+
+
+def fork_in_handler(environ):
+    children = []
+    signal.signal(signal.SIGWINCH, lambda *_: children.append(os.fork() or waits()))
+    os.kill(os.getpid(), signal.SIGWINCH)
+    while not children:
+        time.sleep(0.01)
+    return status(children[0])
+
+
+def exits(environ):
+    return status(os.fork() or sys.exit(3))
+
+
+def answers(environ):
+    pid = os.fork()
+    return status(pid) if pid else [b"the child's"]
 
 
 def app(environ, start_response):

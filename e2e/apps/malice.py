@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import socket
+import struct
 import threading
 import time
 import traceback
@@ -81,7 +82,7 @@ def forge(bystander):
     bodies = [b"", b"\x00" * 12, b"\xff" * 9, b"s" + b"\xff" * 8, b"{}", b"[{}]", b"[" * 30000, b"/etc/shadow\x00", os.urandom(60000), b"\x1b]0;title\x07"] + pids
     mine, mold = controls()
     for kind in range(256):
-        for body in bodies if chr(kind) in "RETDIBQYZULMGSWNHKPC" else bodies[:1]:  # not F, after which a worker is to go
+        for body in bodies if chr(kind) in "RETDOIBQYZVXULMGSWHNKPJA" else bodies[:1]:  # not F, after which a worker is to go
             send(mine, bytes([kind]) + body)
     for kind in b"RPMF":
         for body in bodies:
@@ -89,6 +90,27 @@ def forge(bystander):
     for size in (65535, 65536, 65537, 200000):
         send(mine, b"Z" + b"z" * size)
     send(mine, b"R", [os.open(os.devnull, os.O_RDONLY)] * 200)
+    for fd in memories():
+        send(mine, b"A", [fd])
+        send(mine, b"A", [fd] * 3)
+
+
+def memories():
+    """What is no memory for metrics, or not such as nobody can take away."""
+    yield from (os.open("/dev/zero", os.O_RDONLY), os.open("/proc/self/mem", os.O_RDWR), os.pipe()[0], held[IN], held[CONTROL])
+    for size, seals in ((8 << 20, 0), (8 << 20, 2), (8 << 20, 6), (0, 15), (1 << 40, 7), (4096, 7)):
+        fd = os.memfd_create("metrics", 2)  # MFD_ALLOW_SEALING
+        os.ftruncate(fd, size)
+        fcntl.fcntl(fd, 1033, seals)
+        yield fd
+        os.close(fd)
+    fd = os.memfd_create("metrics", 2)  # what is right, but for what is in it
+    os.ftruncate(fd, 8 << 20)
+    for at in range(0, 8 << 20, 1 << 20):
+        os.pwrite(fd, os.urandom(4096), at)
+    os.pwrite(fd, struct.pack("<QQ", 0x3173656C62617401, 4096), 0)
+    fcntl.fcntl(fd, 1033, 7)
+    yield fd
 
 
 def send(control, packet, fds=()):
@@ -156,11 +178,38 @@ def others(master, bystander):
     return done
 
 
-def app(environ, start_response):
-    code = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)).decode()
+def output():
+    """Spoil what is written to: standard output and error are others', too."""
+    for fd in (1, 2):
+        fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_APPEND | os.O_ASYNC)
+        tried("", lambda: fcntl.fcntl(fd, 1031, 4096))  # F_SETPIPE_SZ
+        try:
+            for _ in range(64):
+                os.write(fd, b"nonsense" * 1024)
+        except OSError:
+            pass
+
+
+def did(code):
     try:
-        out = repr(eval(code or "os.getpid()")).encode()
+        return repr(eval(code or "os.getpid()")).encode()
     except BaseException:
-        out = traceback.format_exc().encode()
+        return traceback.format_exc().encode()
+
+
+def app(environ, start_response):
+    out = did(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)).decode())
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(out)))])
     return [out]
+
+
+async def asgi(scope, receive, send):
+    if scope["type"] == "lifespan":
+        raise RuntimeError("none")
+    body, more = b"", True
+    while more:
+        m = await receive()
+        body, more = body + m.get("body", b""), m.get("more_body", False)
+    out = did(body.decode())
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(out))]})
+    await send({"type": "http.response.body", "body": out})

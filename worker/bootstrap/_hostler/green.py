@@ -1,6 +1,7 @@
 """A worker whose requests of WSGI run in greenlets of gevent's, each its own, on the main
 thread (--loop gevent). The standard library is patched before the application is imported."""
 
+import os
 import sys
 
 from _hostler.frames import text_of_raised
@@ -53,6 +54,8 @@ class GreenWorker:
         self.watchers = [loop.io(set_, 1), loop.check(ref=False), loop.prepare(ref=False, priority=-2)]
         for watcher, callback in zip(self.watchers, (self.turn, self.bridge.green_away, self.bridge.green_rest)):
             watcher.start(callback)
+        # A child has a hub of its own, which must not look at what is closed there.
+        os.register_at_fork(after_in_child=self.stop)
         self.serve()
         self.until_over()
 
