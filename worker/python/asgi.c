@@ -2,16 +2,18 @@
  * for _hostler.asgi. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "asgi.h"
 
 /* What poll() says, as bits. */
 enum { POLL_APP = 1, POLL_EXIT = 2 };
-enum { APP_SET = -2 }; /* the application's own epoll set, in ours */
+enum { APP_SET = -2, WAKE_UP = -3 }; /* in our epoll set: the application's own, and wake_fd */
 
 struct names names;
 PyObject *gone_error, *cancelled_error;
@@ -25,6 +27,8 @@ static PyObject *foreign_turn; /* of a loop that is not ours: has a turn of the 
 static int in_turn, due;       /* a turn is on; such a one will come */
 static int hurry;  /* the last turn has not done all there was to do */
 static int exited; /* the engine has no more turns for us */
+static int wake_fd = -1;
+static _Atomic int waits, woken; /* poll() waits, or is about to; it need not, there are callbacks */
 
 int on_loop(void) {
 	if (current == &threads[0] && !forked)
@@ -173,13 +177,14 @@ void turn_due(void) {
 	drop(&r);
 }
 
-/* sort takes the application's own set out of the events. True: it was among them. */
+/* sort takes out of the events what is not the engine's. True: the application's own set
+ * was among them. */
 static int sort(struct task *t, int n) {
 	int app = 0, k = 0;
 	for (int i = 0; i < n; i++)
 		if (t->events[i].data.fd == APP_SET)
 			app = 1;
-		else
+		else if (t->events[i].data.fd != WAKE_UP)
 			t->events[k++] = t->events[i];
 	t->nevents = k;
 	return app;
@@ -200,9 +205,14 @@ PyObject *asgi_poll(PyObject *self, PyObject *arg) {
 		ms = 0;
 	struct task *t = hostlerTask(0);
 	hostlerFlush(ms != 0);
+	atomic_store(&waits, ms != 0);
+	if (atomic_load(&woken)) /* after waits, as wake() looks at that after it has said so */
+		ms = 0;
 	PyThreadState *ts = PyEval_SaveThread(); /* at timeout 0, too: other threads of the application's wait for it */
 	int n = epoll_wait(t->epoll, t->events, MAX_EVENTS, ms), e = errno;
 	PyEval_RestoreThread(ts);
+	atomic_store(&waits, 0);
+	atomic_store(&woken, 0); /* whose callback that was has it in the loop's list, which comes next */
 	if (n < 0 && e == EINTR && PyErr_CheckSignals())
 		return NULL;
 	t->polled = monotonic();
@@ -222,15 +232,29 @@ PyObject *asgi_turn(PyObject *self, PyObject *args) {
 	return PyLong_FromLong((rc == TURN_MORE ? POLL_APP : 0) | (rc == TURN_EXIT ? POLL_EXIT : 0));
 }
 
-/* watch(fd): the application's epoll set is in ours from here on. */
+/* wake(): poll() is to return, for a callback that any thread has given to the loop. Only
+ * where it waits does that take a system call. */
+PyObject *asgi_wake(PyObject *self, PyObject *args) {
+	(void)self, (void)args;
+	static const uint64_t one = 1;
+	atomic_store(&woken, 1);
+	if (atomic_exchange(&waits, 0) && !forked && write(wake_fd, &one, sizeof one) < 0 && errno != EAGAIN)
+		return PyErr_SetFromErrno(PyExc_OSError);
+	return none();
+}
+
+/* watch(fd): the application's epoll set is in ours from here on, and poll() heeds wake(). */
 PyObject *asgi_watch(PyObject *self, PyObject *arg) {
 	(void)self;
 	long fd = PyLong_AsLong(arg);
-	struct epoll_event ev = {EPOLLIN, {.fd = APP_SET}};
+	int epoll = ((struct task *)hostlerTask(0))->epoll;
+	struct epoll_event app = {EPOLLIN, {.fd = APP_SET}}, wake = {EPOLLIN | EPOLLET, {.fd = WAKE_UP}}; /* which nobody reads */
 	if (PyErr_Occurred())
 		return NULL;
-	if (epoll_ctl(((struct task *)hostlerTask(0))->epoll, EPOLL_CTL_ADD, (int)fd, &ev))
+	wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); /* for the life of the process */
+	if (wake_fd < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, wake_fd, &wake) || epoll_ctl(epoll, EPOLL_CTL_ADD, (int)fd, &app))
 		return PyErr_SetFromErrno(PyExc_OSError);
+	hostler_owns(wake_fd);
 	return none();
 }
 

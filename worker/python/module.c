@@ -187,7 +187,7 @@ static PyObject *unraisablehook(PyObject *self, PyObject *previous) {
 }
 
 extern PyObject *asgi_init(PyObject *, PyObject *), *asgi_asynchronous(PyObject *, PyObject *), *asgi_poll(PyObject *, PyObject *),
-	*asgi_turn(PyObject *, PyObject *), *asgi_watch(PyObject *, PyObject *), *asgi_unfinished(PyObject *, PyObject *),
+	*asgi_wake(PyObject *, PyObject *), *asgi_turn(PyObject *, PyObject *), *asgi_watch(PyObject *, PyObject *), *asgi_unfinished(PyObject *, PyObject *),
 	*asgi_epoll(PyObject *, PyObject *), *asgi_grace_left(PyObject *, PyObject *); /* asgi.c */
 
 extern PyObject *green_init(PyObject *, PyObject *), *green_turn(PyObject *, PyObject *), *green_away(PyObject *, PyObject *),
@@ -200,6 +200,7 @@ static PyMethodDef module_methods[] = {
 	{"sockets", socket_setup, METH_VARARGS, NULL},
 	{"asgi", asgi_init, METH_VARARGS, NULL},          {"asynchronous", asgi_asynchronous, METH_NOARGS, NULL},
 	{"poll", asgi_poll, METH_O, NULL},                {"turn", asgi_turn, METH_NOARGS, NULL},
+	{"wake", asgi_wake, METH_NOARGS, NULL},
 	{"watch", asgi_watch, METH_O, NULL},              {"unfinished", asgi_unfinished, METH_NOARGS, NULL},
 	{"epoll", asgi_epoll, METH_O, NULL},         {"grace_left", asgi_grace_left, METH_NOARGS, NULL},
 	{"init", init, METH_VARARGS, NULL},     {"serve", serve, METH_NOARGS, NULL},

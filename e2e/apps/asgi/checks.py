@@ -5,6 +5,8 @@ import asyncio
 import contextlib
 import contextvars
 import gc
+import queue
+import random
 import sys
 import threading
 import time
@@ -88,6 +90,37 @@ async def threadsafe(receive, send):
     while t.is_alive():
         await asyncio.sleep(0.005)
     assert done == [None], done
+
+
+async def woken(receive, send):
+    "No call from another thread is missed, whenever it comes: the loop may wait, be about to, or be busy."
+    loop, rounds = asyncio.get_running_loop(), 1000
+    calls = queue.SimpleQueue()
+
+    def caller():
+        for f in iter(calls.get, None):
+            for _ in range(random.randrange(300)):
+                pass
+            loop.call_soon_threadsafe(lambda f=f: f.done() or f.set_result(None))
+
+    threads = [threading.Thread(target=caller) for _ in range(3)]
+    for t in threads:
+        t.start()
+    try:
+        for i in range(rounds):
+            all_of = [loop.create_future() for _ in range(1 + i % 3)]
+            for f in all_of:
+                calls.put(f)
+            if i % 4 == 0:
+                await asyncio.sleep(0)
+            elif i % 4 == 1:
+                time.sleep(0.0001)
+            await asyncio.wait_for(asyncio.gather(*all_of), 20)
+    finally:
+        for t in threads:
+            calls.put(None)
+    for t in threads:
+        t.join()
 
 
 async def subprocess(receive, send):
@@ -353,7 +386,7 @@ async def start_and_end(receive, send):
             return
 
 
-CHECKS = {f.__name__: f for f in (task, variables, wait_for, timeout, group, cancel_self, executor, threadsafe, subprocess, connection,
+CHECKS = {f.__name__: f for f in (task, variables, wait_for, timeout, group, cancel_self, executor, threadsafe, woken, subprocess, connection,
           timer, signal, anyio, anyio_threads, ensure, create_task, gather, receive_timeout, receive_cancel, receive_cancel_message, receive_twice,
           receive_unawaited, shielded, send_task, factory, stack, generator, garbage)}  # fmt: skip
 SERVER = ("", 0)

@@ -18,14 +18,19 @@ class Selector(selectors.EpollSelector):
     clients want is done in there; once it is, a turn of asyncio's loop follows, as there
     may be callbacks, or other times to wait for."""
 
-    bridge = None
+    bridge = loop = None
 
     def attach(self, bridge, over):
         self.bridge, self.over = bridge, over
         bridge.watch(self.fileno())
+        # What asyncio does for call_soon_threadsafe takes a byte through a pair of sockets:
+        # system calls at both ends, and a turn of the loop to read it.
+        if hasattr(self.loop, "_write_to_self"):
+            self.loop._write_to_self = bridge.wake
 
     def detach(self):
         self.bridge = None
+        vars(self.loop).pop("_write_to_self", None)
 
     def select(self, timeout=None):
         if self.bridge is None:
@@ -70,7 +75,8 @@ def new_loop(name):
     """Return a loop, and what attaches it to the engine."""
     if name in ("auto", "asyncio"):
         selector = Selector()
-        return asyncio.SelectorEventLoop(selector), selector
+        selector.loop = asyncio.SelectorEventLoop(selector)
+        return selector.loop, selector
     if name == "uvloop":
         loop = load("uvloop", "new_event_loop")
     else:
