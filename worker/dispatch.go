@@ -122,7 +122,7 @@ func (l *Loop) NextHeld(t *Thread) int {
 // goroutine hogs its P, takes the P away at each of its rounds, and makes a round
 // every 20 µs (runtime/proc.go, retake).
 func (t *Thread) yield() {
-	const often = int64(8 * time.Millisecond)
+	const often = int64(4 * time.Millisecond)
 	if t.seen-t.yielded > often {
 		t.yielded = t.seen
 		runtime.Gosched()

@@ -142,7 +142,9 @@ func (a *Async) Finish(i int) {
 	t.pauses()
 	c.seat.Store(nil)
 	t.inARow = 0
-	if t.conclude() {
+	goesOn := t.conclude()
+	a.seats[0].seen = t.seen
+	if goesOn {
 		if t.pos < t.end {
 			l.stash(t, c)
 		}

@@ -33,6 +33,7 @@ func (a *Async) Turn(polled bool) (what, seat int, notice uint32) {
 	if !a.turn.on {
 		a.begin(polled)
 	}
+	a.seats[0].yield()
 	a.seats[0].coalescer.pullLate()
 	for a.turn.ran < turnRequests {
 		if n, have := a.sockets.next(l); have != 0 {
@@ -116,7 +117,6 @@ func (a *Async) away(evs []unix.EpollEvent) {
 		}
 	}
 	t.seen = k.began
-	t.yield()
 	l.sched.leaves(t, evs, k.began)
 }
 
