@@ -37,6 +37,9 @@ func whatRuns(l *Loop, ident uint64) string {
 			continue
 		}
 		a, busy := l.slot.ThreadRecs[i].Snapshot()
+		if n := l.slot.Gauges.Tasks.Load(); !busy && n > 0 {
+			return fmt.Sprintf("the event loop, with requests: %d", n)
+		}
 		if !busy {
 			return "no request"
 		}

@@ -114,6 +114,7 @@ static void run(int seat) {
 		return;
 	}
 	struct call *c = call_of(call);
+	c->since = t->started;
 	if (t->req.flags & FLAG_WEBSOCKET)
 		c->websocket = c->asked_body = c->body_over = 1;
 	if ((c->scope = scope_new(t)) != NULL)

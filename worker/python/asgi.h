@@ -41,6 +41,7 @@ struct call {
 	PyObject *method, *target; /* for the log, once it has no seat */
 	struct call *before, *after; /* among those in the background */
 	struct pending *first, *last; /* those that wait, oldest first; each a reference */
+	int64_t since;        /* when it began, by monotonic() */
 	int64_t received;     /* bytes of the body that the application has */
 	char running;         /* its own Task is being stepped */
 	char begun;           /* http.response.start has come */

@@ -425,6 +425,22 @@ static PyObject *forward(PyObject *self, void *closure) {
 	return name[0] == '_' ? PyUnicode_FromString("application") : none();
 }
 
+/* request: its method, its target, and when it began, for whoever shows the loop's Tasks; or
+ * None. It is the loop's thread's alone to ask. */
+static PyObject *request_of(PyObject *self, void *closure) {
+	(void)closure;
+	struct call *c = call_of(self);
+	if (c->seat != NO_SEAT && current == &threads[0] && !forked && call_named(c))
+		return NULL;
+	if (c->method == NULL || c->target == NULL)
+		return none();
+	PyObject *since = PyLong_FromLongLong(c->since), *all = NULL;
+	if (since != NULL)
+		all = PyTuple_Pack(3, c->method, c->target, since);
+	drop(&since);
+	return all;
+}
+
 static PyObject *is_running(PyObject *self, void *closure) {
 	(void)closure;
 	return PyBool_FromLong(call_of(self)->running);
@@ -466,7 +482,7 @@ static PyMethodDef methods[] = {
 
 static PyGetSetDef getset[] = {
 	{"cr_frame", forward, NULL, NULL, "cr_frame"}, {"cr_code", forward, NULL, NULL, "cr_code"}, {"cr_await", forward, NULL, NULL, "cr_await"},
-	{"cr_origin", forward, NULL, NULL, "cr_origin"}, {"cr_running", is_running, NULL, NULL, NULL}, {"__name__", forward, NULL, NULL, "__name__"},
+	{"cr_origin", forward, NULL, NULL, "cr_origin"}, {"cr_running", is_running, NULL, NULL, NULL}, {"request", request_of, NULL, NULL, NULL}, {"__name__", forward, NULL, NULL, "__name__"},
 	{"__qualname__", forward, NULL, NULL, "__qualname__"}, {0},
 };
 

@@ -9,6 +9,7 @@ from _hostler.app import LoadError
 from _hostler.asgi.lifespan import Lifespan, StartupFailed
 from _hostler.asgi.loops import LoopError, new_loop
 from _hostler.asgi.messages import tell_bridge
+from _hostler.asgi.tasks import dump_tasks
 from _hostler.asgi.warmup import warm_up
 from _hostler.frames import text_of_raised
 from _hostler.log import say
@@ -81,6 +82,7 @@ class AsyncWorker:
         eager = sys.version_info >= (3, 12)
         tell_bridge(self.bridge, app, self.loop, eager, self.context, self.settings, lifespan.state)
         self.tie.attach(self.bridge, self.leave)
+        dump_tasks(self.loop, self.settings["worker"], self.bridge.dump_fd())
         self.serve()
         await self.over
         await self.background()
