@@ -92,8 +92,8 @@ func TestPythonSide(t *testing.T) {
 			if len(loaded) > 0 {
 				t.Errorf("loaded without need: %v", loaded)
 			}
-			s.waitLog("[INFO] said at import")
-			s.waitLog("[INFO] said in a request")
+			s.waitLog(`level=INFO msg="said at import"`)
+			s.waitLog(`level=INFO msg="said in a request" worker=1`)
 		})
 	}
 }

@@ -190,7 +190,7 @@ func testWebSocket(t *testing.T, version string, args ...string) {
 	w = open("/raises", "")
 	w.say(0x81, "x")
 	w.want("close 1011 ")
-	s.waitLog("the application raised on GET /raises\n")
+	s.waitLog(`msg="the application raised on GET /raises" worker=1`)
 	s.waitLog("ValueError: meant, in a WebSocket")
 	open("/returns", "").want("close 1000 ")
 	open("/wrong", "").want("1 done", "close 1000 ")
