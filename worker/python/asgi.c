@@ -104,7 +104,7 @@ void seat_leave(struct call *c) {
 /* run calls the application for the request that a seat has. */
 static void run(int seat) {
 	struct task *t = hostlerTask(seat);
-	PyObject *call = call_new(seat), *task = NULL;
+	PyObject *call = call_new(seat, t), *task = NULL;
 	t->started = monotonic();
 	if (call == NULL || seat_take(seat, call)) {
 		PyErr_Clear();
@@ -204,7 +204,7 @@ PyObject *asgi_poll(PyObject *self, PyObject *arg) {
 	int ms = s < 0 ? -1 : s > 86400 ? 86400000 : (int)(s * 1000 + 0.999999);
 	if (hurry)
 		ms = 0;
-	struct task *t = hostlerTask(0);
+	struct task *t = threads[0].task;
 	hostlerFlush(ms != 0);
 	atomic_store(&waits, ms != 0);
 	if (atomic_load(&woken)) /* after waits, as wake() looks at that after it has said so */
@@ -248,7 +248,7 @@ PyObject *asgi_wake(PyObject *self, PyObject *args) {
 PyObject *asgi_watch(PyObject *self, PyObject *arg) {
 	(void)self;
 	long fd = PyLong_AsLong(arg);
-	int epoll = ((struct task *)hostlerTask(0))->epoll;
+	int epoll = threads[0].task->epoll;
 	struct epoll_event app = {EPOLLIN, {.fd = APP_SET}}, wake = {EPOLLIN | EPOLLET, {.fd = WAKE_UP}}; /* which nobody reads */
 	if (PyErr_Occurred())
 		return NULL;
@@ -276,7 +276,7 @@ PyObject *asgi_epoll(PyObject *self, PyObject *turn) {
 	(void)self;
 	foreign_turn = keep(turn); /* for the life of the process */
 	hostlerForeign();
-	return PyLong_FromLong(((struct task *)hostlerTask(0))->epoll);
+	return PyLong_FromLong(threads[0].task->epoll);
 }
 
 /* grace_left(): how many seconds the worker still has to leave in. */

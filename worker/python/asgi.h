@@ -34,6 +34,7 @@ struct pending;
  * are bound to. */
 struct call {
 	int seat;             /* NO_SEAT: the response has ended, or never belonged to one */
+	struct task *seated;  /* what the seat has with the engine */
 	unsigned asked;       /* notices that the engine owes us */
 	PyObject *scope;      /* until the first step */
 	PyObject *coro;       /* the application's, from the first step until it returns */
@@ -87,7 +88,7 @@ void turn_due(void);            /* what has been sent outside of a turn leaves a
 
 /* call.c */
 int call_init(PyObject *app, PyObject *report, PyObject *is_gone);
-PyObject *call_new(int seat); /* new reference */
+PyObject *call_new(int seat, struct task *seated); /* new reference */
 struct call *call_of(PyObject *);
 PyObject *send_new(PyObject *call); /* send(), new reference */
 void call_notice(PyObject *call, uint32_t what);

@@ -32,7 +32,7 @@ static void log_raised(struct call *c) {
 	PyErr_Fetch(&type, &value, &tb);
 	PyErr_NormalizeException(&type, &value, &tb);
 	if (c->seat != NO_SEAT) {
-		struct task *t = hostlerTask(c->seat);
+		struct task *t = c->seated;
 		method = decode(t->buf + t->req.method.off, t->req.method.len);
 		target = decode(t->buf + t->req.target.off, t->req.target.len);
 	}
@@ -122,7 +122,7 @@ static void background_leave(struct call *c) {
 
 /* finish gives the seat back to the engine. */
 static void finish(struct call *c, uint32_t result) {
-	struct task *t = hostlerTask(c->seat);
+	struct task *t = c->seated;
 	int seat = c->seat;
 	t->result |= result;
 	seat_leave(c);
@@ -131,7 +131,7 @@ static void finish(struct call *c, uint32_t result) {
 }
 
 int call_named(struct call *c) {
-	struct task *t = hostlerTask(c->seat);
+	struct task *t = c->seated;
 	drop(&c->method);
 	drop(&c->target);
 	c->method = decode(t->buf + t->req.method.off, t->req.method.len);
@@ -366,7 +366,7 @@ static PyObject *call_close(PyObject *self, PyObject *args) {
 	drop(&r);
 	c->cut = 1;
 	if (c->seat != NO_SEAT)
-		((struct task *)hostlerTask(c->seat))->result |= RESULT_FAILED;
+		c->seated->result |= RESULT_FAILED;
 	step_ends(c);
 	c->gone = 1; /* it is no fault of the application's that it sends no response */
 	end(c, raised);
@@ -498,9 +498,11 @@ int call_init(PyObject *application, PyObject *report, PyObject *gone) {
 	return call_type ? 0 : -1;
 }
 
-PyObject *call_new(int seat) {
+PyObject *call_new(int seat, struct task *seated) {
 	PyObject *self = PyType_GenericAlloc(call_type, 0); /* zeroed */
-	if (self != NULL)
+	if (self != NULL) {
 		call_of(self)->seat = seat;
+		call_of(self)->seated = seated;
+	}
 	return self;
 }

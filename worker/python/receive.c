@@ -59,7 +59,7 @@ int receive_now(struct call *c, PyObject **out) {
 	if (c->websocket)
 		return websocket_receive(c, out);
 	if (c->seat != NO_SEAT && !c->ended && !c->gone && !c->body_over) {
-		struct task *t = hostlerTask(c->seat);
+		struct task *t = c->seated;
 		if (!c->asked_body)
 			rc = first_part(c, t, out);
 		return rc ? rc : more_of(c, t, out);

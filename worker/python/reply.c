@@ -9,8 +9,6 @@ enum { SEND_HELD = 16 << 10 }; /* above this a piece is sent without the GIL */
 
 static PyObject *phrases; /* by status: bytes */
 
-static struct task *task_of(struct call *c) { return hostlerTask(c->seat); }
-
 /* --- the head --- */
 
 static int too_large(void) {
@@ -95,7 +93,7 @@ static int put_headers(struct task *t, uint32_t *at, PyObject *headers) {
 }
 
 int reply_start(struct call *c, PyObject *message) {
-	struct task *t = task_of(c);
+	struct task *t = c->seated;
 	uint32_t at = 0, off = 0;
 	t->status_len = t->fields_len = 0;
 	if (put_status(t, &at, message))
@@ -118,12 +116,12 @@ int reply_start(struct call *c, PyObject *message) {
 
 int reply_fields(struct call *c, PyObject *headers, uint32_t *n) {
 	*n = 0;
-	return put_headers(task_of(c), n, headers);
+	return put_headers(c->seated, n, headers);
 }
 
 int reply_refuse(struct call *c) {
 	static const char status[] = "403 Forbidden";
-	struct task *t = task_of(c);
+	struct task *t = c->seated;
 	uint32_t off;
 	memcpy(t->resp, status, sizeof status - 1);
 	t->status_len = sizeof status - 1;
@@ -136,7 +134,7 @@ int reply_refuse(struct call *c) {
 }
 
 int reply_hints(struct call *c, PyObject *links) {
-	struct task *t = task_of(c);
+	struct task *t = c->seated;
 	uint32_t at = 0;
 	PyObject *all = as_list(links), *name = all ? PyBytes_FromStringAndSize("link", 4) : NULL;
 	int rc = name ? 0 : -1, list = rc == 0 && is_a(all, &PyList_Type);
@@ -165,7 +163,7 @@ int reply_head(struct call *c) {
 
 /* write hands bytes to the engine. A WRITE_ code. */
 static int write_piece(struct call *c, PyObject *bytes, int piece) {
-	struct task *t = task_of(c);
+	struct task *t = c->seated;
 	Py_ssize_t n = PyBytes_Size(bytes);
 	char *data = PyBytes_AsString(bytes);
 	int rc;
@@ -211,7 +209,7 @@ int reply_body(struct call *c, PyObject *body, int more, int *wait) {
 }
 
 int reply_trailers(struct call *c, PyObject *headers, int more) {
-	struct task *t = task_of(c);
+	struct task *t = c->seated;
 	uint32_t head = t->status_len + t->fields_len, at = head + c->trailers_len; /* the access log may want the head */
 	if (put_headers(t, &at, headers))
 		return -1;
