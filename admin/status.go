@@ -93,6 +93,15 @@ type WorkerStatus struct {
 	Queue       Queue          `json:"queue"`
 	Spool       Spool          `json:"spool"`
 	Threads     []ThreadStatus `json:"threads"`
+	Loop        *LoopStatus    `json:"loop,omitempty"` // absent: it has threads
+}
+
+// LoopStatus is an event loop, or gevent's hub.
+type LoopStatus struct {
+	Tasks      int64   `json:"tasks"`         // requests that it runs
+	Waiting    int64   `json:"tasks_waiting"` // … that wait, as it runs --worker-concurrency of them
+	WebSockets int64   `json:"websockets"`
+	Away       float64 `json:"away_seconds"` // how long it has been busy with what it is at; 0: it waits
 }
 
 // ThreadStatus is one Python thread.
@@ -196,6 +205,12 @@ func workerStatus(w *protocol.WorkerStatus, slot *protocol.Slot, now time.Time, 
 	}
 	if oldest := g.QueueOldest.Load(); oldest != 0 {
 		ws.Queue.OldestAge = age(time.Duration(mono - oldest))
+	}
+	if since := g.LoopSince.Load(); since != 0 {
+		ws.Loop = &LoopStatus{Tasks: max(g.Tasks.Load(), 0), Waiting: max(g.TasksWaiting.Load(), 0), WebSockets: max(g.Sockets.Load(), 0)}
+		if since > protocol.LoopRests {
+			ws.Loop.Away = age(time.Duration(mono - since))
+		}
 	}
 	for i := range min(max(g.Threads.Load(), 0), protocol.MaxThreads) {
 		t := ThreadStatus{Thread: int(i), State: "idle"}

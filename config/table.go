@@ -412,7 +412,7 @@ func table() []*setting {
 		{
 			name: "slow-request", group: groupLife, arg: "SECS", def: "0",
 			help:  "log the tracebacks of a request that computes longer; 0: never",
-			more:  "By the same clock as `--timeout`: what the client is slow with does not count. All threads of its worker are shown; nothing else happens to it. The stack of its own thread is also to be seen with `hostler ctl slow`.",
+			more:  "By the same clock as `--timeout`: what the client is slow with does not count. All threads of its worker are shown, or, on an event loop, what its task awaits; nothing else happens to it. The stack of its own thread is also to be seen with `hostler ctl slow`.",
 			value: duration(func(c *Config) timePtr { return &c.SlowRequest }),
 		},
 		{

@@ -32,8 +32,8 @@ func statusTable(st, before *Status) string {
 			serving++
 		}
 	}
-	fmt.Fprintf(&b, "generation %d, %d of %d workers serve, %d of %d threads busy, %d queued, %d connections\n",
-		m.Generation, serving, m.TargetWorkers, st.Threads.Busy, st.Threads.Total, st.Queue.Depth,
+	fmt.Fprintf(&b, "generation %d, %d of %d workers serve, %s, %d queued, %d connections\n",
+		m.Generation, serving, m.TargetWorkers, busyText(st), st.Queue.Depth,
 		st.Connections.Idle+st.Connections.Reading+st.Connections.Running+st.Connections.Writing)
 	if m.LastReload != nil && !m.LastReload.Successful {
 		fmt.Fprintf(&b, "the last reload failed at %s; hostler ctl events says why\n", m.LastReload.Time.Local().Format(time.DateTime))
@@ -53,12 +53,39 @@ func statusTable(st, before *Status) string {
 				busy++
 			}
 		}
-		fmt.Fprintf(w, "%d\t%d\t%d\t%s\t%s\t%d\t%d/%d\t%d\t%d\t%s\t%s\t\n", ws.Worker, ws.PID, ws.Generation, ws.State, span(ws.Age),
-			ws.Requests, busy, len(ws.Threads), ws.Queue.Depth, ws.Connections.Idle+ws.Connections.Reading+ws.Connections.Running+ws.Connections.Writing,
+		state, work := ws.State, fmt.Sprintf("%d/%d", busy, len(ws.Threads))
+		if ws.Loop != nil {
+			work = fmt.Sprint(ws.Loop.Tasks)
+			if ws.Loop.Away >= blockedFrom {
+				state = "blocked"
+			}
+		}
+		fmt.Fprintf(w, "%d\t%d\t%d\t%s\t%s\t%d\t%s\t%d\t%d\t%s\t%s\t\n", ws.Worker, ws.PID, ws.Generation, state, span(ws.Age),
+			ws.Requests, work, ws.Queue.Depth, ws.Connections.Idle+ws.Connections.Reading+ws.Connections.Running+ws.Connections.Writing,
 			memory(ws.Memory), cpuUse(st, before, ws))
 	}
 	w.Flush() // cannot fail: b takes all
 	return b.String()
+}
+
+// blockedFrom is how long an event loop may be busy, in seconds, before it is called blocked.
+const blockedFrom = 0.1
+
+// busyText says what the workers are at, those with threads and those with event loops.
+func busyText(st *Status) string {
+	var tasks, sockets int64
+	loops := 0
+	for i := range st.Workers {
+		if l := st.Workers[i].Loop; l != nil {
+			loops++
+			tasks += l.Tasks
+			sockets += l.WebSockets
+		}
+	}
+	if loops == 0 {
+		return fmt.Sprintf("%d of %d threads busy", st.Threads.Busy, st.Threads.Total)
+	}
+	return fmt.Sprintf("%d tasks, %d WebSockets", tasks, sockets)
 }
 
 // cpuUse is ws's CPU time, or its share of a CPU since before.

@@ -32,7 +32,6 @@ type Master struct {
 	ErrorLog     string   // "" or "-": standard error
 
 	BootTimeout       time.Duration // 0: none
-	SlowRequest       time.Duration // 0: none is slow
 	MaxRequests       int           // 0: no limit
 	MaxRequestsJitter int
 	MaxAge            time.Duration // 0: no limit

@@ -35,9 +35,10 @@ type Worker struct {
 	HealthPaths    []string      `json:"health_paths,omitempty"`    // requests for these go ahead of others
 	HTTP2Cleartext bool          `json:"http2_cleartext,omitempty"` // HTTP/2 with prior knowledge, where there is no TLS
 
-	Timeout         time.Duration `json:"timeout"`          // of a request's clock, see protocol.Thread; 0: none
-	TotalTimeout    time.Duration `json:"total_timeout"`    // of a request, whatever it waits for; 0: none
-	DisconnectGrace time.Duration `json:"disconnect_grace"` // of a stream whose client has left, on an event loop; below 0: no limit
+	Timeout         time.Duration `json:"timeout"`                // of a request's clock, see protocol.Thread; 0: none
+	TotalTimeout    time.Duration `json:"total_timeout"`          // of a request, whatever it waits for; 0: none
+	SlowRequest     time.Duration `json:"slow_request,omitempty"` // by the same clock; 0: none is slow
+	DisconnectGrace time.Duration `json:"disconnect_grace"`       // of a stream whose client has left, on an event loop; below 0: no limit
 	GracefulTimeout time.Duration `json:"graceful_timeout"`
 	KeepAlive       time.Duration `json:"keep_alive"` // 0: every response closes its connection
 	HeaderTimeout   time.Duration `json:"header_timeout"`

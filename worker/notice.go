@@ -9,6 +9,7 @@ const (
 	NoticeTimeout             // --timeout is over
 	NoticeGrace               // the client has gone, the request does not listen, and --disconnect-grace is over
 	NoticeLeave               // the worker is to leave
+	NoticeSlow                // it is over --slow-request: its stack is wanted
 )
 
 // Await has the request in t wait for what a set of Notice bits says, and for nothing
@@ -124,6 +125,9 @@ func (t *Thread) inspect(now int64) bool {
 	}
 	if t.rec.Deadline(t.Taken, l.cfg.Timeout, l.cfg.TotalTimeout) <= now {
 		t.alarm(NoticeTimeout)
+	}
+	if since := t.rec.ClockSince(t.Taken); l.cfg.SlowRequest > 0 && since != 0 && now-since > int64(l.cfg.SlowRequest) {
+		t.alarm(NoticeSlow)
 	}
 	if t.unheard(now) {
 		t.alarm(NoticeGrace)

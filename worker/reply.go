@@ -512,7 +512,7 @@ func (t *Thread) slowRequest(now int64) protocol.SlowRequest {
 	target := t.Req.Target.In(buf)
 	q := protocol.SlowRequest{Method: string(t.Req.Method.In(buf)), Target: string(target[:min(len(target), protocol.SlowTarget)]),
 		Client: string(t.Remote[:t.RemoteLen]), Status: r.status, Duration: time.Duration(now - r.arrived),
-		ForClient: time.Duration(t.forClient.Load()), Thread: t.index, Start: t.Taken}
+		ForClient: time.Duration(t.forClient.Load()), Thread: t.index + t.seat, Start: t.Taken}
 	if t.Started != 0 {
 		q.Waited = time.Duration(t.Started - r.arrived)
 	}

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"sync/atomic"
+	"time"
 
 	"hostler/protocol"
 )
@@ -155,6 +156,18 @@ func (a *Async) Finish(i int) {
 	}
 	a.vacate(t)
 	a.give(t)
+}
+
+// Slow is called with the stack of the request that a seat has, which is over --slow-request.
+func (a *Async) Slow(i int, stack string) {
+	l, t := a.l, a.seats[i]
+	q := t.slowRequest(l.now())
+	q.Status, q.Stack = 0, stack
+	l.log.Warn("a slow request; the stack of its task follows", "method", q.Method, "target", q.Target, "client", q.Client,
+		"age", q.Duration.Round(time.Millisecond), "stack", stack)
+	if l.slow.tell != nil {
+		l.slow.noteStack(q)
+	}
 }
 
 // SendHead sends the head without anything of the body, where it is not out yet.

@@ -186,6 +186,7 @@ extern void hostlerAsync(void);
 extern void hostlerGreen(void);
 extern void hostlerAway(void);
 extern void hostlerForeign(void);
+extern void hostlerSlow(int seat, void *, int64_t);
 extern uint32_t hostlerAwait(int seat, uint32_t what);
 extern void hostlerFinish(int seat);
 extern void hostlerFlush(int waits);

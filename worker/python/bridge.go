@@ -203,6 +203,11 @@ func hostlerStacked(i C.int, taken C.int64_t, p unsafe.Pointer, n C.int64_t) {
 	w.Loop.Stacked(int(i), int64(taken), string(unsafe.Slice((*byte)(p), n)))
 }
 
+//export hostlerSlow
+func hostlerSlow(i C.int, p unsafe.Pointer, n C.int64_t) {
+	async.Slow(int(i), string(unsafe.Slice((*byte)(p), n)))
+}
+
 // hostlerProfiled waits, and is called without the GIL.
 //
 //export hostlerProfiled

@@ -117,6 +117,7 @@ void response_close(struct thread *, PyObject *result); /* where nobody takes it
 PyObject *early_hints_new(void);
 
 /* intervene.c */
+void take_slow(int seat, PyObject *task); /* tells the engine what a Task, or greenlet, is at, that is over --slow-request */
 int intervene_init(PyObject *exception, PyObject *no_op, PyObject *stack_function, PyObject *profile_function);
 void withdraw(struct thread *); /* nothing is to be raised in the thread from here on */
 int raise_pending(struct thread *); /* the timeout's exception, where no Python code runs that it could hit; -1: it is set. May be NULL */

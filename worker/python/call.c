@@ -402,6 +402,8 @@ void call_notice(PyObject *self, uint32_t what) {
 		c->cut = 1;
 	if (what & NOTICE_TIMEOUT)
 		c->timed_out = 1;
+	if (what & NOTICE_SLOW && c->task != NULL)
+		take_slow(c->seat, c->task);
 	pending_serve(self, what);
 	if (!c->over && c->seat != NO_SEAT && (what & (NOTICE_TIMEOUT | NOTICE_GRACE) || (what & NOTICE_LEAVE && !listens)))
 		cancel(c);

@@ -209,6 +209,8 @@ static void notice(int seat, uint32_t what) {
 	if (th == NULL || th->greenlet == NULL)
 		return;
 	PyObject *g = keep(th->greenlet);
+	if (what & NOTICE_SLOW)
+		take_slow(seat, g);
 	struct wait *w = th->waits;
 	while (th->greenlet == g && w != NULL) {
 		if (w->have || !(w->what & what)) {

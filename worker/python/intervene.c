@@ -107,6 +107,18 @@ static int is_meant(struct thread *th, int64_t taken) {
 /* Of an event loop the stack is wanted, whatever it is at. */
 static int is_shown(struct thread *th, int64_t taken) { return is_meant(th, taken) || (taken != 0 && (the_loop != NULL || green)); }
 
+void take_slow(int seat, PyObject *task) {
+	PyObject *text = PyObject_CallFunctionObjArgs(stack_of, task, NULL);
+	Py_ssize_t n;
+	const char *s = text ? PyUnicode_AsUTF8AndSize(text, &n) : NULL;
+	if (s != NULL)
+		hostlerSlow(seat, (void *)s, n);
+	else
+		PyErr_WriteUnraisable(stack_of);
+	if (text)
+		Py_DecRef(text);
+}
+
 static void take_stack(struct thread *th, int64_t taken) {
 	PyObject *ident = PyLong_FromUnsignedLongLong(th->ident);
 	PyObject *text = ident ? PyObject_CallFunctionObjArgs(stack_of, ident, NULL) : NULL;

@@ -42,6 +42,7 @@ func TestLayout(t *testing.T) {
 		"TurnGarbage": worker.TurnGarbage, "TurnExit": worker.TurnExit,
 		"NoticeBody": worker.NoticeBody, "NoticeGone": worker.NoticeGone, "NoticeRoom": worker.NoticeRoom, "NoticeTimeout": worker.NoticeTimeout,
 		"NoticeGrace": worker.NoticeGrace, "NoticeLeave": worker.NoticeLeave,
+		"NoticeSlow": worker.NoticeSlow,
 	}
 	seen := map[string]bool{}
 	row := func(pattern string, check func(m []string) (got int, ok bool)) {

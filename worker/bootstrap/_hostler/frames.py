@@ -17,15 +17,59 @@ def is_import(filename):
     return filename.startswith("<frozen importlib") or filename.endswith("/importlib/__init__.py")
 
 
-def stack_of(ident):
-    """What a thread is at, from the application's outermost call on."""
+def stack_of(what):
+    """What a thread, by its ident, is at, from the application's outermost call on; or a Task,
+    or a greenlet."""
     import traceback
 
-    frame = sys._current_frames().get(ident)
+    if not isinstance(what, int):
+        return stack_of_waiting(what)
+    frame = sys._current_frames().get(what)
     frames = traceback.extract_stack(frame) if frame else []
     while frames and is_ours(frames[0].filename):
         del frames[0]
     return "".join(traceback.format_list(frames)).encode("utf-8", "replace").decode()
+
+
+def stack_of_waiting(what):
+    """The same for what does not run just now."""
+    import traceback
+
+    if hasattr(what, "gr_frame"):
+        frame = what.gr_frame
+        frames = traceback.extract_stack(frame) if frame else []
+        while frames and is_ours(frames[0].filename):
+            del frames[0]
+        return "".join(traceback.format_list(frames))
+    frames, at = awaited(what.get_coro())
+    text = "".join(traceback.format_list(traceback.StackSummary.extract(frames)))
+    return text + ("  awaits %s\n" % at if at else "")
+
+
+WAITS = {"FutureIter": "a future", "Pending": "its client"}
+
+
+def awaited(coroutine):
+    """Return the frames of a coroutine and of those that it awaits, the outermost first, each
+    with its line; and what the innermost waits for, "" if that is not known."""
+    frames, seen = [], set()
+    while coroutine is not None and id(coroutine) not in seen:
+        seen.add(id(coroutine))
+        frame = first(coroutine, "cr_frame", "gi_frame", "ag_frame")
+        if frame is None:
+            kind = type(coroutine).__name__
+            return frames, WAITS.get(kind, kind)
+        frames.append((frame, frame.f_lineno))
+        coroutine = first(coroutine, "cr_await", "gi_yieldfrom", "ag_await")
+    return frames, ""
+
+
+def first(of, *names):
+    for name in names:
+        value = getattr(of, name, None)
+        if value is not None:
+            return value
+    return None
 
 
 def text_of(type_, value, tb):

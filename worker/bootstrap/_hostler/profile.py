@@ -77,6 +77,8 @@ def codes_of(frame, labels):
     codes = []
     while frame is not None:
         code = frame.f_code
+        if is_loop(code):
+            break
         if id(code) not in labels:
             labels[id(code)] = code, label(code, frame.f_globals)
         codes.append(id(code))
@@ -87,6 +89,14 @@ def codes_of(frame, labels):
     if len(codes) > DEEPEST:
         codes[DEEPEST // 2 : -DEEPEST // 2] = [None]
     return tuple(codes)
+
+
+def is_loop(code):
+    """Does this call the steps of an event loop? What the loop does beside them, above all to
+    wait, is no work of the application's."""
+    if code.co_name in ("_run", "_run_once", "run_forever"):
+        return code.co_filename.endswith(("/asyncio/events.py", "/asyncio/base_events.py"))
+    return code.co_name == "select" and is_ours(code.co_filename)
 
 
 def label(code, names):

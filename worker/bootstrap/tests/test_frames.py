@@ -1,3 +1,4 @@
+import asyncio
 import importlib
 import sys
 import threading
@@ -90,6 +91,24 @@ class Tracebacks(unittest.TestCase):
 
 
 class Stacks(unittest.TestCase):
+    def test_task(self):
+        async def inner():
+            await asyncio.get_event_loop().create_future()
+
+        async def outer():
+            await inner()
+
+        async def told():
+            task = asyncio.get_event_loop().create_task(outer())
+            await asyncio.sleep(0)
+            said = frames.stack_of(task)
+            task.cancel()
+            return said
+
+        said = asyncio.run(told())
+        self.assertEqual([line.rpartition(" in ")[2] for line in said.split("\n") if line.startswith("  File ")], ["outer", "inner"])
+        self.assertTrue(said.endswith("  awaits a future\n"), said)
+
     def test_stack(self):
         ready, over = threading.Event(), threading.Event()
 

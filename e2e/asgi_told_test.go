@@ -1,0 +1,78 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestASGITold has hostler ctl say what the tasks of an event loop are at: how many there are,
+// what each awaits, which of them is slow, and what the loop is busy with.
+func TestASGITold(t *testing.T) {
+	for _, loop := range loops {
+		t.Run(loop, func(t *testing.T) {
+			socket := filepath.Join(t.TempDir(), "ctl")
+			p := startProbe(t, "--loop", loop, "--slow-request", "1", "--timeout", "0", "--ctl-socket", socket)
+			control := ctlServer{p.server, socket}
+			ctl := control.must
+			until(t, bufio.NewReader(p.ask(getHead("/sse"))), "data: x")
+			p.ask(getHead("/wait"))
+			p.await("waiting")
+			slow := p.ask("GET /slow?3 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+			p.await("slow begun")
+			if text := ctl("status"); !strings.Contains(text, "3 tasks, 0 WebSockets") {
+				t.Errorf("status:\n%s", text)
+			}
+			p.waitLog("a slow request; the stack of its task follows")
+			if b, err := io.ReadAll(slow); err != nil || !strings.HasSuffix(string(b), "slow") {
+				t.Errorf("answered %q, %v", b, err)
+			}
+			p.eventually("the slow ones", func() bool {
+				text := ctl("slow")
+				return strings.Contains(text, "200  /slow?3") && strings.Contains(text, "await asyncio.sleep(")
+			})
+
+			// A blocked loop is called so, and tasks are told while it is.
+			blocks := p.ask("GET /block HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+			p.await("blocking")
+			p.eventually("that it is blocked", func() bool { return strings.Contains(ctl("status"), " blocked ") })
+			var got struct {
+				Workers []struct {
+					Loop struct {
+						Tasks int
+						Away  float64 `json:"away_seconds"`
+					}
+				}
+			}
+			if err := json.Unmarshal([]byte(ctl("status", "--json")), &got); err != nil || got.Workers[0].Loop.Tasks != 3 || got.Workers[0].Loop.Away < 0.1 {
+				t.Errorf("status: %+v, %v", got, err)
+			}
+			_, folded, _ := control.ctl("profile", "1", "--folded")
+			for line := range strings.Lines(folded) {
+				if !strings.Contains(line, ";probe:block.<locals>.hold") && !strings.Contains(line, ";probe:hold:") { // as before 3.11
+					t.Errorf("what the loop is busy with: %q", line)
+				}
+			}
+			if folded == "" {
+				t.Error("an empty profile")
+			}
+			if err := os.WriteFile(p.file+".free", nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if b, err := io.ReadAll(blocks); err != nil || !strings.HasSuffix(string(b), "blocked") {
+				t.Errorf("answered %q, %v", b, err)
+			}
+			p.eventually("that it is not", func() bool { return !strings.Contains(ctl("status"), " blocked ") })
+			_, folded, _ = control.ctl("profile", "1", "--folded")
+			for line := range strings.Lines(folded) {
+				if strings.Contains(line, "select:") || strings.Contains(line, "run_forever") {
+					t.Errorf("waiting is no work: %q", line)
+				}
+			}
+		})
+	}
+}
