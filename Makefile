@@ -14,6 +14,7 @@ VENV    := build/venv
 APPS    := build/apps
 ASGI    := build/asgi
 GEVENT  := build/gevent
+SOCKETS := build/sockets
 
 # What a fresh machine lacks is said in words, for apt and dnf.
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing. Debian, Ubuntu: apt-get install $(2); Fedora, RHEL: dnf install $(3)" >&2; exit 1; }
@@ -84,6 +85,11 @@ $(GEVENT)/.done: scripts/gevent-packages | $(ASGI)/.done
 	scripts/gevent-packages $(ASGI)/bin/python $(GEVENT)
 	touch $@
 
+# WebSockets for WSGI, likewise.
+$(SOCKETS)/.done: scripts/sockets-packages | $(ASGI)/.done
+	scripts/sockets-packages $(ASGI)/bin/python $(SOCKETS)
+	touch $@
+
 # The newest Gunicorn: config/foreign has to know all its settings, and what testdata
 # has of them is what this one printed.
 build/gunicorn/.done: scripts/gunicorn-settings
@@ -102,7 +108,7 @@ build/peers/.done: scripts/peer-flags
 build/h2spec: e2e/h2spec/go.mod e2e/h2spec/go.sum
 	go -C e2e/h2spec build -o ../../build/h2spec github.com/summerwind/h2spec/cmd/h2spec
 
-tools: check-tools $(VENV)/.done $(APPS)/.done $(ASGI)/.done $(GEVENT)/.done build/gunicorn/.done build/peers/.done build/h2spec ## install what the tests need: Debian packages (as root), Python packages into build/
+tools: check-tools $(VENV)/.done $(APPS)/.done $(ASGI)/.done $(GEVENT)/.done $(SOCKETS)/.done build/gunicorn/.done build/peers/.done build/h2spec ## install what the tests need: Debian packages (as root), Python packages into build/
 	@scripts/apt-tools $(APT)
 
 # The same minute for everybody; make chaos has another one each time.

@@ -25,7 +25,9 @@ def offer_socket(take):
     that replace socket.socket get one of theirs at once: while nothing is written to it, the
     request can be answered as any other."""
     if socket.socket is not PLAIN:
-        return socket.socket(fileno=take())
+        theirs = socket.socket(fileno=take())
+        theirs.settimeout(None)
+        return theirs
     offered = Offered.__new__(Offered)
     offered._io_refs = take
     return offered
@@ -42,6 +44,7 @@ class Offered(PLAIN):
         fd = object.__getattribute__(self, "_io_refs")()
         self.__class__ = PLAIN
         PLAIN.__init__(self, fileno=fd)
+        self.settimeout(None)  # setdefaulttimeout() is for others: with one, send() sends a part
         return getattr(self, name)
 
     def __enter__(self):
