@@ -167,7 +167,7 @@ func uwsgi() []*setting {
 		u("asyncio", refused(greens)),
 		u("async", refused(greens)),
 		u("ugreen", refused(greens)),
-		on("http-websockets", lost("there are WebSockets for ASGI applications only")),
+		on("http-websockets", lost("WebSockets need no option; uwsgi.websocket_… is not there, environ[\"hostler.websocket\"] is")),
 		u("emperor", refused("each application is a unit of its own: systemctl start hostler@NAME")),
 		u("attach-daemon", lost(beside)),
 		u("smart-attach-daemon", lost(beside)),
