@@ -127,13 +127,7 @@ func testBridge(t *testing.T, args ...string) {
 // interpreter's references level: on a build that counts them all, and, where the loop or
 // the Task is another one, the objects that the collector knows.
 func TestASGIReferences(t *testing.T) {
-	debug := os.Getenv("DEBUG_PYTHON")
-	if debug == "" {
-		var err error
-		if debug, err = exec.LookPath("python3-dbg"); err != nil {
-			t.Fatal("python3-dbg is missing: run make tools (Debian, Ubuntu: apt-get install python3-dbg; Fedora: dnf install python3-debug)")
-		}
-	}
+	debug := debugPython(t)
 	pythons := cpythons(t)
 	for _, python := range []string{debug, pythons[0], pythons[len(pythons)-1]} {
 		t.Run(python, func(t *testing.T) {
@@ -159,6 +153,19 @@ func TestASGIReferences(t *testing.T) {
 			}
 		})
 	}
+}
+
+// debugPython returns an interpreter that counts all references.
+func debugPython(t *testing.T) string {
+	t.Helper()
+	debug := os.Getenv("DEBUG_PYTHON")
+	if debug == "" {
+		var err error
+		if debug, err = exec.LookPath("python3-dbg"); err != nil {
+			t.Fatal("python3-dbg is missing: run make tools (Debian, Ubuntu: apt-get install python3-dbg; Fedora: dnf install python3-debug)")
+		}
+	}
+	return debug
 }
 
 // takeWay asks for a path n times; of one that has no end it leaves in the middle.
