@@ -27,7 +27,7 @@ func Guard(at net.Addr, names func() []string, h http.Handler) http.Handler {
 	})
 }
 
-// ownHost says whether a Host field names this machine. HTTP/1.0 needs none, and no
+// ownHost reports whether a Host field names this machine. HTTP/1.0 needs none, and no
 // browser leaves it out.
 func ownHost(field string, names []string) bool {
 	host := field

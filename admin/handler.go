@@ -26,7 +26,7 @@ type Options struct {
 	// and an error if the loop has ended or ctx does. Nil: that the master
 	// answers at all is taken for one.
 	Alive func(ctx context.Context) error
-	// Queries says whether /status shows the query strings of requests; nil: it does not.
+	// Queries reports whether /status shows the query strings of requests; nil: it does not.
 	Queries func() bool
 	// Metrics answers /metrics.
 	Metrics http.Handler

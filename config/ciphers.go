@@ -31,7 +31,7 @@ func ciphers() []cipher {
 	}
 }
 
-// is says whether the suite is in the set that a word of OpenSSL's names.
+// is reports whether the suite is in the set that a word of OpenSSL's names.
 func (c *cipher) is(word string) bool {
 	switch word {
 	case "ALL", "HIGH", "ECDHE", "EECDH", "kECDHE", "kEECDH":
@@ -80,7 +80,7 @@ func parseCiphers(s string) ([]uint16, error) {
 	return chosen, nil
 }
 
-// ofTLS13 says whether a name is that of a cipher of TLS 1.3.
+// ofTLS13 reports whether a name is that of a cipher of TLS 1.3.
 func ofTLS13(name string) bool {
 	return slices.ContainsFunc(tls.CipherSuites(), func(c *tls.CipherSuite) bool {
 		return c.SupportedVersions[0] == tls.VersionTLS13 && strings.EqualFold(c.Name, name)

@@ -47,7 +47,7 @@ func (u *stranger) written() string {
 
 // readFlags takes the command line. pflag stops at an unknown flag, so that is
 // made known and the line parsed again, until there is none; what it is to another
-// server, or was probably meant for, says whether the next argument belongs to it.
+// server, or was probably meant for, reports whether the next argument belongs to it.
 func (l *loader) readFlags(args []string) {
 	args = othersArgs(args)
 	var strangers []*stranger
@@ -225,7 +225,7 @@ func (l *loader) takeApp(args []string, unknown, guess bool) {
 	}
 }
 
-// isApp says whether an argument can be nothing but an application.
+// isApp reports whether an argument can be nothing but an application.
 func isApp(arg string) bool {
 	_, err := parseApp(arg)
 	return err == nil && strings.Contains(arg, ":")

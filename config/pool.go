@@ -33,7 +33,7 @@ func parsePool(s string) (settings.Pool, error) {
 	return p, nil
 }
 
-// isPattern says whether there are paths that match s.
+// isPattern reports whether there are paths that match s.
 func isPattern(s string) bool { return strings.HasPrefix(s, "/") || strings.HasPrefix(s, "*") }
 
 func noPattern(s string) error {

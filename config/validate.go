@@ -85,7 +85,7 @@ func (c *Config) validateTLS(seen map[settings.Bind]bool) []string {
 	return problems
 }
 
-// local says whether nobody but this machine can connect.
+// local reports whether nobody but this machine can connect.
 func (c *Config) local() bool {
 	return !slices.ContainsFunc(c.Binds, func(b settings.Bind) bool {
 		if b.Network != "tcp" {

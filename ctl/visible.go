@@ -31,7 +31,7 @@ func visible(s string, json bool) string {
 	return b.String()
 }
 
-// hidden says whether a terminal would do something else with r than show it: C0, DEL
+// hidden reports whether a terminal would do something else with r than show it: C0, DEL
 // and C1, and what changes the direction of text or begins another line.
 func hidden(r rune) bool {
 	switch {

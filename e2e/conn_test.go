@@ -124,7 +124,7 @@ func postChunked(target string, body string, size int) string {
 	return b.String()
 }
 
-// alive says whether a process is there and no zombie.
+// alive reports whether a process is there and no zombie.
 func alive(pid int) bool {
 	return pid > 0 && syscall.Kill(pid, 0) == nil && !strings.HasPrefix(procField(pid, "State"), "Z")
 }

@@ -82,7 +82,7 @@ func (c *clerk) run() {
 	}
 }
 
-// finish waits until all is done, but no longer than patience, and says whether it is.
+// finish waits until all is done, but no longer than patience, and reports whether it is.
 func (c *clerk) finish(patience time.Duration) bool {
 	done := make(chan struct{})
 	c.do("leaving", func() { close(done) })

@@ -32,7 +32,7 @@ type scaler struct {
 // waits counts the requests that were begun, and those that had waited too long.
 type waits struct{ all, late uint64 }
 
-// scales says whether the number of workers goes by need.
+// scales reports whether the number of workers goes by need.
 func (s *supervisor) scales() bool {
 	return s.phase == phaseServing && s.set.MaxWorkers > 0 && !s.scaling.pinned
 }
@@ -212,7 +212,7 @@ func readMachine(root fs.FS) machine {
 	return m
 }
 
-// anyPending says whether a connection waits to be accepted.
+// anyPending reports whether a connection waits to be accepted.
 func anyPending(ls []*listener) bool {
 	fds := make([]unix.PollFd, len(ls))
 	for i, l := range ls {

@@ -136,7 +136,7 @@ func (l *listener) takeOver() {
 	}
 }
 
-// covers says whether what comes to o would come to l if o were not there.
+// covers reports whether what comes to o would come to l if o were not there.
 func (l *listener) covers(o *listener) bool {
 	all, ok := l.addrPort()
 	one, valid := o.addrPort()

@@ -188,7 +188,7 @@ func (s *supervisor) recycleDue(now time.Time) (next time.Time) {
 
 func (w *worker) patienceDue(time.Time) time.Time { return w.deadline }
 
-// serves says whether requests may run in w.
+// serves reports whether requests may run in w.
 func (w *worker) serves() bool { return w.state == stateServing || w.state == stateDraining }
 
 func (w *worker) stuckDue(now time.Time) time.Time {

@@ -29,7 +29,7 @@ type mending struct {
 	pause time.Duration
 }
 
-// due says whether to try now.
+// due reports whether to try now.
 func (m *mending) due(now time.Time) bool {
 	if now.Before(m.next) {
 		return false

@@ -78,7 +78,7 @@ func (s *supervisor) startHelper(g *generation, first string) error {
 	return nil
 }
 
-// waitsForHook says whether g's workers have to wait for the first hook.
+// waitsForHook reports whether g's workers have to wait for the first hook.
 func (g *generation) waitsForHook() bool { return g.helper != nil && !g.helper.passed }
 
 func (s *supervisor) helper(id int) *helper {
@@ -289,7 +289,7 @@ func (s *supervisor) endHelper(h *helper) {
 	}
 }
 
-// endHelpers runs the last hook when the last worker is gone, and says whether
+// endHelpers runs the last hook when the last worker is gone, and reports whether
 // the processes of the hooks are gone, too.
 func (s *supervisor) endHelpers() bool {
 	for _, h := range s.helpers {

@@ -63,7 +63,7 @@ type listener struct {
 	mending   mending
 }
 
-// hasFile says whether the socket is to be found in the file system.
+// hasFile reports whether the socket is to be found in the file system.
 func (l *listener) hasFile() bool {
 	return l.Network == "unix" && !l.unit && !strings.HasPrefix(l.Address, "@")
 }
@@ -115,10 +115,10 @@ func (l *listener) lost() string {
 	return ""
 }
 
-// shut says whether somebody has shut the socket down, which holds for all who have it.
+// shut reports whether somebody has shut the socket down, which holds for all who have it.
 func (l *listener) shut() bool { return hungUp(l.fd) }
 
-// hungUp says whether nothing will come from a socket any more.
+// hungUp reports whether nothing will come from a socket any more.
 func hungUp(fd int) bool {
 	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
 	n, err := unix.Poll(p, 0)
@@ -161,7 +161,7 @@ func (l *listener) revive(backlog int) (fresh bool, err error) {
 	return true, nil
 }
 
-// samePort says whether the socket has the port that the workers know of. One that
+// samePort reports whether the socket has the port that the workers know of. One that
 // the system chose is given up when the socket is shut down.
 func (l *listener) samePort() bool {
 	sa, err := unix.Getsockname(l.fd)

@@ -98,7 +98,7 @@ func checkPIDFile(path string, of ...int) error {
 	return fmt.Errorf("cannot use the pid file %s: process %d, which it names, lives (%q); if that is no server, remove the file", path, pid, commandOf(pid))
 }
 
-// lives says whether there is such a process.
+// lives reports whether there is such a process.
 func lives(pid int) bool {
 	if err := syscall.Kill(pid, 0); err != nil && err != syscall.EPERM {
 		return false
@@ -107,7 +107,7 @@ func lives(pid int) bool {
 	return err != nil || !p.Ended
 }
 
-// reused says whether pid is another process than the one that was called so at that
+// reused reports whether pid is another process than the one that was called so at that
 // time, and no server of ours.
 func reused(pid int, at time.Time) bool {
 	proc := os.DirFS("/proc")

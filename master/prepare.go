@@ -92,7 +92,7 @@ func (s *supervisor) checkPreparation(now time.Time) {
 	}
 }
 
-// reloading says whether another generation is on its way.
+// reloading reports whether another generation is on its way.
 func (s *supervisor) reloading() bool { return s.preparing != nil || s.next != nil }
 
 // discard undoes what has been prepared. It is for goroutines apart.

@@ -128,7 +128,7 @@ func (s *supervisor) checkLoop(w *worker, now time.Time, mono int64, limit time.
 	return false, false
 }
 
-// pastTotal says whether a request that began at start has had --total-timeout, which
+// pastTotal reports whether a request that began at start has had --total-timeout, which
 // no progress moves.
 func pastTotal(start, mono int64, total time.Duration) bool {
 	return total > 0 && mono > start+int64(total)
@@ -142,7 +142,7 @@ func (s *supervisor) stuckCause(w *worker, mono int64) cause {
 	return causeTimeout
 }
 
-// gilHeld says whether the GIL of w cannot be had.
+// gilHeld reports whether the GIL of w cannot be had.
 func gilHeld(w *worker, mono int64) bool {
 	since := w.board.Gauges.GILWanted.Load()
 	return since != 0 && time.Duration(mono-since) >= gilGrace

@@ -57,7 +57,7 @@ type host interface {
 	// WatchCode begins to watch files that workers have imported. What was changed
 	// after since counts as a change now. Changes become codeEvents.
 	WatchCode(set *Settings, files []string, since time.Time)
-	// CodeBroken says whether the application cannot be loaded: then files that
+	// CodeBroken reports whether the application cannot be loaded: then files that
 	// nobody could import count, too.
 	CodeBroken(set *Settings, yes bool)
 
@@ -73,7 +73,7 @@ type host interface {
 	ServeAdmin(*adminAddress)
 	// Notify tells the service manager something, see sd_notify(3).
 	Notify(state string)
-	// Shut says whether somebody has shut down a listening socket, so that nobody
+	// Shut reports whether somebody has shut down a listening socket, so that nobody
 	// can connect to it.
 	Shut(*listener) bool
 	// Queue returns how many connections wait to be accepted from a socket.
@@ -81,17 +81,17 @@ type host interface {
 	// Revive opens such a socket again. Fresh says that it is another one, with the
 	// same number here, which those that have the old one are to be given.
 	Revive(l *listener, backlog int) (fresh bool, err error)
-	// ExchangeEnded says whether no connection moves through the exchange any more.
+	// ExchangeEnded reports whether no connection moves through the exchange any more.
 	ExchangeEnded() bool
 	// NewExchange puts another one in its place and returns both ends of it.
 	NewExchange() ([2]int, error)
 	// CPU returns how many seconds of CPU time a process has used.
 	CPU(pid int) (float64, error)
-	// Stopped says whether a process is stopped, by a signal or a debugger.
+	// Stopped reports whether a process is stopped, by a signal or a debugger.
 	Stopped(pid int) bool
 	// Machine returns what CPU and memory there is.
 	Machine() machine
-	// Pending says whether connections wait to be accepted.
+	// Pending reports whether connections wait to be accepted.
 	Pending([]*listener) bool
 	// Memory returns how much anonymous memory a process has resident, in bytes.
 	Memory(pid int) (int64, error)

@@ -71,7 +71,7 @@ func watchdogInterval(log *slog.Logger) time.Duration {
 	return d
 }
 
-// managed says whether it is us who speak for the service: from when we serve
+// managed reports whether it is us who speak for the service: from when we serve
 // until another binary does.
 func (s *supervisor) managed() bool { return s.current != nil && !s.upgraded }
 
@@ -130,7 +130,7 @@ func (s *supervisor) feed(now time.Time, mono int64) {
 // feedAt is when the watchdog is due. One of three feeds may be late or lost.
 func (s *supervisor) feedAt() time.Time { return s.fed.Add(s.watchdog / 3) }
 
-// forManager says whether an environment variable is the service manager's word
+// forManager reports whether an environment variable is the service manager's word
 // to the master.
 func forManager(kv string) bool {
 	name, _, _ := strings.Cut(kv, "=")

@@ -112,7 +112,7 @@ func (u *unitSocket) setTCP(a netip.AddrPort) {
 	u.bind = settings.Bind{Network: "tcp", Address: a.String()}
 }
 
-// matches says whether u is what opening b would give.
+// matches reports whether u is what opening b would give.
 func (u *unitSocket) matches(b settings.Bind) bool {
 	if b.Network != u.bind.Network {
 		return false

@@ -175,7 +175,7 @@ func (w *worker) worn(now time.Time) cause {
 	return ""
 }
 
-// recycles says whether a worker left for its own good.
+// recycles reports whether a worker left for its own good.
 func (c cause) recycles() bool { return c == causeRecycled || c == causeAge || c == causeMemory }
 
 // forgive forgets failed boots once all workers serve again.

@@ -95,7 +95,7 @@ func (a *appended) Write(b []byte) (int, error) {
 	return a.ResponseWriter.Write(b)
 }
 
-// takesGzip says whether a scraper takes an answer in gzip.
+// takesGzip reports whether a scraper takes an answer in gzip.
 func takesGzip(r *http.Request) bool {
 	for part := range strings.SplitSeq(strings.Join(r.Header.Values("Accept-Encoding"), ","), ",") {
 		name, params, _ := strings.Cut(part, ";")

@@ -205,7 +205,7 @@ func (r *Receiver) Receive() (Handover, error) {
 	return h, nil
 }
 
-// isConnection says whether a descriptor may be a client's connection. To read from
+// isConnection reports whether a descriptor may be a client's connection. To read from
 // another, or to close it in good order, could do harm: it may be the exchange itself,
 // or a listener.
 func isConnection(fd int) bool {
@@ -217,7 +217,7 @@ func isConnection(fd int) bool {
 	return err == nil && listens == 0 && unix.SetNonblock(fd, true) == nil
 }
 
-// hungUp says whether nothing more can come from a socket.
+// hungUp reports whether nothing more can come from a socket.
 func hungUp(fd int) bool {
 	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
 	n, err := unix.Poll(p, 0)

@@ -88,7 +88,7 @@ func RouteHash(method, path []byte) uint64 {
 	return h
 }
 
-// isKey says whether a segment of a path looks like the key of a record: a number,
+// isKey reports whether a segment of a path looks like the key of a record: a number,
 // or a longer one in hexadecimal, a UUID for one.
 func isKey[T string | []byte](s T) bool {
 	digits, letters := 0, 0

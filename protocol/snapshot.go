@@ -51,7 +51,7 @@ type CertificateStatus struct {
 	NotAfter time.Time
 }
 
-// Serves says whether the worker serves, as far as the master can see.
+// Serves reports whether the worker serves, as far as the master can see.
 func (w *WorkerStatus) Serves() bool { return w.State == SlotServing && !w.Frozen }
 
 // StateName is what people call the worker's state.

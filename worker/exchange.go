@@ -120,5 +120,5 @@ const idBits = 40
 // for two connections of a unix socket, whose peers have no names, may be alike.
 func (x *Exchange) stamp() uint64 { return x.sent.Add(1)<<idBits | x.id() }
 
-// isOwn says whether this worker has sent a packet itself.
+// isOwn reports whether this worker has sent a packet itself.
 func (x *Exchange) isOwn(h *protocol.Handover) bool { return h.From&(1<<idBits-1) == x.id() }

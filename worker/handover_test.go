@@ -58,7 +58,7 @@ func gate(t *testing.T) (wait <-chan struct{}, open func()) {
 	return c, open
 }
 
-// accepts says whether the others believe that r takes connections. A slow machine
+// accepts reports whether the others believe that r takes connections. A slow machine
 // may make them give one away when a test does not expect it.
 func (r *rig) accepts(yes bool) {
 	state := protocol.SlotBooting

@@ -171,7 +171,7 @@ func (h *http2Conn) handle(f http2.Frame) error {
 	return h.chargeUnlessEarned() // of a kind that we do not know, and pass over (5.5)
 }
 
-// passOver says whether a stream is one that the client opened before it knew of our last
+// passOver reports whether a stream is one that the client opened before it knew of our last
 // word. What comes for it counts for HPACK and the connection's window, and is nothing to
 // us else (6.8). h.mu is held.
 func (h *http2Conn) passOver(id uint32) bool {
@@ -422,7 +422,7 @@ func (h *http2Conn) onTrailers(s *stream, f *http2.MetaHeadersFrame) error {
 
 const prefaceSize = len(http2.ClientPreface)
 
-// isPreface says whether b is, or may become, the begin of an HTTP/2 connection.
+// isPreface reports whether b is, or may become, the begin of an HTTP/2 connection.
 func isPreface(b []byte) bool {
 	return bytes.HasPrefix([]byte(http2.ClientPreface), b[:min(len(b), len(http2.ClientPreface))])
 }

@@ -101,7 +101,7 @@ func schemePort(scheme string) string {
 	return "80"
 }
 
-// wellFormed says whether fields are what HTTP/2 allows, beyond what the Framer has
+// wellFormed reports whether fields are what HTTP/2 allows, beyond what the Framer has
 // looked at: none is about the connection, no value begins or ends with a blank (RFC
 // 9113, 8.2).
 func wellFormed(fields []hpack.HeaderField) bool {

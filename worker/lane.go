@@ -24,7 +24,7 @@ type lane struct {
 	n    int
 }
 
-// full says whether there is no room for one more.
+// full reports whether there is no room for one more.
 func (w *lane) full() bool { return w.n >= w.max }
 
 // push puts c behind the others.

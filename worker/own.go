@@ -39,7 +39,7 @@ func (o *own) take(fd int) {
 	}
 }
 
-// has says whether the number is still ours.
+// has reports whether the number is still ours.
 func (o *own) has(fd int) bool {
 	f, ok := fileAt(fd)
 	o.mu.Lock()

@@ -16,7 +16,7 @@ func newPathPattern(s string) pathPattern {
 	return p
 }
 
-// match says whether a path is of the pattern. Going from left to right, each part may
+// match reports whether a path is of the pattern. Going from left to right, each part may
 // take the first place it finds, save for the last, which has to be at the end.
 func (p pathPattern) match(path []byte) bool {
 	first, last := p[0], p[len(p)-1]

@@ -33,7 +33,7 @@ func (c *conn) placeOf(l *Loop) place {
 	return atEnd
 }
 
-// isHealthCheck says whether path is one that goes ahead of all others.
+// isHealthCheck reports whether path is one that goes ahead of all others.
 func (l *Loop) isHealthCheck(path []byte) bool {
 	for _, p := range l.cfg.HealthPaths {
 		if p == string(path) {
@@ -43,7 +43,7 @@ func (l *Loop) isHealthCheck(path []byte) bool {
 	return false
 }
 
-// asksForHealth says whether the whole request that waits in c's input is a health
+// asksForHealth reports whether the whole request that waits in c's input is a health
 // check.
 func (c *conn) asksForHealth(l *Loop) bool {
 	if c.in == nil || !c.in.queued {

@@ -44,7 +44,7 @@ func (t *Thread) nameRequest(buf []byte) {
 	t.environVariable(requestIDVariable, t.id)
 }
 
-// isRequestID says whether v is a name, and nothing that means something to those who read
+// isRequestID reports whether v is a name, and nothing that means something to those who read
 // it in logs and headers.
 func isRequestID(v []byte) bool {
 	return len(v) > 0 && len(v) <= maxRequestID && !bytes.ContainsFunc(v, func(c rune) bool {

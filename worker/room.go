@@ -80,7 +80,7 @@ func (t *Thread) WaitRoom() int {
 	return WriteWait
 }
 
-// buffersOn says whether t, which would wait for its client, shall go on, with so much of
+// buffersOn reports whether t, which would wait for its client, shall go on, with so much of
 // its response left.
 func (t *Thread) buffersOn(left int64) bool {
 	l := t.l
@@ -110,7 +110,7 @@ func (t *Thread) rivals() int {
 	return len(l.threads)
 }
 
-// crawls says whether t's client has taken next to nothing for long enough to lose its
+// crawls reports whether t's client has taken next to nothing for long enough to lose its
 // thread.
 func (t *Thread) crawls(now int64) bool {
 	l := t.l
@@ -131,7 +131,7 @@ func (t *Thread) crawls(now int64) bool {
 	return true
 }
 
-// giveOne says whether it is time for a response to be given up, for those that wait
+// giveOne reports whether it is time for a response to be given up, for those that wait
 // for a thread, and says so.
 func (l *Loop) giveOne(now int64) bool {
 	v := &l.keeper.rooms

@@ -40,7 +40,7 @@ func (s *slowLog) note(q protocol.SlowRequest) {
 	}
 }
 
-// isWorst says whether a request of that duration, less what its client took, is among the worst of its route
+// isWorst reports whether a request of that duration, less what its client took, is among the worst of its route
 // up to now.
 func (s *slowLog) isWorst(route string, d int64) bool {
 	worst, known := s.worst[route]

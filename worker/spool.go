@@ -184,7 +184,7 @@ func (s *spool) answered() bool {
 	return !s.lost
 }
 
-// takeAway says whether the body has waited for the disk since before the time given;
+// takeAway reports whether the body has waited for the disk since before the time given;
 // the connection is the caller's then.
 func (s *spool) takeAway(before int64) bool {
 	s.mu.Lock()

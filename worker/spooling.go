@@ -131,7 +131,7 @@ func (c *conn) spoolOn(l *Loop) {
 	}
 }
 
-// takeIn looks at what has been read into in, and says whether the body ends there.
+// takeIn looks at what has been read into in, and reports whether the body ends there.
 func (l *Loop) takeIn(in *input) (whole bool, reason http1.Reason) {
 	size := in.spool.size
 	if !in.chunked {

@@ -132,7 +132,7 @@ func rejectReasons() []string {
 	return names
 }
 
-// check loads the application and says whether that works.
+// check loads the application and reports whether that works.
 func check(ctx context.Context, o serveOptions) error {
 	opts, err := o.master()
 	if err != nil {

@@ -24,7 +24,7 @@ const MaxAnswer = 1 << 20
 // DefaultConf is the settings file that Gunicorn finds by itself.
 const DefaultConf = "gunicorn.conf.py"
 
-// IsProgram says whether a settings file is Gunicorn's, a program: FILE.py, or as
+// IsProgram reports whether a settings file is Gunicorn's, a program: FILE.py, or as
 // Gunicorn also has it file:FILE and python:MODULE.
 func IsProgram(path string) bool {
 	return strings.HasPrefix(path, "file:") || strings.HasPrefix(path, "python:") || filepath.Ext(path) == ".py"

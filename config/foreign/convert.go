@@ -31,7 +31,7 @@ func Flag(name string) *Known {
 // Known is a flag of another server's.
 type Known struct{ s *setting }
 
-// Takes says whether a value follows.
+// Takes reports whether a value follows.
 func (k *Known) Takes() Takes { return k.s.takes }
 
 // Used returns the flag as given with a value. For one without it is not looked at.
@@ -222,7 +222,7 @@ func (o *Outcome) askNobody() {
 	}
 }
 
-// privileged says whether the master would do something by itself that its user alone
+// privileged reports whether the master would do something by itself that its user alone
 // may decide on, where workers are another one.
 func privileged(g Given) bool {
 	switch g.Setting {

@@ -30,7 +30,7 @@ const (
 	Refused             // a server without it would not be what is wanted
 )
 
-// Takes says whether a flag has a value.
+// Takes reports whether a flag has a value.
 type Takes int
 
 // What flags take.
@@ -95,7 +95,7 @@ func (s *setting) of(v any) result {
 	return r
 }
 
-// nothing says whether v is as if the setting were not there.
+// nothing reports whether v is as if the setting were not there.
 func (s *setting) nothing(v any) bool {
 	switch v := v.(type) {
 	case nil:

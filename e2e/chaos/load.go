@@ -35,7 +35,7 @@ type failure struct {
 	err    error
 }
 
-// broken says whether it was the connection that ended, and not the answer that
+// broken reports whether it was the connection that ended, and not the answer that
 // was wrong, or late.
 func (f *failure) broken() bool {
 	var timeout net.Error

@@ -86,7 +86,7 @@ func commandLine(pid int) string {
 	return text
 }
 
-// isMold says whether a process was started as one. A worker that it has forked
+// isMold reports whether a process was started as one. A worker that it has forked
 // says so, too, until it has its title.
 func isMold(pid int) bool {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))

@@ -214,7 +214,7 @@ func (in *intern) series(f *family, what sample, labels []string) *series {
 	return t
 }
 
-// room says whether there is room for something more of a family's. What only the dead
+// room reports whether there is room for something more of a family's. What only the dead
 // have had goes first, that of the oldest generation before all. No family has more than
 // half of the room, and the last eighth is for small ones: one whose labels never end
 // does not shut out the others.

@@ -137,7 +137,7 @@ func (s *segment) word(at int) uint64 {
 // cell returns what is in a cell. There is one for every number that parse has let by.
 func (s *segment) cell(i int) float64 { return math.Float64frombits(s.word(cellsAt + 8*i)) }
 
-// removed says whether a gauge's series has been removed.
+// removed reports whether a gauge's series has been removed.
 func (s *segment) removed(v value) bool { return s.word(cellsAt+8*(v.cell+1)) == gone }
 
 func (s *segment) unrecorded() uint64 { return s.word(unrecordedAt) }

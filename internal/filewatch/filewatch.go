@@ -220,7 +220,7 @@ func (s *state) addTree(dir string, fresh bool) {
 	})
 }
 
-// ignored says whether a path is nobody's work: bytecode, hidden files, editors'
+// ignored reports whether a path is nobody's work: bytecode, hidden files, editors'
 // own.
 func ignored(path string) bool {
 	name := filepath.Base(path)

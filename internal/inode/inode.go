@@ -55,13 +55,13 @@ func (f *File) FD() int { return f.fd }
 // Close forgets the file. It does not remove it.
 func (f *File) Close() { unix.Close(f.fd) }
 
-// Is says whether the file is of a kind: unix.S_IFREG and the like.
+// Is reports whether the file is of a kind: unix.S_IFREG and the like.
 func (f *File) Is(kind uint32) bool { return f.st.Mode&unix.S_IFMT == kind }
 
 // Owner returns whose the file was when it was opened.
 func (f *File) Owner() int { return int(f.st.Uid) }
 
-// Has says whether path names this file.
+// Has reports whether path names this file.
 func (f *File) Has(path string) bool {
 	var st unix.Stat_t
 	return unix.Lstat(path, &st) == nil && idOf(&st) == f.id

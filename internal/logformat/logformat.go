@@ -60,7 +60,7 @@ func (f Format) Resolve(fd int, env func(string) string) Format {
 	return f
 }
 
-// IsTerminal says whether fd is one.
+// IsTerminal reports whether fd is one.
 func IsTerminal(fd int) bool {
 	_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	return err == nil

@@ -69,7 +69,7 @@ func New(timeout time.Duration) (*Upgrader, error) {
 	return &Upgrader{flip: flip, null: null}, nil
 }
 
-// HasParent says whether another binary has started this one in its place.
+// HasParent reports whether another binary has started this one in its place.
 func (u *Upgrader) HasParent() bool { return u.flip.HasParent() }
 
 // Take returns a file that was handed over, which is the caller's from here on; false:

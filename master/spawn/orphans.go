@@ -111,7 +111,7 @@ func reapChild(pid int) (e ending, ended bool, err error) {
 // nextZombie returns a child that has ended, without reaping it.
 func nextZombie() (pid int, ok bool) { return zombie(unix.P_ALL, 0) }
 
-// isZombie says whether pid is a child that has ended and was not reaped.
+// isZombie reports whether pid is a child that has ended and was not reaped.
 func isZombie(pid int) bool {
 	_, ok := zombie(unix.P_PID, pid)
 	return ok
@@ -126,7 +126,7 @@ func zombie(kind, id int) (pid int, ok bool) {
 	return pid, err == nil && pid != 0
 }
 
-// isOurs says whether pid is a child of ours that was not reaped.
+// isOurs reports whether pid is a child of ours that was not reaped.
 func isOurs(pid int) bool {
 	return pid > FirstProcess && unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) == nil
 }

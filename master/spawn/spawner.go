@@ -148,7 +148,7 @@ func (s *Spawner) Close() {
 	}
 }
 
-// anyLeft says whether there is a process that has not been reaped.
+// anyLeft reports whether there is a process that has not been reaped.
 func (s *Spawner) anyLeft() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -52,7 +52,7 @@ func blankExtension(_ *corpusRequest, raw string) bool {
 }
 
 // otherMethod: llhttp knows a list of methods. To us a method is any token in upper
-// case (RFC 9110, 9.1), and the application says whether it knows it.
+// case (RFC 9110, 9.1), and the application reports whether it knows it.
 func otherMethod(q *corpusRequest, _ string) bool {
 	return !slices.Contains(KnownMethods[:], q.Method)
 }

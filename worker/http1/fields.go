@@ -151,5 +151,5 @@ func lookup(name []byte) uint32 {
 	return uint32(k)
 }
 
-// isScriptName says whether a name with an underscore is KnownScriptName's.
+// isScriptName reports whether a name with an underscore is KnownScriptName's.
 func isScriptName(name []byte) bool { return bytes.EqualFold(name, []byte("script_name")) }

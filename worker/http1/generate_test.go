@@ -30,7 +30,7 @@ func (g *generator) say(words ...string) { g.words = append(g.words, words...) }
 
 func (g *generator) one(list ...string) string { return list[g.IntN(len(list))] }
 
-// odd says whether something rare happens: once in n.
+// odd reports whether something rare happens: once in n.
 func (g *generator) odd(n int) bool { return g.IntN(n) == 0 }
 
 const blanks = " \t"

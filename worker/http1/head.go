@@ -175,7 +175,7 @@ func checkStatus(s []byte, h *Head) HeadError {
 
 func digit(c byte) bool { return c >= '0' && c <= '9' }
 
-// hasOption says whether a list has a member, in any case of letters.
+// hasOption reports whether a list has a member, in any case of letters.
 func hasOption(list []byte, option string) bool {
 	for rest := list; len(rest) > 0; {
 		var member []byte
@@ -343,7 +343,7 @@ func appendFields(dst, fields []byte, noLength bool, hops uint16) []byte {
 	return dst
 }
 
-// leftOut says whether a field of the application's is not sent. hops are those of
+// leftOut reports whether a field of the application's is not sent. hops are those of
 // HopByHop that are not, as in Head.Dropped.
 func leftOut(name []byte, noLength bool, hops uint16) bool {
 	return noLength && kindOf(name) == fieldLength || hops != 0 && hops>>hopByHop(name)&1 != 0
@@ -381,7 +381,7 @@ func AppendSwitch(dst, lines, fields, date []byte) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// AnyName says whether is holds for the name of any of the fields, which are records.
+// AnyName reports whether is holds for the name of any of the fields, which are records.
 func AnyName(fields []byte, is func(name []byte) bool) bool {
 	for off := 0; off < len(fields); {
 		name, _, next, ok := record(fields, off)

@@ -1,6 +1,6 @@
 package http1
 
-// validHost says whether h is host[:port], the host being a name, an IPv4 address
+// validHost reports whether h is host[:port], the host being a name, an IPv4 address
 // or an IPv6 address in brackets. The port may be empty (RFC 3986, 3.2.3), but for
 // wantPort.
 func validHost(h []byte, wantPort bool) bool {
@@ -29,11 +29,11 @@ func validHost(h []byte, wantPort bool) bool {
 	return h[i] == ':' && (i+1 == len(h) && !wantPort || validPort(h[i+1:]))
 }
 
-// ValidHost says whether h names a host as a Host field does. (The field may also
+// ValidHost reports whether h names a host as a Host field does. (The field may also
 // be empty.)
 func ValidHost(h []byte) bool { return validHost(h, false) }
 
-// SameHost says whether a and b name the same host to a client whose scheme has
+// SameHost reports whether a and b name the same host to a client whose scheme has
 // the given port: case does not count, nor whether that port is spelled out
 // (RFC 9110, 4.2.3).
 func SameHost(a, b []byte, port string) bool { return sameFold(cutPort(a, port), cutPort(b, port)) }

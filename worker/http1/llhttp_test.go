@@ -61,7 +61,7 @@ func llhttpCases(t testing.TB) (cases []llhttpCase) {
 	return cases
 }
 
-// agrees says whether an outcome of serve is the one that llhttp has.
+// agrees reports whether an outcome of serve is the one that llhttp has.
 func (c *llhttpCase) agrees(got []corpusRequest, reason Reason) bool {
 	switch c.End {
 	case "upgrade":

@@ -41,7 +41,7 @@ func everyByte(n int) []int {
 	return cuts
 }
 
-// sameRequest says whether a and b are equal in all that Parse promises.
+// sameRequest reports whether a and b are equal in all that Parse promises.
 func sameRequest(a, b *Request) bool {
 	x, y := *a, *b
 	x.Fields, y.Fields = x.Fields[:x.NFields], y.Fields[:y.NFields]

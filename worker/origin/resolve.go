@@ -107,7 +107,7 @@ func (r *resolver) resolve(req *http1.Request) http1.Reason {
 	return http1.ReasonNone
 }
 
-// field takes in one field that is not empty. It says whether it is well-formed, and
+// field takes in one field that is not empty. It reports whether it is well-formed, and
 // whether it says the same as those before.
 func (r *resolver) field(f *http1.Field) (ok, same bool) {
 	v := f.Value.In(r.buf)

@@ -18,7 +18,7 @@ const (
 	ServiceRestart = 1012
 )
 
-// Sendable says whether a close frame may have this code.
+// Sendable reports whether a close frame may have this code.
 func Sendable(code int) bool {
 	switch {
 	case code < 1000 || code > 4999, code >= 1015 && code < 3000:

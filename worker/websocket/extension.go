@@ -54,7 +54,7 @@ func (d *Deflate) negotiate(v []byte) (ok bool) {
 	}
 }
 
-// parameter says whether we can do what a parameter of an offer asks for. bit tells it from
+// parameter reports whether we can do what a parameter of an offer asks for. bit tells it from
 // the others.
 func parameter(name, value []byte, given bool, window *int) (bit int, ok bool) {
 	switch string(name) {

@@ -9,7 +9,7 @@ import (
 	"hostler/worker/http1"
 )
 
-// Asked says whether a request offers to go on as a WebSocket. What else offers an upgrade
+// Asked reports whether a request offers to go on as a WebSocket. What else offers an upgrade
 // is an ordinary request: whoever does not do that protocol ignores it (RFC 9110, 7.8).
 func Asked(buf []byte, r *http1.Request) bool {
 	if r.Flags&http1.FlagUpgrade == 0 || r.MethodID != http1.MethodGet {
@@ -147,7 +147,7 @@ func eachToken(l *list, f func([]byte)) {
 	}
 }
 
-// ValidProtocol says whether a subprotocol of the application's can be sent.
+// ValidProtocol reports whether a subprotocol of the application's can be sent.
 func ValidProtocol(name []byte) bool {
 	return len(name) > 0 && !slices.ContainsFunc(name, func(c byte) bool { return !isToken(c) })
 }
@@ -184,7 +184,7 @@ const (
 
 const fieldPrefix = "sec-websocket-"
 
-// Owns says whether a name is that of a field which the handshake itself sends: the
+// Owns reports whether a name is that of a field which the handshake itself sends: the
 // application cannot.
 func Owns(name []byte) bool {
 	return len(name) >= len(fieldPrefix) && bytes.EqualFold(name[:len(fieldPrefix)], []byte(fieldPrefix))

@@ -35,5 +35,5 @@ func (t *text) add(p []byte) bool {
 	return utf8.Valid(p)
 }
 
-// whole says whether no character lacks its end.
+// whole reports whether no character lacks its end.
 func (t *text) whole() bool { return t.n == 0 }
