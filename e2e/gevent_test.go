@@ -131,6 +131,29 @@ func TestGreenChildren(t *testing.T) {
 	})
 }
 
+// TestGreenInterrupt: a request that is busy ends by --timeout alone, in its greenlet, and
+// not with its worker. Some have just gone on waiting when that would be raised.
+func TestGreenInterrupt(t *testing.T) {
+	everyGreen(t, func(t *testing.T, args ...string) {
+		s := start(t, append(args, "--workers", "1", "--timeout", "1", "greens:app")...)
+		_, worker := s.get("/itself_by_number")
+		for _, path := range []string{"/busy?60", "/destructors"} {
+			if code, body := s.get(path); code != 504 {
+				t.Errorf("%s: %d %s", path, code, body)
+			}
+		}
+		for _, seconds := range []string{"1.15", "1.25", "1.35", "1.45"} {
+			path := "/busy?" + seconds
+			if code, body := s.get(path); code != 504 && body != "ran to the end" {
+				t.Errorf("%s: %d %s", path, code, body)
+			}
+		}
+		if _, same := s.get("/itself_by_number"); same != worker {
+			t.Errorf("worker %s has become %s", worker, same)
+		}
+	})
+}
+
 // pythonVersion is that of the Python of the tests, as "3.11".
 func pythonVersion(t *testing.T) string {
 	t.Helper()

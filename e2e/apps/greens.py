@@ -87,6 +87,32 @@ def answers(environ):
     return status(pid) if pid else [b"the child's"]
 
 
+def busy(environ):
+    end = time.monotonic() + float(environ["QUERY_STRING"])
+    while time.monotonic() < end:
+        pass
+    time.sleep(0)
+    return [b"ran to the end"]
+
+
+def destructors(environ):
+    """Be busy, but for moments, where no exception gets out of."""
+
+    class Slow:
+        def __del__(self):
+            end = time.monotonic() + 0.02
+            while time.monotonic() < end:
+                pass
+
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        Slow()
+
+
+def itself_by_number(environ):
+    return [b"%d" % os.getpid()]
+
+
 def app(environ, start_response):
     body = globals()[environ["PATH_INFO"][1:]](environ)
     start_response("200 OK", [("Content-Type", "text/plain")])

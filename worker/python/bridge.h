@@ -49,6 +49,7 @@ enum { CHILD_STATUS = 70 };
 extern const struct green {
 	struct thread *(*seat)(int); /* NULL: there is none of that number */
 	struct thread *(*running)(void); /* whose greenlet runs; NULL: none of ours */
+	struct thread *(*at)(void); /* the same, for other threads */
 	int (*wait)(struct thread *, uint32_t what); /* wait_client in a greenlet */
 } *green;
 
@@ -120,6 +121,7 @@ PyObject *early_hints_new(void);
 void take_slow(int seat, PyObject *task); /* tells the engine what a Task, or greenlet, is at, that is over --slow-request */
 int intervene_init(PyObject *exception, PyObject *no_op, PyObject *stack_function, PyObject *profile_function);
 void withdraw(struct thread *); /* nothing is to be raised in the thread from here on */
+void take_back(struct thread *); /* the timeout's exception, if it has not been raised yet */
 int raise_pending(struct thread *); /* the timeout's exception, where no Python code runs that it could hit; -1: it is set. May be NULL */
 int raise_coming(struct thread *);  /* raise_pending, which waits for one that is on its way */
 PyObject *unraisable_new(PyObject *previous);

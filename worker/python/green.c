@@ -94,6 +94,23 @@ static struct thread *green_running(void) {
 	return i == NO_SEAT ? NULL : thread_at(i);
 }
 
+static struct thread *green_at(void) { return traced_seat == NO_SEAT ? NULL : thread_at(traced_seat); }
+
+/* step says which request the thread is at from here on. What is to be raised in the one
+ * before is not raised in another: it gets a notice instead. */
+static void step(int seat) {
+	struct thread *th = green_at();
+	traced_seat = seat;
+	if (th != NULL) {
+		th->step = 0;
+		take_back(th);
+	}
+	if (seat != NO_SEAT)
+		thread_at(seat)->step = hostlerStep(seat);
+	else if (th != NULL)
+		hostlerStepped();
+}
+
 /* --- waiting --- */
 
 /* later has the hub switch to a greenlet. */
@@ -161,7 +178,7 @@ static int green_wait(struct thread *th, uint32_t what) {
 	return rc;
 }
 
-static const struct green greenlets = {green_seat, green_running, green_wait};
+static const struct green greenlets = {green_seat, green_running, green_at, green_wait};
 
 /* end_waits lets those go on that wait for the client of a request that is over. */
 static void end_waits(struct thread *th) {
@@ -283,10 +300,8 @@ PyObject *green_request(PyObject *self, PyObject *arg) {
 	end_waits(th);
 	PyObject *g = th->greenlet;
 	th->greenlet = NULL;
-	if (traced_seat == i) {
-		traced_seat = NO_SEAT;
-		hostlerStepped();
-	}
+	if (traced_seat == i)
+		step(NO_SEAT);
 	hostlerFinish((int)i);
 	Py_DecRef(g);
 	return none();
@@ -300,14 +315,8 @@ static PyObject *trace(PyObject *self, PyObject *args) {
 	PyObject *event, *pair, *target;
 	if (!PyArg_ParseTuple(args, "OO", &event, &pair))
 		return NULL;
-	if (!forked && is_a(pair, &PyTuple_Type) && PyTuple_Size(pair) == 2 && (target = PyTuple_GetItem(pair, 1)) != NULL) {
-		int seat = seat_of(target);
-		if (seat != NO_SEAT)
-			hostlerStep(seat);
-		else if (traced_seat != NO_SEAT)
-			hostlerStepped();
-		traced_seat = seat;
-	}
+	if (!forked && is_a(pair, &PyTuple_Type) && PyTuple_Size(pair) == 2 && (target = PyTuple_GetItem(pair, 1)) != NULL)
+		step(seat_of(target));
 	if (previous_trace == NULL || previous_trace == Py_None)
 		return none();
 	return PyObject_CallObject(previous_trace, args);

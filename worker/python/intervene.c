@@ -41,14 +41,18 @@ int intervene_init(PyObject *exception, PyObject *no_op, PyObject *stack_functio
 	return 0;
 }
 
-/* Called by the request's own thread. */
-void withdraw(struct thread *th) {
-	th->active = ACTIVE_ENDING;
+void take_back(struct thread *th) {
 	if (th->raised) {
 		th->raised = 0;
 		th->timed_out = 1;
 		PyThreadState_SetAsyncExc(th->ident, NULL); /* if it is still pending */
 	}
+}
+
+/* Called by the request's own thread. */
+void withdraw(struct thread *th) {
+	th->active = ACTIVE_ENDING;
+	take_back(th);
 }
 
 int raise_pending(struct thread *th) {
@@ -83,7 +87,7 @@ int raise_coming(struct thread *th) {
  * The timeout's is raised once more, in what was interrupted: until this function
  * returns to it no Python code runs. */
 static PyObject *lost(PyObject *previous, PyObject *unraisable) {
-	struct thread *th = current;
+	struct thread *th = running();
 	PyObject *type = PyObject_GetAttrString(unraisable, "exc_type");
 	if (type == NULL)
 		return NULL;
@@ -162,7 +166,10 @@ static void *work(void *arg) {
 			int64_t taken = __atomic_exchange_n(&th->stack_in, 0, __ATOMIC_ACQ_REL);
 			if (is_shown(th, taken))
 				take_stack(th, taken);
-			if (is_meant(th, __atomic_exchange_n(&th->raise_in, 0, __ATOMIC_ACQ_REL))) {
+			taken = __atomic_exchange_n(&th->raise_in, 0, __ATOMIC_ACQ_REL);
+			if (green)
+				th = green->at();
+			if (th != NULL && is_meant(th, taken)) {
 				th->raised = 1;
 				PyThreadState_SetAsyncExc(th->ident, timeout_class);
 			}
