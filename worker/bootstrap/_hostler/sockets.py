@@ -1,8 +1,7 @@
-"""What WebSockets are to WSGI applications, beside hostler.websocket itself."""
+"""What WebSockets are to WSGI applications, beside hostler.websocket itself. The module socket is
+imported when one comes: half a megabyte in each worker, and who has WebSockets has it."""
 
-import socket
-
-PLAIN = socket.socket
+import functools
 
 
 class WebSocketClosed(ConnectionError):
@@ -24,32 +23,39 @@ def offer_socket(take):
     it, so that who does not want it, or has its environ printed, takes nothing. Libraries
     that replace socket.socket get one of theirs at once: while nothing is written to it, the
     request can be answered as any other."""
-    if socket.socket is not PLAIN:
+    import socket
+
+    if socket.socket.__module__ != "socket":
         theirs = socket.socket(fileno=take())
         theirs.settimeout(None)
         return theirs
-    offered = Offered.__new__(Offered)
+    kind = offered_kind(socket.socket)
+    offered = kind.__new__(kind)
     offered._io_refs = take
     return offered
 
 
-class Offered(PLAIN):
-    """It becomes a plain socket, which has the same slots."""
+@functools.lru_cache(None)
+def offered_kind(plain):
+    class Offered(plain):
+        """It becomes a plain socket, which has the same slots."""
 
-    __slots__ = ()
+        __slots__ = ()
 
-    def __getattribute__(self, name):
-        if name.startswith("__") or not hasattr(PLAIN, name):
-            return object.__getattribute__(self, name)
-        fd = object.__getattribute__(self, "_io_refs")()
-        self.__class__ = PLAIN
-        PLAIN.__init__(self, fileno=fd)
-        self.settimeout(None)  # setdefaulttimeout() is for others: with one, send() sends a part
-        return getattr(self, name)
+        def __getattribute__(self, name):
+            if name.startswith("__") or not hasattr(plain, name):
+                return object.__getattribute__(self, name)
+            fd = object.__getattribute__(self, "_io_refs")()
+            self.__class__ = plain
+            plain.__init__(self, fileno=fd)
+            self.settimeout(None)  # setdefaulttimeout() is for others: with one, send() sends a part
+            return getattr(self, name)
 
-    def __enter__(self):
-        self.fileno()
-        return self
+        def __enter__(self):
+            self.fileno()
+            return self
 
-    def __repr__(self):
-        return "<hostler: the connection, as a socket>"
+        def __repr__(self):
+            return "<hostler: the connection, as a socket>"
+
+    return Offered
