@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """test_install.py DIST WHEELHOUSE TOOLS [INSIDE [TOOL ...]]: install the wheel as people do, and serve Flask.
+test_install.py --installed DIR VERSION: serve Flask with what pip has put into DIR.
 
 DIST has the wheels; WHEELHOUSE, by version of Python, what Flask needs; TOOLS is an
 environment with pip, uv, pipx and poetry. INSIDE is a version of Python: that one alone
@@ -32,7 +33,7 @@ app = flask.Flask(__name__)
 def hello():
     return "%d.%d %s" % (*sys.version_info[:2], sys.prefix)
 """
-PATIENCE = 120  # seconds, on a busy machine
+PATIENCE = 600  # seconds, on a busy machine, or one that is emulated
 
 
 def run(*command, **kw):
@@ -74,7 +75,7 @@ def serve(name, hostler, version, prefix, work, env=None):
     port = free_port()
     with open(work / "log", "w+b") as log:
         process = subprocess.Popen(
-            [str(c) for c in [*hostler, "--bind", "127.0.0.1:%d" % port, "--admin-bind", "off", "app:app"]],
+            [str(c) for c in [*hostler, "--bind", "127.0.0.1:%d" % port, "--admin-bind", "off", "--boot-timeout", str(PATIENCE), "app:app"]],
             cwd=str(work),
             env=dict(os.environ, **(env or {})),
             stdout=log,
@@ -190,7 +191,21 @@ def check_library(tools, root, work):
         print("ok auditwheel", arch, flush=True)
 
 
+def serve_installed(folder, version):
+    """For a machine on which pip itself would take too long: one that is emulated."""
+    folder = Path(folder).resolve()
+    work = Path(tempfile.mkdtemp(prefix="test-install-"))
+    try:
+        (work / "app.py").write_text(APP)
+        serve("pip --target, %s %s" % (platform.machine(), version), [folder / "bin/hostler"], version, None, work, {"PYTHONPATH": str(folder)})
+    finally:
+        shutil.rmtree(str(work))
+
+
 def main():
+    if sys.argv[1] == "--installed":
+        serve_installed(*sys.argv[2:])
+        return
     dist, wheelhouse, tools = (Path(p).resolve() for p in sys.argv[1:4])
     inside, chosen = sys.argv[4:5], sys.argv[5:] or ["pip", "uv"]
     work = Path(tempfile.mkdtemp(prefix="test-install-"))
