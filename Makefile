@@ -138,7 +138,7 @@ test-pythons: bin/hostler build/sid build/python3.13t ## the bridge on a free-th
 	CGO_ENABLED=1 go test -c -o build/python.test ./worker/python
 	CGO_ENABLED=0 go test -c -o build/bootstrap.test ./worker/bootstrap
 	CGO_ENABLED=0 go test -c -o build/e2e.test ./e2e
-	scripts/in-root build/sid worker/python env PYTHONS=/usr/bin/python3.14:/usr/bin/python3.15 DEBUG_PYTHON=/usr/bin/python3.15d ../../build/python.test
+	scripts/in-root build/sid worker/python env PYTHONS=/usr/bin/python3.14:/usr/bin/python3.15 DEBUG_PYTHON=/usr/bin/python3.15d ../../build/python.test -test.skip '^TestNoCircles$$' # that compiles
 	scripts/in-root build/sid worker/bootstrap env PYTHONS=/usr/bin/python3.14:/usr/bin/python3.15 ../../build/bootstrap.test
 	for v in 3.14 3.15; do scripts/in-root build/sid e2e env E2E_PYTHON=/usr/bin/python$$v ../build/e2e.test -test.timeout 20m -test.run '$(SID_CORE)'; done
 
