@@ -20,8 +20,8 @@ import (
 )
 
 // Set-ups as they are published for Gunicorn, moved by writing hostler for gunicorn in the
-// command, and run by the tools that they are for. (The unit of Gunicorn's documentation is
-// scripts/test_packages.py's, which has a systemd.)
+// command, and run by the tools that they are for. (What systemd does for a unit, its sockets,
+// its notices and its reload, is systemd_test.go's.)
 
 const shopWSGI = `
 import os
