@@ -138,7 +138,7 @@ func (t *Thread) Read(dst []byte) int {
 	return n
 }
 
-// late says whether the client has taken too long to send more, and which limit that is.
+// late reports whether the client has taken too long to send more, and which limit that is.
 func (t *Thread) late(now int64) (kind protocol.TimeoutKind, late bool) {
 	b := &t.body
 	limit, rate := int64(t.l.cfg.BodyTimeout), t.l.cfg.MinRate

@@ -26,7 +26,7 @@ func (r *rig) lead(t *Thread) {
 	t.Polled, t.NEvents = protocol.Monotonic(), int32(n)
 }
 
-// has says whether something has come for a client.
+// has reports whether something has come for a client.
 func has(t *testing.T, c net.Conn) bool {
 	t.Helper()
 	raw, err := c.(syscall.Conn).SyscallConn()

@@ -4,7 +4,7 @@ import "hostler/worker/http1"
 
 const overloadDepth = 8
 
-// overloaded says whether the request in t, which has waited since t.arrived, is
+// overloaded reports whether the request in t, which has waited since t.arrived, is
 // better declined.
 func (l *Loop) overloaded(t *Thread, buf []byte, now int64) bool {
 	return l.pace.overload.tooLate(now, now-t.arrived) && l.slot.Gauges.QueueDepth.Load() >= int64(overloadDepth*len(l.threads)) &&
@@ -13,7 +13,7 @@ func (l *Loop) overloaded(t *Thread, buf []byte, now int64) bool {
 
 // decline answers the request in t with 503, and goes on with its connection: a
 // client that has to open another one makes things worse. It returns false, as t has
-// no request to run; keepsConn says whether the connection is still the caller's.
+// no request to run; keepsConn reports whether the connection is still the caller's.
 func (t *Thread) decline(c *conn) bool {
 	l := t.l
 	l.slot.Counters.Unavailable.Add(1)

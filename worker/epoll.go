@@ -47,7 +47,7 @@ func (s *pollSet) poke() {
 	_, _ = unix.Write(s.wakefd, one[:])
 }
 
-// readable says whether something is ready in the set, or gets ready within a time.
+// readable reports whether something is ready in the set, or gets ready within a time.
 func (s *pollSet) readable(within time.Duration) bool {
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}, int(within.Milliseconds()))
 	return n > 0 || err != nil && err != unix.EINTR

@@ -121,11 +121,11 @@ func (c *conn) unparsed() []byte {
 	return c.in.mem[:c.in.n]
 }
 
-// plain says whether a connection is no more than its socket and what has been read
+// plain reports whether a connection is no more than its socket and what has been read
 // of it. What TLS and HTTP/2 have agreed on with the peer does not move.
 func (c *conn) plain() bool { return c.portable() && !c.out.pending.Load() }
 
-// movable says whether a connection in the ready queue can move with what has
+// movable reports whether a connection in the ready queue can move with what has
 // been read of it. (Chunked bodies are decoded in place.)
 func (c *conn) movable() bool {
 	return c.plain() && c.hops < maxHops && (c.in == nil || !c.in.chunked && c.in.spool == nil && c.in.pass == nil && c.in.n <= protocol.MaxHandoverData)

@@ -237,7 +237,7 @@ func (i *outItem) free(l *Loop) {
 }
 
 // deliver sends a message by an owned connection, behind what waits there, and queues
-// what does not leave now. It says whether it has taken over ref, as addMessage does.
+// what does not leave now. It reports whether it has taken over ref, as addMessage does.
 func (l *Loop) deliver(c *conn, m message, ref uintptr) (res int, kept bool) {
 	o := &c.out
 	if !o.pending.Load() {

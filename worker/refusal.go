@@ -61,7 +61,7 @@ func (c *conn) reject(l *Loop, reason http1.Reason, isHead bool) {
 	c.refuse(l, reason.Status(), extra, isHead)
 }
 
-// asksHead says whether b begins with a request for a head alone, which is answered
+// asksHead reports whether b begins with a request for a head alone, which is answered
 // with no more (RFC 9110, 9.3.2), whatever else is wrong with it.
 func asksHead(b []byte) bool {
 	return bytes.HasPrefix(bytes.TrimPrefix(b, crlf), []byte("HEAD "))

@@ -26,7 +26,7 @@ func openStatic(dirs []settings.Static) (static.Roots, error) {
 	return static.Open(all)
 }
 
-// keepsConn says whether accept has answered a request itself, and the connection is
+// keepsConn reports whether accept has answered a request itself, and the connection is
 // still the caller's, to receive the next. It says so once.
 func (t *Thread) keepsConn() bool {
 	if !t.onward {
@@ -36,7 +36,7 @@ func (t *Thread) keepsConn() bool {
 	return true
 }
 
-// isStatic says whether the request in t is for a file.
+// isStatic reports whether the request in t is for a file.
 func (t *Thread) isStatic() bool {
 	l := t.l
 	return l.static != nil && l.static.Find(t.decodePath()) != nil

@@ -162,7 +162,7 @@ func setOptions(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSentMost)
 }
 
-// hungUp says whether a connection has ended in both directions.
+// hungUp reports whether a connection has ended in both directions.
 func hungUp(fd int) bool { return ended(fd)&^unix.POLLRDHUP != 0 }
 
 // ended says what has ended of a connection: unix.POLLRDHUP, the peer's side, and what

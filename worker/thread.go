@@ -179,7 +179,7 @@ func newSeat(l *Loop) (*Thread, error) {
 	return t, nil
 }
 
-// tunnels says whether the request in t is the CONNECT of a tunnel for a WebSocket (RFC
+// tunnels reports whether the request in t is the CONNECT of a tunnel for a WebSocket (RFC
 // 8441). In HTTP/2 nothing else offers an upgrade. Whoever answers it with 2xx accepts it.
 func (t *Thread) tunnels() bool {
 	return t.Req.Minor == minorHTTP2 && t.Req.Flags&http1.FlagUpgrade != 0
@@ -188,7 +188,7 @@ func (t *Thread) tunnels() bool {
 // Identify says which Python thread t is, as Python knows it.
 func (t *Thread) Identify(ident uint64) { t.ident.Store(ident) }
 
-// runs says whether t is a Python thread, which can run a request. The deputy and
+// runs reports whether t is a Python thread, which can run a request. The deputy and
 // the sweeper use a Thread for its buffers, and queue what they read.
 func (t *Thread) runs() bool { return t.index >= 0 }
 

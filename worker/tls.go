@@ -368,7 +368,7 @@ func httpOnTLS(isHead bool) []byte {
 	return append(b, "This address speaks HTTPS only.\n"...)
 }
 
-// looksLikeHTTP says whether a client began with a request instead of a handshake.
+// looksLikeHTTP reports whether a client began with a request instead of a handshake.
 func looksLikeHTTP(b [5]byte) bool {
 	switch string(b[:]) {
 	case "GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "PATCH", "DELET":

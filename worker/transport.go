@@ -24,7 +24,7 @@ type transport interface {
 	read(b []byte) (int, error)
 	// news says that there may be something to read.
 	news()
-	// drains says whether a read that leaves room in its buffer has taken all.
+	// drains reports whether a read that leaves room in its buffer has taken all.
 	drains() bool
 
 	// send is send(2). It takes the begin of a message: of its bytes as many as it
@@ -55,13 +55,13 @@ type transport interface {
 	holds() (n, since int64)
 	// dequeued says that the connection has left the ready queue.
 	dequeued()
-	// left says whether the client has gone, as far as that shows when it is sent
+	// left reports whether the client has gone, as far as that shows when it is sent
 	// nothing. silent is the caller's note of when its side was first seen to end.
 	left(now int64, silent *int64) bool
 	// stirred says, of an owned connection, whether something has come since it was last
 	// heeded, and whether the client's side has ended.
 	stirred() (input, ended bool)
-	// portable says whether there is no more to the connection than its socket, and
+	// portable reports whether there is no more to the connection than its socket, and
 	// what has been read of it.
 	portable() bool
 
@@ -89,7 +89,7 @@ type transport interface {
 	// again goes on with a connection that comes from the ready queue, or from rest in
 	// such a phase: t reads what is there. It returns true if t has a request to run.
 	again(l *Loop, t *Thread) bool
-	// urgent says whether what waits in the ready queue to be read has to be read
+	// urgent reports whether what waits in the ready queue to be read has to be read
 	// though every Python thread is away, as these may wait for it.
 	urgent() bool
 	// noRoom is called where the ready queue has no room for the connection.
@@ -232,7 +232,7 @@ func (s *socket) again(l *Loop, t *Thread) bool {
 // waitsToBeRead says that a connection in the ready queue has no whole request there.
 func (c *conn) waitsToBeRead() bool { return c.in == nil || !c.in.queued }
 
-// holdsBack says whether some of what send has taken waits for room.
+// holdsBack reports whether some of what send has taken waits for room.
 func (c *conn) holdsBack() bool { return c.flush() == unix.EAGAIN }
 
 // filePieces are buffers for files that sendfile(2) cannot send.
@@ -260,7 +260,7 @@ func sendThrough(v transport, i *outItem) (int, error) {
 // the same, until something is sent to it.
 const halfOpen = int64(time.Second)
 
-// leftSocket says whether the peer has left.
+// leftSocket reports whether the peer has left.
 func leftSocket(fd int, now int64, silent *int64) bool {
 	switch e := ended(fd); {
 	case e == 0:
