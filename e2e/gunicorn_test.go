@@ -184,7 +184,7 @@ func TestWorkerAbort(t *testing.T) {
 func TestGunicornConfRefused(t *testing.T) {
 	for _, c := range []struct{ file, want string }{
 		{"worker_class = 'tornado'", "hostler: gunicorn.conf.py: worker_class: tornado runs Tornado's loop, which hostler does not have"},
-		{"worker_class = 'gevent'", "hostler: gunicorn.conf.py: worker_class: gevent runs greenlets, which hostler does not have yet"},
+		{"worker_class = 'eventlet'", "hostler: gunicorn.conf.py: worker_class: eventlet runs greenlets of eventlet's"},
 		{"workers = 'many'", `hostler: gunicorn.conf.py: workers: "many" is not a whole number`},
 		{"import nothing_of_that_name", "hostler: gunicorn.conf.py: ModuleNotFoundError: No module named 'nothing_of_that_name'"},
 		{"raise SystemExit(3)", "hostler: gunicorn.conf.py: SystemExit: 3"},

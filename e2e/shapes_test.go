@@ -25,7 +25,6 @@ var shapes = []shape{
 	{name: "every variable with a prefix", file: "import os, sys\nbind = 'ADDR'\nfor k, v in os.environ.items():\n    if k.startswith('NO_SUCH_GUNICORN_'):\n        locals()[k[17:].lower()] = v", migrated: []string{"bind"}},
 	{name: "threads", file: "bind = 'ADDR'\nworker_class = 'gthread'\nthreads = 4", migrated: []string{"threads = 4\n"}},
 	{name: "sync, and a number for other workers", file: "bind = 'ADDR'\nworker_class = 'sync'\nworker_connections = 1000", migrated: []string{"worker_connections = 1000"}},
-	{name: "gevent", file: "bind = 'ADDR'\nworker_class = 'gevent'", refused: "worker_class"},
 	{name: "eventlet, named by its class", file: "bind = 'ADDR'\nworker_class = 'gunicorn.workers.geventlet.EventletWorker'", refused: "worker_class"},
 	{name: "a daemon", file: "bind = 'ADDR'\ndaemon = True", refused: "daemon"},
 	{name: "no daemon", file: "bind = 'ADDR'\ndaemon = False\nreload = False\npreload_app = False", migrated: []string{"bind"}},

@@ -6,6 +6,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"hostler/settings"
 )
 
 // Use is a setting of another server's that somebody has given.
@@ -118,6 +120,7 @@ func Convert(uses []Use, where Where) Outcome {
 		}
 	}
 	out.combine(parts, where.App)
+	out.limitGreenlets()
 	if !where.CommandLine {
 		out.askNobody()
 	}
@@ -201,6 +204,26 @@ func with(module, name string) string {
 		return module
 	}
 	return module + ":" + name
+}
+
+// limitGreenlets: with Gunicorn's gevent, worker_connections is how many requests run at once.
+func (o *Outcome) limitGreenlets() {
+	green := func(a Assigned) bool {
+		return a.Setting == "loop" && slices.Equal(a.Texts, []string{settings.LoopGevent})
+	}
+	if !slices.ContainsFunc(o.Assigned, green) {
+		return
+	}
+	i := slices.IndexFunc(o.Assigned, func(a Assigned) bool { return a.Setting == "worker-connections" })
+	if i < 0 {
+		return
+	}
+	o.Assigned[i].Setting = "worker-concurrency"
+	for j := range o.Lines {
+		if o.Lines[j].Name == o.Assigned[i].From {
+			o.Lines[j].Fate, o.Lines[j].Text = Changed, "is --worker-concurrency, with gevent"
+		}
+	}
 }
 
 // askNobody: to Gunicorn, ca_certs alone has no client asked for a certificate.

@@ -122,7 +122,11 @@ func TestReadArgs(t *testing.T) {
 		{"--ca-certs ca.pem --cert-reqs 2", "ca-certs=ca.pem client-certs=required"},
 		{"--statsd-host localhost:8125 -t 5", "timeout=5"},
 		{"-k gthread --threads 400", "threads=256"},
-		{"-k gevent", "-k: gevent runs greenlets, which hostler does not have yet: take --threads (each serves a request at a time, up to 256 a worker; waiting clients need none)"},
+		{"-k gevent", "loop=gevent"},
+		{"--worker-class gunicorn.workers.ggevent.GeventWorker --worker-connections 50", "loop=gevent worker-concurrency=50"},
+		{"--worker-connections 50 -k sync", "worker-connections=50"},
+		{"-k eventlet", "-k: eventlet runs greenlets of eventlet's, whose own authors advise to leave it: take --loop gevent, or --threads (each serves a request at a time, up to 256 a worker; waiting clients need none)"},
+		{"-k geventwebsocket.gunicorn.workers.GeventWebSocketWorker", "loop=gevent"},
 		{"-c a.py --no-control-socket", "config=a.py ctl-socket=off"},
 	} {
 		if got, err := given(c[0]); err != nil || got != c[1] {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"hostler/settings"
 )
 
 // gunicorn returns Gunicorn's settings, in the order of its documentation. A test
@@ -142,7 +144,7 @@ func gunicorn() []*setting {
 		g("backlog", flags(One, "--backlog"), same("backlog")),
 
 		g("workers", flags(One, "-w", "--workers"), same("workers"), by(capped("workers", mostWorkers))),
-		g("worker_class", flags(One, "-k", "--worker-class"), changed("interface", "sync and gthread are what there is anyway, with --threads threads; those for ASGI (uvicorn's, Gunicorn's own, hypercorn's) are --interface asgi; others are refused"), by(workerClass)),
+		g("worker_class", flags(One, "-k", "--worker-class"), changed("interface", "sync and gthread are what there is anyway, with --threads threads; gevent is --loop gevent; those for ASGI (uvicorn's, Gunicorn's own, hypercorn's) are --interface asgi; others are refused"), by(workerClass)),
 		g("threads", flags(One, "--threads"), same("threads"), by(capped("threads", mostThreads))),
 		g("worker_connections", flags(One, "--worker-connections"), same("worker-connections")),
 		g("max_requests", flags(One, "--max-requests"), same("max-requests")),
@@ -214,14 +216,16 @@ func workerClass(v any) result {
 		return result{fate: Same, gives: []Given{{"interface", []string{"asgi"}}, {"loop", []string{"uvloop"}}}}
 	case says("uvicorn", "asgi", "hypercorn", "daphne") || low == "asyncio":
 		return result{fate: Same, gives: []Given{{"interface", []string{"asgi"}}}}
-	case says("gevent", "ggevent", "eventlet"):
-		return result{fate: Refused, why: name + " runs greenlets, which hostler does not have yet: take --threads (each serves a request at a time, up to 256 a worker; waiting clients need none)"}
+	case says("eventlet"):
+		return result{fate: Refused, why: name + " runs greenlets of eventlet's, whose own authors advise to leave it: take --loop gevent, or --threads (each serves a request at a time, up to 256 a worker; waiting clients need none)"}
+	case says("gevent"):
+		return result{fate: Changed, why: name + " is --loop gevent", gives: []Given{{"loop", []string{settings.LoopGevent}}}}
 	case says("tornado"):
 		return result{fate: Refused, why: name + " runs Tornado's loop, which hostler does not have: its WSGI applications run with --threads"}
 	case isObject && says("gunicorn.workers.sync.", "gunicorn.workers.gthread."):
 		return result{fate: Same}
 	}
-	return result{fate: Refused, why: fmt.Sprintf("%q is no kind of worker that is known here: give the one that it is made of, sync, gthread or uvicorn.workers.UvicornWorker", name)}
+	return result{fate: Refused, why: fmt.Sprintf("%q is no kind of worker that is known here: give the one that it is made of, sync, gthread, gevent or uvicorn.workers.UvicornWorker", name)}
 }
 
 // mountPoint is below which path the application is, whether or not the proxy takes that

@@ -2,6 +2,8 @@ package foreign
 
 import (
 	"strings"
+
+	"hostler/settings"
 )
 
 // uwsgi returns the settings of uWSGI that people use, of its thousand. On the
@@ -162,8 +164,8 @@ func uwsgi() []*setting {
 		on("close-on-exec", idle(always)),
 		on("log-zero", idle("with --access-log every request is logged")),
 
-		u("gevent", refused(greens)),
-		on("gevent-monkey-patch", refused(greens)),
+		u("gevent", changed("loop", "is --loop gevent; the number is --worker-concurrency"), by(gevent)),
+		on("gevent-monkey-patch", idle("is done with --loop gevent")),
 		u("asyncio", refused(greens)),
 		u("async", refused(greens)),
 		u("ugreen", refused(greens)),
@@ -231,4 +233,14 @@ func environment(v any) result {
 		return result{err: err}
 	}
 	return result{fate: Changed, gives: []Given{{"python", []string{strings.TrimRight(t, "/") + "/bin/python"}}}}
+}
+
+// gevent takes how many greenlets there are.
+func gevent(v any) result {
+	n, err := text(v)
+	if err != nil {
+		return result{err: err}
+	}
+	return result{fate: Changed, why: "is --loop gevent, with --worker-concurrency " + n,
+		gives: []Given{{"loop", []string{settings.LoopGevent}}, {"worker-concurrency", []string{n}}}}
 }
