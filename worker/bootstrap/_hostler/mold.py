@@ -4,6 +4,7 @@ import _signal
 import gc
 import io
 import os
+import posix
 import sys
 import warnings
 from urllib.parse import unquote_to_bytes
@@ -124,12 +125,16 @@ class Mold:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # that there are threads; the audit has said which
-                pid = os.fork()
+                # os.fork may be gevent's, which would watch the worker as a child of the
+                # application's: with SIGCHLD's handler, which the next one has then, or not.
+                pid = posix.fork()
         except OSError:
             pid = -1
         self.own.spared = False
         if pid == 0:
             if self.metrics:
                 self.metrics.be_worker()
+            if "gevent" in sys.modules:
+                sys.modules["gevent"].reinit()  # as its fork does
             return None
         return b"" if self.server.ordered(pid) else b"the kernel refused to fork"
