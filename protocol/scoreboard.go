@@ -253,6 +253,15 @@ func (t *Thread) SetTimeout(start, now, limit int64) {
 	t.progress.Store(now)
 }
 
+// OwnTimeout returns the timeout that SetTimeout has given the request that began at start.
+func (t *Thread) OwnTimeout(start int64) (limit int64, own bool) {
+	if t.limitOf.Load() != start {
+		return 0, false
+	}
+	limit = t.limit.Load()
+	return limit, t.limitOf.Load() == start
+}
+
 // ClockSince returns since when the clock of the request that began at start has run;
 // 0: it stands still.
 func (t *Thread) ClockSince(start int64) int64 {
@@ -271,10 +280,8 @@ func (t *Thread) Deadline(start int64, timeout, total time.Duration) int64 {
 		at = start + int64(total)
 	}
 	if since := t.ClockSince(start); timeout > 0 && since != 0 {
-		if t.limitOf.Load() == start {
-			if limit := t.limit.Load(); t.limitOf.Load() == start {
-				timeout = time.Duration(limit)
-			}
+		if limit, own := t.OwnTimeout(start); own {
+			timeout = time.Duration(limit)
 		}
 		at = min(at, since+int64(timeout))
 	}

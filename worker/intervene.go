@@ -89,6 +89,9 @@ func (t *Thread) Deadline(in int64) (left int64, limited bool) {
 	rec, now := t.rec, l.now()
 	if in >= 0 {
 		rec.SetTimeout(t.Taken, now, in)
+		if step := &l.slot.ThreadRecs[0]; rec != step { // a seat's, which calls as it is being stepped
+			step.SetTimeout(step.Started(), now, in)
+		}
 	}
 	return rec.Deadline(t.Taken, l.cfg.Timeout, l.cfg.TotalTimeout) - now, true
 }
@@ -118,7 +121,11 @@ func (t *Thread) progress() {
 	l := t.l
 	t.watch.gone = 0
 	if t.runs() { // else it is a file that is served
-		t.rec.Progress(l.now())
+		now := l.now()
+		t.rec.Progress(now)
+		if t.cork != nil { // the step that it is in gets on, too
+			l.slot.ThreadRecs[0].Progress(now)
+		}
 	}
 }
 

@@ -176,10 +176,17 @@ func (a *Async) Flush(waits bool) {
 }
 
 // Step notes that the request on a seat is being stepped, and returns since when.
-func (a *Async) Step(i int) int64 {
-	t, now := a.seats[i], a.l.now()
+func (a *Async) Step(i int) (now int64) {
+	t, rec := a.seats[i], &a.l.slot.ThreadRecs[0]
 	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
-	a.l.slot.ThreadRecs[0].BeginOver(now, uint32(t.Req.Minor), t.Req.Method.In(buf), t.Req.Target.In(buf), t.Remote[:t.RemoteLen])
+	now = a.l.now()
+	rec.BeginOver(now, uint32(t.Req.Minor), t.Req.Method.In(buf), t.Req.Target.In(buf), t.Remote[:t.RemoteLen])
+	if limit, own := t.rec.OwnTimeout(t.Taken); own { // hostler.deadline has been called
+		if since := t.rec.ClockSince(t.Taken); since != 0 {
+			limit -= now - since
+		}
+		rec.SetTimeout(now, now, limit)
+	}
 	return now
 }
 

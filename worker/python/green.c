@@ -23,8 +23,8 @@
 struct wait {
 	struct wait *next;
 	struct thread *of;  /* NULL: the request is over */
-	PyObject *greenlet;
-	uint32_t what, have; /* notices */
+	PyObject *greenlet, *soon; /* what has the hub switch to it; NULL: nothing does */
+	uint32_t what, have;       /* notices */
 };
 
 enum { WAIT_ENDED = 1 << 30 }; /* in have */
@@ -32,11 +32,12 @@ enum { WAIT_ENDED = 1 << 30 }; /* in have */
 static struct thread **rest; /* of the seats: those but the first, which is threads[0] */
 static int nrest;
 static int traced_seat = NO_SEAT; /* which request runs, as the engine knows it */
+static long ncut; /* how many requests have been told to end */
 
 /* From _hostler.green, for the life of the process. */
 static PyObject *make_greenlet, *current_greenlet, *to_hub, *soon, *exit_class, *timeout_class, *previous_trace;
 static PyTypeObject *greenlet_type;
-static PyObject *s_switch, *s_throw, *s_seat;
+static PyObject *s_switch, *s_throw, *s_stop, *s_seat;
 
 static int on_hub_thread(void) {
 	if (!forked && PyThread_get_thread_ident() == threads[0].ident)
@@ -113,12 +114,28 @@ static void step(int seat) {
 
 /* --- waiting --- */
 
-/* later has the hub switch to a greenlet. */
-static void later(PyObject *g) {
-	PyObject *r = PyObject_CallFunctionObjArgs(soon, g, NULL);
-	if (r == NULL)
-		PyErr_WriteUnraisable(g);
-	drop(&r);
+/* later has the hub switch to who waits. */
+static void later(struct wait *w) {
+	if ((w->soon = PyObject_CallFunctionObjArgs(soon, w->greenlet, NULL)) == NULL)
+		PyErr_WriteUnraisable(w->greenlet);
+}
+
+/* forget frees a wait. Something else may have ended it than what later() has put off: that
+ * must not find the greenlet where it waits for something of the application's. It keeps an
+ * exception that is set. */
+static void forget(struct wait *w) {
+	if (w->soon != NULL && !forked) {
+		PyObject *type, *value, *tb;
+		PyErr_Fetch(&type, &value, &tb);
+		PyObject *r = PyObject_CallMethodObjArgs(w->soon, s_stop, NULL);
+		if (r == NULL)
+			PyErr_WriteUnraisable(w->greenlet);
+		drop(&r);
+		PyErr_Restore(type, value, tb);
+	}
+	drop(&w->soon);
+	Py_DecRef(w->greenlet);
+	free(w);
 }
 
 /* ask has the engine know what is waited for, and has those go on that need not wait. w is
@@ -131,7 +148,7 @@ static void ask(struct thread *th, const struct wait *caller) {
 	uint32_t have = hostlerAwait(th->index, what);
 	for (struct wait *w = th->waits; have && w; w = w->next)
 		if (!w->have && (w->have = w->what & have) && w != caller)
-			later(w->greenlet);
+			later(w);
 }
 
 static void unlink_wait(struct wait *w) {
@@ -171,8 +188,7 @@ static int green_wait(struct thread *th, uint32_t what) {
 			PyErr_Restore(type, value, tb);
 		}
 	}
-	Py_DecRef(w->greenlet);
-	free(w);
+	forget(w);
 	if (forked && !PyErr_Occurred())
 		on_hub_thread();
 	return rc;
@@ -188,7 +204,7 @@ static void end_waits(struct thread *th) {
 		w->of = NULL;
 		if (!w->have) {
 			w->have = WAIT_ENDED;
-			later(w->greenlet);
+			later(w);
 		}
 	}
 }
@@ -228,26 +244,44 @@ static void notice(int seat, uint32_t what) {
 	PyObject *g = keep(th->greenlet);
 	if (what & NOTICE_SLOW)
 		take_slow(seat, g);
-	struct wait *w = th->waits;
-	while (th->greenlet == g && w != NULL) {
-		if (w->have || !(w->what & what)) {
-			w = w->next;
-			continue;
+	PyObject *first = NULL;
+	for (struct wait *w = th->waits; w; w = w->next)
+		if (!w->have && (w->have = w->what & what)) {
+			if (first == NULL)
+				first = keep(w->greenlet);
+			else
+				later(w);
 		}
-		w->have = w->what & what;
-		PyObject *waits = keep(w->greenlet);
-		send_into(waits, s_switch, NULL);
-		Py_DecRef(waits);
-		w = th->waits; /* whatever it has done */
-	}
+	if (first != NULL) /* which may wait again, for another notice */
+		send_into(first, s_switch, NULL);
+	drop(&first);
 	if (th->greenlet == g && th->active == ACTIVE_APP && what & (NOTICE_TIMEOUT | NOTICE_LEAVE)) {
 		if (what & NOTICE_TIMEOUT)
 			th->timed_out = 1;
 		else
-			th->cut = 1;
+			th->cut = 1, ncut++;
 		send_into(g, s_throw, what & NOTICE_TIMEOUT ? timeout_class : exit_class);
 	}
 	Py_DecRef(g);
+}
+
+/* cut(): how many requests have been told to end, for the worker leaves. */
+PyObject *green_cut(PyObject *self, PyObject *args) {
+	(void)self, (void)args;
+	return PyLong_FromLong(ncut);
+}
+
+/* name(greenlet): what its request asks for; "": it is over. */
+PyObject *green_name(PyObject *self, PyObject *g) {
+	(void)self;
+	int seat = seat_of(g);
+	struct task *t = seat == NO_SEAT || forked ? NULL : thread_at(seat)->task;
+	PyObject *method = decode(t ? t->buf + t->req.method.off : "", t ? t->req.method.len : 0);
+	PyObject *target = decode(t ? t->buf + t->req.target.off : "", t ? t->req.target.len : 0);
+	PyObject *text = method && target ? PyUnicode_FromFormat(t ? "%U %U" : "%U%U", method, target) : NULL;
+	drop(&method);
+	drop(&target);
+	return text;
 }
 
 enum { TURN_AGAIN = 1, TURN_OVER = 2 }; /* what turn() says */
@@ -328,7 +362,7 @@ static PyMethodDef trace_def = {"trace", trace, METH_VARARGS, NULL};
 
 /* green(greenlet type, getcurrent, hub.switch, soon, GreenletExit, RequestTimeout, settrace):
  * this worker's requests run in greenlets, on this thread. It returns the engine's epoll
- * set; soon(greenlet) has the hub switch to one. */
+ * set; soon(greenlet) has the hub switch to one, unless what it returns is stopped. */
 PyObject *green_init(PyObject *self, PyObject *args) {
 	(void)self;
 	PyObject *settrace;
@@ -340,8 +374,9 @@ PyObject *green_init(PyObject *self, PyObject *args) {
 	greenlet_type = (PyTypeObject *)make_greenlet;
 	s_switch = PyUnicode_InternFromString("switch");
 	s_throw = PyUnicode_InternFromString("throw");
+	s_stop = PyUnicode_InternFromString("stop");
 	s_seat = PyUnicode_InternFromString("seat");
-	if (!s_switch || !s_throw || !s_seat)
+	if (!s_switch || !s_throw || !s_stop || !s_seat)
 		return NULL;
 	hostlerGreen();
 	green = &greenlets;

@@ -69,12 +69,16 @@ int raise_pending(struct thread *th) {
 	return 0;
 }
 
+/* known_as is what a request is called from outside: by its begin, or its step's. */
+static int64_t known_as(const struct thread *th) { return th->step ? th->step : th->task->taken; }
+
 /* How long raise_coming waits for the thread that raises, in steps. Microseconds. */
 enum { COMING_STEP = 200, COMING_TIME = 200000 };
 
 int raise_coming(struct thread *th) {
+	struct thread *sought = green ? &threads[0] : th;
 	for (int waited = 0; waited < COMING_TIME && !th->raised &&
-	     __atomic_load_n(&th->raise_in, __ATOMIC_ACQUIRE) == th->task->taken; waited += COMING_STEP) {
+	     __atomic_load_n(&sought->raise_in, __ATOMIC_ACQUIRE) == known_as(th); waited += COMING_STEP) {
 		PyThreadState *ts = PyEval_SaveThread();
 		usleep(COMING_STEP);
 		PyEval_RestoreThread(ts);
@@ -105,7 +109,7 @@ static PyMethodDef lost_def = {"unraisablehook", lost, METH_O, NULL};
 PyObject *unraisable_new(PyObject *previous) { return PyCFunction_NewEx(&lost_def, previous, NULL); }
 
 static int is_meant(struct thread *th, int64_t taken) {
-	return taken != 0 && th->active == ACTIVE_APP && (th->step ? th->step : th->task->taken) == taken;
+	return taken != 0 && th->active == ACTIVE_APP && known_as(th) == taken;
 }
 
 /* Of an event loop the stack is wanted, whatever it is at. */

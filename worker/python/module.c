@@ -191,13 +191,14 @@ extern PyObject *asgi_init(PyObject *, PyObject *), *asgi_asynchronous(PyObject 
 	*asgi_epoll(PyObject *, PyObject *), *asgi_grace_left(PyObject *, PyObject *); /* asgi.c */
 
 extern PyObject *green_init(PyObject *, PyObject *), *green_turn(PyObject *, PyObject *), *green_away(PyObject *, PyObject *),
-	*green_rest(PyObject *, PyObject *), *green_request(PyObject *, PyObject *); /* green.c */
+	*green_rest(PyObject *, PyObject *), *green_request(PyObject *, PyObject *), *green_cut(PyObject *, PyObject *),
+	*green_name(PyObject *, PyObject *); /* green.c */
 
 static PyMethodDef module_methods[] = {
 	{"green", green_init, METH_VARARGS, NULL},        {"green_turn", green_turn, METH_NOARGS, NULL},
 	{"green_away", green_away, METH_VARARGS, NULL},   {"green_rest", green_rest, METH_VARARGS, NULL},
-	{"request", green_request, METH_O, NULL},
-	{"sockets", socket_setup, METH_VARARGS, NULL},
+	{"request", green_request, METH_O, NULL},         {"green_cut", green_cut, METH_NOARGS, NULL},
+	{"green_name", green_name, METH_O, NULL},         {"sockets", socket_setup, METH_VARARGS, NULL},
 	{"asgi", asgi_init, METH_VARARGS, NULL},          {"asynchronous", asgi_asynchronous, METH_NOARGS, NULL},
 	{"poll", asgi_poll, METH_O, NULL},                {"turn", asgi_turn, METH_NOARGS, NULL},
 	{"wake", asgi_wake, METH_NOARGS, NULL},

@@ -47,7 +47,7 @@ class GreenWorker:
         self.over = Event()
 
         def soon(greenlet):
-            loop.run_callback(greenlet.switch)
+            return loop.run_callback(greenlet.switch)
 
         set_ = self.bridge.green(request_type(self.bridge), getcurrent, hub.switch, soon, GreenletExit, RequestTimeout, settrace)
         # The last is the last before the loop waits: after what others have for that moment.
@@ -58,6 +58,8 @@ class GreenWorker:
         os.register_at_fork(after_in_child=self.stop)
         self.serve()
         self.until_over()
+        if self.bridge.green_cut():
+            say("hostler: %d requests are ended by GreenletExit, for the worker's time is over\n" % self.bridge.green_cut(), "WARN")
 
     def turn(self):
         if self.bridge.forked():
@@ -92,7 +94,7 @@ def request_type(bridge):
     from gevent import Greenlet
 
     class Request(Greenlet):
-        """A request; gevent shows it by its name."""
+        """A request. gevent.util.print_run_info() and others show it by what it asks for."""
 
         def __init__(self, seat):
             Greenlet.__init__(self)
@@ -100,5 +102,8 @@ def request_type(bridge):
 
         def _run(self):
             bridge.request(self.seat)
+
+        def __repr__(self):
+            return "<Request %r at %#x>" % (bridge.green_name(self), id(self))
 
     return Request
