@@ -56,6 +56,7 @@ class GreenWorker:
             watcher.start(callback)
         # A child has a hub of its own, which must not look at what is closed there.
         os.register_at_fork(after_in_child=self.stop)
+        watch_children(loop)
         self.serve()
         self.until_over()
         if self.bridge.green_cut():
@@ -88,6 +89,16 @@ class GreenWorker:
                     self.bridge.drain()
                 else:
                     say("hostler: " + text_of_raised(e))
+
+
+def watch_children(loop):
+    """Have the loop hear of children from the first one on: gevent's os.fork() sees to that when
+    there is one, which may have ended by then."""
+    import signal
+
+    if loop.default and signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL:
+        loop.reset_sigchld()  # in a mold it may have been so, and is no more
+        loop.install_sigchld()
 
 
 def request_type(bridge):
