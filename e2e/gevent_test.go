@@ -160,8 +160,8 @@ func TestGreenThousand(t *testing.T) {
 // of the same worker get on in each case.
 func TestGreenTimeout(t *testing.T) {
 	s := startGreen(t, "--workers", "1", "--timeout", "2", "greens:app")
-	_, first := s.get("/pid")
-	for _, path := range []string{"/sleep?60", "/compute?60"} {
+	_, first := s.get("/itself_by_number")
+	for _, path := range []string{"/sleep?60", "/busy?60"} {
 		if status, _ := s.get(path); status != 504 {
 			t.Errorf("%s: %d, not 504", path, status)
 		}
@@ -169,7 +169,7 @@ func TestGreenTimeout(t *testing.T) {
 	}
 	s.waitLog("hostler.RequestTimeout", 2)
 	s.waitLog("the event loop is blocked: none of this worker's requests gets on")
-	if _, pid := s.get("/pid"); pid != first {
+	if _, pid := s.get("/itself_by_number"); pid != first {
 		t.Errorf("the worker is %s now, and was %s", pid, first)
 	}
 	if a := s.crowd(10, "/sleep?0.1"); a["200 slept"] != 10 {
@@ -178,7 +178,7 @@ func TestGreenTimeout(t *testing.T) {
 	go func() { _, _ = http.Get("http://" + s.addr + "/hang") }()
 	s.waitLog("a request cannot be interrupted; its worker will be replaced")
 	s.waitLog("target=/hang")
-	if _, pid := s.get("/pid"); pid == first {
+	if _, pid := s.get("/itself_by_number"); pid == first {
 		t.Error("the worker that hangs answers")
 	}
 }

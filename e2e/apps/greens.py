@@ -36,13 +36,6 @@ def sleep(environ):
     return b"slept"
 
 
-def compute(environ):
-    end = time.monotonic() + float(environ["QUERY_STRING"])
-    while time.monotonic() < end:
-        pass
-    return b"computed"
-
-
 def hang(environ):
     """Block the whole process in C, with the GIL held, whatever signals come."""
     import ctypes
@@ -61,10 +54,6 @@ def itself(environ):
 
 def hello(environ):
     return b"hello"
-
-
-def pid(environ):
-    return b"%d" % os.getpid()
 
 
 def named(environ):
@@ -199,6 +188,32 @@ def answers(environ):
     return status(pid) if pid else b"the child's"
 
 
+def busy(environ):
+    end = time.monotonic() + float(environ["QUERY_STRING"])
+    while time.monotonic() < end:
+        pass
+    time.sleep(0)
+    return b"ran to the end"
+
+
+def destructors(environ):
+    """Be busy, but for moments, where no exception gets out of."""
+
+    class Slow:
+        def __del__(self):
+            end = time.monotonic() + 0.02
+            while time.monotonic() < end:
+                pass
+
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        Slow()
+
+
+def itself_by_number(environ):
+    return b"%d" % os.getpid()
+
+
 def counts(environ):
     return b"%d %d" % (sent, closed)
 
@@ -231,32 +246,6 @@ class Stream:
     def close(self):
         global closed
         closed += 1
-
-
-def busy(environ):
-    end = time.monotonic() + float(environ["QUERY_STRING"])
-    while time.monotonic() < end:
-        pass
-    time.sleep(0)
-    return [b"ran to the end"]
-
-
-def destructors(environ):
-    """Be busy, but for moments, where no exception gets out of."""
-
-    class Slow:
-        def __del__(self):
-            end = time.monotonic() + 0.02
-            while time.monotonic() < end:
-                pass
-
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        Slow()
-
-
-def itself_by_number(environ):
-    return [b"%d" % os.getpid()]
 
 
 def app(environ, start_response):
