@@ -151,7 +151,7 @@ test-go: check-tools bin/hostler build/gunicorn/.done build/peers/.done ## the q
 DIST    := build/dist
 RELEASE := build/release-tools
 TARGETS := x86_64-gnu aarch64-gnu x86_64-musl aarch64-musl
-PATH_RELEASE = PATH=$(CURDIR)/$(RELEASE)/bin:$$PATH
+PATH_RELEASE = PATH=$(abspath $(RELEASE))/bin:$$PATH
 
 $(RELEASE)/.done: scripts/requirements-release.txt
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/apt-tools ensurepip:python3-venv
