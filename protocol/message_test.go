@@ -248,7 +248,7 @@ func fullSettings() settings.Worker {
 		KeepAlive: 1, HeaderTimeout: 2, BodyTimeout: 3, WriteTimeout: 4, GracefulTimeout: 1<<63 - 1, DisconnectGrace: 7, WorkerConcurrency: 8, Timeout: 5, TotalTimeout: 6, Pools: []settings.Pool{{Name: "x", Pattern: "/x*", Threads: 2}}, Static: []settings.Static{{Prefix: "/static", Dir: "/srv"}},
 		LimitRequestLine: 5, LimitRequestFields: 6, LimitRequestFieldSize: 7, LimitRequestBody: 1 << 40, SpoolDir: "/spool", SpoolLimit: 1 << 41, StreamUploads: []string{"/put/*"},
 		ForwardedAllowIPs: []string{"127.0.0.1/32", "unix"}, ForwardedHeaders: []string{"for"}, ForwardedUntrusted: settings.ForwardedDrop,
-		ProxyProtocol: "v2", ProxyAllowIPs: []string{"10.0.0.0/8"}, AccessLog: "-", AccessLogFormat: "json", AccessLogExclude: []string{"/up"}, RequestID: true, CaptureOutput: true, LogLevel: "debug", LogFormat: "json", Development: true, AppMetrics: true,
+		ProxyProtocol: "v2", ProxyAllowIPs: []string{"10.0.0.0/8"}, AccessLog: "-", AccessLogFormat: "json", AccessLogExclude: []string{"/up"}, RequestID: true, CaptureOutput: true, SlowRequest: 14, LogLevel: "debug", LogFormat: "json", Development: true, AppMetrics: true,
 	}
 }
 
@@ -285,7 +285,7 @@ func TestWorkerConfigEncoding(t *testing.T) {
 		"worker_connections":1000,"queue":64,"worker_concurrency":8,
 		"listeners":[{"network":"tcp","host":"::1","port":"8000","tls":true,"redirect":"443"},{"network":"unix","host":"/run/shop.sock","port":""}],
 		"max_requests":1050,"min_rate":8,"queue_wait":9,"health_paths":["/up"],"http2_cleartext":true,
-		"timeout":5,"total_timeout":6,"disconnect_grace":7,"keep_alive":1,"header_timeout":2,"body_timeout":3,"write_timeout":4,"ws_ping_interval":11,"ws_ping_timeout":12,"ws_max_size":13,"ws_per_message_deflate":true,"graceful_timeout":9223372036854775807,
+		"timeout":5,"total_timeout":6,"slow_request":14,"disconnect_grace":7,"keep_alive":1,"header_timeout":2,"body_timeout":3,"write_timeout":4,"ws_ping_interval":11,"ws_ping_timeout":12,"ws_max_size":13,"ws_per_message_deflate":true,"graceful_timeout":9223372036854775807,
 		"limit_request_line":5,"limit_request_fields":6,"limit_request_field_size":7,"limit_request_body":1099511627776,
 		"spool_dir":"/spool","spool_limit":2199023255552,"stream_uploads":["/put/*"],"limit_buffers":10,
 		"forwarded_allow_ips":["127.0.0.1/32","unix"],"forwarded_headers":["for"],"forwarded_untrusted":"drop",
