@@ -1,6 +1,7 @@
 # An application whose mold means ill, as soon as the file $PLAY says how.
 import ctypes
 import os
+import posix
 import signal
 import socket
 import struct
@@ -86,7 +87,7 @@ def evil_fork():
     return real_fork()
 
 
-os.fork = evil_fork
+os.fork = posix.fork = evil_fork
 
 
 def app(environ, start_response):
