@@ -6,11 +6,11 @@ import signal
 DUMP = 35  # worker.go has the number, too: SIGRTMIN is the C library's to say
 
 
-def block_signals():
+def block_signals(*others):
     """Return the signal mask that was. Threads started meanwhile, Go's, keep
-    signals blocked, so that Python's handlers run on Python's threads."""
+    signals blocked, but for others, so that Python's handlers run on Python's threads."""
     faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
-    return signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - faults)
+    return signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - faults - set(others))
 
 
 def own_signals():

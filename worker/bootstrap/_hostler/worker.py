@@ -70,8 +70,9 @@ class Worker:
         if self.count == 1:
             self.server.run(0)
             return
-        # A handler that forks must not find the main thread in the middle of this.
-        mask = block_signals()
+        # A handler that forks must not find the main thread in the middle of this. The first
+        # request may be here, and keep the GIL for good: tracebacks need none.
+        mask = block_signals(DUMP)
 
         def run(i):
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
