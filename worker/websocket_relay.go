@@ -401,11 +401,8 @@ func (e *relayEnd) again(l *Loop, t *Thread) bool {
 			e.leave(l)
 			return false
 		}
-		if e.reads() {
-			n, err := c.read(t.buf)
-			if e.take(t.buf[:max(n, 0)], err); n == len(t.buf) || n > 0 && (!c.drains() || c.hup) {
-				continue
-			}
+		if n := e.pass(t.buf); n == len(t.buf) || n > 0 && (!c.drains() || c.hup) {
+			continue
 		}
 		r.mu.Lock()
 		at := int64(0)
@@ -429,17 +426,30 @@ func (r *relay) over() bool {
 	return r.stage == relayOver
 }
 
-func (e *relayEnd) reads() bool {
-	e.r.mu.Lock()
-	defer e.r.mu.Unlock()
-	return !e.ended && !e.paused
-}
-
-// take looks at what has been read, or that there was nothing.
-func (e *relayEnd) take(b []byte, err error) {
+// pass reads once, and passes on what has come: it returns how much. What the application
+// has written is always either in its socket or passed on, for OwnAnswer looks at both.
+func (e *relayEnd) pass(buf []byte) int {
 	r := e.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if e.ended || e.paused {
+		return 0
+	}
+	app := e == &r.app
+	if !app { // which may be TLS's, and say things by itself
+		r.mu.Unlock()
+	}
+	n, err := e.c.read(buf)
+	if !app {
+		r.mu.Lock()
+	}
+	e.take(buf[:max(n, 0)], err)
+	return n
+}
+
+// take looks at what has been read, or that there was nothing. mu is held.
+func (e *relayEnd) take(b []byte, err error) {
+	r := e.r
 	app := e == &r.app
 	switch {
 	case r.stage == relayOver:
