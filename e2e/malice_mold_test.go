@@ -178,7 +178,11 @@ func TestMaliciousMoldStop(t *testing.T) {
 						t.Errorf("process %d is left", pid)
 					}
 				}
+				// What the mold has forked in secret has been killed, and may need a moment.
 				l, err := net.Listen("tcp", e.addr)
+				for end := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+					l, err = net.Listen("tcp", e.addr)
+				}
 				if err != nil {
 					t.Fatalf("the address is not free: %v", err)
 				}
