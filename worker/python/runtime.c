@@ -1,6 +1,8 @@
 /* Go's runtime in a process that may have been forked with the library in it. */
 #define _GNU_SOURCE
 #include <inttypes.h>
+#include <link.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,11 +46,73 @@ __attribute__((constructor)) static void remember(void) {
 }
 #endif
 
+/* Go's table of signals (runtime/sigtab_linux_generic.go). */
+struct go_signal {
+	int32_t flags;
+	const char *name;
+	int64_t n;
+};
+
+struct extent { uintptr_t from, to; };
+
+static const char first_signal[] = "SIGHUP: terminal line hangup";
+
+/* find_signals looks for the table in what can be written to of this library. */
+static int find_signals(struct dl_phdr_info *info, size_t size, void *found) {
+	(void)size;
+	struct extent all = {UINTPTR_MAX, 0};
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *h = &info->dlpi_phdr[i];
+		if (h->p_type != PT_LOAD)
+			continue;
+		uintptr_t at = info->dlpi_addr + h->p_vaddr;
+		all.from = at < all.from ? at : all.from;
+		all.to = at + h->p_memsz > all.to ? at + h->p_memsz : all.to;
+	}
+	if ((uintptr_t)first_signal < all.from || (uintptr_t)first_signal >= all.to)
+		return 0;
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *h = &info->dlpi_phdr[i];
+		if (h->p_type != PT_LOAD || !(h->p_flags & PF_W))
+			continue;
+		uintptr_t at = (info->dlpi_addr + h->p_vaddr + 7) & ~(uintptr_t)7, end = info->dlpi_addr + h->p_vaddr + h->p_filesz;
+		for (; at + NSIG * sizeof(struct go_signal) <= end; at += 8) {
+			struct go_signal *g = (struct go_signal *)at;
+			uintptr_t name = (uintptr_t)g[SIGHUP].name;
+			if (g[SIGHUP].n == sizeof first_signal - 1 && name >= all.from && name + sizeof first_signal <= all.to &&
+			    memcmp(g[SIGHUP].name, first_signal, sizeof first_signal - 1) == 0) {
+				*(struct go_signal **)found = g;
+				return 1;
+			}
+		}
+	}
+	return 1;
+}
+
+/* block_in_go leaves a signal blocked in Go's threads, as all others are there. Go unblocks
+ * it in each, wanting it for itself, which we do not; and so a handler of the
+ * application's that is not made for an alternative stack (libuv's and libev's of SIGCHLD,
+ * all of Python 3.8's) would run on the stack of a goroutine, which is too small, and write
+ * over what is next to it. Nothing is done where the table is not the one we know. */
+static void block_in_go(struct go_signal *all, int sig, const char *name) {
+	enum { UNBLOCK = 1 << 7 }; /* _SigUnblock */
+	struct go_signal *g = &all[sig];
+	size_t n = strlen(name);
+	if ((size_t)g->n > n && memcmp(g->name, name, n) == 0 && g->name[n] == ':')
+		g->flags &= ~UNBLOCK;
+}
+
 /* start_runtime starts Go's runtime, which no fork of the process will survive.
  * -1: it has been started by the dynamic linker, for all we know in a mold. */
 int start_runtime(void) {
 	if (&hostler_late[0] == &hostler_late_end[0] || argv == NULL)
 		return -1;
+	struct go_signal *signals = NULL;
+	dl_iterate_phdr(find_signals, &signals);
+	if (signals != NULL) {
+		block_in_go(signals, SIGCHLD, "SIGCHLD");
+		block_in_go(signals, SIGPROF, "SIGPROF");
+	}
 	for (initialiser *const *f = hostler_late; f < hostler_late_end; f++)
 		(*f)(argc, argv, argv + argc + 1);
 	return 0;
