@@ -138,6 +138,8 @@ func TestMetrics(t *testing.T) {
 		{"hostler_queue_depth", "", 0},
 		{"hostler_request_duration_seconds_bucket", `le="0.1"`, 13},
 		{"hostler_request_duration_seconds_count", "", 14},
+		{"hostler_request_duration_seconds_count", `code="2xx",method="POST"`, 1},
+		{"hostler_request_duration_seconds_count", `code="5xx",method="GET"`, 1},
 		{"hostler_request_queue_wait_seconds_count", "", 14},
 		{"hostler_worker_requests_total", "", 15},
 	} {
@@ -153,7 +155,7 @@ func TestMetrics(t *testing.T) {
 	}
 	for name, least := range map[string]float64{
 		"hostler_received_bytes_total": 100_000, "hostler_sent_bytes_total": 1000, "hostler_request_duration_seconds_sum": 0.3,
-		"hostler_worker_resident_memory_bytes": 1e6, "hostler_worker_cpu_seconds_total": 0.01, "hostler_worker_start_time_seconds": 1e9,
+		"hostler_worker_resident_memory_bytes": 1e6, "hostler_worker_proportional_memory_bytes": 1e6, "hostler_worker_cpu_seconds_total": 0.01, "hostler_worker_start_time_seconds": 1e9,
 	} {
 		if n := s.metric(name, ""); n < least {
 			t.Errorf("%s: %v", name, n)

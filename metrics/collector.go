@@ -38,8 +38,8 @@ type Collector struct {
 	families []described
 
 	// mu guards what follows: the memory that outlives a worker.
-	mu  sync.Mutex
-	cpu map[int]*cpuAccount // by slot
+	mu       sync.Mutex
+	accounts map[int]*slotAccount // by slot
 	// overflows is what was last known of them: at a time without descriptors nothing
 	// can be read, and a counter that is gone for a scrape begins anew for its readers.
 	overflows float64
@@ -67,7 +67,7 @@ func New(o Options) (*Collector, error) {
 		o.App = appmetrics.New(slog.New(slog.DiscardHandler))
 	}
 	return &Collector{board: o.Board, snapshot: o.Snapshot, reasons: o.RejectReasons, app: o.App,
-		proc: os.DirFS("/proc"), mono: protocol.Monotonic, families: describe(), cpu: make(map[int]*cpuAccount), overflows: -1}, nil
+		proc: os.DirFS("/proc"), mono: protocol.Monotonic, families: describe(), accounts: make(map[int]*slotAccount), overflows: -1}, nil
 }
 
 // described is a row of the table with its description.
@@ -110,8 +110,10 @@ func (f described) collect(s *scrape, ch chan<- prometheus.Metric) {
 	typ := prometheus.CounterValue
 	switch f.typ {
 	case histo:
-		count, sum, buckets := f.sum(s).export()
-		ch <- prometheus.MustNewConstHistogram(f.desc, count, sum, buckets)
+		f.sum(s, func(h *histogram, labels ...string) {
+			count, sum, buckets := h.export()
+			ch <- prometheus.MustNewConstHistogram(f.desc, count, sum, buckets, labels...)
+		})
 		return
 	case gauge:
 		typ = prometheus.GaugeValue

@@ -29,7 +29,7 @@ func busy(r *rig, s *protocol.Slot) {
 	c.Requests[3][protocol.CodeIndex(599)].Add(1)
 	c.Requests[0][0].Add(1)
 	for _, ns := range []int64{50e3, 100e3, 3e6, 40e9} {
-		c.Duration.Observe(ns)
+		c.Duration[1][2].Observe(ns)
 	}
 	c.QueueWait.Observe(1e9)
 	c.GILWait.Add(250e6)
@@ -69,74 +69,74 @@ func TestValues(t *testing.T) {
 	r.snap.Workers[1].State, r.snap.Workers[1].ReadySince = protocol.SlotBooting, time.Time{}
 	r.board.Slot(1).State.Store(uint32(protocol.SlotBooting))
 	r.want("busy", map[string]float64{
-		`hostler_requests_total{code="2xx",method="GET"}`:                           6,
-		`hostler_requests_total{code="5xx",method="POST"}`:                          2,
-		`hostler_requests_total{code="none",method="other"}`:                        1,
-		`hostler_requests_total{code="4xx",method="PUT"}`:                           0,
-		`hostler_responses_total{code="200"}`:                                       5,
-		`hostler_responses_total{code="204"}`:                                       1,
-		`hostler_responses_total{code="503"}`:                                       1,
-		`hostler_responses_total{code="other"}`:                                     1,
-		`hostler_responses_total{code="404"}`:                                       0,
-		`hostler_worker_open_fds{worker="1"}`:                                       12,
-		`hostler_worker_max_fds{worker="1"}`:                                        1024,
-		`hostler_request_duration_seconds_bucket{le="0.0001"}`:                      2,
-		`hostler_request_duration_seconds_bucket{le="0.0025"}`:                      2,
-		`hostler_request_duration_seconds_bucket{le="0.005"}`:                       3,
-		`hostler_request_duration_seconds_bucket{le="30"}`:                          3,
-		`hostler_request_duration_seconds_bucket{le="+Inf"}`:                        4,
-		`hostler_request_duration_seconds_count`:                                    4,
-		`hostler_request_duration_seconds_sum`:                                      40.00315,
-		`hostler_request_queue_wait_seconds_bucket{le="0.5"}`:                       0,
-		`hostler_request_queue_wait_seconds_bucket{le="1"}`:                         1,
-		`hostler_gil_wait_seconds_total`:                                            0.25,
-		`hostler_received_bytes_total`:                                              1000,
-		`hostler_sent_bytes_total`:                                                  2000,
-		`hostler_connections_handed_over_total{direction="out"}`:                    2,
-		`hostler_connections_handed_over_total{direction="in"}`:                     1,
-		`hostler_connections_accepted_total`:                                        7,
-		`hostler_unavailable_total`:                                                 3,
-		`hostler_app_exceptions_total`:                                              4,
-		`hostler_app_violations_total`:                                              5,
-		`hostler_access_log_errors_total`:                                           7,
-		`hostler_error_log_errors_total`:                                            5,
-		`hostler_forwarded_untrusted_total`:                                         19,
-		`hostler_connection_timeouts_total{phase="body"}`:                           8,
-		`hostler_connection_timeouts_total{phase="write"}`:                          0,
-		`hostler_rejected_requests_total{reason="bad_host"}`:                        9,
-		`hostler_rejected_requests_total{reason="bare_lf"}`:                         0,
-		`hostler_connections{state="idle"}`:                                         10,
-		`hostler_connections{state="reading"}`:                                      11,
-		`hostler_connections{state="running"}`:                                      12,
-		`hostler_connections{state="writing"}`:                                      0,
-		`hostler_queue_depth`:                                                       13,
-		`hostler_oldest_request_age_seconds`:                                        8,
-		`hostler_threads{state="busy"}`:                                             1,
-		`hostler_threads{state="idle"}`:                                             1, // a booting worker's do not serve
-		`hostler_worker_up{worker="1"}`:                                             1,
-		`hostler_worker_up{worker="2"}`:                                             0,
-		`hostler_worker_start_time_seconds{worker="1"}`:                             2000.5,
-		`hostler_worker_resident_memory_bytes{worker="1"}`:                          float64(3 * os.Getpagesize()),
-		`hostler_worker_cpu_seconds_total{worker="1"}`:                              2,
-		`hostler_worker_requests_total{worker="1"}`:                                 8,
-		`hostler_worker_requests_total{worker="2"}`:                                 1,
-		`hostler_workers{state="serving"}`:                                          1,
-		`hostler_workers{state="booting"}`:                                          1,
-		`hostler_workers{state="draining"}`:                                         0,
-		`hostler_workers_target`:                                                    2,
-		`hostler_workers_min`:                                                       1,
-		`hostler_workers_max`:                                                       4,
-		`hostler_worker_exits_total{cause="signal"}`:                                5,
-		`hostler_worker_exits_total{cause="exit"}`:                                  0,
-		`hostler_generation`:                                                        4,
-		`hostler_reloads_total{result="failure"}`:                                   1,
-		`hostler_reloads_total{result="success"}`:                                   0,
-		`hostler_last_reload_successful`:                                            0,
-		`hostler_last_reload_timestamp_seconds`:                                     5000,
-		`hostler_upgrades_total{result="success"}`:                                  1,
-		`hostler_consecutive_boot_failures`:                                         3,
-		`hostler_request_timeouts_total`:                                            2,
-		`hostler_build_info{goversion="` + runtime.Version() + `",version="1.2.3"}`: 1,
+		`hostler_requests_total{code="2xx",method="GET"}`:                              6,
+		`hostler_requests_total{code="5xx",method="POST"}`:                             2,
+		`hostler_requests_total{code="none",method="other"}`:                           1,
+		`hostler_requests_total{code="4xx",method="PUT"}`:                              0,
+		`hostler_responses_total{code="200"}`:                                          5,
+		`hostler_responses_total{code="204"}`:                                          1,
+		`hostler_responses_total{code="503"}`:                                          1,
+		`hostler_responses_total{code="other"}`:                                        1,
+		`hostler_responses_total{code="404"}`:                                          0,
+		`hostler_worker_open_fds{worker="1"}`:                                          12,
+		`hostler_worker_max_fds{worker="1"}`:                                           1024,
+		`hostler_request_duration_seconds_bucket{code="2xx",method="GET",le="0.0001"}`: 2,
+		`hostler_request_duration_seconds_bucket{code="2xx",method="GET",le="0.0025"}`: 2,
+		`hostler_request_duration_seconds_bucket{code="2xx",method="GET",le="0.005"}`:  3,
+		`hostler_request_duration_seconds_bucket{code="2xx",method="GET",le="30"}`:     3,
+		`hostler_request_duration_seconds_bucket{code="2xx",method="GET",le="+Inf"}`:   4,
+		`hostler_request_duration_seconds_count{code="2xx",method="GET"}`:              4,
+		`hostler_request_duration_seconds_sum{code="2xx",method="GET"}`:                40.00315,
+		`hostler_request_queue_wait_seconds_bucket{le="0.5"}`:                          0,
+		`hostler_request_queue_wait_seconds_bucket{le="1"}`:                            1,
+		`hostler_gil_wait_seconds_total`:                                               0.25,
+		`hostler_received_bytes_total`:                                                 1000,
+		`hostler_sent_bytes_total`:                                                     2000,
+		`hostler_connections_handed_over_total{direction="out"}`:                       2,
+		`hostler_connections_handed_over_total{direction="in"}`:                        1,
+		`hostler_connections_accepted_total`:                                           7,
+		`hostler_unavailable_total`:                                                    3,
+		`hostler_app_exceptions_total`:                                                 4,
+		`hostler_app_violations_total`:                                                 5,
+		`hostler_access_log_errors_total`:                                              7,
+		`hostler_error_log_errors_total`:                                               5,
+		`hostler_forwarded_untrusted_total`:                                            19,
+		`hostler_connection_timeouts_total{phase="body"}`:                              8,
+		`hostler_connection_timeouts_total{phase="write"}`:                             0,
+		`hostler_rejected_requests_total{reason="bad_host"}`:                           9,
+		`hostler_rejected_requests_total{reason="bare_lf"}`:                            0,
+		`hostler_connections{state="idle"}`:                                            10,
+		`hostler_connections{state="reading"}`:                                         11,
+		`hostler_connections{state="running"}`:                                         12,
+		`hostler_connections{state="writing"}`:                                         0,
+		`hostler_queue_depth`:                                                          13,
+		`hostler_oldest_request_age_seconds`:                                           8,
+		`hostler_threads{state="busy"}`:                                                1,
+		`hostler_threads{state="idle"}`:                                                1, // a booting worker's do not serve
+		`hostler_worker_up{worker="1"}`:                                                1,
+		`hostler_worker_up{worker="2"}`:                                                0,
+		`hostler_worker_start_time_seconds{worker="1"}`:                                2000.5,
+		`hostler_worker_resident_memory_bytes{worker="1"}`:                             float64(3 * os.Getpagesize()),
+		`hostler_worker_cpu_seconds_total{worker="1"}`:                                 2,
+		`hostler_worker_requests_total{worker="1"}`:                                    8,
+		`hostler_worker_requests_total{worker="2"}`:                                    1,
+		`hostler_workers{state="serving"}`:                                             1,
+		`hostler_workers{state="booting"}`:                                             1,
+		`hostler_workers{state="draining"}`:                                            0,
+		`hostler_workers_target`:                                                       2,
+		`hostler_workers_min`:                                                          1,
+		`hostler_workers_max`:                                                          4,
+		`hostler_worker_exits_total{cause="signal"}`:                                   5,
+		`hostler_worker_exits_total{cause="exit"}`:                                     0,
+		`hostler_generation`:                                                           4,
+		`hostler_reloads_total{result="failure"}`:                                      1,
+		`hostler_reloads_total{result="success"}`:                                      0,
+		`hostler_last_reload_successful`:                                               0,
+		`hostler_last_reload_timestamp_seconds`:                                        5000,
+		`hostler_upgrades_total{result="success"}`:                                     1,
+		`hostler_consecutive_boot_failures`:                                            3,
+		`hostler_request_timeouts_total`:                                               2,
+		`hostler_build_info{goversion="` + runtime.Version() + `",version="1.2.3"}`:    1,
 	})
 }
 
@@ -336,7 +336,7 @@ func TestScrapesWhileWorkersWrite(t *testing.T) {
 					}
 					s.ThreadRecs[i].Begin(n+1, []byte("GET"), []byte("/some/path"), []byte("127.0.0.1"))
 					s.Counters.Requests[1][protocol.CodeIndex(200)].Add(1)
-					s.Counters.Duration.Observe(n * 1000 % 40e9)
+					s.Counters.Duration[n%3][n%5].Observe(n * 1000 % 40e9)
 					s.Gauges.ConnsIdle.Add(1 - n%3)
 					s.ThreadRecs[i].End()
 				}
@@ -354,7 +354,7 @@ func TestScrapesWhileWorkersWrite(t *testing.T) {
 					}
 					last[series] = v
 				}
-				if now["hostler_request_duration_seconds_count"] != now[`hostler_request_duration_seconds_bucket{le="+Inf"}`] {
+				if now[`hostler_request_duration_seconds_count{code="2xx",method="GET"}`] != now[`hostler_request_duration_seconds_bucket{code="2xx",method="GET",le="+Inf"}`] {
 					t.Error("a histogram's count is not the sum of its buckets")
 				}
 			}
@@ -445,4 +445,29 @@ func TestOverflowsStay(t *testing.T) {
 		}
 		delete(r.proc, "self/net/netstat")
 	}
+}
+
+// TestProportionalMemory: it is read every now and then, and is that of who holds the slot.
+func TestProportionalMemory(t *testing.T) {
+	r := newRig(t)
+	r.start(0, 100)
+	r.stat(100, 1, 1, 1, 3)
+	at := int64(100e9)
+	r.c.mono = func() int64 { return at }
+	series := `hostler_worker_proportional_memory_bytes{worker="1"}`
+	want := func(when string, kB float64) {
+		t.Helper()
+		if v, has := r.samples()[series]; v != kB*1024 || has != (kB > 0) {
+			t.Errorf("%s: %v", when, v)
+		}
+	}
+	want("where it cannot be read", 0)
+	r.share(100, 70)
+	want("a moment later", 0)
+	at += int64(pssAge)
+	want("later", 70)
+	r.share(100, 80)
+	want("at once", 70)
+	r.stat(100, 2, 1, 1, 3)
+	want("once another process has the pid", 80)
 }

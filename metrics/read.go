@@ -19,14 +19,8 @@ func now(of func(*protocol.Gauges) int64) func(*scrape, put) {
 }
 
 // total reads a histogram of the scoreboard's.
-func total(of func(*protocol.Counters) *protocol.Histogram) func(*scrape) *histogram {
-	return func(s *scrape) *histogram {
-		h := new(histogram)
-		for i := range s.workers {
-			h.add(of(&s.workers[i].slot.Counters))
-		}
-		return h
-	}
+func total(of func(*protocol.Counters) *protocol.Histogram) func(*scrape, putSum) {
+	return func(s *scrape, put putSum) { put(s.total(of)) }
 }
 
 // eachWorker reads what there is per worker.
@@ -47,6 +41,18 @@ func readRequests(s *scrape, put put) {
 		}
 		for k, class := range protocol.Classes {
 			put(classes[k], class, method)
+		}
+	}
+}
+
+// readDurations leaves out what there is none of: all pairs have twelve hundred lines.
+func readDurations(s *scrape, put putSum) {
+	for m, method := range protocol.Methods {
+		for k, class := range protocol.Classes {
+			h := s.total(func(c *protocol.Counters) *protocol.Histogram { return &c.Duration[m][k] })
+			if !h.empty() || method == "GET" && class == "2xx" {
+				put(h, class, method)
+			}
 		}
 	}
 }

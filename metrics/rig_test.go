@@ -105,6 +105,11 @@ func (r *rig) files(pid, n int) {
 		"Max processes             7                    8                    processes \nMax open files            1024                 4096                 files     \n")}
 }
 
+// share gives pid so many kilobytes of memory.
+func (r *rig) share(pid, kB int) {
+	r.proc[strconv.Itoa(pid)+"/smaps_rollup"] = &fstest.MapFile{Data: []byte(fmt.Sprintf("0-1 ---p 0 00:00 0 [rollup]\nRss: 9000 kB\nPss: %d kB\n", kB))}
+}
+
 // scrape returns the whole exposition as Prometheus would read it.
 func (r *rig) scrape() string {
 	r.t.Helper()

@@ -26,6 +26,7 @@ type workerView struct {
 	status  *protocol.WorkerStatus // nil: nobody holds it
 	process *procstat.Process      // nil: there is none, or not any more
 	cpu     float64                // seconds, of all who have held the slot
+	pss     float64                // bytes; 0: not known
 	fds     int                    // -1: not known
 	maxFDs  float64                // -1: not known
 }
@@ -41,10 +42,10 @@ func (c *Collector) begin() *scrape {
 	}
 	for i := range c.board.Used() {
 		w := workerView{label: strconv.Itoa(i + 1), slot: c.board.Slot(i), status: holders[i], fds: -1, maxFDs: -1}
-		account := c.cpu[i]
+		account := c.accounts[i]
 		if account == nil {
-			account = new(cpuAccount)
-			c.cpu[i] = account
+			account = new(slotAccount)
+			c.accounts[i] = account
 		}
 		now := 0.0
 		if w.status != nil {
@@ -53,6 +54,7 @@ func (c *Collector) begin() *scrape {
 				now = p.CPU
 				w.process = &p
 				w.fds, w.maxFDs = procstat.Files(c.proc, w.status.PID)
+				w.pss = account.share(c.proc, p, s.mono)
 			}
 		}
 		w.cpu = account.total(snap.GoneCPU, i, now)
@@ -155,6 +157,17 @@ type histogram struct {
 	sum    int64
 	counts [len(protocol.Bounds) + 1]uint64
 }
+
+// total sums a histogram over all slots.
+func (s *scrape) total(of func(*protocol.Counters) *protocol.Histogram) *histogram {
+	h := new(histogram)
+	for i := range s.workers {
+		h.add(of(&s.workers[i].slot.Counters))
+	}
+	return h
+}
+
+func (h *histogram) empty() bool { return h.counts == [len(h.counts)]uint64{} }
 
 func (h *histogram) add(o *protocol.Histogram) {
 	h.sum += o.Sum.Load()

@@ -18,12 +18,15 @@ type family struct {
 	typ    metricType
 	labels []string
 	help   string
-	read   func(*scrape, put)       // of a counter or gauge
-	sum    func(*scrape) *histogram // of a histogram
+	read   func(*scrape, put)    // of a counter or gauge
+	sum    func(*scrape, putSum) // of a histogram
 }
 
 // put gives a scrape one value, with a value for each label.
 type put func(v float64, labels ...string)
+
+// putSum gives it a histogram likewise.
+type putSum func(h *histogram, labels ...string)
 
 // metricType is what a name's values are.
 type metricType int
@@ -64,9 +67,9 @@ var requestFamilies = []family{
 	{name: "responses_total", labels: []string{"code"},
 		help: "Responses that ended, by status; other stands for a status that is not in IANA's registry.",
 		read: readResponses},
-	{name: "request_duration_seconds", typ: histo,
-		help: "Time from the arrival of the whole request to the end of its response.",
-		sum:  total(func(c *protocol.Counters) *protocol.Histogram { return &c.Duration })},
+	{name: "request_duration_seconds", typ: histo, labels: []string{"code", "method"},
+		help: "Time from the arrival of the whole request to the end of its response, by class of its status and method; pairs that have not occurred are left out, but for GET's 2xx.",
+		sum:  readDurations},
 	{name: "request_queue_wait_seconds", typ: histo,
 		help: "Time from the arrival of the whole request to the start of the application for it.",
 		sum:  total(func(c *protocol.Counters) *protocol.Histogram { return &c.QueueWait })},
@@ -248,6 +251,13 @@ var workerFamilies = []family{
 		read: eachWorker(func(w *workerView, put func(float64)) {
 			if w.process != nil {
 				put(w.process.Memory)
+			}
+		})},
+	{name: "worker_proportional_memory_bytes", typ: gauge, labels: []string{"worker"},
+		help: "Memory of the worker process, with its share of what it has in common with others (PSS), as of the last 15 seconds, where the server may read it: what all of them take is the sum.",
+		read: eachWorker(func(w *workerView, put func(float64)) {
+			if w.pss > 0 {
+				put(w.pss)
 			}
 		})},
 	{name: "worker_cpu_seconds_total", labels: []string{"worker"},

@@ -31,6 +31,7 @@ func TestTable(t *testing.T) {
 	busy(r, r.start(0, 100))
 	r.stat(100, 1, 1, 1, 1)
 	r.files(100, 3)
+	r.share(100, 7000)
 	r.snap.Workers[0].Pools = []settings.Pool{{Name: "x", Pattern: "/", Threads: 1}}
 	r.snap.Certificates = []protocol.CertificateStatus{{Name: "example.org", NotAfter: time.Unix(9000, 0)}}
 	r.snap.ListenQueues = []protocol.ListenQueue{{Address: "127.0.0.1:8000", Depth: 3, Limit: 128}}

@@ -67,6 +67,9 @@ func CodeClass(i int) int {
 	return i - len(registered)
 }
 
+// Class is the index in Classes of a status with which a request was answered.
+func Class(status int) int { return CodeClass(CodeIndex(status)) }
+
 // OfClass returns how many requests with a method (an index of Methods) ended with a
 // status of a class (an index of Classes).
 func (c *Counters) OfClass(method, class int) (n uint64) {

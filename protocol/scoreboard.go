@@ -101,7 +101,7 @@ func (e Eviction) Rank() int { return min(int(e), int(EvictedBody)) }
 // Counters only ever grow, across all workers that held the slot.
 type Counters struct {
 	Requests          [len(Methods)][NumCodes]atomic.Uint64 // by method and CodeIndex
-	Duration          Histogram                             // arrival of the whole request to the end of the response
+	Duration          [len(Methods)][len(Classes)]Histogram // arrival of the whole request to the end of the response
 	QueueWait         Histogram                             // arrival of the whole request to the application's start
 	GILWait           atomic.Int64                          // nanoseconds spent by Python threads waiting for the GIL
 	ReceivedBytes     atomic.Uint64

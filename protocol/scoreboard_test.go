@@ -336,7 +336,7 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 	method, target, client := []byte("GET"), []byte("/users/12345/profile"), []byte("127.0.0.1")
 	if n := testing.AllocsPerRun(100, func() {
 		s.ThreadRecs[0].Begin(1, method, target, client)
-		s.Counters.Duration.Observe(1e6)
+		s.Counters.QueueWait.Observe(1e6)
 		s.ThreadRecs[0].End()
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
@@ -357,7 +357,7 @@ func BenchmarkBegin(b *testing.B) {
 
 func BenchmarkObserve(b *testing.B) {
 	board, _ := newBoard(b)
-	h := &board.Slot(0).Counters.Duration
+	h := &board.Slot(0).Counters.QueueWait
 	for b.Loop() {
 		h.Observe(1500e3)
 	}

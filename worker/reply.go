@@ -476,15 +476,24 @@ func (t *Thread) framed() bool {
 	return t.Req.Minor == 1 && (r.remaining >= 0 || r.chunked || r.noBody)
 }
 
+// countDuration counts how long the request took, and it itself if it has got no answer:
+// the client had gone before there was one.
+func (t *Thread) countDuration(now int64) {
+	r, k, class := &t.reply, &t.l.slot.Counters, 0
+	if r.counted {
+		class = protocol.Class(r.status)
+	} else {
+		k.Requests[t.Req.MethodID][0].Add(1)
+	}
+	k.Duration[t.Req.MethodID][class].Observe(now - r.arrived)
+}
+
 // account counts and logs the request that t has ended.
 func (t *Thread) account(now int64) {
 	l := t.l
 	r, k := &t.reply, &l.slot.Counters
 	t.rec.End()
-	if !r.counted { // the client had gone before there was an answer
-		k.Requests[t.Req.MethodID][0].Add(1)
-	}
-	k.Duration.Observe(now - r.arrived)
+	t.countDuration(now)
 	if now-r.arrived >= slowFloor && l.slow.tell != nil {
 		l.slow.note(t.slowRequest(now))
 	}

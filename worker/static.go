@@ -167,13 +167,8 @@ func appendStatus(b []byte, status int) []byte {
 
 // accountStatic is account for a request that no Python thread ran.
 func (t *Thread) accountStatic(now int64) {
-	l := t.l
-	r, k := &t.reply, &l.slot.Counters
-	if !r.counted {
-		k.Requests[t.Req.MethodID][0].Add(1)
-	}
-	k.Duration.Observe(now - r.arrived)
-	if l.access.on() {
-		l.access.request(t, now)
+	t.countDuration(now)
+	if t.l.access.on() {
+		t.l.access.request(t, now)
 	}
 }
