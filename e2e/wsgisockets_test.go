@@ -214,6 +214,34 @@ func (s *server) wsgiEnds() {
 	<-s.exited
 }
 
+// TestWSGISocketsUpgrade: another binary takes over, and those who have WebSockets are told.
+func TestWSGISocketsUpgrade(t *testing.T) {
+	pidfile := filepath.Join(t.TempDir(), "pid")
+	s := start(t, "--workers", "1", "--threads", "4", "--graceful-timeout", "4", "-p", pidfile, "wsgisockets:app")
+	master := s.successor(pidfile)
+	all := []*wsClient{s.websocket("/", ""), s.websocket("/raw", "")}
+	for _, w := range all {
+		w.say(0x81, "x")
+		w.want("1 x")
+	}
+	s.signal(syscall.SIGUSR2)
+	for _, w := range all {
+		w.want("close 1012 ")
+		w.say(0x88, "\x03\xf4")
+	}
+	if status := s.exitStatus(); status != 0 || master() == s.cmd.Process.Pid {
+		t.Errorf("the old master: %d, and the pid file names %d", status, master())
+	}
+	for _, line := range []string{"closed 1012 ''", "raw: closed 1012"} {
+		if !strings.Contains(s.log.String(), line) {
+			t.Errorf("%q is not in the log", line)
+		}
+	}
+	w := s.websocket("/", "")
+	w.say(0x81, "x")
+	w.want("1 x")
+}
+
 // TestWSGISocketsSecure: the same over TLS, and on a unix socket.
 func TestWSGISocketsSecure(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
