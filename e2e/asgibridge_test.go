@@ -133,7 +133,7 @@ func TestASGIReferences(t *testing.T) {
 	for _, python := range []string{debug, pythons[0], pythons[len(pythons)-1]} {
 		t.Run(python, func(t *testing.T) {
 			s := start(t, "--python", python, "asgirefs:app")
-			for _, way := range strings.Fields(cmp.Or(os.Getenv("REFERENCES"), "hello echo listen wait refused path stream hints raise endless fork_exits")) {
+			for _, way := range strings.Fields(cmp.Or(os.Getenv("REFERENCES"), "hello echo listen wait refused path stream hints raise endless deserted fork_exits")) {
 				way, times, _ := strings.Cut(way, "=")
 				s.takeWay(way, 20) // caches fill
 				n := 50
@@ -183,7 +183,13 @@ func (s *server) takeWay(path string, n int) {
 		if err != nil {
 			s.t.Fatal(path, err)
 		}
-		if path != "endless" {
+		switch path {
+		case "endless":
+		case "deserted":
+			s.get("/full")
+			r.Body.Close()
+			s.get("/left")
+		default:
 			if got, err := io.ReadAll(r.Body); err != nil || path == "echo" && string(got) != body {
 				s.t.Fatalf("%s: %d bytes, %v", path, len(got), err)
 			}

@@ -163,10 +163,15 @@ func (r *rig) dropGarbage() {
 	for n := len(refs); n == len(refs); {
 		n = r.TakeGarbage(refs[:])
 		for _, ref := range refs[:n] {
-			v, _ := r.garbage.LoadOrStore(ref, new(atomic.Int64))
-			v.(*atomic.Int64).Add(1)
+			r.back(ref)
 		}
 	}
+}
+
+// back notes that a reference has come back.
+func (r *rig) back(ref uintptr) {
+	v, _ := r.garbage.LoadOrStore(ref, new(atomic.Int64))
+	v.(*atomic.Int64).Add(1)
 }
 
 func (r *rig) run(t *Thread) {
@@ -227,8 +232,7 @@ func (c *call) write(data []byte, final bool) int {
 	}
 	rc := c.t.Write(data, ref, final)
 	if c.t.OutKept == 0 && ref != 0 {
-		v, _ := c.r.garbage.LoadOrStore(ref, new(atomic.Int64))
-		v.(*atomic.Int64).Add(1)
+		c.r.back(ref)
 	}
 	for rc == WriteWait {
 		p := []unix.PollFd{{Fd: c.t.FD, Events: unix.POLLOUT}}

@@ -58,21 +58,21 @@ func (t *Thread) roomNow() uint32 {
 	case flushGone:
 		t.reply.gone = true
 	case flushMore:
-		if !t.Deserted() && c.out.crowded() {
+		if !t.deserted() && c.out.crowded() {
 			return 0
 		}
 	}
-	if t.Deserted() {
+	if t.deserted() {
 		return NoticeRoom | NoticeGone
 	}
 	return NoticeRoom
 }
 
-// Deserted says that nobody waits for the rest of t's response. For a stream, of which
+// deserted says that nobody waits for the rest of t's response. For a stream, of which
 // nobody knows when it ends, it is enough that the client has ended its own direction. What
 // has a length is sent all the same: there are clients that say all they have to say, end
 // their direction, and read the answer then.
-func (t *Thread) Deserted() bool {
+func (t *Thread) deserted() bool {
 	r := &t.reply
 	if !r.gone && r.streams() && r.remaining < 0 {
 		_, r.gone = t.conn.stirred()

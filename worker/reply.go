@@ -171,6 +171,15 @@ func (t *Thread) Write(data []byte, ref uintptr, final bool) int {
 	return res
 }
 
+// WriteOn is Write for a piece of a stream that others follow: of one that nobody waits for
+// any more nothing is taken.
+func (t *Thread) WriteOn(data []byte, ref uintptr) int {
+	if t.OutKept = 0; t.deserted() {
+		return WriteGone
+	}
+	return t.Write(data, ref, false)
+}
+
 // transmit sends a message of the response in t, whose head is in t.out, and queues
 // what does not leave now. ref, if not 0, is the object that owns its data.
 func (t *Thread) transmit(c *conn, m message, ref uintptr) int {

@@ -179,6 +179,16 @@ func (c *seatCall) answer(body string) {
 	c.finish()
 }
 
+// piece writes a piece as write_piece in worker/python/reply.c does.
+func (c *seatCall) piece(write func(ref uintptr) int) int {
+	ref := uintptr(c.r.refs.Add(1))
+	rc := write(ref)
+	if c.t.OutKept == 0 {
+		c.r.back(ref)
+	}
+	return rc
+}
+
 // await calls then with what there is, now or later.
 func (c *seatCall) await(what uint32, then func(have uint32)) {
 	c.heard = then
@@ -411,6 +421,44 @@ func TestTurnRoom(t *testing.T) {
 	}
 	conn.Close()
 	_, _ = io.Copy(io.Discard, conn)
+}
+
+// Who sends on to a client that has gone, while what it sent before waits there, leaves nothing.
+func TestTurnRoomLeft(t *testing.T) {
+	piece := make([]byte, 100<<10)
+	for name, write := range map[string]func(*Thread, uintptr) int{
+		"others follow": func(t *Thread, ref uintptr) int { return t.WriteOn(piece, ref) },
+		"the last":      func(t *Thread, ref uintptr) int { return t.Write(piece, ref, false) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			waits := make(chan *seatCall, 1)
+			e := serveAsync(t, asyncConfig(), func(c *seatCall) {
+				c.head("200 OK")
+				for rc := WriteOK; rc == WriteOK; {
+					if rc = c.piece(func(ref uintptr) int { return c.t.WriteOn(piece, ref) }); rc == WriteGone {
+						t.Error("nobody has gone yet")
+					}
+				}
+				waits <- c
+			})
+			conn := e.dialTCP()
+			send(t, conn, get)
+			c := <-waits
+			conn.Close()
+			eventually(t, "the event", func() bool { return c.t.conn.state.Load()&stateHup != 0 })
+			rc := make(chan int)
+			e.soon(func() {
+				n := c.piece(func(ref uintptr) int { return write(c.t, ref) })
+				c.t.Result = ResultFailed
+				c.finish()
+				rc <- n
+			})
+			if n := <-rc; n != WriteGone {
+				t.Errorf("%d, not that the client has gone", n)
+			}
+			e.level()
+		})
+	}
 }
 
 // What takes too long is told so, and gets a 504; a stream whose client has left is told

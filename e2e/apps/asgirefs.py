@@ -5,6 +5,8 @@ import gc
 import os
 import sys
 
+deserts = {}  # of the stream that is under way: what its client and it wait for of each other
+
 
 async def whole(receive):
     body, more = b"", True
@@ -46,6 +48,21 @@ async def stream(send, piece, pieces):
     await send({"type": "http.response.body"})
 
 
+async def deserted(send):
+    """Sends until the client has to read, and once more when it has gone."""
+    await send({"type": "http.response.start", "status": 200})
+    full = None
+    while not full:
+        piece = asyncio.ensure_future(send({"type": "http.response.body", "body": b"x" * 20000, "more_body": True}))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        full = not piece.done()
+    piece.cancel()
+    deserts["full"].set()
+    await deserts["left"].wait()
+    await send({"type": "http.response.body", "body": b"x" * 20000, "more_body": True})
+
+
 def references():
     gc.collect()
     return b"%d" % (sys.gettotalrefcount() if hasattr(sys, "gettotalrefcount") else len(gc.get_objects()))
@@ -77,6 +94,13 @@ async def app(scope, receive, send):
     elif path in ("stream", "endless"):
         await stream(send, b"x" * 20000, 5 if path == "stream" else -1)
         return
+    elif path == "deserted":
+        deserts.update(full=asyncio.Event(), left=asyncio.Event())
+        await deserted(send)
+    elif path == "full":
+        await deserts["full"].wait()
+    elif path == "left":
+        deserts["left"].set()
     elif path == "hints":
         await send({"type": "http.response.early_hint", "links": [b"</a>; rel=preload"]})
     elif path in ("fork", "fork_exits"):

@@ -125,11 +125,11 @@ func hostlerHeadError(code C.int, why *C.char, size C.int) {
 
 //export hostlerWrite
 func hostlerWrite(i C.int, p unsafe.Pointer, n C.int64_t, ref C.uintptr_t, piece C.int) C.int {
-	t := thread(i)
-	if piece == worker.PieceMore && t.Deserted() {
-		return worker.WriteGone
+	t, data := thread(i), unsafe.Slice((*byte)(p), n)
+	if piece == worker.PieceMore {
+		return C.int(t.WriteOn(data, uintptr(ref)))
 	}
-	return C.int(t.Write(unsafe.Slice((*byte)(p), n), uintptr(ref), piece == worker.PieceWhole))
+	return C.int(t.Write(data, uintptr(ref), piece == worker.PieceWhole))
 }
 
 //export hostlerEndBody
