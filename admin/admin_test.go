@@ -187,7 +187,7 @@ func TestReadyz(t *testing.T) {
 		"no listener": {func(r *rig) {
 			r.worker(0, 1, protocol.SlotServing)
 			r.snap.DeadListeners = []string{"127.0.0.1:80", "unix:/s"}
-		}, 503, "not ready: nobody can connect to 127.0.0.1:80 unix:/s: a worker has shut down the socket\n"},
+		}, 503, "not ready: not everybody can connect to 127.0.0.1:80 unix:/s: a worker has shut down the socket, or set options on it\n"},
 		"none":          {func(*rig) {}, 503, "not ready: no worker serves (2 wanted, 0 booting)\n"},
 		"only draining": {func(r *rig) { r.worker(0, 1, protocol.SlotDraining) }, 503, "not ready: no worker serves (2 wanted, 0 booting)\n"},
 		"replacements":  {func(r *rig) { r.worker(0, 1, protocol.SlotBooting) }, 503, "not ready: no worker serves (2 wanted, 1 booting)\n"},

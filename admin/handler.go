@@ -109,7 +109,7 @@ func conditions(snap *protocol.Snapshot) []condition {
 		{"running", !snap.Stopping, "the server is stopping"},
 		{"booted", snap.Ready, "no generation of workers has booted"},
 		{"workers", serving > 0, none},
-		{"listeners", len(snap.DeadListeners) == 0, "nobody can connect to " + strings.Join(snap.DeadListeners, " ") + ": a worker has shut down the socket"},
+		{"listeners", len(snap.DeadListeners) == 0, "not everybody can connect to " + strings.Join(snap.DeadListeners, " ") + ": a worker has shut down the socket, or set options on it"},
 	}
 }
 

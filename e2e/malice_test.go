@@ -235,6 +235,74 @@ func (m *taken) everything(processes int) {
 	}
 }
 
+// TestMaliciousOptions has a worker set all that can be set on a listening socket, to keep
+// clients from it or to cut their connections: that is seen, said, and another socket put
+// in its place. Workers of today, of tomorrow and of the next generation have that.
+func TestMaliciousOptions(t *testing.T) {
+	for _, args := range [][]string{nil, {"--preload"}} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			t.Parallel()
+			m := takenOver(t, "http", "app", args...)
+			m.serves("the start")
+			mended := func(what string, want ...string) {
+				t.Helper()
+				m.eventually("a line of "+what, func() bool {
+					for line := range strings.Lines(m.log.String()) {
+						if !strings.Contains(line, "a worker had ") || !strings.Contains(line, "address="+m.addr) {
+							continue
+						}
+						found := true
+						for _, name := range want {
+							found = found && strings.Contains(line, name)
+						}
+						if found {
+							return true
+						}
+					}
+					return false
+				})
+				m.serves(what)
+				if got := overUnix(m.run+"/s", "/"); got != "200" {
+					t.Errorf("the Unix socket after %s: %s", what, got)
+				}
+			}
+			names := strings.Fields(strings.Trim(m.evil("' '.join(OPTIONS)"), "'"))
+			if len(names) < 20 {
+				t.Fatalf("the options are %q", names)
+			}
+			if got := m.evil("options(*OPTIONS)"); got != "[]" {
+				t.Errorf("cannot be set: %s", got)
+			}
+			mended("all options", names...)
+
+			// 127.0.0.1 gets in, others do not: whoever tried it from here would not notice.
+			m.evil("keep_out('10.0.0.0/8')")
+			mended("a key for others", "options=\"a filter, a key or a header\"")
+			for i, how := range []string{"0.0.0.0/0", "filter"} {
+				before := strings.Count(m.log.String(), "a filter, a key or a header")
+				if m.evil("keep_out('"+how+"')") == "'refused'" {
+					t.Logf("%s: the kernel refuses it here", how)
+					continue
+				}
+				m.eventually("another socket", func() bool { return strings.Count(m.log.String(), "a filter, a key or a header") > before })
+				mended(how)
+				if i == 0 {
+					m.replace()
+					m.serves("a new worker")
+				}
+			}
+			m.evil("keep_out('queue')")
+			m.waitLog("a worker had changed the length of a listen queue")
+			m.reloadsAndServes("all that")
+			for _, line := range strings.Split(m.log.String(), "\n") {
+				if strings.Contains(line, "cannot be opened again") {
+					t.Error(line)
+				}
+			}
+		})
+	}
+}
+
 // replace ends all workers, whatever the scoreboard says of them.
 func (m *taken) replace() {
 	m.t.Helper()

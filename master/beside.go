@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"hostler/internal/unixsocket"
 	"hostler/settings"
 )
 
@@ -113,16 +112,9 @@ func (l *listener) share(b settings.Bind) (*listener, error) {
 	if sa, err := unix.Getsockname(fd); err == nil {
 		o.info = listenerInfo(b, addrOf(sa))
 	}
-	if l.file == nil {
-		return o, nil
-	}
-	if fd, err = unix.FcntlInt(uintptr(l.file.FD()), unix.F_DUPFD_CLOEXEC, 10); err == nil {
-		o.file, err = unixsocket.New(fd)
-	}
-	if err != nil {
-		o.file = nil
+	if o.file = l.copyFile(); o.file == nil && l.file != nil {
 		o.close()
-		return nil, err
+		return nil, errors.New("there are no more descriptors")
 	}
 	return o, nil
 }

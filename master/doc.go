@@ -22,13 +22,14 @@
 //	a generation is prepared (settings, directory, interpreter, user, certificates,
 //	                         addresses) in a goroutine of its own, within prepareTime
 //	certificates are read    in a goroutine of its own
+//	listening sockets        are examined and mended in goroutines of their own: a worker
+//	                         can hold one's lock
 //	files are seen to        (pid file, sockets' files, the code that is watched) by a
 //	                         clerk, one after the other
 //	logs are opened          in goroutines of their own, and lines written by others
 //
 // What is left to the host's other methods is the kernel's own: polls, signals,
-// closing, /proc and /sys, a datagram that is sent or not, and listen(2) or bind(2)
-// of a socket that a worker has shut down.
+// closing, /proc and /sys, and a datagram that is sent or not.
 //
 // The operating system is behind three seams, which the unit tests replace:
 // spawn.Starter and spawn.Process (processes and control sockets), host

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"slices"
 	"time"
 
 	"hostler/protocol"
@@ -65,7 +66,6 @@ func (s *supervisor) look(now time.Time) {
 	s.checkExchange(now)
 	for _, l := range s.listeners() {
 		s.checkListener(l, now)
-		l.queue = s.host.Queue(l)
 	}
 }
 
@@ -150,29 +150,95 @@ func (s *supervisor) giveExchange(w *worker) {
 	s.sendFile(w, protocol.FDHandIn, s.exchange[1])
 }
 
-// checkListener opens a listening socket again that has been shut down.
+// checkListener has a listening socket looked at, apart.
 func (s *supervisor) checkListener(l *listener, now time.Time) {
-	l.dead = s.host.Shut(l)
+	if !l.busy.IsZero() {
+		if !l.stuck && now.Sub(l.busy) >= frozenAfter {
+			l.stuck, l.dead = true, true
+			s.log.Error("a listening socket does not answer its owner; a worker may hold it up, so replace them: hostler ctl restart", "address", l.String(), "after", now.Sub(l.busy))
+		}
+		return
+	}
+	l.busy = now
+	examine := s.host.Examine(l, s.backlogOf(l))
+	s.apart(func() func() {
+		e := examine()
+		return func() { s.examined(l, e) }
+	})
+}
+
+// backlogOf is how long l's queue should be; 0: as it is.
+func (s *supervisor) backlogOf(l *listener) int {
+	if l.unit {
+		return l.backlog // what it was at first
+	}
+	return s.set.Backlog
+}
+
+// examined has a socket mended that somebody has shut down, or has changed so that it is
+// of no use to clients.
+func (s *supervisor) examined(l *listener, e examined) {
+	l.busy, l.stuck = time.Time{}, false
+	if s.phase != phaseServing || !slices.Contains(s.listeners(), l) {
+		return
+	}
+	l.queue = e.queue
+	l.dead = e.shut || e.spoiled != ""
+	now := s.clock.now()
+	if e.backlog > 0 {
+		if e.queue.known && l.backlog > 0 && e.queue.limit != l.backlog {
+			s.mended(l, "a worker had changed the length of a listen queue; it is as it was")
+		}
+		l.backlog, l.queue.limit = e.backlog, e.backlog
+	}
 	if !l.dead || !l.mending.due(now) {
 		return
 	}
-	fresh, err := s.host.Revive(l, s.set.Backlog)
+	what := "a worker had shut down a listening socket; it is open again"
+	if e.spoiled != "" {
+		what = "a worker had set options on a listening socket; another is in its place"
+	}
+	mend := s.host.Mend(l, e.spoiled != "", s.backlogOf(l))
+	l.busy = now
+	s.apart(func() func() {
+		other, err := mend()
+		return func() {
+			l.busy = time.Time{}
+			s.mend(l, other, err, what, e.spoiled)
+		}
+	})
+}
+
+// mend puts a socket in the place of l's, if it is to be another.
+func (s *supervisor) mend(l, other *listener, err error, what, spoiled string) {
+	if s.phase != phaseServing || !slices.Contains(s.listeners(), l) {
+		if other != nil {
+			s.files.do("closing an address", other.drop)
+		}
+		return
+	}
+	if err == nil && other != nil {
+		err = s.host.Become(l, other)
+	}
 	if err != nil {
-		s.log.Error("nobody can connect: a worker has shut down a listening socket, and it cannot be opened again", "address", l.String(), "error", err)
+		s.log.Error("nobody can connect, or not everybody: a worker has shut down a listening socket, or set options on it, and it cannot be opened again", "address", l.String(), "options", spoiled, "error", err)
 		return
 	}
 	l.dead = false
-	s.log.Error("a worker had shut down a listening socket; it is open again", "address", l.String())
-	s.note(protocol.Event{Kind: "listener_mended", Text: l.String()})
-	if !fresh {
+	s.mended(l, what, "options", spoiled)
+	if other == nil {
 		return // it is the same for all who have it
 	}
-	l.fresh = true
 	for _, w := range s.workers {
 		if w.state == stateBooting || w.state == stateServing {
 			s.giveListeners(w)
 		}
 	}
+}
+
+func (s *supervisor) mended(l *listener, what string, attrs ...any) {
+	s.log.Error(what, append([]any{"address", l.String()}, attrs...)...)
+	s.note(protocol.Event{Kind: "listener_mended", Text: l.String()})
 }
 
 // giveListeners gives w the sockets that are others than those it was started with,

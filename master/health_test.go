@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -205,8 +206,8 @@ func TestUnfitWorker(t *testing.T) {
 	})
 }
 
-// TestRevive shuts real sockets down, as a worker can that has them.
-func TestRevive(t *testing.T) {
+// TestMend shuts real sockets down, as a worker can that has them.
+func TestMend(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	for _, b := range []settings.Bind{{Network: "tcp", Address: "127.0.0.1:0"}, {Network: "tcp", Address: fixedAddress(t)}, {Network: "unix", Address: path}} {
 		l, err := openListener(b)
@@ -226,24 +227,182 @@ func TestRevive(t *testing.T) {
 		if !l.shut() {
 			t.Errorf("%v does not seem to be shut", b)
 		}
-		fresh, err := l.revive(16)
-		if b.Address == "127.0.0.1:0" { // the system's port is gone
-			if err == nil && !fresh && !l.samePort() {
-				t.Errorf("%v: revived at another port as if it were the same", b)
-			}
-		} else if err != nil || l.shut() || fresh != (b.Network == "unix") {
-			t.Errorf("%v: fresh %v, %v", b, fresh, err)
+		if e := l.examine(theirs, 16); !e.shut {
+			t.Errorf("%v: %+v", b, e)
+		}
+		h := &systemHost{}
+		other, err := h.Mend(l, false, 16)()
+		if err == nil && other != nil {
+			err = l.become(other)
+		}
+		if err != nil || l.shut() || (other != nil) != (b.Network == "unix" || b.Address == "127.0.0.1:0") {
+			t.Errorf("%v: %v, %v", b, other, err)
 		} else {
-			c, err := net.Dial(b.Network, b.Address)
-			if err != nil {
-				t.Errorf("%v: %v", b, err)
-			} else {
-				c.Close()
-			}
+			connects(t, l)
 		}
 		unix.Close(theirs)
 		l.retire(slog.New(slog.DiscardHandler))
 	}
+}
+
+// connects wants l to be reached where the workers say that it is.
+func connects(t *testing.T, l *listener) {
+	t.Helper()
+	address := l.Address
+	if l.Network == "tcp" {
+		address = net.JoinHostPort(l.info.Host, l.info.Port)
+	}
+	c, err := net.DialTimeout(l.Network, address, 30*time.Second)
+	if err != nil {
+		t.Errorf("%v: %v", l.Bind, err)
+		return
+	}
+	c.Close()
+}
+
+// TestSpoiledListeners sets each option on real sockets that a process without privileges
+// can. It is noticed, and another socket, which has none of it, is reached in the place of
+// the old one.
+func TestSpoiledListeners(t *testing.T) {
+	number := func(level, name, value int) func(int) error {
+		return func(fd int) error { return unix.SetsockoptInt(fd, level, name, value) }
+	}
+	key := func(fd int) error { // for peers that never come: nobody would notice by connecting
+		sig := unix.TCPMD5Sig{Flags: unix.TCP_MD5SIG_FLAG_PREFIX, Prefixlen: 8, Keylen: 3, Key: [80]byte{'k', 'e', 'y'}}
+		sig.Addr.Family = unix.AF_INET
+		(*unix.RawSockaddrInet4)(unsafe.Pointer(&sig.Addr)).Addr = [4]byte{10}
+		return unix.SetsockoptTCPMD5Sig(fd, unix.IPPROTO_TCP, unix.TCP_MD5SIG_EXT, &sig)
+	}
+	filter := func(fd int) error { // takes nothing, and stays
+		drop := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
+		err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop[0]})
+		return errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_LOCK_FILTER, 1))
+	}
+	for _, c := range []struct {
+		name string
+		six  bool
+		set  func(fd int) error
+	}{
+		{"a filter, a key or a header", false, key},
+		{"a filter, a key or a header, SO_LOCK_FILTER", false, filter},
+		{"SO_LOCK_FILTER", false, number(unix.SOL_SOCKET, unix.SO_LOCK_FILTER, 1)},
+		{"SO_BINDTODEVICE", false, func(fd int) error { return unix.BindToDevice(fd, "lo") }},
+		{"SO_PRIORITY", false, number(unix.SOL_SOCKET, unix.SO_PRIORITY, 6)},
+		{"SO_DONTROUTE", false, number(unix.SOL_SOCKET, unix.SO_DONTROUTE, 1)},
+		{"SO_RCVLOWAT", false, number(unix.SOL_SOCKET, unix.SO_RCVLOWAT, 1<<20)},
+		{"SO_RCVTIMEO", false, func(fd int) error {
+			return unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 1})
+		}},
+		{"SO_LINGER", false, func(fd int) error {
+			return unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		}},
+		{"SO_KEEPALIVE", false, number(unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)},
+		{"SO_MAX_PACING_RATE", false, number(unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, 1)},
+		{"SO_OOBINLINE", false, number(unix.SOL_SOCKET, unix.SO_OOBINLINE, 1)},
+		{"SO_REUSEADDR", false, number(unix.SOL_SOCKET, unix.SO_REUSEADDR, 0)},
+		{"SO_BUF_LOCK", false, number(unix.SOL_SOCKET, unix.SO_RCVBUF, 1)},
+		{"SO_BUF_LOCK", false, number(unix.SOL_SOCKET, unix.SO_SNDBUF, 1)},
+		{"IP_TTL", false, number(unix.IPPROTO_IP, unix.IP_TTL, 1)},
+		{"IP_MINTTL", false, number(unix.IPPROTO_IP, unix.IP_MINTTL, 64)},
+		{"IP_MINTTL", true, number(unix.IPPROTO_IP, unix.IP_MINTTL, 255)}, // for IPv4 that comes there
+		{"SO_PRIORITY, IP_TOS", false, number(unix.IPPROTO_IP, unix.IP_TOS, 0xb8)},
+		{"IP_MTU_DISCOVER", false, number(unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)},
+		{"IP_RECVERR", false, number(unix.IPPROTO_IP, unix.IP_RECVERR, 1)},
+		{"IPV6_UNICAST_HOPS", true, number(unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, 1)},
+		{"IPV6_MINHOPCOUNT", true, number(unix.IPPROTO_IPV6, unix.IPV6_MINHOPCOUNT, 255)},
+		{"IPV6_TCLASS", true, number(unix.IPPROTO_IPV6, unix.IPV6_TCLASS, 8)},
+		{"IPV6_MTU_DISCOVER", true, number(unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)},
+		{"IPV6_RECVERR", true, number(unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1)},
+		{"TCP_MAXSEG", false, number(unix.IPPROTO_TCP, unix.TCP_MAXSEG, 88)},
+		{"TCP_DEFER_ACCEPT", false, number(unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 100000)},
+		{"TCP_WINDOW_CLAMP", true, number(unix.IPPROTO_TCP, unix.TCP_WINDOW_CLAMP, 1)},
+		{"TCP_CORK", false, number(unix.IPPROTO_TCP, unix.TCP_CORK, 1)},
+		{"TCP_USER_TIMEOUT", false, number(unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 1)},
+		{"TCP_SYNCNT", false, number(unix.IPPROTO_TCP, unix.TCP_SYNCNT, 1)},
+		{"TCP_LINGER2", false, number(unix.IPPROTO_TCP, unix.TCP_LINGER2, 1)},
+		{"TCP_FASTOPEN", false, number(unix.IPPROTO_TCP, unix.TCP_FASTOPEN, 5)},
+	} {
+		host := "127.0.0.1:0"
+		if c.six {
+			host = "[::1]:0"
+		}
+		l, err := openListener(settings.Bind{Network: "tcp", Address: host})
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs, err := dup(l.fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e := l.examine(theirs, 16); e.shut || e.spoiled != "" || e.backlog != 16 {
+			t.Fatalf("from the start: %+v", e)
+		}
+		if err := c.set(theirs); err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if e := l.examine(theirs, 16); e.shut || e.spoiled != c.name {
+			t.Errorf("%s: %+v", c.name, e)
+		}
+		other, err := (&systemHost{}).Mend(l, true, 16)()
+		if err != nil || other == nil {
+			t.Fatalf("%s: %v, %v", c.name, other, err)
+		}
+		if err := l.become(other); err != nil {
+			t.Fatal(err)
+		}
+		if e := l.examine(l.fd, 16); e.shut || e.spoiled != "" {
+			t.Errorf("%s, mended: %+v", c.name, e)
+		}
+		connects(t, l)
+		unix.Close(theirs)
+		l.retire(slog.New(slog.DiscardHandler))
+	}
+}
+
+// TestSpoiledListenersAreReplaced is the same for the state machine: it is said once,
+// seldom if it comes again, and a socket that holds its owner up is not waited for.
+func TestSpoiledListenersAreReplaced(t *testing.T) {
+	set := testSettings()
+	set.Binds = []settings.Bind{{Network: "tcp", Address: "127.0.0.1:1"}}
+	set.Backlog = 64
+	withRig(t, set, nil, func(r *rig) {
+		r.awaitServing()
+		r.host.mu.Lock()
+		r.host.spoiled = map[string]string{"127.0.0.1:1": "IP_MINTTL"}
+		r.host.mu.Unlock()
+		r.pass(2 * lookEvery)
+		if n, m := r.all()[1].got(protocol.KindDescriptor); n != 1 || m.Number != protocol.FDListeners || r.host.revived != 1 {
+			t.Errorf("%d descriptors, number %d, mended %d times", n, m.Number, r.host.revived)
+		}
+		if n := strings.Count(r.log.String(), "options=IP_MINTTL"); n != 1 || len(r.view().DeadListeners) != 0 {
+			t.Errorf("said %d times, %v", n, r.view().DeadListeners)
+		}
+
+		r.host.mu.Lock()
+		r.host.queues = map[string]listenQueue{"127.0.0.1:1": {limit: 0, known: true}}
+		r.host.mu.Unlock()
+		r.pass(lookEvery)
+		if n := strings.Count(r.log.String(), "the length of a listen queue"); n != 1 {
+			t.Errorf("the length of the queue: said %d times", n)
+		}
+		r.host.mu.Lock()
+		r.host.queues = nil
+		r.host.mu.Unlock()
+
+		end := r.host.setHang()
+		r.pass(10 * time.Minute)
+		if v := r.view(); len(v.DeadListeners) != 1 {
+			t.Errorf("%v while nothing is heard of it", v.DeadListeners)
+		}
+		if n := strings.Count(r.log.String(), "does not answer its owner"); n != 1 {
+			t.Errorf("said %d times", n)
+		}
+		end()
+		r.pass(2 * lookEvery)
+		if v := r.view(); len(v.DeadListeners) != 0 {
+			t.Errorf("%v afterwards", v.DeadListeners)
+		}
+	})
 }
 
 // fixedAddress is an address with a port that is free.

@@ -285,11 +285,36 @@ func (h *systemHost) Stopping(upgraded bool) bool {
 	return true
 }
 
-// Shut implements host.
-func (h *systemHost) Shut(l *listener) bool { return l.shut() }
+// Examine implements host.
+func (h *systemHost) Examine(l *listener, backlog int) func() examined {
+	fd, err := dup(l.fd)
+	if err != nil {
+		return func() examined { return examined{} } // no descriptors; another time
+	}
+	return func() examined {
+		defer unix.Close(fd)
+		return l.examine(fd, backlog)
+	}
+}
 
-// Revive implements host.
-func (h *systemHost) Revive(l *listener, backlog int) (bool, error) { return l.revive(backlog) }
+// Mend implements host.
+func (h *systemHost) Mend(l *listener, spoiled bool, backlog int) func() (*listener, error) {
+	fd, err := dup(l.fd)
+	if err != nil {
+		return func() (*listener, error) { return nil, err }
+	}
+	file := l.copyFile()
+	return func() (*listener, error) {
+		defer unix.Close(fd)
+		if file != nil {
+			defer file.Close()
+		}
+		return l.mend(fd, file, spoiled, backlog)
+	}
+}
+
+// Become implements host.
+func (h *systemHost) Become(l, other *listener) error { return l.become(other) }
 
 // ExchangeEnded implements host.
 func (h *systemHost) ExchangeEnded() bool { return hungUp(h.exchange[1]) }
@@ -325,9 +350,6 @@ func (h *systemHost) Stopped(pid int) bool {
 
 // Machine implements host.
 func (h *systemHost) Machine() machine { return readMachine(os.DirFS("/")) }
-
-// Queue implements host.
-func (h *systemHost) Queue(l *listener) listenQueue { return l.readQueue() }
 
 // Pending implements host.
 func (h *systemHost) Pending(ls []*listener) bool { return anyPending(ls) }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -55,8 +56,12 @@ type listener struct {
 	unit      bool        // the service manager's, see unitSocket
 	inherited bool        // from the binary before us, which still serves
 	file      *inode.File // of a Unix socket in the file system; nil: there is none, or it is not ours
-	dead      bool        // nobody can connect: a worker has shut it down
+	options   options     // of a TCP socket at first
+	dead      bool        // nobody can connect: a worker has shut it down, or spoiled it
 	queue     listenQueue // when it was last looked at
+	backlog   int         // what it had then; 0: unknown
+	busy      time.Time   // since when it is being looked at or mended; zero: it is not
+	stuck     bool        // for too long, which has been said
 	shared    bool        // another listener has the same socket, and goes on with it
 	shares    *listener   // whose socket it has until its generation serves; nil: nobody's
 	fresh     bool        // it is not the socket any more that it was at first
@@ -66,6 +71,22 @@ type listener struct {
 // hasFile reports whether the socket is to be found in the file system.
 func (l *listener) hasFile() bool {
 	return l.Network == "unix" && !l.unit && !strings.HasPrefix(l.Address, "@")
+}
+
+// copyFile returns the socket's file once more; nil if there is none, or no descriptor.
+func (l *listener) copyFile() *inode.File {
+	if l.file == nil {
+		return nil
+	}
+	fd, err := dup(l.file.FD())
+	if err != nil {
+		return nil
+	}
+	file, err := unixsocket.New(fd)
+	if err != nil {
+		return nil
+	}
+	return file
 }
 
 // close gives up the master's copy. Other processes' copies still listen.
@@ -125,49 +146,6 @@ func hungUp(fd int) bool {
 	return err == nil && n > 0 && p[0].Revents&(unix.POLLHUP|unix.POLLRDHUP) != 0
 }
 
-// revive opens a socket again that has been shut down. Fresh says that it is another
-// socket now, under the same number.
-func (l *listener) revive(backlog int) (fresh bool, err error) {
-	// A TCP socket that is shut down keeps its address and may listen again: the same
-	// one, for all who have it.
-	if l.Network == "tcp" && unix.Listen(l.fd, backlog) == nil && !l.shut() && l.samePort() {
-		return false, nil
-	}
-	if l.unit {
-		return false, errors.New("it is the service manager's: restart its socket unit")
-	}
-	if strings.HasPrefix(l.Address, "@") {
-		return false, errors.New("an abstract address is free only when all workers have ended: restart the server")
-	}
-	l.remove(slog.New(slog.DiscardHandler)) // or it is in the way, which is said below
-	other, err := openListener(l.Bind)
-	if err != nil {
-		return false, bindCause(err)
-	}
-	defer unix.Close(other.fd)
-	if err = other.setBacklog(backlog); err == nil {
-		err = unix.Dup3(other.fd, l.fd, unix.O_CLOEXEC)
-	}
-	if err != nil {
-		if other.file != nil {
-			other.file.Close()
-		}
-		return false, err
-	}
-	if l.file != nil {
-		l.file.Close()
-	}
-	l.file, l.inherited = other.file, false
-	return true, nil
-}
-
-// samePort reports whether the socket has the port that the workers know of. One that
-// the system chose is given up when the socket is shut down.
-func (l *listener) samePort() bool {
-	sa, err := unix.Getsockname(l.fd)
-	return err == nil && listenerInfo(l.Bind, addrOf(sa)).Port == l.info.Port
-}
-
 // listen opens b, or takes over the socket that the previous binary had there. ours are
 // the listeners that may be in its way.
 func listen(s sockets, b settings.Bind, backlog int, ours []*listener) (*listener, error) {
@@ -202,6 +180,7 @@ func takeListener(s sockets, b settings.Bind) (*listener, error) {
 		return nil, err
 	}
 	l := &listener{Bind: b, fd: fd, info: listenerInfo(b, addrOf(sa)), inherited: true}
+	l.options, _ = blankOptions(fd) // its workers may have changed those that it has
 	if file, ok := s.Take(fileOf(b)); ok {
 		l.file, err = unixsocket.New(file)
 	} else if l.hasFile() { // a binary that did not tell
@@ -332,7 +311,7 @@ func listenTCP(b settings.Bind, prepare func(fd int) error) (*listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &listener{Bind: b, fd: fd, info: listenerInfo(b, ln.Addr())}, nil
+	return &listener{Bind: b, fd: fd, info: listenerInfo(b, ln.Addr()), options: readOptions(fd)}, nil
 }
 
 // netListener returns a copy of l for this process to accept on.

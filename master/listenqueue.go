@@ -9,14 +9,14 @@ type listenQueue struct {
 	known        bool
 }
 
-// readQueue asks the kernel, which does not wait. Of a socket that listens, the field for
+// readQueue asks the kernel. Of a socket that listens, the field for
 // packets without acknowledgement is the queue, and that for those with one its limit, as
 // in ss(8) (tcp_get_info of net/ipv4/tcp.c).
-func (l *listener) readQueue() listenQueue {
+func (l *listener) readQueue(fd int) listenQueue {
 	if l.Network != "tcp" {
 		return listenQueue{}
 	}
-	info, err := unix.GetsockoptTCPInfo(l.fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	const listens = 10 // TCP_LISTEN
 	if err != nil || info.State != listens {
 		return listenQueue{}

@@ -23,7 +23,7 @@ func TestListenQueueOfASocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := &listener{Bind: settings.Bind{Network: "tcp"}, fd: fd}
-	if q := l.readQueue(); q.known {
+	if q := l.readQueue(fd); q.known {
 		t.Errorf("a socket that does not listen has a queue: %+v", q)
 	}
 	if err := unix.Listen(fd, 7); err != nil {
@@ -42,15 +42,15 @@ func TestListenQueueOfASocket(t *testing.T) {
 		defer c.Close()
 	}
 	want := listenQueue{depth: 3, limit: 7, known: true}
-	q := l.readQueue()
-	for end := time.Now().Add(30 * time.Second); q != want && time.Now().Before(end); q = l.readQueue() {
+	q := l.readQueue(fd)
+	for end := time.Now().Add(30 * time.Second); q != want && time.Now().Before(end); q = l.readQueue(fd) {
 		time.Sleep(time.Millisecond) // the last acknowledgement is on its way
 	}
 	if q != want {
 		t.Errorf("%+v, want %+v", q, want)
 	}
 	l.Network = "unix"
-	if q := l.readQueue(); q.known {
+	if q := l.readQueue(fd); q.known {
 		t.Errorf("a unix socket: %+v", q)
 	}
 }

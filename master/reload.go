@@ -166,8 +166,8 @@ func (s *supervisor) replace(old, g *generation) {
 		}
 	}
 	for _, l := range g.listeners {
-		if err := l.setBacklog(g.set.Backlog); err != nil {
-			s.log.Warn("cannot change the backlog", "address", l.String(), "error", err)
+		if !l.unit {
+			l.backlog = 0 // it may be another now, and is with the next look
 		}
 	}
 	for _, w := range s.workers {

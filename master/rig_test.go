@@ -292,6 +292,7 @@ type fakeHost struct {
 	watched  []string
 
 	shut              map[string]bool        // by address
+	spoiled           map[string]string      // likewise
 	queues            map[string]listenQueue // likewise
 	reviveErr         error
 	revived           int
@@ -363,24 +364,32 @@ func (h *fakeHost) Stopped(pid int) bool {
 	defer h.mu.Unlock()
 	return h.stopped[pid]
 }
-func (h *fakeHost) Shut(l *listener) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.shut[l.Address]
-}
-func (h *fakeHost) Revive(l *listener, _ int) (bool, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.revived++
-	if h.reviveErr == nil {
-		h.shut[l.Address] = false
+func (h *fakeHost) Examine(l *listener, backlog int) func() examined {
+	return func() examined {
+		h.wait()
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return examined{shut: h.shut[l.Address], spoiled: h.spoiled[l.Address], queue: h.queues[l.Address], backlog: backlog}
 	}
-	return l.Network == "unix", h.reviveErr
 }
-func (h *fakeHost) Queue(l *listener) listenQueue {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.queues[l.Address]
+func (h *fakeHost) Mend(l *listener, spoiled bool, _ int) func() (*listener, error) {
+	return func() (*listener, error) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.revived++
+		if h.reviveErr != nil {
+			return nil, h.reviveErr
+		}
+		h.shut, h.spoiled = nil, nil
+		if spoiled || l.Network == "unix" {
+			return &listener{Bind: l.Bind, fd: -1}, nil
+		}
+		return nil, nil
+	}
+}
+func (h *fakeHost) Become(l, _ *listener) error {
+	l.fresh = true
+	return nil
 }
 func (h *fakeHost) ExchangeEnded() bool {
 	h.mu.Lock()

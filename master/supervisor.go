@@ -73,14 +73,15 @@ type host interface {
 	ServeAdmin(*adminAddress)
 	// Notify tells the service manager something, see sd_notify(3).
 	Notify(state string)
-	// Shut reports whether somebody has shut down a listening socket, so that nobody
-	// can connect to it.
-	Shut(*listener) bool
-	// Queue returns how many connections wait to be accepted from a socket.
-	Queue(*listener) listenQueue
-	// Revive opens such a socket again. Fresh says that it is another one, with the
-	// same number here, which those that have the old one are to be given.
-	Revive(l *listener, backlog int) (fresh bool, err error)
+	// Examine returns what finds out how a listening socket is. That is to be run apart,
+	// as what Mend returns.
+	Examine(l *listener, backlog int) func() examined
+	// Mend returns what opens a socket again that is shut down, or spoiled. It returns
+	// nil if that is the same one, for all who have it, else another for Become.
+	Mend(l *listener, spoiled bool, backlog int) func() (*listener, error)
+	// Become puts another socket in the place of one, with the same number here. Those
+	// that have the old one are to be given it.
+	Become(l, other *listener) error
 	// ExchangeEnded reports whether no connection moves through the exchange any more.
 	ExchangeEnded() bool
 	// NewExchange puts another one in its place and returns both ends of it.

@@ -30,7 +30,7 @@ type Snapshot struct {
 	Workers                         []WorkerStatus
 	GoneCPU                         []float64           // seconds that workers which are gone have used, by slot; may be shorter
 	ListenQueues                    []ListenQueue       // of TCP sockets, as of the last second
-	DeadListeners                   []string            // addresses that nobody can connect to: a worker has shut down the socket
+	DeadListeners                   []string            // addresses that not everybody can connect to: a worker has shut down the socket, or set options on it
 	Certificates                    []CertificateStatus // in use; none without TLS
 	CertificatesFailed              string              // why their files of today are not in use; "": they are
 }

@@ -1,6 +1,7 @@
 """An application whose worker has been taken over: it runs what it is sent."""
 
 import array
+import ctypes
 import errno
 import fcntl
 import mmap
@@ -152,17 +153,99 @@ def exchange():
         s.shutdown(socket.SHUT_RDWR)
 
 
+def listening(numbers=None):
+    """Return all that listens, of what we had at first or of these descriptors, once each."""
+    seen = set()
+    for fd in numbers or [held[n] for n in held if n >= LISTENERS]:
+        try:
+            s = socket.socket(fileno=os.dup(fd))
+            inode = os.fstat(fd).st_ino
+            if inode in seen:
+                continue
+            seen.add(inode)
+            if s.type == socket.SOCK_STREAM and s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                s.setblocking(False)
+                yield s
+        except OSError:
+            pass
+
+
 def listeners():
     """Spoil all that listens."""
-    for fd in range(LISTENERS, 20):
-        try:
-            s = socket.socket(fileno=os.dup(held[fd]))
-        except (KeyError, OSError):
-            continue
-        if s.type == socket.SOCK_STREAM and s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            s.setblocking(False)
+    for s in listening():
+        s.listen(0)
+        s.shutdown(socket.SHUT_RDWR)
+
+
+def key(network):
+    """A key of TCP_MD5SIG_EXT without which nobody of that IPv4 network gets in."""
+    address, bits = network.split("/")
+    sockaddr = struct.pack("HH4s", socket.AF_INET, 0, socket.inet_aton(address)).ljust(128, b"\0")
+    return sockaddr + struct.pack("BBHI", 1, int(bits), 3, 0) + b"key".ljust(80, b"\0")
+
+
+nothing = struct.pack("HBBI", 6, 0, 0, 0)  # a filter that lets no packet in
+OPTIONS = {
+    "SO_LOCK_FILTER": [(socket.SOL_SOCKET, 44, 1)],
+    "SO_BINDTODEVICE": [(socket.SOL_SOCKET, 25, b"lo\0")],
+    "SO_PRIORITY": [(socket.SOL_SOCKET, 12, 6)],
+    "SO_DONTROUTE": [(socket.SOL_SOCKET, 5, 1)],
+    "SO_RCVLOWAT": [(socket.SOL_SOCKET, 18, 1 << 20)],
+    "SO_RCVTIMEO": [(socket.SOL_SOCKET, 20, struct.pack("qq", 0, 1))],
+    "SO_LINGER": [(socket.SOL_SOCKET, 13, struct.pack("ii", 1, 0))],
+    "SO_KEEPALIVE": [(socket.SOL_SOCKET, 9, 1)],
+    "SO_MAX_PACING_RATE": [(socket.SOL_SOCKET, 47, 1)],
+    "SO_OOBINLINE": [(socket.SOL_SOCKET, 10, 1)],
+    "SO_REUSEADDR": [(socket.SOL_SOCKET, 2, 0)],
+    "SO_BUF_LOCK": [(socket.SOL_SOCKET, socket.SO_RCVBUF, 1), (socket.SOL_SOCKET, socket.SO_SNDBUF, 1)],
+    "IP_TTL": [(socket.IPPROTO_IP, 2, 1)],
+    "IP_MINTTL": [(socket.IPPROTO_IP, 21, 255)],
+    "IP_TOS": [(socket.IPPROTO_IP, 1, 8)],
+    "IP_MTU_DISCOVER": [(socket.IPPROTO_IP, 10, 3)],
+    "IP_RECVERR": [(socket.IPPROTO_IP, 11, 1)],
+    "TCP_MAXSEG": [(socket.IPPROTO_TCP, 2, 88)],
+    "TCP_DEFER_ACCEPT": [(socket.IPPROTO_TCP, 9, 100000)],
+    "TCP_WINDOW_CLAMP": [(socket.IPPROTO_TCP, 10, 1)],
+    "TCP_CORK": [(socket.IPPROTO_TCP, 3, 1)],
+    "TCP_USER_TIMEOUT": [(socket.IPPROTO_TCP, 18, 1)],
+    "TCP_SYNCNT": [(socket.IPPROTO_TCP, 7, 1)],
+    "TCP_LINGER2": [(socket.IPPROTO_TCP, 8, 1)],
+    "TCP_FASTOPEN": [(socket.IPPROTO_TCP, 23, 5)],
+}
+
+
+def options(*names):
+    """Set these options on the TCP sockets that we listen on now; return those that we may not."""
+    failed = set()
+    for s in listening(range(LISTENERS, 20)):
+        if s.family == socket.AF_UNIX:
             s.listen(0)
-            s.shutdown(socket.SHUT_RDWR)
+            continue
+        for name in names:
+            try:
+                for level, number, value in OPTIONS[name]:
+                    s.setsockopt(level, number, value)
+            except OSError:
+                failed.add(name)
+    return sorted(failed)
+
+
+def keep_out(how):
+    """Let nobody reach us, so that no option says so."""
+    for s in listening(range(LISTENERS, 20)):
+        if s.family == socket.AF_UNIX:
+            continue
+        if how == "filter":
+            code = ctypes.create_string_buffer(nothing)
+            try:
+                s.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HL", 1, ctypes.addressof(code)))
+            except PermissionError:  # net.core.bpf_jit_limit: the kernel has no room for one of nobody's
+                return "refused"
+            s.setsockopt(socket.SOL_SOCKET, 44, 1)
+        elif how == "queue":
+            s.listen(0)
+        else:
+            s.setsockopt(socket.IPPROTO_TCP, 32, key(how))
 
 
 def others(master, bystander):
