@@ -2,12 +2,15 @@ package e2e
 
 import (
 	"encoding/json"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // logged returns the lines of a file once there are n of them.
@@ -83,6 +86,71 @@ func TestAccessLogFormats(t *testing.T) {
 					t.Errorf("there is no %s in %s", k, line)
 				}
 			}
+		}
+	})
+}
+
+// TestSocketLines: a WebSocket has one line, at its end, which says how long it was open and
+// what was sent on it; also one whose worker does not wait for its end.
+func TestSocketLines(t *testing.T) {
+	for _, c := range []struct {
+		name, app, target string
+		open              func(*testing.T, net.Conn, string, string) *wsClient
+		protocol, status  string
+		args              []string
+	}{
+		{"ASGI", "sockets:app", "/echo", wsOpen, "HTTP/1.1", "101", nil},
+		{"ASGI over HTTP/2", "sockets:app", "/echo", wsTunnel, "HTTP/2.0", "200", nil},
+		{"WSGI", "wsgisockets:app", "/echo", wsOpen, "HTTP/1.1", "101", []string{"--threads", "4"}},
+		{"WSGI, a socket", "wsgisockets:app", "/raw", wsOpen, "HTTP/1.1", "101", []string{"--threads", "4"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			access := filepath.Join(t.TempDir(), "access")
+			s := start(t, append(c.args, "--http2-cleartext", "--workers", "1", "--graceful-timeout", "8", "--access-log", access, "--access-log-format",
+				"%(m)s %(U)s %(q)s %(H)s|%(s)s %(B)s %(L)s|%({x-request-id}i)s %(a)s", c.app)...)
+			const who = "User-Agent: me\r\nX-Request-ID: 7\r\n"
+			ws := c.open(t, s.dialTCP(), c.target+"?a", who)
+			ws.say(0x81, "Hello")
+			ws.want("1 Hello")
+			opened := time.Now()
+			// Another request's line comes before: the WebSocket has none yet.
+			s.get("/plain")
+			if got := s.logged(access, 1)[0]; !strings.Contains(got, "/plain") {
+				t.Errorf("%q", got)
+			}
+			open := time.Since(opened)
+			ws.say(0x88, "\x03\xe8")
+			ws.want("close 1000 ")
+			head := regexp.QuoteMeta("GET " + c.target + " a " + c.protocol + "|" + c.status + " ")
+			line := s.logged(access, 2)[1]
+			m := regexp.MustCompile("^" + head + `11 (\d+\.\d{6})\|7 me$`).FindStringSubmatch(line)
+			if m == nil {
+				t.Fatalf("%q", line)
+			}
+			if took, _ := strconv.ParseFloat(m[1], 64); took < open.Seconds() {
+				t.Errorf("it was open for %v at least, not %s s", open, m[1])
+			}
+			// Whoever does not say its part is ended by the stop.
+			ws = c.open(t, s.dialTCP(), c.target, who)
+			ws.say(0x81, "Hello")
+			ws.want("1 Hello")
+			s.signal(syscall.SIGTERM)
+			<-s.exited
+			if line := s.logged(access, 3)[2]; !strings.Contains(line, c.target) || !strings.Contains(line, "|"+c.status+" ") || strings.Contains(line, "|"+c.status+" 0 ") {
+				t.Errorf("%q", line)
+			}
+		})
+	}
+	// Its application holds on to it, to the last.
+	t.Run("held on to", func(t *testing.T) {
+		access := filepath.Join(t.TempDir(), "access")
+		s := start(t, "--threads", "2", "--workers", "1", "--graceful-timeout", "8", "--access-log", access, "wsgisockets:app")
+		ws := s.websocket("/ignores", "")
+		ws.want("1 go")
+		s.signal(syscall.SIGTERM)
+		<-s.exited
+		if line := s.logged(access, 1)[0]; !strings.Contains(line, `"GET /ignores HTTP/1.1" 101 `) {
+			t.Errorf("%q", line)
 		}
 	})
 }

@@ -100,7 +100,9 @@ func (s *supervisor) reportLost(w *worker, why cause, ws syscall.WaitStatus, now
 			continue
 		}
 		lost := lostRequest{Activity: a, worker: w.number(), cause: lostCause(why, ws), age: time.Duration(mono - a.Start)}
-		lines = appendAccessLine(lines, w.gen.logs.format, now, lost)
+		if !a.Logged {
+			lines = appendAccessLine(lines, w.gen.logs.format, now, lost)
+		}
 		w.board.Counters.Requests[protocol.MethodIndex(a.Method)][0].Add(1)
 		s.log.LogAttrs(context.Background(), slog.LevelError, "request lost", slog.Int("worker", w.number()), slog.Int("pid", w.proc.PID()),
 			slog.String("cause", lost.cause), slog.String("method", a.Method), slog.String("target", a.Target),

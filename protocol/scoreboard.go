@@ -174,6 +174,8 @@ type Thread struct {
 	waits          atomic.Int64 // the start of the request that waits for its client
 	limit, limitOf atomic.Int64 // the application's own timeout, and its request
 	endless        atomic.Int64 // the start of the request that has no limit in all
+
+	logged atomic.Int64 // the start of the request whose line in the access log is written, though the thread goes on with it
 }
 
 const (
@@ -237,6 +239,9 @@ func (t *Thread) Exempt(start int64) {
 	raise(&t.waits, start)
 }
 
+// Logged says that the request that began at start has had its line in the access log.
+func (t *Thread) Logged(start int64) { raise(&t.logged, start) }
+
 // raise sets a time, unless it is later by now: requests begin one after the other.
 func raise(at *atomic.Int64, to int64) {
 	for was := at.Load(); was < to && !at.CompareAndSwap(was, to); {
@@ -295,7 +300,8 @@ func (t *Thread) End() { t.start.Store(0) }
 type Activity struct {
 	Start                  int64 // CLOCK_MONOTONIC nanoseconds
 	Method, Target, Client string
-	Minor                  int // 0: HTTP/1.0, 1: HTTP/1.1, 2: HTTP/2
+	Minor                  int  // 0: HTTP/1.0, 1: HTTP/1.1, 2: HTTP/2
+	Logged                 bool // its line in the access log is written
 }
 
 // Started returns when the application was started on what the thread works on
@@ -322,7 +328,7 @@ func (t *Thread) Snapshot() (Activity, bool) {
 		if t.head.Load() != head {
 			continue
 		}
-		return Activity{start, string(buf[:m]), string(buf[m+c : m+c+n]), string(buf[m : m+c]), int(head >> minorShift & 3)}, true
+		return Activity{start, string(buf[:m]), string(buf[m+c : m+c+n]), string(buf[m : m+c]), int(head >> minorShift & 3), t.logged.Load() == start}, true
 	}
 	start := t.start.Load()
 	return Activity{Start: start}, start != 0

@@ -37,7 +37,7 @@ func TestTwoMappings(t *testing.T) {
 	if n := a.Slot(last).Counters.ReceivedBytes.Load(); n != 7 {
 		t.Errorf("one mapping counted 7, the other reads %d", n)
 	}
-	if got, ok := a.Slot(last).ThreadRecs[MaxThreads-1].Snapshot(); !ok || got != (Activity{5, "GET", "/x", "::1", 1}) {
+	if got, ok := a.Slot(last).ThreadRecs[MaxThreads-1].Snapshot(); !ok || got != (Activity{5, "GET", "/x", "::1", 1, false}) {
 		t.Errorf("got %+v, %v", got, ok)
 	}
 }
@@ -152,8 +152,12 @@ func TestThreadRecord(t *testing.T) {
 		r.Begin(9, []byte("OTHER"), []byte("/something/else"), []byte("10.0.0.1")) // must leave no trace
 		r.Begin(42, []byte(c.method), []byte(c.target), []byte(c.client))
 		got, busy := r.Snapshot()
-		if want := (Activity{42, c.m, c.u, c.c, 1}); !busy || got != want || r.Started() != 42 {
+		if want := (Activity{42, c.m, c.u, c.c, 1, false}); !busy || got != want || r.Started() != 42 {
 			t.Errorf("got %+v, want %+v", got, want)
+		}
+		r.Logged(42)
+		if got, _ := r.Snapshot(); !got.Logged {
+			t.Errorf("its line is written: %+v", got)
 		}
 		r.End()
 		if got, busy := r.Snapshot(); busy || got != (Activity{}) || r.Started() != 0 {
@@ -218,8 +222,9 @@ func TestTornRecord(t *testing.T) {
 	if _, busy := r.Snapshot(); busy {
 		t.Error("died in an idle thread's first Begin: busy")
 	}
+	r.Logged(2)
 	r.Begin(3, []byte("GET"), []byte("/a"), nil)
-	if got, ok := r.Snapshot(); !ok || got.Target != "/a" {
+	if got, ok := r.Snapshot(); !ok || got.Target != "/a" || got.Logged {
 		t.Errorf("the next worker's record cannot be read: %+v, %v", got, ok)
 	}
 	die(&r)

@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"maps"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"hostler/internal/accesslog"
 	"hostler/internal/logwriter"
+	"hostler/protocol"
 	"hostler/worker/http1"
 )
 
@@ -25,6 +28,7 @@ type accessLog struct {
 	exclude []pathPattern // of requests that have no line
 	worker  int
 	pid     int
+	lasting lastingLines
 	clock   atomic.Pointer[accesslog.Clock]
 }
 
@@ -61,9 +65,20 @@ func (a *accessLog) tick(now time.Time) {
 }
 
 func (a *accessLog) request(t *Thread, now int64) {
+	if a.begin(t) {
+		e := &t.line.Entry
+		e.Status, e.Bytes, e.Duration = t.reply.status, t.reply.sent, time.Duration(now-t.reply.arrived)
+		// t.out has been sent, or copied, by now.
+		a.append(t.out[:0], e)
+	}
+}
+
+// begin puts what is known of t's request from the start into t.line. It returns false if
+// there is to be no line.
+func (a *accessLog) begin(t *Thread) bool {
 	for _, p := range a.exclude {
 		if p.match(bytesAt(t.Path, int(t.PathLen))) {
-			return
+			return false
 		}
 	}
 	buf := t.head()
@@ -71,15 +86,106 @@ func (a *accessLog) request(t *Thread, now int64) {
 	line.Thread, line.log = t, a
 	line.Entry = accesslog.Entry{
 		Client: t.Remote[:t.RemoteLen], Method: t.Req.Method.In(buf), Target: t.Req.Target.In(buf), Protocol: protocols[t.Req.Minor],
-		Status: t.reply.status, Bytes: t.reply.sent, Duration: time.Duration(now - t.reply.arrived), Fields: line,
-		Worker: a.worker, PID: a.pid,
+		Fields: line, Worker: a.worker, PID: a.pid,
 	}
 	if t.Started != 0 && !t.reply.static {
 		line.Entry.Queue = time.Duration(t.Started - t.reply.arrived)
 	}
-	// t.out has been sent, or copied, by now.
-	a.append(t.out[:0], &line.Entry)
+	return true
 }
+
+// lastingLine is the line of a request that has become a WebSocket: it is written at the end
+// of that, when the request is long forgotten.
+type lastingLine struct {
+	accesslog.Entry
+	log     *accessLog
+	arrived int64
+	fields  [][]byte // of the request, as the format asks for them
+	records []byte   // fields of the response
+	rec     *protocol.Thread
+	start   int64 // … of the request
+
+	status atomic.Int32 // 0: nothing has become of it yet
+	sent   atomic.Int64 // bytes behind the head of the answer
+}
+
+// lastingLines are those that have not been written.
+type lastingLines struct {
+	mu  sync.Mutex
+	all map[*lastingLine]struct{}
+}
+
+// take reports whether k is one of them, and forgets it.
+func (s *lastingLines) take(k *lastingLine) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.all[k]
+	delete(s.all, k)
+	return ok
+}
+
+// keep makes t's line one that lasts; nil: there is to be none. records are the fields that
+// the application has accepted with.
+func (a *accessLog) keep(t *Thread, records []byte) *lastingLine {
+	if !a.on() || !a.begin(t) {
+		return nil
+	}
+	k := &lastingLine{Entry: t.line.Entry, log: a, arrived: t.reply.arrived, records: bytes.Clone(records), rec: t.rec, start: t.Taken}
+	k.Client, k.Method, k.Target = bytes.Clone(k.Client), bytes.Clone(k.Method), bytes.Clone(k.Target)
+	for n := range a.fields {
+		k.fields = append(k.fields, bytes.Clone(t.line.RequestField(n)))
+	}
+	k.Fields = k
+	a.lasting.mu.Lock()
+	defer a.lasting.mu.Unlock()
+	if a.lasting.all == nil {
+		a.lasting.all = make(map[*lastingLine]struct{})
+	}
+	a.lasting.all[k] = struct{}{}
+	return k
+}
+
+// opens says what the answer was.
+func (k *lastingLine) opens(status int) {
+	if k != nil {
+		k.status.Store(int32(status))
+	}
+}
+
+// add says that more has been sent.
+func (k *lastingLine) add(n int) {
+	if k != nil {
+		k.sent.Add(int64(n))
+	}
+}
+
+// end writes the line, if that has not been done, and something has become of it.
+func (k *lastingLine) end(now int64) {
+	if k == nil || !k.log.lasting.take(k) || k.status.Load() == 0 {
+		return
+	}
+	k.Status, k.Bytes, k.Duration = int(k.status.Load()), k.sent.Load(), time.Duration(now-k.arrived)
+	k.log.append(make([]byte, 0, 256), &k.Entry)
+	k.rec.Logged(k.start)
+}
+
+// conclude writes the lines of WebSockets whose end the worker will not see.
+func (a *accessLog) conclude(now int64) {
+	a.lasting.mu.Lock()
+	all := slices.Collect(maps.Keys(a.lasting.all))
+	a.lasting.mu.Unlock()
+	for _, k := range all {
+		if k.status.Load() != 0 {
+			k.end(now)
+		}
+	}
+}
+
+// RequestField implements accesslog.Fields.
+func (k *lastingLine) RequestField(n int) []byte { return k.fields[n] }
+
+// ResponseField implements accesslog.Fields.
+func (k *lastingLine) ResponseField(name string) []byte { return fieldOf(k.records, name) }
 
 // protocols are the names of HTTP's versions, by Request.Minor.
 var protocols = [...]string{"HTTP/1.0", "HTTP/1.1", minorHTTP2: "HTTP/2.0"}
@@ -130,7 +236,11 @@ func (a *accessLine) ResponseField(name string) []byte {
 	if t.reply.stage != stageSent {
 		return nil
 	}
-	b := t.resp[t.StatusLen : t.StatusLen+t.FieldsLen]
+	return fieldOf(t.resp[t.StatusLen:t.StatusLen+t.FieldsLen], name)
+}
+
+// fieldOf returns the value of a field out of records; nil: it is not there.
+func fieldOf(b []byte, name string) []byte {
 	for len(b) >= 8 {
 		n, v := int(binary.NativeEndian.Uint32(b)), int(binary.NativeEndian.Uint32(b[4:]))
 		if b = b[8:]; n+v > len(b) {

@@ -59,6 +59,10 @@ func (l *Loop) Drain(mode protocol.DrainMode, grace time.Duration) {
 	} else if mode != protocol.DrainQuick {
 		go l.keeper.sockets.leave(l, websocket.ServiceRestart, grace/2)
 	}
+	go func() {
+		<-l.leave.drained // which some do not outlive, for the application holds on to them
+		l.access.conclude(l.now())
+	}()
 	l.checkDrained()
 }
 

@@ -499,6 +499,14 @@ func (t *Thread) countDuration(now int64) {
 
 // account counts and logs the request that t has ended.
 func (t *Thread) account(now int64) {
+	t.tally(now)
+	if l := t.l; l.access.on() {
+		l.access.request(t, now)
+	}
+}
+
+// tally counts the request that t has ended.
+func (t *Thread) tally(now int64) {
 	l := t.l
 	r, k := &t.reply, &l.slot.Counters
 	t.rec.End()
@@ -518,9 +526,6 @@ func (t *Thread) account(now int64) {
 	}
 	if t.Result&(ResultFailed|ResultTimedOut) == ResultFailed { // what the timeout raised is not the application's
 		k.AppExceptions.Add(1)
-	}
-	if l.access.on() {
-		l.access.request(t, now)
 	}
 }
 

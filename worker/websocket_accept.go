@@ -55,6 +55,8 @@ func (t *Thread) acceptSocket(protocol, fields []byte, news *uint32) (number uin
 	if t.pos < t.end {
 		w.rest = bytes.Clone(t.buf[t.pos:t.end])
 	}
+	w.line = l.access.keep(t, fields)
+	w.line.opens(t.reply.status)
 	t.leaveTo(w, now)
 	l.keeper.sockets.add(w)
 	if res == WriteGone {
@@ -102,7 +104,7 @@ func (t *Thread) Fields(n int) []byte { return t.resp[:n] }
 // leaveTo ends t's part in a connection that goes on as a WebSocket.
 func (t *Thread) leaveTo(w *webSocket, now int64) {
 	c := t.conn
-	t.account(now)
+	t.tally(now)
 	t.upgrade = nil
 	if t.cork == nil {
 		w.stay = t.stay()

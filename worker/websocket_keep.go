@@ -95,7 +95,7 @@ func (s *sockets) open() (all []departing) {
 	return all
 }
 
-// depart closes a WebSocket whose worker leaves.
+// depart implements departing.
 func (w *webSocket) depart(code int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

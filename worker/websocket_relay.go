@@ -33,12 +33,14 @@ type relay struct {
 	app      relayEnd
 	rest     []byte // from the client: the application's socket has no room for it
 	frames   websocket.FrameCount
-	said     []byte // the begin of the answer, as far as the status
-	answered int64  // when that began
-	gone     bool   // the client has
-	bids     int    // the code that the application is to be told, as if the client closed
-	bidden   bool   // … it has been; of the client nothing more is passed on
-	closeBy  int64  // when it has to be over; 0: never
+	said     []byte       // the begin of the answer, as far as the status
+	headEnd  int          // how much of an empty line it has just been; all of it: its head is over
+	line     *lastingLine // of the access log; nil: there is none
+	answered int64        // when that began
+	gone     bool         // the client has
+	bids     int          // the code that the application is to be told, as if the client closed
+	bidden   bool         // … it has been; of the client nothing more is passed on
+	closeBy  int64        // when it has to be over; 0: never
 }
 
 type relayStage uint8
@@ -85,6 +87,7 @@ func (t *Thread) TakeSocket() (fd int, err error) {
 		unix.Close(pair[1])
 		return -1, fmt.Errorf("cannot watch a socket pair: %w", err)
 	}
+	r.line = l.access.keep(t, nil)
 	t.taken = r
 	if !inner.release() {
 		r.app.queueUp()
@@ -119,7 +122,7 @@ func (t *Thread) OwnAnswer() bool {
 	}
 	t.reply.status = status
 	t.count()
-	t.account(answered)
+	t.tally(answered)
 	t.conn, t.upgrade = nil, nil
 	t.pos, t.end = 0, 0
 	if t.stay(); over {
@@ -179,7 +182,9 @@ func (r *relay) fromApp(b []byte) {
 	}
 	if n := statusAt - len(r.said); n > 0 {
 		r.said = append(r.said, b[:min(n, len(b))]...)
+		r.line.opens(r.status())
 	}
+	r.weigh(b)
 	c := r.client.c
 	if res, _ := r.l.deliver(c, message{head: b}, 0); res == WriteGone {
 		r.finish(true)
@@ -189,6 +194,25 @@ func (r *relay) fromApp(b []byte) {
 		r.app.paused = c.out.left() > outLimit
 		c.deadline.Store(r.due()) // if it rests; else its owner looks
 	}
+}
+
+// emptyLine is what a head ends with.
+const emptyLine = "\r\n\r\n"
+
+// weigh adds b to what has been sent since the head of the answer. mu is held.
+func (r *relay) weigh(b []byte) {
+	for len(b) > 0 && r.headEnd < len(emptyLine) {
+		switch b[0] {
+		case emptyLine[r.headEnd]:
+			r.headEnd++
+		case emptyLine[0]:
+			r.headEnd = 1
+		default:
+			r.headEnd = 0
+		}
+		b = b[1:]
+	}
+	r.line.add(len(b))
 }
 
 // fromClient passes on what the client has sent. mu is held.
@@ -318,6 +342,7 @@ func (r *relay) finish(gone bool) {
 		s.mu.Unlock()
 		r.stay.end(now)
 	}
+	r.line.end(now)
 	r.stage, r.gone, r.rest = relayOver, gone, nil
 	if !r.app.apart {
 		// Whoever has another copy of it, a forked child even.

@@ -4,7 +4,7 @@ import "log/slog"
 
 // Where Python threads run the requests, the one whose request becomes a WebSocket stays
 // with it until the application returns: to the scheduler it is as busy as with any other.
-// Its request is over as far as answers, figures and the access log go. No clock runs
+// Its request is over as far as answers and figures go. No clock runs
 // against it for as long as the WebSocket is open; from its end on --timeout counts.
 
 // stay begins a thread's time with what its request has become, which has the connection

@@ -253,6 +253,7 @@ func (w *Worker) Leave() {
 // returns how long that should take at most.
 func (w *Worker) Finished() time.Duration {
 	w.Loop.Stop()
+	w.Loop.access.conclude(w.Loop.now())
 	w.log.flush()
 	// A master that is gone hears nothing, and need not.
 	_ = w.send(protocol.Message{Kind: protocol.KindDrained})
