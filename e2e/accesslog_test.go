@@ -36,7 +36,7 @@ func TestAccessLogFormats(t *testing.T) {
 		t := s.t
 		s.raw("GET /hello?a=1 HTTP/1.1\r\n" + fields)
 		s.raw("GET /healthz HTTP/1.1\r\n" + fields)
-		s.raw("GET / HTTP/1.1\r\n\r\n")
+		s.raw("GET /?b HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
 		s.logged(access, 2) // a process that is killed loses the last 10 ms
 		c := s.dial()
 		c.send(getLine("/sleep?20"))
@@ -52,7 +52,7 @@ func TestAccessLogFormats(t *testing.T) {
 		ask(s, access)
 		for i, want := range []string{
 			`127\.0\.0\.1\|al\|GET /hello a=1 HTTP/1\.1\|200 \d+\|me\|id\\"1\|text/plain\|a\|\d+\.\d{6} <\d+>\|1\|-\|100%`,
-			`127\.0\.0\.1\|-\|- -  -\|400 \d+\|-\|-\|-\|-\|0\.000000 <\d+>\|1\|-\|100%`,
+			`127\.0\.0\.1\|-\|GET / b HTTP/1\.1\|400 \d+\|-\|-\|-\|-\|0\.000000 <\d+>\|1\|-\|100%`,
 			`127\.0\.0\.1\|-\|GET /sleep 20 HTTP/1\.1\|000 0\|-\|-\|-\|-\|\d+\.\d{6} <\d+>\|1\|signal:SIGKILL\|100%`,
 		} {
 			if line := s.logged(access, 3)[i]; !regexp.MustCompile("^" + want + "$").MatchString(line) {
@@ -68,7 +68,7 @@ func TestAccessLogFormats(t *testing.T) {
 			{"http.request.method": "GET", "url.path": "/hello", "url.query": "a=1", "http.response.status_code": 200.0, "user_agent.original": "me",
 				"http.request.header.x-request-id": `id"1`, "trace_id": "0af7651916cd43dd8448eb211c80319c", "span_id": "b7ad6b7169203331",
 				"client.address": "127.0.0.1", "network.protocol.version": "1.1", "hostler.worker": 1.0, "error.type": nil},
-			{"http.request.method": nil, "http.response.status_code": 400.0, "client.address": "127.0.0.1"},
+			{"http.request.method": "GET", "url.path": "/", "url.query": "b", "http.response.status_code": 400.0, "client.address": "127.0.0.1"},
 			{"http.request.method": "GET", "url.path": "/sleep", "http.response.status_code": nil, "error.type": "signal:SIGKILL"},
 		} {
 			var got map[string]any

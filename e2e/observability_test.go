@@ -285,7 +285,7 @@ func TestAccessLog(t *testing.T) {
 		`"HEAD /hello HTTP/1\.0" 200 - "-" "-" \d+`,
 		`"POST /echo HTTP/1\.1" 200 3 "-" "-" \d+`,
 		`"GET /exception HTTP/1\.1" 500 \d+ "-" "-" \d+`,
-		`"-" 400 \d+ "-" "-" \d+`,
+		`"GET / HTTP/1\.1" 400 \d+ "-" "-" \d+`,
 		`"GET /gen HTTP/1\.1" 200 7 "-" "-" \d{6,}`,
 	} {
 		re := regexp.MustCompile(`^127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] ` + want + `$`)
@@ -330,9 +330,9 @@ func TestAccessLogBytes(t *testing.T) {
 		{"GET /static/a.txt HTTP/1.1\r\nHost: a\r\nRange: bytes=2-4\r\n", `" 206 3 `},
 		{"HEAD /static/a.txt HTTP/1.1\r\nHost: a\r\n", `" 200 - `},
 		{"GET /static/nowhere HTTP/1.1\r\nHost: a\r\n", `" 404 14 `},
-		{"GET / HTTP/1.1\r\n", `"-" 400 16 `},
-		{"HEAD / HTTP/1.1\r\n", `"-" 400 - `},
-		{"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n", `"-" 405 23 `},
+		{"GET / HTTP/1.1\r\n", `"GET / HTTP/1.1" 400 16 `},
+		{"HEAD / HTTP/1.1\r\n", `"HEAD / HTTP/1.1" 400 - `},
+		{"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n", `"CONNECT a:1 HTTP/1.1" 405 23 `},
 	} {
 		s.raw(c.request + "Connection: close\r\n\r\n")
 		line(c.request, c.want)

@@ -187,13 +187,22 @@ func (k *lastingLine) RequestField(n int) []byte { return k.fields[n] }
 // ResponseField implements accesslog.Fields.
 func (k *lastingLine) ResponseField(name string) []byte { return fieldOf(k.records, name) }
 
-// protocols are the names of HTTP's versions, by Request.Minor.
-var protocols = [...]string{"HTTP/1.0", "HTTP/1.1", minorHTTP2: "HTTP/2.0"}
+// asked is what is known of t's request.
+func (t *Thread) asked() asked { return parsed(&t.Req, t.head()) }
+
+// heard is that for what has been gathered of a connection's request.
+func (c *conn) heard() asked {
+	if c.in == nil {
+		return asked{}
+	}
+	return heard(c.in.mem[:c.in.n])
+}
 
 // refused logs a request that never reached the application.
-func (a *accessLog) refused(c *conn, status int, sent int64) {
+func (a *accessLog) refused(c *conn, q asked, protocol string, status int, sent int64) {
 	if a.on() {
-		e := accesslog.Entry{Client: c.remote[:c.remoteLen], Status: status, Bytes: sent, Worker: a.worker, PID: a.pid}
+		e := accesslog.Entry{Client: c.remote[:c.remoteLen], Method: q.method, Target: q.target, Protocol: protocol,
+			Status: status, Bytes: sent, Worker: a.worker, PID: a.pid}
 		a.append(make([]byte, 0, 256), &e)
 	}
 }

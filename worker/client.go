@@ -20,7 +20,7 @@ func (l *Loop) forwarded(t *Thread, c *conn, buf []byte) bool {
 	}
 	o, reason := l.origin.Resolve(buf, &t.Req)
 	if reason != http1.ReasonNone {
-		c.reject(l, reason, t.Req.MethodID == http1.MethodHead)
+		c.reject(l, reason, t.asked())
 		return false
 	}
 	t.setOrigin(&o, buf, l.cfg.Listeners[c.listener].TLS)
@@ -99,7 +99,7 @@ func (x *Exchange) untrustedElsewhere() bool {
 func (l *Loop) proxied(c *conn, b []byte) (n int, ok bool) {
 	client, n, reason := l.origin.Proxy.Read(b)
 	if reason != http1.ReasonNone {
-		c.reject(l, reason, false)
+		c.reject(l, reason, asked{})
 		return 0, false
 	}
 	if n > 0 {

@@ -52,12 +52,12 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 		if in.head == 0 && in.n > in.scanned && !c.proxyDue && !preface {
 			ok, reason := http1.Parse(in.mem[:in.n], in.scanned, &l.limits, &t.Req)
 			if reason != http1.ReasonNone {
-				c.reject(l, reason, c.asksHead())
+				c.reject(l, reason, c.heard())
 				return gotNothing
 			}
 			if ok {
 				r := &t.Req
-				if c.bodyTooLarge(l, r) {
+				if c.bodyTooLarge(l, r, in.mem) {
 					return gotNothing
 				}
 				if !c.expectBody(l, in, r, l.planBody(t, c, in.mem[:in.n])) {
@@ -77,11 +77,11 @@ func (l *Loop) gather(t *Thread, c *conn) gathered {
 		case in.chunked:
 			reason := in.decode()
 			if reason != http1.ReasonNone {
-				c.reject(l, reason, c.asksHead())
+				c.reject(l, reason, c.heard())
 				return gotNothing
 			}
 			if l.cfg.LimitRequestBody > 0 && int64(in.body-in.head) > l.cfg.LimitRequestBody {
-				c.reject(l, http1.ReasonBodyTooLarge, c.asksHead())
+				c.reject(l, http1.ReasonBodyTooLarge, c.heard())
 				return gotNothing
 			}
 			if in.done || in.plan == planStream || in.body-in.head >= bodyBuffer {
@@ -181,14 +181,14 @@ func (c *conn) endOfInput(l *Loop) gathered {
 	if in := c.in; in.head == 0 {
 		c.endOfHead(l, in.mem[:in.n])
 	} else {
-		c.reject(l, http1.ReasonTruncatedBody, c.asksHead())
+		c.reject(l, http1.ReasonTruncatedBody, c.heard())
 	}
 	return gotNothing
 }
 
-func (c *conn) bodyTooLarge(l *Loop, r *http1.Request) bool {
+func (c *conn) bodyTooLarge(l *Loop, r *http1.Request, head []byte) bool {
 	if l.cfg.LimitRequestBody > 0 && r.ContentLength > l.cfg.LimitRequestBody {
-		c.reject(l, http1.ReasonBodyTooLarge, r.MethodID == http1.MethodHead)
+		c.reject(l, http1.ReasonBodyTooLarge, parsed(r, head))
 		return true
 	}
 	return false

@@ -151,7 +151,7 @@ func (c *conn) timeUp(l *Loop) {
 			c.close(l)
 			return
 		}
-		c.refuse(l, 408, "", c.asksHead())
+		c.refuse(l, 408, "", c.heard())
 	case phaseWriting:
 		if k = protocol.TimeoutWrite; c.tooSlow.Load() {
 			k = protocol.TimeoutWriteRate

@@ -319,7 +319,7 @@ func (h *http2Conn) serve(t *Thread, touched []*stream) bool {
 		switch {
 		case !s.claim(false):
 		case s.refused != http1.ReasonNone:
-			s.conn.reject(l, s.refused, s.isHead)
+			s.conn.reject(l, s.refused, s.asked)
 		case s.in != nil && s.in.spool != nil:
 			go s.conn.spoolOn(l)
 		case phase(s.phase.Load()) == phaseWriting: // it is answered; this was its client's end
@@ -497,7 +497,7 @@ func (h *http2Conn) fail(err error) {
 	case errors.Is(err, http2.ErrFrameTooLarge):
 		code = http2.ErrCodeFrameSize
 	}
-	h.c.rejectFrames(h.l, http1.ReasonHTTP2Connection)
+	h.c.rejectFrames(h.l, http1.ReasonHTTP2Connection, asked{})
 	h.l.log.Debug("HTTP/2 connection ended", "client", string(h.c.remote[:h.c.remoteLen]), "error", err)
 	h.end(code)
 }

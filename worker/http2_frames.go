@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/net/http2"
 
@@ -115,7 +116,7 @@ func (h *http2Conn) frame(f http2.Frame, err error) error {
 		return err
 	}
 	if se.Code != http2.ErrCodeRefusedStream {
-		h.c.rejectFrames(h.l, http1.ReasonHTTP2Stream)
+		h.c.rejectFrames(h.l, http1.ReasonHTTP2Stream, heardFrame(f))
 	}
 	h.mu.Lock()
 	if h.lastWord && se.StreamID > h.last {
@@ -363,6 +364,19 @@ func (h *http2Conn) touch(s *stream) {
 	}
 }
 
+// heardFrame is what is known of a request whose head is wrong.
+func heardFrame(f http2.Frame) asked {
+	m, ok := f.(*http2.MetaHeadersFrame)
+	if !ok {
+		return asked{}
+	}
+	method, target := m.PseudoValue("method"), m.PseudoValue("path")
+	if method == "" || target == "" || strings.Contains(target, " ") || len(target) > heardLine {
+		return asked{isHead: method == "HEAD"}
+	}
+	return asked{[]byte(method), []byte(target), minorHTTP2, method == "HEAD"}
+}
+
 func (h *http2Conn) onHeaders(f *http2.MetaHeadersFrame) error {
 	id := f.StreamID
 	if f.HasPriority() && f.Priority.StreamDep == id {
@@ -390,9 +404,12 @@ func (h *http2Conn) onHeaders(f *http2.MetaHeadersFrame) error {
 	}
 	s := newStream(h, id, f.StreamEnded())
 	if f.Truncated {
-		s.refused, s.isHead = http1.ReasonHeadTooLarge, f.PseudoValue("method") == "HEAD"
+		s.refused = http1.ReasonHeadTooLarge
 	} else if !s.translate(f) {
 		return http2.StreamError{StreamID: id, Code: http2.ErrCodeProtocol}
+	}
+	if s.refused != http1.ReasonNone {
+		s.asked = heardFrame(f)
 	}
 	if s.in == nil && s.refused == http1.ReasonNone { // no memory
 		return http2.StreamError{StreamID: id, Code: http2.ErrCodeRefusedStream}

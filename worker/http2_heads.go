@@ -15,6 +15,8 @@ import (
 // all that have gone before on the connection.
 type sections struct{}
 
+func (sections) protocol(uint32) string { return protocols[minorHTTP2] }
+
 func (sections) head(b []byte, t *Thread, o http1.HeadOptions, date []byte) message {
 	status, fields := t.respHead()
 	return message{kind: itemHead, head: http1.AppendSection(b, status, fields, &t.reply.head, o, date)}

@@ -32,7 +32,7 @@ type stream struct {
 	chunked  bool         // body is framed for the engine
 	ended    bool         // the client has sent all
 	refused  http1.Reason // its head is, by us; ReasonNone: it is not
-	isHead   bool         // … and is that of a HEAD
+	asked    asked        // … what it is
 	tunnel   bool         // it is to become one, for a WebSocket: a CONNECT with a :protocol
 	dead     bool         // nobody waits for the answer any more
 

@@ -36,8 +36,6 @@ type outItem struct {
 // that takes it as fast as we send it must not keep the thread to itself.
 const fileSlice = 1 << 20
 
-var crlf = []byte("\r\n")
-
 // skip leaves out the first n bytes of b, and says how many of them are beyond its end.
 func skip(b []byte, n int) ([]byte, int) {
 	if n >= len(b) {

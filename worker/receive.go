@@ -100,7 +100,7 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 		ok, reason = http1.Parse(b, 0, &l.limits, &t.Req)
 	}
 	if reason != http1.ReasonNone {
-		c.reject(l, reason, asksHead(b))
+		c.reject(l, reason, heard(b))
 		return false, true
 	}
 	if !ok {
@@ -120,7 +120,7 @@ func (l *Loop) parse(t *Thread, c *conn) (whole, handled bool) {
 		return false, c.in == nil || c.settle(l, phaseHead)
 	}
 	r := &t.Req
-	if c.bodyTooLarge(l, r) {
+	if c.bodyTooLarge(l, r, b) {
 		return false, true
 	}
 	head := int(r.HeadLen)
@@ -181,7 +181,7 @@ func (l *Loop) serveReady(t *Thread, c *conn) bool {
 	t.arrived = in.arrived
 	if ok, reason := http1.Parse(in.mem[:in.n], 0, &l.limits, &t.Req); !ok {
 		// It parsed before; only a bug could lead here.
-		c.reject(l, reason, c.asksHead())
+		c.reject(l, reason, c.heard())
 		return false
 	}
 	r := &t.Req
@@ -236,7 +236,7 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 		return false
 	}
 	if r.Flags&http1.FlagAuthority != 0 { // CONNECT: we are no proxy
-		c.reject(l, http1.ReasonConnect, false)
+		c.reject(l, http1.ReasonConnect, t.asked())
 		t.dropInput()
 		return false
 	}
@@ -280,7 +280,7 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 		// handshake is a request like any other.
 		if no := t.handshake(); no != nil && l.keeper.sockets.notify != nil {
 			t.dropInput()
-			c.refuse(l, no.Status, no.Field, false)
+			c.refuse(l, no.Status, no.Field, t.asked())
 			return false
 		}
 	}

@@ -23,7 +23,7 @@ func (l *Loop) redirect(t *Thread, c *conn, buf []byte, port string) {
 	}
 	host = host[:origin.HostNameLen(host)]
 	if len(host) == 0 {
-		c.reject(l, http1.ReasonMissingHost, r.MethodID == http1.MethodHead)
+		c.reject(l, http1.ReasonMissingHost, t.asked())
 		return
 	}
 	b := append([]byte("Location: https://"), host...)
@@ -45,7 +45,7 @@ func (l *Loop) redirect(t *Thread, c *conn, buf []byte, port string) {
 		target = []byte("/")
 	}
 	b = append(append(b, target...), "\r\n"...)
-	c.refuse(l, 308, string(b), r.MethodID == http1.MethodHead)
+	c.refuse(l, 308, string(b), t.asked())
 }
 
 // ownName is a listener's host as it stands in a URL; nil: its clients alone know.

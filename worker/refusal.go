@@ -1,8 +1,6 @@
 package worker
 
 import (
-	"bytes"
-
 	"hostler/protocol"
 	"hostler/worker/http1"
 )
@@ -23,9 +21,9 @@ func (c *conn) noteRefusal(l *Loop, reason http1.Reason) {
 }
 
 // rejectFrames notes a refusal that the client is told of in a frame.
-func (c *conn) rejectFrames(l *Loop, reason http1.Reason) {
+func (c *conn) rejectFrames(l *Loop, reason http1.Reason, q asked) {
 	c.noteRefusal(l, reason)
-	l.access.refused(c, reason.Status(), 0)
+	l.access.refused(c, q, c.protocol(q.minor), reason.Status(), 0)
 }
 
 // endOfHead ends a connection whose peer has left behind b, which is no whole head.
@@ -34,48 +32,39 @@ func (c *conn) endOfHead(l *Loop, b []byte) {
 	case len(b) == 0, string(b) == "\r\n" && !c.proxyDue: // an empty line too many is no request
 		c.close(l)
 	case c.proxyDue:
-		c.reject(l, http1.ReasonBadProxyHeader, false)
+		c.reject(l, http1.ReasonBadProxyHeader, asked{})
 	default:
-		c.reject(l, http1.ReasonTruncatedHead, false)
+		c.reject(l, http1.ReasonTruncatedHead, heard(b))
 	}
 }
 
 // shed answers 503 to the whole request in c.in, since nobody can run it soon.
 func (c *conn) shed(l *Loop) {
 	l.slot.Counters.Unavailable.Add(1)
-	c.refuse(l, 503, "Retry-After: 1\r\n", c.asksHead())
+	c.refuse(l, 503, "Retry-After: 1\r\n", c.heard())
 }
 
 // reject refuses a request for a reason of its own.
-func (c *conn) reject(l *Loop, reason http1.Reason, isHead bool) {
+func (c *conn) reject(l *Loop, reason http1.Reason, q asked) {
 	c.noteRefusal(l, reason)
 	extra := ""
 	switch reason {
 	case http1.ReasonTruncatedHead, http1.ReasonBadProxyHeader, http1.ReasonMissingProxyHeader:
-		l.access.refused(c, reason.Status(), 0)
+		l.access.refused(c, q, c.protocol(q.minor), reason.Status(), 0)
 		c.close(l) // nothing was asked
 		return
 	case http1.ReasonConnect:
 		extra = "Allow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS\r\n"
 	}
-	c.refuse(l, reason.Status(), extra, isHead)
+	c.refuse(l, reason.Status(), extra, q)
 }
-
-// asksHead reports whether b begins with a request for a head alone, which is answered
-// with no more (RFC 9110, 9.3.2), whatever else is wrong with it.
-func asksHead(b []byte) bool {
-	return bytes.HasPrefix(bytes.TrimPrefix(b, crlf), []byte("HEAD "))
-}
-
-// asksHead is that for what has been gathered of a connection's request.
-func (c *conn) asksHead() bool { return c.in != nil && asksHead(c.in.mem[:c.in.n]) }
 
 // refuse answers without the application and closes the connection.
-func (c *conn) refuse(l *Loop, status int, extra string, isHead bool) {
+func (c *conn) refuse(l *Loop, status int, extra string, q asked) {
 	c.detach() // from the thread that was about to run it
-	m := c.failure(make([]byte, 0, 512), status, extra, true, isHead, *l.keeper.date.Load())
+	m := c.failure(make([]byte, 0, 512), status, extra, true, q.isHead, *l.keeper.date.Load())
 	l.deliver(c, m, 0)
 	l.slot.Counters.Requests[0][protocol.CodeIndex(status)].Add(1)
-	l.access.refused(c, status, failureSize(status, isHead))
+	l.access.refused(c, q, c.protocol(q.minor), status, failureSize(status, q.isHead))
 	c.endSoon(l)
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +109,21 @@ var refusedFor = map[http1.Reason]string{
 // http2Begin is a client's preface, and SETTINGS.
 const http2Begin = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 
+// lineOf is what the access log has of a request that is refused: its request line, if it
+// has one.
+func lineOf(reason http1.Reason, request string) string {
+	switch reason {
+	case http1.ReasonMissingProxyHeader: // nobody knows whose it is
+		return "-"
+	case http1.ReasonUnknownProtocol:
+		return "CONNECT / HTTP/2.0"
+	}
+	if line := regexp.MustCompile("^([^ ]+ [^ ]+ HTTP/1\\.[01])\r\n").FindStringSubmatch(request); line != nil {
+		return line[1]
+	}
+	return "-"
+}
+
 // TestEveryRefusalShows wants for each reason: a count under its label, a line in
 // the log and one in the access log, and an answer that repeats nothing.
 func TestEveryRefusalShows(t *testing.T) {
@@ -207,7 +223,7 @@ func TestEveryRefusalShows(t *testing.T) {
 		b, _ := os.ReadFile(path)
 		all := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
 		last := all[len(all)-1]
-		if len(all) != lines || !strings.HasPrefix(last, "127.0.0.1 - - [") || !strings.Contains(last, fmt.Sprintf(`] "-" %d %s "-" "-"`, reason.Status(), size)) {
+		if len(all) != lines || !strings.HasPrefix(last, "127.0.0.1 - - [") || !strings.Contains(last, fmt.Sprintf(`] "%s" %d %s "-" "-"`, lineOf(reason, input), reason.Status(), size)) {
 			t.Errorf("%v: %d lines in the access log, the last is %q", reason, len(all), last)
 		}
 	}

@@ -60,7 +60,7 @@ type spool struct {
 	size  int64     // what has been written; the owner's of the connection
 	whole bool      // that is all
 
-	isHead bool // the request is for a head alone
+	asked asked // the request
 
 	mu    sync.Mutex
 	since int64 // when the disk was asked for something that it has not answered; 0: it was not

@@ -72,7 +72,7 @@ func (c *conn) beginSpool(l *Loop) bool {
 		return false
 	}
 	in.plan = planHold // whatever comes of it, there is no second attempt
-	s := &spool{of: l.spools, conn: c, isHead: c.asksHead()}
+	s := &spool{of: l.spools, conn: c, asked: c.heard().clone()}
 	l.spools.mu.Lock()
 	full := len(l.spools.all) >= l.spools.most
 	if !full {
@@ -96,7 +96,7 @@ func (c *conn) spoolOn(l *Loop) {
 	for {
 		whole, reason := l.takeIn(in)
 		if reason != http1.ReasonNone {
-			c.reject(l, reason, c.asksHead())
+			c.reject(l, reason, c.heard())
 			return
 		}
 		limit := len(in.mem) - spoolRoom
@@ -196,7 +196,7 @@ func (p *spools) sweep(l *Loop) {
 		c := s.conn
 		c.in = nil // the goroutine's, which still writes from it, or is just done
 		l.slot.Counters.SpoolFailures.Add(1)
-		c.reject(l, http1.ReasonSpoolStalled, s.isHead)
+		c.reject(l, http1.ReasonSpoolStalled, s.asked)
 	}
 }
 

@@ -308,7 +308,7 @@ func (s *tlsConn) handshake() {
 		c.transport = &c.sock
 		var header tls.RecordHeaderError
 		if errors.As(err, &header) && looksLikeHTTP(header.RecordHeader) {
-			_, _ = sendFD(c.fd, httpOnTLS(asksHead(header.RecordHeader[:])), 0)
+			_, _ = sendFD(c.fd, httpOnTLS(heard(header.RecordHeader[:]).isHead), 0)
 		}
 		c.linger(l)
 		return

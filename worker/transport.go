@@ -99,6 +99,8 @@ type transport interface {
 // heads makes the heads of responses. Each is appended to b, and is a message or its
 // begin.
 type heads interface {
+	// protocol is the version of HTTP whose minor one a head says.
+	protocol(minor uint32) string
 	// head is that of the response in t.
 	head(b []byte, t *Thread, o http1.HeadOptions, date []byte) message
 	// interim is a response before the response; fields are records.
@@ -113,6 +115,8 @@ type heads interface {
 
 // text are heads of HTTP/1.1: bytes like all others.
 type text struct{}
+
+func (text) protocol(minor uint32) string { return protocols[minor] }
 
 func (text) head(b []byte, t *Thread, o http1.HeadOptions, date []byte) message {
 	status, fields := t.respHead()
