@@ -28,7 +28,7 @@ hostler \- application server for Python web applications
 .B hostler completion
 .I bash | zsh | fish
 .SH DESCRIPTION
-Serves a Python web application (WSGI) with worker processes.
+Serves a Python web application (WSGI or ASGI) with worker processes.
 The master process binds the addresses, starts the workers and watches over them.
 Workers load the application into the Python of its own environment.
 .PP

@@ -682,7 +682,7 @@ func table() []*setting {
 			value: boolean(func(c *Config) *bool { return &c.PrintConfig }),
 		},
 		{
-			name: "version", group: groupOther, flagOnly: true,
+			name: "version", short: "V", group: groupOther, flagOnly: true,
 			help:  "print the version and exit",
 			value: boolean(func(c *Config) *bool { return &c.version }),
 		},

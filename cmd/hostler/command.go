@@ -20,7 +20,7 @@ import (
 
 const (
 	serveUse = "[serve] [flags] MODULE[:ATTR | :FACTORY()]"
-	about    = "Serves a Python web application (WSGI) with worker processes."
+	about    = "Serves a Python web application (WSGI or ASGI) with worker processes."
 
 	migrateLong = `Prints a hostler.toml for a settings file of Gunicorn's or uWSGI's, and why. Without a name it is gunicorn.conf.py or uwsgi.ini in this directory. Gunicorn's is run to learn what it sets.`
 

@@ -130,6 +130,8 @@ func TestCommandTree(t *testing.T) {
 	}{
 		{"version", 0, versionLine() + "\n", ""},
 		{"--version", 0, versionLine() + "\n", ""},
+		{"-V", 0, versionLine() + "\n", ""},
+		{"-v", 0, versionLine() + "\n", ""},
 		{"serve --version", 0, versionLine() + "\n", ""},
 		{"help", 0, "Usage: hostler [serve] [flags] MODULE", ""},
 		{"--help", 0, "Usage: hostler [serve] [flags] MODULE", ""},
