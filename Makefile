@@ -232,7 +232,7 @@ MUSL_CORE := ^(TestMusl|TestPreload|TestPreloadKills|TestHooks|TestReload|TestBr
 test-musl: build/python3.13-musl $(DIST)/x86_64-musl/hostler ## the core of e2e with a CPython and a hostler for musl
 	HOSTLER=$(CURDIR)/$(DIST)/x86_64-musl/hostler E2E_PYTHON=$(CURDIR)/build/python3.13-musl/bin/python3.13 go test -count=1 -tags musl -run '$(MUSL_CORE)' ./e2e
 
-chaos: bin/hostler $(VENV)/.done ## torment a server under load (CHAOS_SEED, CHAOS_MINUTES=10)
+chaos: bin/hostler $(VENV)/.done $(ASGI)/.done ## torment a server under load (CHAOS_SEED, CHAOS_MINUTES=10)
 	go run ./e2e/chaos
 
 bench: bin/hostler ## measure side by side with the peers; writes docs/benchmarks.md

@@ -13,6 +13,10 @@
 //     own post mortem ("request lost"), or its connection must have ended when a
 //     worker was killed or died (see blame). A refused connection, a wrong
 //     answer, a 503 or silence is never excused.
+//   - No stream is cut before its end by a worker that leaves: one that listens is
+//     told and can say its last word, one that does not is let finish.
+//   - Every message on a WebSocket is answered, or the WebSocket is closed with a
+//     code that says that the worker leaves.
 //   - The workers are as many as there should be again, of the code that should
 //     serve, soon after each handful of faults.
 //   - Counters never go back: /metrics is scraped all along.

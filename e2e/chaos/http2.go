@@ -44,7 +44,7 @@ func (c *client) exchangeHTTP2(r *request, id uint64) (status int, body []byte, 
 		return 0, nil, "head", err
 	}
 	defer resp.Body.Close()
-	if body, err = c.readAll(resp.Body); err != nil {
+	if body, err = c.readAll(resp.Body, r); err != nil {
 		return 0, nil, "body", err
 	}
 	return resp.StatusCode, body, "", nil

@@ -28,6 +28,7 @@ var errBadGateway = errors.New("502 from nginx")
 // failure is a request that did not get its answer.
 type failure struct {
 	client int
+	what   string // a request's path
 	id     uint64
 	phase  string    // what failed: dial, send, head, body, answer
 	alive  time.Time // when the connection was last known to be good
@@ -43,8 +44,8 @@ func (f *failure) broken() bool {
 }
 
 func (f *failure) String() string {
-	return fmt.Sprintf("%s client %d, request %d, %s: %v (the connection was good at %s)", f.at.Format(stamp), f.client, f.id,
-		f.phase, f.err, f.alive.Format(stamp))
+	return fmt.Sprintf("%s client %d, request %d, %s, %s: %v (the connection was good at %s)", f.at.Format(stamp), f.client, f.id,
+		f.what, f.phase, f.err, f.alive.Format(stamp))
 }
 
 // load is clients that know what they want and check what they get.
@@ -70,16 +71,29 @@ func startLoad(addr string, s *shape, clients int, seed uint64) *load {
 		}
 		l.wg.Go(c.run)
 	}
+	for i := range talkers {
+		if s.asgi {
+			t := &talker{l: l, number: clients + i, h2: i%2 == 1, rand: rand.New(rand.NewPCG(seed, uint64(clients+i)+1))}
+			l.wg.Go(t.run)
+		}
+	}
 	return l
 }
 
 // dial connects to the server, with TLS if it has that.
-func (l *load) dial() (net.Conn, error) {
+func (l *load) dial(protocol string) (net.Conn, error) {
 	conn, err := net.DialTimeout("tcp", l.addr, patience)
 	if err != nil || !l.shape.tls {
 		return conn, err
 	}
-	return tls.Client(conn, l.shape.encryption("http/1.1")), nil
+	return tls.Client(conn, l.shape.encryption(protocol)), nil
+}
+
+// fail notes down what was not answered.
+func (l *load) fail(f failure) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failures = append(l.failures, f)
 }
 
 func (l *load) end() {
@@ -95,6 +109,8 @@ type request struct {
 	chunked      bool   // so the body goes, over HTTP/1.1
 	extra        int    // bytes after the answer's first line
 	whole        []byte // of a file: the answer
+	events       bool   // until it is said that there are no more, or the client has heard enough
+	over         bool   // and that was before
 }
 
 func (r *request) write(id uint64) []byte {
@@ -146,6 +162,12 @@ func (c *client) choose() request {
 		n := c.rand.IntN(fileCount)
 		return request{method: "GET", path: "/files/" + strconv.Itoa(n), whole: fileContent(n)}
 	}
+	if c.l.shape.asgi && c.rand.IntN(6) == 0 {
+		if n := c.rand.IntN(300 << 10); c.rand.IntN(3) > 0 {
+			return request{method: "GET", path: "/stream", n: float64(n), extra: n}
+		}
+		return request{method: "GET", path: "/events", events: true}
+	}
 	switch k := c.rand.IntN(20); {
 	case k < 12:
 		return request{method: "GET", path: "/quick"}
@@ -161,12 +183,32 @@ func (c *client) choose() request {
 	return request{method: "POST", path: "/echo", body: body, extra: len(body), chunked: c.rand.IntN(2) == 0}
 }
 
+// readEvents reads lines until there are no more, or the client has had enough.
+func (c *client) readEvents(from io.Reader, r *request) (all []byte, err error) {
+	lines := bufio.NewReader(from)
+	for range 2 + c.rand.IntN(60) {
+		line, err := lines.ReadBytes('\n')
+		all = append(all, line...)
+		if r.over = err == io.EOF; r.over {
+			return all, nil
+		}
+		if err != nil {
+			return all, err
+		}
+		c.alive = time.Now()
+	}
+	return all, nil
+}
+
 // slowPace is how long a slow client takes for a kilobyte: less than two seconds for
 // the largest answers, and a worker that leaves has longer.
 const slowPace = 6 * time.Millisecond
 
 // readAll reads a body at the client's pace.
-func (c *client) readAll(r io.Reader) ([]byte, error) {
+func (c *client) readAll(r io.Reader, q *request) ([]byte, error) {
+	if q.events {
+		return c.readEvents(r, q)
+	}
 	if !c.slow {
 		return io.ReadAll(r)
 	}
@@ -188,14 +230,12 @@ func (c *client) readAll(r io.Reader) ([]byte, error) {
 func (c *client) one(r request) {
 	id := c.l.ids.Add(1)
 	fail := func(phase string, err error) {
-		c.l.mu.Lock()
-		c.l.failures = append(c.l.failures, failure{c.number, id, phase, c.alive, time.Now(), err})
-		c.l.mu.Unlock()
+		c.l.fail(failure{c.number, r.path, id, phase, c.alive, time.Now(), err})
 		c.hangUp()
 	}
 	if c.h2 == nil && c.conn == nil {
 		c.alive = time.Now()
-		conn, err := c.l.dial()
+		conn, err := c.l.dial("http/1.1")
 		if err != nil {
 			fail("dial", err)
 			time.Sleep(50 * time.Millisecond) // do not drown the report
@@ -243,10 +283,10 @@ func (c *client) exchange(r *request, id uint64) (status int, body []byte, phase
 	if err != nil {
 		return 0, nil, "head", err
 	}
-	if body, err = c.readAll(resp.Body); err != nil {
+	if body, err = c.readAll(resp.Body, r); err != nil {
 		return 0, nil, "body", err
 	}
-	c.ends = resp.Close
+	c.ends = resp.Close || r.events && !r.over // there is more
 	if c.l.shape.front && resp.StatusCode == http.StatusBadGateway {
 		return 0, nil, "head", errBadGateway
 	}
@@ -269,10 +309,22 @@ func checkAnswer(status int, body []byte, id uint64, r *request) error {
 	switch {
 	case len(f) != 3 || f[0] != fmt.Sprint(id):
 		return fmt.Errorf("somebody else's answer: %q", first)
+	case r.events:
+		return checkEvents(rest, r.over)
 	case len(rest) != r.extra:
 		return fmt.Errorf("%d bytes instead of %d", len(rest), r.extra)
 	case r.body != nil && !bytes.Equal(rest, r.body):
 		return fmt.Errorf("other bytes than were sent")
+	}
+	return nil
+}
+
+// checkEvents looks at lines, after which, if it is over, it has to be said that there are no
+// more: who is told that its worker leaves can say that, and its client get it.
+func checkEvents(rest []byte, over bool) error {
+	events, said := strings.CutSuffix(string(rest), "end\n")
+	if over && !said || strings.ReplaceAll(events, "event\n", "") != "" {
+		return fmt.Errorf("not events and, if it is over (%v), an end: %q", over, rest[max(0, len(rest)-80):])
 	}
 	return nil
 }
@@ -291,11 +343,9 @@ func (c *client) hangUp() {
 // the answer. It returns once there is one, or the connection has ended, or wait
 // is over.
 func (l *load) poison(path string, n float64, wait time.Duration) {
-	conn, err := l.dial()
+	conn, err := l.dial("http/1.1")
 	if err != nil {
-		l.mu.Lock()
-		l.failures = append(l.failures, failure{client: -1, phase: "dial", alive: time.Now(), at: time.Now(), err: err})
-		l.mu.Unlock()
+		l.fail(failure{client: -1, what: path, phase: "dial", alive: time.Now(), at: time.Now(), err: err})
 		return
 	}
 	defer conn.Close()

@@ -10,9 +10,10 @@ import (
 
 // options are what the environment says.
 type options struct {
-	binary, python string
-	seed           uint64
-	length         time.Duration // of all rounds together
+	binary       string
+	python, asgi string // interpreters: of the applications; of those that are ASGI's
+	seed         uint64
+	length       time.Duration // of all rounds together
 }
 
 const (
@@ -35,7 +36,7 @@ func main() {
 }
 
 func readOptions(env func(string) string) (options, error) {
-	o := options{binary: "bin/hostler", python: "build/venv/bin/python", seed: uint64(time.Now().UnixNano() % 1e6), length: 10 * time.Minute}
+	o := options{binary: "bin/hostler", python: "build/venv/bin/python", asgi: "build/asgi/bin/python", seed: uint64(time.Now().UnixNano() % 1e6), length: 10 * time.Minute}
 	if v := env("HOSTLER"); v != "" {
 		o.binary = v
 	}
@@ -53,7 +54,7 @@ func readOptions(env func(string) string) (options, error) {
 		}
 		o.length = time.Duration(n * float64(time.Minute))
 	}
-	for _, p := range []*string{&o.binary, &o.python} {
+	for _, p := range []*string{&o.binary, &o.python, &o.asgi} {
 		abs, err := filepath.Abs(*p)
 		if err != nil {
 			return o, err

@@ -18,6 +18,8 @@ import (
 const (
 	// clients is how many keep the server busy.
 	clients = 10
+	// talkers have WebSockets beside them, where there are any.
+	talkers = 6
 	// stamp is how times are written in the report.
 	stamp = "15:04:05.000"
 	// settling is how long the server may take to be whole again: the back-off
@@ -121,7 +123,7 @@ func torment(kids *children, o options, seed uint64, shape *shape, length time.D
 			r.wrong("… and %d more requests", len(guilty)-i)
 			break
 		}
-		r.wrong("a request failed, and no process had died: %v", &f)
+		r.wrong("a request failed, and no process had died: %v%s", &f, r.server.accessLog(f.id))
 	}
 	sum.answered, sum.named, sum.timed, sum.deaths, sum.scrapes = r.load.ok.Load(), named, timed, len(died), scrapes
 	if sum.answered < 100 {

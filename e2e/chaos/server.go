@@ -65,7 +65,11 @@ func start(kids *children, o options, dir, logs string, shape *shape) (*server, 
 	if shape.front {
 		bind = "unix:" + s.socket()
 	}
-	s.args = []string{s.binary, "-b", bind, "--admin-bind", s.admin, "--python", o.python, "--chdir", dir,
+	python := o.python
+	if shape.asgi {
+		python = o.asgi
+	}
+	s.args = []string{s.binary, "-b", bind, "--admin-bind", s.admin, "--python", python, "--chdir", dir,
 		"--threads", "2", "-p", filepath.Join(dir, "pid"), "--ctl-socket", filepath.Join(dir, "ctl"),
 		"--timeout", fmt.Sprint(timeout.Seconds()), "--graceful-timeout", fmt.Sprint(graceful.Seconds()), "--boot-timeout", "20",
 		"--max-memory", "120M", "--access-log", filepath.Join(logs, "access"), "--error-log", filepath.Join(logs, "error")}
@@ -114,6 +118,17 @@ func (s *server) socket() string { return filepath.Join(s.dir, "socket") }
 func (s *server) errorLog() string {
 	b, _ := os.ReadFile(filepath.Join(s.logs, "error"))
 	return string(b)
+}
+
+// accessLog is what the access log has of a request.
+func (s *server) accessLog(id uint64) string {
+	b, _ := os.ReadFile(filepath.Join(s.logs, "access"))
+	for line := range strings.Lines(string(b)) {
+		if strings.Contains(line, fmt.Sprintf("?id=%d&", id)) {
+			return "; " + strings.TrimSpace(line)
+		}
+	}
+	return ""
 }
 
 // master is the pid of the process that counts.

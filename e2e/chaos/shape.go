@@ -21,18 +21,21 @@ type shape struct {
 	files   bool   // some requests are for --static
 	byNeed  bool   // --workers MIN:MAX
 	front   bool   // nginx has the address, and the server a unix socket
+	asgi    bool   // some requests are streams then, and there are WebSockets
 	adapter string // what makes another application of app.py
 	args    []string
 }
 
 func shapes() []shape {
 	return []shape{
-		{name: "plain"},
-		{name: "preload", preload: true, args: []string{"--pool", "slow=/sleep:1"}},
 		{name: "tls", tls: true, args: []string{"--max-requests", "3000", "--max-requests-jitter", "1000", "--pool", "busy=/burn:1"}},
 		{name: "Flask behind nginx", front: true, adapter: flaskApp, args: []string{"--behind", "nginx"}},
 		{name: "Django, preloaded", preload: true, adapter: djangoApp},
 		{name: "by need", byNeed: true, preload: true, files: true, args: []string{"--max-memory-hard", "190M"}},
+		{name: "ASGI", asgi: true, adapter: asgiApp, args: []string{"--http2-cleartext", "--max-requests", "3000", "--max-requests-jitter", "1000"}},
+		{name: "ASGI, uvloop, TLS", asgi: true, tls: true, preload: true, adapter: asgiApp, args: []string{"--loop", "uvloop"}},
+		{name: "plain"},
+		{name: "preload", preload: true, args: []string{"--pool", "slow=/sleep:1"}},
 	}
 }
 
@@ -41,6 +44,9 @@ var flaskApp string
 
 //go:embed djangoapp.py
 var djangoApp string
+
+//go:embed asgiapp.py
+var asgiApp string
 
 const (
 	// mostWorkers is MAX in --workers MIN:MAX; MIN is workers.
