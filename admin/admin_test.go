@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,6 +37,25 @@ type rig struct {
 
 	queries bool
 	h       http.Handler
+
+	history  *History
+	events   atomic.Pointer[[]protocol.Event]
+	slow     []protocol.SlowRoute
+	settings []Setting
+	profiled *protocol.Profile
+	asked    time.Duration // of a profile, the last time
+}
+
+// event adds to the journal.
+func (r *rig) event(e protocol.Event) {
+	all := append(append([]protocol.Event{}, *r.events.Load()...), e)
+	r.events.Store(&all)
+}
+
+// tick has a second pass.
+func (r *rig) tick() {
+	r.history.sample()
+	r.history.hub.tick()
 }
 
 func newRig(t *testing.T) *rig {
@@ -50,8 +70,9 @@ func newRig(t *testing.T) *rig {
 		TargetWorkers: 2, MinWorkers: 1, MaxWorkers: 4, ThreadsPerWorker: 2, Reloads: map[string]uint64{"success": 1, "failure": 0},
 		LastReloadSuccessful: true, LastReload: start.Add(10 * time.Second),
 		Exits: map[string]uint64{"reload": 2, "signal": 1}, RequestTimeouts: 3,
-		Upgrades: map[string]uint64{"success": 0, "failure": 0}, BootFailures: 1, NextBoot: start.Add(101 * time.Second),
-	}}
+		Upgrades: map[string]uint64{"success": 0, "failure": 0}, BootFailures: 1, NextBoot: start.Add(101 * time.Second), Ended: []int{4},
+	}, history: NewHistory(b)}
+	r.events.Store(new([]protocol.Event))
 	snapshot := func() protocol.Snapshot { return r.snap }
 	c, err := metrics.New(metrics.Options{Board: b, Snapshot: snapshot, RejectReasons: []string{"none", "bare_lf"}})
 	if err != nil {
@@ -67,9 +88,23 @@ func newRig(t *testing.T) *rig {
 				return nil
 			}
 			return r.alive(ctx)
-		}}}
+		}, History: r.history, Events: func() []protocol.Event { return *r.events.Load() },
+			Slow:     func() []protocol.SlowRoute { return clone(r.slow) },
+			Settings: func(context.Context) ([]Setting, error) { return r.settings, nil },
+			Profile: func(_ context.Context, d time.Duration) (*protocol.Profile, error) {
+				r.asked = d
+				return r.profiled, nil
+			}}}
 	r.h = s.handler()
 	return r
+}
+
+// clone is a copy of all of it, as the master gives one.
+func clone(routes []protocol.SlowRoute) (all []protocol.SlowRoute) {
+	for _, r := range routes {
+		all = append(all, protocol.SlowRoute{Route: r.Route, Worst: slices.Clone(r.Worst)})
+	}
+	return all
 }
 
 func (r *rig) worker(slot, pid int, state protocol.SlotState) *protocol.Slot {

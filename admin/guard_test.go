@@ -11,7 +11,7 @@ import (
 )
 
 func TestGuard(t *testing.T) {
-	names := func() []string { return []string{"Metrics.example"} }
+	door := Door{Names: func() []string { return []string{"Metrics.example"} }, Token: func() string { return "" }}
 	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 	for _, c := range []struct {
 		at, host string
@@ -38,14 +38,14 @@ func TestGuard(t *testing.T) {
 		{"10.0.0.7", "node7.example", 200},
 		{"0.0.0.0", "node7.example", 200},
 	} {
-		h := Guard(&net.TCPAddr{IP: net.ParseIP(c.at), Port: 9191}, names, ok)
+		h := Guard(&net.TCPAddr{IP: net.ParseIP(c.at), Port: 9191}, door, ok)
 		r, w := httptest.NewRequest("GET", "/metrics", nil), httptest.NewRecorder()
 		r.Host = c.host
 		if h.ServeHTTP(w, r); w.Code != c.code {
 			t.Errorf("at %s, Host %q: %d, want %d", c.at, c.host, w.Code, c.code)
 		}
 	}
-	h := Guard(&net.UnixAddr{Name: "/run/admin", Net: "unix"}, names, ok)
+	h := Guard(&net.UnixAddr{Name: "/run/admin", Net: "unix"}, door, ok)
 	r, w := httptest.NewRequest("GET", "/metrics", nil), httptest.NewRecorder()
 	r.Host = "whatever.example"
 	if h.ServeHTTP(w, r); w.Code != 200 {

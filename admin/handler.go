@@ -30,6 +30,23 @@ type Options struct {
 	Queries func() bool
 	// Metrics answers /metrics.
 	Metrics http.Handler
+	// History is what the last minutes were like. Nil: nobody keeps it, and there is no
+	// page for people.
+	History *History
+	// Events returns what has happened, oldest first, Slow the worst requests by route.
+	Events func() []protocol.Event
+	Slow   func() []protocol.SlowRoute
+	// Settings returns the settings in force.
+	Settings func(ctx context.Context) ([]Setting, error)
+	// Profile finds out where the Python threads of all workers spend a time.
+	Profile func(ctx context.Context, d time.Duration) (*protocol.Profile, error)
+}
+
+// Setting is one that is in force.
+type Setting struct {
+	Key    string   `json:"key"` // as in a settings file
+	Values []string `json:"values"`
+	Origin string   `json:"origin,omitempty"` // where it is from; "": it is the default
 }
 
 // server holds the clocks beside the options, for tests.
@@ -42,8 +59,10 @@ type server struct {
 // Handler returns the handler of all of the package's paths. Methods other than
 // GET and HEAD get 405.
 func Handler(o Options) http.Handler {
-	return (&server{o: o, now: time.Now, mono: protocol.Monotonic}).handler()
+	return newServer(o).handler()
 }
+
+func newServer(o Options) *server { return &server{o: o, now: time.Now, mono: protocol.Monotonic} }
 
 func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
@@ -52,6 +71,9 @@ func (s *server) handler() http.Handler {
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.HandleFunc("GET /status", s.serveStatus)
+	if s.o.History != nil {
+		s.pages(mux)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Cache-Control", "no-store")
@@ -60,13 +82,18 @@ func (s *server) handler() http.Handler {
 	})
 }
 
-func (s *server) index(w http.ResponseWriter, _ *http.Request) {
+func (s *server) index(w http.ResponseWriter, r *http.Request) {
+	w.Header().Add("Vary", "Accept")
+	if s.o.History != nil && wantsHTML(r) {
+		http.Redirect(w, r, "status", http.StatusSeeOther)
+		return
+	}
 	snap := s.o.Snapshot()
 	text(w, http.StatusOK, fmt.Sprintf("hostler %s: %s\n\n"+
 		"/metrics          Prometheus metrics\n"+
 		"/healthz          is the master alive?\n"+
 		"/readyz           are requests being served? (?verbose: in detail)\n"+
-		"/status           master, workers and running requests, as JSON\n", snap.Version, snap.App))
+		"/status           master, workers and running requests: JSON, in a browser a page\n", snap.Version, snap.App))
 }
 
 func (s *server) healthz(w http.ResponseWriter, r *http.Request) {
@@ -133,12 +160,18 @@ func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
 	text(w, code, answer)
 }
 
-func (s *server) serveStatus(w http.ResponseWriter, _ *http.Request) {
+func (s *server) serveStatus(w http.ResponseWriter, r *http.Request) {
+	w.Header().Add("Vary", "Accept")
+	if s.o.History != nil && wantsHTML(r) {
+		servePage(w, "page/index.html")
+		return
+	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false) // a target is for people to read; nosniff keeps browsers from more
-	if err := e.Encode(s.status()); err != nil {
+	st, _ := s.status()
+	if err := e.Encode(st); err != nil {
 		text(w, http.StatusInternalServerError, fmt.Sprintf("cannot write the status: %v\n", err))
 		return
 	}

@@ -39,6 +39,11 @@ func Serve(l net.Listener, h http.Handler, log *slog.Logger) (stop func(ctx cont
 		// clients do wrong.
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError),
 	}
+	stops := make(chan struct{})
+	srv.BaseContext = func(net.Listener) context.Context {
+		return context.WithValue(context.Background(), stoppingKey{}, (<-chan struct{})(stops))
+	}
+	stopping := sync.OnceFunc(func() { close(stops) })
 	b := &busy{conns: make(map[net.Conn]bool)}
 	limit := conncap.New(maxConns)
 	srv.ConnState = func(c net.Conn, state http.ConnState) {
@@ -58,6 +63,7 @@ func Serve(l net.Listener, h http.Handler, log *slog.Logger) (stop func(ctx cont
 		_ = l.Close() // again, where stop is called again
 		wg.Wait()     // what it has accepted is known from here on
 		srv.SetKeepAlivesEnabled(false)
+		stopping() // what would go on for ever ends
 		b.wait(ctx)
 		if err := srv.Shutdown(ctx); err != nil {
 			// Shutdown closed the listener; Close is for the connections, and

@@ -126,10 +126,12 @@ type RequestStatus struct {
 
 // Current returns what /status would answer now.
 func Current(o Options) Status {
-	return (&server{o: o, now: time.Now, mono: protocol.Monotonic}).status()
+	st, _ := newServer(o).status()
+	return st
 }
 
-func (s *server) status() Status {
+// status returns it with the snapshot that it is of.
+func (s *server) status() (Status, *protocol.Snapshot) {
 	snap := s.o.Snapshot()
 	now, mono := s.now(), s.mono()
 	st := Status{Time: now.UTC(), Master: masterStatus(&snap, now), Workers: []WorkerStatus{}}
@@ -157,7 +159,7 @@ func (s *server) status() Status {
 		st.dropQueries()
 	}
 	slices.SortFunc(st.Workers, func(a, b WorkerStatus) int { return a.Slot - b.Slot })
-	return st
+	return st, &snap
 }
 
 // dropQueries cuts off what may be private.
@@ -167,11 +169,16 @@ func (st *Status) dropQueries() {
 			if t.Request == nil {
 				continue
 			}
-			if path, _, has := strings.Cut(t.Request.Target, "?"); has {
-				t.Request.Target = path + "?…"
-			}
+			t.Request.Target = withoutQuery(t.Request.Target)
 		}
 	}
+}
+
+func withoutQuery(target string) string {
+	if path, _, has := strings.Cut(target, "?"); has {
+		return path + "?…"
+	}
+	return target
 }
 
 func masterStatus(snap *protocol.Snapshot, now time.Time) MasterStatus {

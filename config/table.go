@@ -619,7 +619,7 @@ func table() []*setting {
 		},
 		{
 			name: "admin-bind", group: groupLogs, arg: "ADDRESS", def: "127.0.0.1:9191",
-			help:  "/metrics, /healthz, /readyz, /status; off",
+			help:  "/metrics, /healthz, /readyz, /status (a page, JSON); off",
 			more:  "Where only the default is taken by somebody else, hostler goes on without it and warns; an address that was asked for it must have. A reload that cannot bind a new one fails; the old one is answered until the new generation serves.",
 			value: custom("an address as for `--bind`, or `off`", func(c *Config) *settings.Bind { return &c.Admin }, parseAdmin),
 		},
@@ -634,6 +634,13 @@ func table() []*setting {
 			help:  "show query strings of running requests in /status",
 			more:  "They can hold what is private, and every user of the machine may ask. `hostler ctl status --json` shows them always, to those who may use it.",
 			value: boolean(func(c *Config) *bool { return &c.AdminQueries }),
+		},
+		{
+			name: "admin-token", group: groupLogs, arg: "FILE",
+			help: "file with a token that the admin address asks for",
+			more: "With it all but `/healthz` and `/readyz` is answered only to who sends it (`Authorization: Bearer …`; Prometheus: `credentials_file`) or has signed in with it on `/status`, on loopback, too; not on a unix socket, whose rights say who may connect. " +
+				"It has 16 characters or more, and is read again by a reload. Without it everybody who reaches the address is answered, but beyond loopback and unix sockets without stacks, settings and flame graphs. The admin address does not speak TLS: beyond this machine put a proxy that does in front of it.",
+			value: text(func(c *Config) *string { return &c.AdminToken }),
 		},
 		{
 			name: "app-metrics", group: groupLogs, def: "true",

@@ -5,17 +5,15 @@ import (
 	"hostler/protocol"
 )
 
-// Status is admin.Status with what the kernel counts for each worker.
-type Status struct {
-	admin.Status
-	Workers []WorkerStatus `json:"workers"`
-}
+// Status is the server and its workers.
+type Status = admin.Detailed
 
 // WorkerStatus is one worker process.
-type WorkerStatus struct {
-	admin.WorkerStatus
-	Memory float64 `json:"resident_memory_bytes"` // shared pages included; 0: not known
-	CPU    float64 `json:"cpu_seconds"`
+type WorkerStatus = admin.DetailedWorker
+
+// Samples are the last minutes, a sample a second, oldest first.
+type Samples struct {
+	Samples []admin.Sample `json:"samples"`
 }
 
 // Events is the journal, oldest first.
@@ -34,11 +32,7 @@ type Config struct {
 }
 
 // Setting is one of them.
-type Setting struct {
-	Key    string   `json:"key"` // as in a settings file
-	Values []string `json:"values"`
-	Origin string   `json:"origin,omitempty"` // where it is from; "": it is the default
-}
+type Setting = admin.Setting
 
 // ScaleRequest has one of its fields set.
 type ScaleRequest struct {

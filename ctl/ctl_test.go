@@ -72,7 +72,12 @@ type failure struct{}
 func (failure) Error() string  { return "it is broken" }
 func (failure) Detail() string { return "Traceback\n  line 1\n" }
 
-func testStatus() admin.Status {
+func testStatus() Status {
+	st := testPlainStatus()
+	return Status{Status: st, Workers: []WorkerStatus{{WorkerStatus: st.Workers[0], Memory: 20 << 20, CPU: 1.5}}}
+}
+
+func testPlainStatus() admin.Status {
 	return admin.Status{
 		Time:    time.Unix(1e9, 0).UTC(),
 		Master:  admin.MasterStatus{Version: "1.2", PID: 42, App: "app:app", Ready: true, Generation: 3, TargetWorkers: 1, Uptime: 3700},

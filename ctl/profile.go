@@ -1,7 +1,6 @@
 package ctl
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -10,7 +9,6 @@ import (
 	"math"
 	"net/http"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,7 +56,7 @@ func (c *Command) profile(ctx context.Context, args []string) error {
 	if shown, err := c.ask(ctx, http.MethodPost, "profile", r, &p); shown || err != nil {
 		return err
 	}
-	drawing, told, err := draw(&p, seconds)
+	drawing, told, err := flamegraph.Draw(&p, seconds)
 	if err != nil {
 		return err
 	}
@@ -91,39 +89,6 @@ func foldedStacks(p *protocol.Profile) string {
 		all.WriteString(w.Stacks)
 	}
 	return all.String()
-}
-
-// draw makes a flame graph of all workers' stacks, and a line that says what it is of.
-func draw(p *protocol.Profile, seconds float64) (drawing, told string, err error) {
-	var g flamegraph.Graph
-	var samples int
-	var cost, cut, looked float64
-	var numbers []string
-	for _, w := range p.Workers {
-		samples += w.Samples
-		cost += w.Cost
-		cut += w.Cut
-		looked += w.Seconds
-		numbers = append(numbers, strconv.Itoa(w.Worker))
-		for line := range strings.Lines(w.Stacks) {
-			stack, n, ok := protocol.FoldedStack(line)
-			if !ok {
-				return "", "", fmt.Errorf("the server's answer makes no sense: %.100q", line)
-			}
-			g.Add(stack, time.Duration(n)*time.Microsecond)
-		}
-	}
-	if cut > 0 {
-		g.Add("(stacks too rare to be sent)", time.Duration(cut*float64(time.Second)))
-	}
-	slices.Sort(numbers)
-	told = fmt.Sprintf("%d samples of %d workers in %v s; looking took %.1f %% of a CPU in each", samples, len(p.Workers), seconds, 100*cost/max(looked, 1e-9))
-	g.Title = "Where Python threads spend their time"
-	g.Subtitle = fmt.Sprintf("%s, workers %s: %s. Time is of threads in the application's code, also while they wait.",
-		time.Now().Format("2006-01-02 15:04:05"), strings.Join(numbers, ", "), told)
-	var b bytes.Buffer
-	err = g.Render(&b)
-	return b.String(), told, err
 }
 
 func isTerminal(w io.Writer) bool {

@@ -14,7 +14,6 @@ import (
 
 	"hostler/admin"
 	"hostler/internal/conncap"
-	"hostler/internal/procstat"
 	"hostler/protocol"
 )
 
@@ -36,7 +35,9 @@ type Master interface {
 // Options are what a server is made from.
 type Options struct {
 	Master Master
-	Status func() admin.Status
+	Status func() Status
+	// Samples returns the last minutes, a sample a second, oldest first.
+	Samples func() []admin.Sample
 	// Config returns the settings in force.
 	Config func(ctx context.Context) (Config, error)
 	// SetLevel changes the log level of master and workers, and returns its usual
@@ -111,6 +112,9 @@ func Handler(o Options) http.Handler {
 	mux.HandleFunc("GET /v1/status", h.status)
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, Events{Events: h.Master.Events()})
+	})
+	mux.HandleFunc("GET /v1/samples", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, Samples{Samples: h.Samples()})
 	})
 	mux.HandleFunc("GET /v1/slow", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, Slow{Routes: h.Master.Slow()})
@@ -237,15 +241,5 @@ func (h *handler) config(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *handler) status(w http.ResponseWriter, _ *http.Request) {
-	st := Status{Status: h.Status(), Workers: []WorkerStatus{}}
-	proc := os.DirFS("/proc")
-	for _, ws := range st.Status.Workers {
-		full := WorkerStatus{WorkerStatus: ws}
-		// A worker may be gone before the master has heard of it.
-		if p, err := procstat.Read(proc, ws.PID); err == nil {
-			full.Memory, full.CPU = p.Memory, p.CPU
-		}
-		st.Workers = append(st.Workers, full)
-	}
-	answer(w, http.StatusOK, st)
+	answer(w, http.StatusOK, h.Status())
 }

@@ -19,6 +19,7 @@ type stats struct {
 	timeouts    uint64
 	hooksFailed uint64
 	goneCPU     []float64 // by slot; replaced to be changed, since snapshots have it
+	ended       []int     // likewise
 }
 
 func newStats(version string, now time.Time) stats {
@@ -32,12 +33,18 @@ func newStats(version string, now time.Time) stats {
 	return st
 }
 
-// spent adds the CPU time of a worker that is gone to that of its slot.
+// spent counts a worker that is gone, and adds its CPU time to that of its slot.
 func (st *stats) spent(slot int, seconds float64) {
-	all := make([]float64, max(len(st.goneCPU), slot+1))
-	copy(all, st.goneCPU)
-	all[slot] += seconds
-	st.goneCPU = all
+	st.goneCPU = more(st.goneCPU, slot, seconds)
+	st.ended = more(st.ended, slot, 1)
+}
+
+// more returns a copy of all with n added to one of it.
+func more[T int | float64](all []T, at int, n T) []T {
+	all = append(make([]T, 0, max(len(all), at+1)), all...)
+	all = all[:max(len(all), at+1)]
+	all[at] += n
+	return all
 }
 
 func (st *stats) reloaded(ok bool, now time.Time) {
@@ -70,6 +77,7 @@ func (s *supervisor) publish() {
 		BootFailures:         s.backoff.failures,
 		HookFailures:         s.stats.hooksFailed,
 		GoneCPU:              s.stats.goneCPU,
+		Ended:                s.stats.ended,
 	}
 	if s.current != nil {
 		v.Generation = s.current.number

@@ -29,6 +29,7 @@ type Snapshot struct {
 	LogLost                         LogLost           // of the master's own lines
 	Workers                         []WorkerStatus
 	GoneCPU                         []float64           // seconds that workers which are gone have used, by slot; may be shorter
+	Ended                           []int               // how many workers have ended, by slot; likewise
 	ListenQueues                    []ListenQueue       // of TCP sockets, as of the last second
 	DeadListeners                   []string            // addresses that not everybody can connect to: a worker has shut down the socket, or set options on it
 	Certificates                    []CertificateStatus // in use; none without TLS

@@ -27,6 +27,7 @@ type Master struct {
 	AdminGiven   bool     // by the user; else the server goes on without it if it is taken
 	AdminHosts   []string // names for which the admin server answers at a loopback address
 	AdminQueries bool     // /status shows query strings
+	AdminToken   string   // a file with what who asks the admin server has to know; "": nothing
 	CtlSocket    string   // CtlAuto: by default, if there can be one; "": none
 	PIDFile      string   // "": none
 	ErrorLog     string   // "" or "-": standard error

@@ -14,7 +14,7 @@ import (
 )
 
 // serveCtl answers hostler ctl for m.
-func serveCtl(path string, takeover bool, m *master.Master, o serveOptions) (master.CtlServer, error) {
+func serveCtl(path string, takeover bool, m *master.Master, history *admin.History, o serveOptions) (master.CtlServer, error) {
 	all := func() bool { return true } // nobody but the server's user gets there
 	if path == settings.CtlAuto {
 		var err error
@@ -22,10 +22,14 @@ func serveCtl(path string, takeover bool, m *master.Master, o serveOptions) (mas
 			return nil, err
 		}
 	}
-	status := admin.Options{Board: m.Scoreboard(), Snapshot: m.Snapshot, Queries: all}
+	status := admin.Options{Board: m.Scoreboard(), Snapshot: m.Snapshot, Queries: all, History: history}
 	s, err := ctl.Serve(path, takeover, ctl.Options{
 		Master: m,
-		Status: func() admin.Status { return admin.Current(status) },
+		Status: func() ctl.Status { return admin.CurrentDetailed(status) },
+		Samples: func() []admin.Sample {
+			all, _ := history.Since(0)
+			return all
+		},
 		Config: func(ctx context.Context) (ctl.Config, error) { return inForce(ctx, m, o.level) },
 		SetLevel: func(ctx context.Context, text string) (string, error) {
 			name, level, err := config.ParseLevel(text)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,11 +15,15 @@ import (
 	"hostler/internal/logwriter"
 	"hostler/master"
 	"hostler/metrics"
+	"hostler/protocol"
 	"hostler/worker/http1"
 )
 
 // adminStop is how long the admin server's last answers may take.
 const adminStop = time.Second
+
+// profileRate is how many samples a second the page's flame graphs have.
+const profileRate = 100
 
 // serveOptions is what serve and check are given.
 type serveOptions struct {
@@ -57,12 +62,16 @@ func (o serveOptions) master() (master.Options, error) {
 
 // serve runs the master until it is told to stop.
 func serve(ctx context.Context, o serveOptions) error {
-	live := o.keepLive()
+	live, err := o.keepLive()
+	if err != nil {
+		return err
+	}
 	opts, err := o.master()
 	if err != nil {
 		return err
 	}
 	var h http.Handler // made once the master is there, before it runs
+	var history *admin.History
 	if o.screen != nil {
 		opts.Screen = o.screen
 	}
@@ -71,8 +80,8 @@ func serve(ctx context.Context, o serveOptions) error {
 			at := l.Addr().String()
 			o.screen.admin.Store(&at)
 		}
-		names := func() []string { return live.Load().AdminHosts }
-		stop := admin.Serve(l, admin.Guard(l.Addr(), names, h), o.log)
+		door := admin.Door{Names: func() []string { return live.Load().AdminHosts }, Token: func() string { return live.Load().token }}
+		stop := admin.Serve(l, admin.Guard(l.Addr(), door, h), o.log)
 		return func() {
 			ctx, cancel := context.WithTimeout(context.Background(), adminStop)
 			defer cancel()
@@ -81,46 +90,73 @@ func serve(ctx context.Context, o serveOptions) error {
 	}
 	var running *master.Master // likewise
 	opts.Ctl = func(path string, takeover bool) (master.CtlServer, error) {
-		return serveCtl(path, takeover, running, o)
+		return serveCtl(path, takeover, running, history, o)
 	}
 	m, err := master.New(opts)
 	if err != nil {
 		return err
 	}
-	if h, err = adminHandler(m, live, o.log); err != nil {
+	running, history = m, admin.NewHistory(m.Scoreboard())
+	if h, err = adminHandler(m, history, live, o); err != nil {
 		return err
 	}
-	running = m
+	ctx, end := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { history.Run(ctx) })
+	defer wg.Wait()
+	defer end()
 	return m.Run(ctx)
 }
 
-// keepLive returns the settings as they were last read, for what follows them by
-// itself.
-func (o *serveOptions) keepLive() *atomic.Pointer[config.Config] {
-	live, read := new(atomic.Pointer[config.Config]), o.reload
-	live.Store(o.config)
+// followed is what follows the settings by itself, as they were last read.
+type followed struct {
+	*config.Config
+	token string // of --admin-token
+}
+
+// keepLive has o keep what follows the settings by itself.
+func (o *serveOptions) keepLive() (*atomic.Pointer[followed], error) {
+	live, read := new(atomic.Pointer[followed]), o.reload
+	follow := func(c *config.Config) error {
+		token, err := readToken(c.AdminToken)
+		if err == nil {
+			live.Store(&followed{c, token})
+		}
+		return err
+	}
 	o.reload = func() (*config.Config, error) {
 		c, err := read()
-		if err == nil {
-			live.Store(c)
+		if err != nil {
+			return nil, err
 		}
-		return c, err
+		return c, follow(c)
 	}
-	return live
+	return live, follow(o.config)
 }
 
 // adminHandler answers on the admin address.
-func adminHandler(m *master.Master, live *atomic.Pointer[config.Config], log *slog.Logger) (http.Handler, error) {
+func adminHandler(m *master.Master, history *admin.History, live *atomic.Pointer[followed], o serveOptions) (http.Handler, error) {
 	c, err := metrics.New(metrics.Options{Board: m.Scoreboard(), Snapshot: m.Snapshot, RejectReasons: rejectReasons(), App: m.AppMetrics()})
 	if err != nil {
 		return nil, err
 	}
-	scrape, err := metrics.Handler(c, log)
+	scrape, err := metrics.Handler(c, o.log)
 	if err != nil {
 		return nil, err
 	}
-	return admin.Handler(admin.Options{Board: m.Scoreboard(), Snapshot: m.Snapshot, Alive: m.Alive, Metrics: scrape,
-		Queries: func() bool { return live.Load().AdminQueries }}), nil
+	return admin.Handler(admin.Options{
+		Board: m.Scoreboard(), Snapshot: m.Snapshot, Alive: m.Alive, Metrics: scrape, History: history,
+		Queries: func() bool { return live.Load().AdminQueries },
+		Events:  m.Events, Slow: m.Slow,
+		Settings: func(ctx context.Context) ([]admin.Setting, error) {
+			c, err := inForce(ctx, m, o.level)
+			return c.Settings, err
+		},
+		Profile: func(ctx context.Context, d time.Duration) (*protocol.Profile, error) {
+			o.log.Info("asked for at the admin address", "command", "profile")
+			return m.Profile(ctx, 0, d, profileRate)
+		},
+	}), nil
 }
 
 // rejectReasons are the names of the parser's reasons to refuse a request.
@@ -134,6 +170,9 @@ func rejectReasons() []string {
 
 // check loads the application and reports whether that works.
 func check(ctx context.Context, o serveOptions) error {
+	if _, err := readToken(o.config.AdminToken); err != nil {
+		return err
+	}
 	opts, err := o.master()
 	if err != nil {
 		return err

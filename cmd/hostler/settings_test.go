@@ -153,7 +153,10 @@ func TestAdminSettings(t *testing.T) {
 	o := serveOptions{config: &config.Config{}, reload: func() (*config.Config, error) {
 		return &config.Config{Master: settings.Master{AdminHosts: []string{"node7"}, AdminQueries: true}}, nil
 	}}
-	live := o.keepLive()
+	live, err := o.keepLive()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if c := live.Load(); len(c.AdminHosts) != 0 || c.AdminQueries {
 		t.Errorf("before: %+v", c)
 	}
