@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -13,11 +12,7 @@ import (
 // it has none.
 func asgiPackages(t *testing.T, python string) string {
 	t.Helper()
-	out, err := exec.Command(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := filepath.Abs("../build/asgi/" + strings.TrimSpace(string(out)))
+	dir, err := filepath.Abs("../build/asgi/" + versionOf(t, python))
 	if err != nil {
 		t.Fatal(err)
 	}

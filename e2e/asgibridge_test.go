@@ -128,29 +128,17 @@ func testBridge(t *testing.T, args ...string) {
 // interpreter's references level: on a build that counts them all, and, where the loop or
 // the Task is another one, the objects that the collector knows.
 func TestASGIReferences(t *testing.T) {
+	const ways = "hello echo listen wait refused path stream hints raise endless deserted fork_exits socket socket/raise socket/left"
 	debug := debugPython(t)
 	pythons := cpythons(t)
 	for _, python := range []string{debug, pythons[0], pythons[len(pythons)-1]} {
 		t.Run(python, func(t *testing.T) {
-			s := start(t, "--python", python, "asgirefs:app")
-			for _, way := range strings.Fields(cmp.Or(os.Getenv("REFERENCES"), "hello echo listen wait refused path stream hints raise endless deserted fork_exits")) {
-				way, times, _ := strings.Cut(way, "=")
-				s.takeWay(way, 20) // caches fill
-				n := 50
-				if times != "" { // for long: REFERENCES="hello=1000000 endless=100000"
-					n, _ = strconv.Atoi(times)
-				}
-				more := n
-				for series := 0; series < 3 && more >= n/2; series++ { // one that is lost is lost each time; a module is imported once
-					was := s.references()
-					s.takeWay(way, n)
-					more = s.references() - was
-				}
-				if more >= n/2 {
-					t.Errorf("%s: %d references more after %d requests, time and again", way, more, n)
-				}
-				t.Logf("%s: %d references more after %d requests", way, more, n)
+			args, ways := []string{"--python", python}, ways
+			if versionOf(t, python) == versionOf(t, asgiPython(t)) {
+				args, ways = append(args, "-e", "PYTHONPATH="+sitePackages(t, asgiPython(t))), ways+" starlette/page starlette/thread starlette/rows"
 			}
+			s := start(t, append(args, "asgirefs:app")...)
+			s.holdLevel(ways)
 			if _, body := s.get("/fork"); body != "70" { // EX_SOFTWARE
 				t.Errorf("a child that goes on into its parent's loop: %s", body)
 			}
@@ -158,6 +146,35 @@ func TestASGIReferences(t *testing.T) {
 				t.Error(body)
 			}
 		})
+	}
+}
+
+// holdLevel takes ways to the application 50 times each, or those that REFERENCES names, and
+// as often as it says: REFERENCES="hello=1000000 endless=100000 socket=100000". None may
+// leave references behind, nor memory where it is taken for long.
+func (s *server) holdLevel(ways string) {
+	s.t.Helper()
+	const memory = 16 << 20 // to and fro, of a process that serves
+	for _, way := range strings.Fields(cmp.Or(os.Getenv("REFERENCES"), ways)) {
+		way, times, _ := strings.Cut(way, "=")
+		s.takeWay(way, 20) // caches fill
+		n := 50
+		if times != "" {
+			n, _ = strconv.Atoi(times)
+		}
+		more, grown := n, 0
+		for series := 0; series < 3 && (more >= n/2 || grown > memory); series++ { // one that is lost is lost each time; a module is imported once
+			was, resident := s.references(), s.resident()
+			s.takeWay(way, n)
+			more, grown = s.references()-was, s.resident()-resident
+		}
+		if more >= n/2 {
+			s.t.Errorf("%s: %d references more after %d requests, time and again", way, more, n)
+		}
+		if grown > memory {
+			s.t.Errorf("%s: %d kB more after %d requests, time and again", way, grown>>10, n)
+		}
+		s.t.Logf("%s: %d references and %d kB more after %d requests", way, more, grown>>10, n)
 	}
 }
 
@@ -174,11 +191,19 @@ func debugPython(t *testing.T) string {
 	return debug
 }
 
-// takeWay asks for a path n times; of one that has no end it leaves in the middle.
+// takeWay asks for a path n times; of one that has no end it leaves in the middle. Every
+// second body is a large one, at first.
 func (s *server) takeWay(path string, n int) {
 	s.t.Helper()
 	for i := range n {
-		body := strings.Repeat("x", 1+i%2*200_000)
+		if strings.HasPrefix(path, "socket") {
+			s.takeSocket(path)
+			continue
+		}
+		body := "x"
+		if i < 100 && i%2 == 1 || i%100 == 1 {
+			body = strings.Repeat("x", 200_001)
+		}
 		r, err := http.Post("http://"+s.addr+"/"+path, "text/plain", strings.NewReader(body))
 		if err != nil {
 			s.t.Fatal(path, err)
@@ -196,6 +221,60 @@ func (s *server) takeWay(path string, n int) {
 		}
 		r.Body.Close()
 	}
+}
+
+// takeSocket opens a WebSocket, has two messages echoed, and closes it, or has it closed.
+func (s *server) takeSocket(path string) {
+	s.t.Helper()
+	c := s.dialTCP()
+	defer c.Close()
+	w := wsShake(s.t, c, "/"+path, "", "")
+	large := strings.Repeat("x", 20_000) // is sent without a copy
+	w.say(0x81, "hello")
+	w.say(0x82, large)
+	w.want("1 hello", "2 "+large)
+	switch path {
+	case "socket/left":
+		return
+	case "socket/raise":
+		w.say(0x81, "raise")
+		w.want("1 raise", "close 1011 ")
+	default:
+		w.say(0x88, "\x03\xe8bye")
+		w.want("close 1000 ")
+	}
+}
+
+// resident is how much memory the worker has, in bytes.
+func (s *server) resident() int {
+	s.t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", s.workers()[0]))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	pages, _ := strconv.Atoi(strings.Fields(string(b))[1])
+	return pages * os.Getpagesize()
+}
+
+// versionOf is a Python's: 3.13.
+func versionOf(t *testing.T, python string) string {
+	t.Helper()
+	return pythonSays(t, python, "import sys; print('%d.%d' % sys.version_info[:2])")
+}
+
+// sitePackages is where a Python's packages are.
+func sitePackages(t *testing.T, python string) string {
+	t.Helper()
+	return pythonSays(t, python, "import sysconfig; print(sysconfig.get_paths()['purelib'])")
+}
+
+func pythonSays(t *testing.T, python, program string) string {
+	t.Helper()
+	out, err := exec.Command(python, "-c", program).Output()
+	if err != nil {
+		t.Fatalf("%s: %v", python, err)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // references is how many there are when all requests have ended.

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -42,7 +41,7 @@ func startGreen(t *testing.T, args ...string) *server {
 
 func greenArgs(t *testing.T, args ...string) []string {
 	t.Helper()
-	return append([]string{"--loop", "gevent", "-e", "PYTHONPATH=" + greenPackages(t, pythonVersion(t))}, args...)
+	return append([]string{"--loop", "gevent", "-e", "PYTHONPATH=" + greenPackages(t, versionOf(t, venv))}, args...)
 }
 
 // everyGreen runs f for each CPython that has gevent, with what has hostler serve by it.
@@ -332,6 +331,12 @@ func TestGreenLevel(t *testing.T) {
 	}
 }
 
+// TestGreenReferences is TestASGIReferences for greenlets. What gevent does no debug build of
+// Python counts, so it is the objects that the collector knows, and, over long runs, memory.
+func TestGreenReferences(t *testing.T) {
+	startGreen(t, "--workers", "1", "greens:app").holdLevel("hello variables body beside stream?2 write raises deadline endless")
+}
+
 // TestGreenPreload: the mold patches, and each worker has a hub of its own.
 func TestGreenPreload(t *testing.T) {
 	everyGreen(t, func(t *testing.T, args ...string) {
@@ -403,7 +408,7 @@ func TestGreenGunicorn(t *testing.T) {
 	conf := "worker_class = 'gevent'\nworker_connections = 4\nworkers = 1\nimport sys\n" +
 		"def post_fork(server, worker):\n    print('post_fork, patched:', 'gevent.monkey' in sys.modules, flush=True)\n"
 	dir := write(t, t.TempDir(), map[string]string{"gunicorn.conf.py": conf})
-	s := start(t, "-e", "PYTHONPATH="+greenPackages(t, pythonVersion(t)), "-c", dir+"/gunicorn.conf.py", "greens:app")
+	s := start(t, "-e", "PYTHONPATH="+greenPackages(t, versionOf(t, venv)), "-c", dir+"/gunicorn.conf.py", "greens:app")
 	s.waitLog("worker_class: gevent is --loop gevent")
 	s.waitLog("worker_connections: is --worker-concurrency, with gevent")
 	s.waitLog("post_fork, patched: False")
@@ -475,14 +480,4 @@ func TestGreenInterrupt(t *testing.T) {
 			t.Errorf("worker %s has become %s", worker, same)
 		}
 	})
-}
-
-// pythonVersion is that of the Python of the tests, as "3.11".
-func pythonVersion(t *testing.T) string {
-	t.Helper()
-	out, err := exec.Command(venv, "-c", "import sys; print('%d.%d' % sys.version_info[:2])").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(string(out))
 }

@@ -40,6 +40,12 @@ func wsOpen(t *testing.T, c net.Conn, target, fields string) *wsClient {
 func wsOpenWith(t *testing.T, c net.Conn, target, fields, behind string) *wsClient {
 	t.Helper()
 	t.Cleanup(func() { c.Close() })
+	return wsShake(t, c, target, fields, behind)
+}
+
+// wsShake is wsOpenWith of a connection that its caller closes.
+func wsShake(t *testing.T, c net.Conn, target, fields, behind string) *wsClient {
+	t.Helper()
 	c.SetDeadline(time.Now().Add(60 * time.Second))
 	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n%s", target, fields, behind)
 	w := &wsClient{t: t, Conn: c, r: bufio.NewReader(c)}

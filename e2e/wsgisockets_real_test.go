@@ -15,11 +15,7 @@ import (
 // socketPackages is where Flask-Sock and its like of a CPython are (scripts/sockets-packages).
 func socketPackages(t *testing.T, python string) string {
 	t.Helper()
-	out, err := exec.Command(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return socketFolder(t, strings.TrimSpace(string(out)))
+	return socketFolder(t, versionOf(t, python))
 }
 
 func socketFolder(t *testing.T, name string) string {

@@ -68,8 +68,61 @@ def references():
     return b"%d" % (sys.gettotalrefcount() if hasattr(sys, "gettotalrefcount") else len(gc.get_objects()))
 
 
+async def socket(scope, receive, send):
+    """Echoes, in a Task of its own each time, until it is closed or left."""
+    await send({"type": "websocket.accept", "subprotocol": "a", "headers": [(b"b", b"c")]})
+    await receive()  # websocket.connect
+    while True:
+        message = await asyncio.ensure_future(receive())
+        if message["type"] == "websocket.disconnect":
+            return
+        await send({**message, "type": "websocket.send"})
+        if message.get("text") == "raise":
+            raise ValueError("meant")
+
+
+def framework():
+    """What most applications go through: a router, a middleware, JSON, a thread for functions."""
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.middleware.base import BaseHTTPMiddleware
+    from starlette.responses import JSONResponse, StreamingResponse
+    from starlette.routing import Route
+
+    async def page(request):
+        return JSONResponse({"path": request.url.path, "query": dict(request.query_params), "body": len(await request.body())})
+
+    def thread(request):
+        return JSONResponse({"headers": len(request.headers)})
+
+    async def rows(request):
+        async def piece():
+            for i in range(5):
+                yield b"%d" % i * 3000
+                await asyncio.sleep(0)
+
+        return StreamingResponse(piece())
+
+    async def passes(request, call_next):
+        return await call_next(request)
+
+    return Starlette(
+        routes=[Route("/starlette/" + f.__name__, f, methods=["POST"]) for f in (page, thread, rows)],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=passes)],
+    )
+
+
+starlette = None
+
+
 async def app(scope, receive, send):
+    global starlette
+    if scope["type"] == "websocket":
+        return await socket(scope, receive, send)
     assert scope["type"] == "http"
+    if scope["path"].startswith("/starlette/"):
+        starlette = starlette or framework()
+        return await starlette(scope, receive, send)
     body, path = b"ok", scope["path"][1:]
     if path == "count":
         body = references()

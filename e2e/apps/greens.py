@@ -218,6 +218,11 @@ def counts(environ):
     return b"%d %d" % (sent, closed)
 
 
+def count(environ):
+    gc.collect()
+    return b"%d" % len(gc.get_objects())
+
+
 def objects(environ):
     gc.collect()
     return b"%d" % len([o for o in gc.get_objects() if type(o).__name__ in ("Request", "Input")])
@@ -250,7 +255,7 @@ class Stream:
 
 def app(environ, start_response):
     name = environ["PATH_INFO"][1:]
-    if name == "stream":
+    if name in ("stream", "endless"):
         start_response("200 OK", [])
         query = environ["QUERY_STRING"]
         return Stream(int(query) if query else None)

@@ -388,7 +388,10 @@ func TestReferences(t *testing.T) {
 			s.round(rs)
 			// A reference lost in one branch would be one in each round. What a thread
 			// makes when it first takes a branch is there once.
-			const rounds = 4
+			rounds := 4
+			if n, err := strconv.Atoi(os.Getenv("ROUNDS")); err == nil { // for long
+				rounds = n
+			}
 			was, is := levels{}, s.count()
 			for series := 0; series < 3 && (series == 0 || is.refs-was.refs >= rounds); series++ {
 				was = is
