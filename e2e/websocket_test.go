@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"hostler/internal/testtunnel"
 )
 
 // wsClient is a WebSocket's client.
@@ -279,7 +281,7 @@ func TestWebSocketTLS(t *testing.T) {
 // An application of WSGI has no WebSockets over HTTP/2, and browsers are not led to believe so.
 func TestWebSocketHTTP2WSGI(t *testing.T) {
 	s := start(t, "--http2-cleartext", "wire:app")
-	if _, _, err := openTunnel(s.dialTCP(), "http", "/", ""); err == nil || !strings.Contains(err.Error(), "takes no WebSockets") {
+	if _, _, err := testtunnel.Open(s.dialTCP(), "http", "/", ""); err == nil || !strings.Contains(err.Error(), "takes no WebSockets") {
 		t.Error(err)
 	}
 }

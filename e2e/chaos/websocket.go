@@ -2,9 +2,7 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -13,12 +11,11 @@ import (
 	mathrand "math/rand/v2"
 	"net"
 	"net/http"
-	"net/url"
-	"os"
 	"strings"
+	"sync"
 	"time"
 
-	"golang.org/x/net/http2"
+	"hostler/internal/testtunnel"
 )
 
 // talker has a WebSocket, over HTTP/1.1 or HTTP/2, and says something again and again. What it
@@ -34,10 +31,9 @@ type talker struct {
 
 // socket is a WebSocket that is open.
 type socket struct {
-	r     *bufio.Reader
-	w     io.Writer
-	limit func(time.Time) // of reading and writing
-	close func()
+	net.Conn
+	r  *bufio.Reader
+	mu sync.Mutex // of the frames that are written
 }
 
 const (
@@ -75,7 +71,7 @@ func (t *talker) run() {
 		if id, phase, err := t.converse(s); err != nil {
 			t.l.fail(failure{t.number, t.kind(), id, phase, t.alive, time.Now(), err})
 		}
-		s.close()
+		s.Close()
 	}
 }
 
@@ -83,49 +79,52 @@ func (t *talker) run() {
 // close frame of both.
 func (t *talker) converse(s *socket) (id uint64, phase string, err error) {
 	for range 1 + t.rand.IntN(200) {
-		s.limit(time.Now().Add(patience))
+		_ = s.SetDeadline(time.Now().Add(patience))
 		var said []string
-		for range 1 + t.rand.IntN(3) {
-			id = t.l.ids.Add(1)
-			text := fmt.Sprintf("%d %s", id, strings.Repeat("x", t.rand.IntN(1<<t.rand.IntN(18))))
-			if err := s.say(opText, text); err != nil {
-				break // there may be a close frame to read
-			}
-			said = append(said, text)
+		first := t.l.ids.Add(1)
+		for i := range 1 + t.rand.IntN(3) {
+			said = append(said, fmt.Sprintf("%d.%d %s", first, i, strings.Repeat("x", t.rand.IntN(1<<t.rand.IntN(18)))))
 		}
+		all := make(chan struct{})
+		go func() {
+			defer close(all)
+			for _, text := range said {
+				if s.say(opText, text) != nil {
+					return // which who listens hears, too
+				}
+			}
+		}()
 		for _, want := range said {
 			got, err := s.hear()
 			var end closed
 			switch {
 			case errors.As(err, &end) && (end.code == goingAway || end.code == serviceRestart):
-				_ = s.say(opClose, closing(end.code))
-				return id, "", nil
+				select {
+				case <-all:
+					_ = s.say(opClose, closing(end.code))
+				default: // in the middle of a frame
+				}
+				return first, "", nil
 			case errors.As(err, &end):
-				return id, "answer", err
+				return first, "answer", err
 			case err != nil:
-				return id, "body", err
+				return first, "body", err
 			case got != want:
-				return id, "answer", fmt.Errorf("%.40q (%d bytes) came back for %.40q (%d)", got, len(got), want, len(want))
+				return first, "answer", fmt.Errorf("%.40q (%d bytes) came back for %.40q (%d)", got, len(got), want, len(want))
 			}
 			t.alive = time.Now()
 			t.l.ok.Add(1)
 		}
-		if len(said) == 0 {
-			if _, err := s.hear(); err != nil && !errors.As(err, new(closed)) {
-				return id, "send", err
-			}
-			return id, "", nil
-		}
 		select {
 		case <-t.l.stop:
-			return id, "body", t.part(s)
+			return first, "body", t.part(s)
 		case <-time.After(time.Duration(t.rand.IntN(60)) * time.Millisecond):
 		}
 	}
 	if t.rand.IntN(4) == 0 {
-		return id, "", nil // without a word
+		return 0, "", nil // without a word
 	}
-	return id, "body", t.part(s)
+	return 0, "body", t.part(s)
 }
 
 // part closes a WebSocket, and hears the server's close frame, of the same code or, if that
@@ -175,72 +174,36 @@ func (t *talker) open() (s *socket, phase string, err error) {
 		conn.Close()
 		return nil, "answer", fmt.Errorf("a handshake's answer is %s", resp.Status)
 	}
-	return &socket{r, conn, func(at time.Time) { _ = conn.SetDeadline(at) }, func() { conn.Close() }}, "", nil
+	return &socket{Conn: conn, r: r}, "", nil
 }
 
-// openHTTP2 makes one that is the only stream of a connection (RFC 8441).
+// openHTTP2 makes one that is the only stream of a connection (RFC 8441). One that a GOAWAY
+// leaves out goes to the next connection.
 func (t *talker) openHTTP2() (s *socket, phase string, err error) {
-	tr := &http2.Transport{AllowHTTP: true, DisableCompression: true,
-		DialTLSContext: func(context.Context, string, string, *tls.Config) (net.Conn, error) {
-			conn, err := t.l.dial("h2")
-			if err != nil {
-				phase = "dial"
-			}
-			return conn, err
-		}}
-	ctx, cancel := context.WithCancel(context.Background())
-	limit := time.AfterFunc(patience, cancel)
-	end := func() {
-		cancel()
-		tr.CloseIdleConnections()
-	}
 	scheme := "http"
 	if t.l.shape.tls {
 		scheme = "https"
 	}
-	var to *io.PipeWriter
-	body := func() (io.ReadCloser, error) { // another one if a GOAWAY leaves the stream out
-		from, w := io.Pipe()
-		to = w
-		return from, nil
-	}
-	from, _ := body()
-	req := (&http.Request{Method: http.MethodConnect, URL: &url.URL{Scheme: scheme, Host: t.l.addr, Path: "/talk"}, Host: t.l.addr, ContentLength: -1,
-		Header: http.Header{":protocol": {"websocket"}, "Sec-Websocket-Version": {"13"}}, Body: from, GetBody: body}).WithContext(ctx)
-	resp, err := tr.RoundTrip(req)
-	switch {
-	case err != nil && phase == "dial":
-		end()
-		return nil, phase, err
-	case err != nil:
-		if ctx.Err() != nil {
-			err = os.ErrDeadlineExceeded
+	for {
+		conn, err := t.l.dial("h2")
+		if err != nil {
+			return nil, "dial", err
 		}
-		end()
-		return nil, "head", err
-	case resp.StatusCode != http.StatusOK:
-		end()
-		return nil, "answer", fmt.Errorf("a handshake's answer is %s", resp.Status)
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		stream, answer, err := testtunnel.Open(conn, scheme, "/talk", "")
+		switch {
+		case errors.Is(err, testtunnel.ErrLeftOut):
+			conn.Close()
+			continue
+		case err != nil:
+			conn.Close()
+			return nil, "head", err
+		case answer.StatusCode != http.StatusOK:
+			conn.Close()
+			return nil, "answer", fmt.Errorf("a handshake's answer is %s", answer.Status)
+		}
+		return &socket{Conn: stream, r: bufio.NewReader(stream)}, "", nil
 	}
-	return &socket{bufio.NewReader(&patient{resp.Body, ctx}), to, func(at time.Time) { limit.Reset(time.Until(at)) }, func() {
-		to.Close()
-		resp.Body.Close()
-		end()
-	}}, "", nil
-}
-
-// patient has what is read too late be that.
-type patient struct {
-	io.Reader
-	ctx context.Context
-}
-
-func (p *patient) Read(b []byte) (int, error) {
-	n, err := p.Reader.Read(b)
-	if err != nil && p.ctx.Err() != nil {
-		err = os.ErrDeadlineExceeded
-	}
-	return n, err
 }
 
 // say sends a frame.
@@ -260,7 +223,9 @@ func (s *socket) say(op byte, payload string) error {
 	for i := range len(payload) {
 		b = append(b, payload[i]^mask[i&3])
 	}
-	_, err := s.w.Write(b)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, err := s.Write(b)
 	return err
 }
 
@@ -297,9 +262,7 @@ func (s *socket) hear() (string, error) {
 			}
 			return "", closed{code}
 		case opPing:
-			if err := s.say(opPong, string(b)); err != nil {
-				return "", err
-			}
+			go s.say(opPong, string(b)) // while what is being said waits for what is heard
 		}
 	}
 }
