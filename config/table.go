@@ -411,8 +411,8 @@ func table() []*setting {
 		},
 		{
 			name: "slow-request", group: groupLife, arg: "SECS", def: "0",
-			help:  "log the tracebacks of a request that computes longer; 0: never",
-			more:  "By the same clock as `--timeout`: what the client is slow with does not count. All threads of its worker are shown, or, on an event loop, what its task awaits; nothing else happens to it. The stack of its own thread is also to be seen with `hostler ctl slow`.",
+			help:  "log the traceback of a request that takes longer; 0: never",
+			more:  "By the same clock as `--timeout`: what the client is slow with does not count. All threads of its worker are shown, or, on an event loop, what its task awaits (of one request a second; `suppressed` says how many more there were); nothing else happens to it. The stack of its own thread is also to be seen with `hostler ctl slow`.",
 			value: duration(func(c *Config) timePtr { return &c.SlowRequest }),
 		},
 		{

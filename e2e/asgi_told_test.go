@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -75,4 +77,32 @@ func TestASGITold(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestASGISlowAtOnce: many requests that wait for the same thing do not each have their stack
+// in the log; how many there were is said.
+func TestASGISlowAtOnce(t *testing.T) {
+	p := startProbe(t, "--slow-request", "0.5", "--timeout", "0", "--graceful-timeout", "1")
+	const many = 40
+	for range many {
+		p.dial().send(getLine("/slow?600"))
+	}
+	line := regexp.MustCompile(`msg="a slow request; the stack of its task follows" .*method=GET target=/slow\?600 .*await asyncio\.sleep.*?( suppressed=(\d+))?(\n|$)`)
+	told := func() (lines, all int) {
+		for _, m := range line.FindAllStringSubmatch(p.log.String(), -1) {
+			n, _ := strconv.Atoi(m[2])
+			lines, all = lines+1, all+1+n
+		}
+		return lines, all
+	}
+	p.eventually("a line for one of them", func() bool { lines, _ := told(); return lines > 0 })
+	// The next lines say how many were left out.
+	p.eventually("all are told of", func() bool {
+		p.dial().send(getLine("/slow?600"))
+		lines, all := told()
+		if lines >= many {
+			t.Fatalf("%d lines", lines)
+		}
+		return all >= many
+	})
 }

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,7 @@ type Async struct {
 	cork cork
 
 	block   block
+	slow    seldom // lines of requests over --slow-request: what one waits for, hundreds may
 	lookout *lookout
 	sockets socketNews
 }
@@ -67,7 +69,7 @@ func NewGreen(l *Loop) *Async {
 	if n := l.cfg.WorkerConcurrency; n > 0 {
 		l.sched.pools = append(l.sched.pools, &pool{index: anyPool, pathPattern: newPathPattern("*"), lane: lane{max: l.cfg.Queue, permits: n, depth: &l.slot.Gauges.TasksWaiting}})
 	}
-	a := &Async{l: l, cork: cork{l: l}}
+	a := &Async{l: l, cork: cork{l: l}, slow: seldom{pause: time.Second}}
 	l.keeper.remind = a.remind
 	l.deputy.tick = a.cork.tick
 	l.deputy.away, l.deputy.stacked = a.block.look(l), a.block.stacked(l)
@@ -163,7 +165,7 @@ func (a *Async) Slow(i int, stack string) {
 	l, t := a.l, a.seats[i]
 	q := t.slowRequest(l.now())
 	q.Status, q.Stack = 0, stack
-	l.log.Warn("a slow request; the stack of its task follows", "method", q.Method, "target", q.Target, "client", q.Client,
+	a.slow.say(l.log, slog.LevelWarn, "a slow request; the stack of its task follows", "method", q.Method, "target", q.Target, "client", q.Client,
 		"age", q.Duration.Round(time.Millisecond), "stack", stack)
 	if l.slow.tell != nil {
 		l.slow.noteStack(q)

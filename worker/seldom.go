@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -13,6 +14,7 @@ const seldomPause = 10 * time.Second
 // seldom is a line of the log that clients, other workers or the application can
 // cause without end: it is there once in a while, with how often it was not.
 type seldom struct {
+	pause  time.Duration // 0: seldomPause
 	mu     sync.Mutex
 	next   time.Time
 	missed int
@@ -27,7 +29,7 @@ func (s *seldom) say(log *slog.Logger, level slog.Level, msg string, args ...any
 		return
 	}
 	missed := s.missed
-	s.next, s.missed = now.Add(seldomPause), 0
+	s.next, s.missed = now.Add(cmp.Or(s.pause, seldomPause)), 0
 	s.mu.Unlock()
 	if missed > 0 {
 		args = append(args, "suppressed", missed)
