@@ -53,35 +53,44 @@ struct go_signal {
 	int64_t n;
 };
 
-struct extent { uintptr_t from, to; };
-
 static const char first_signal[] = "SIGHUP: terminal line hangup";
+
+/* readable reports whether so many bytes lie in one segment of the library that can be
+ * read: what is between its segments is mapped, too, and nobody may look there. */
+static int readable(const struct dl_phdr_info *info, uintptr_t from, size_t size) {
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *h = &info->dlpi_phdr[i];
+		uintptr_t at = info->dlpi_addr + h->p_vaddr;
+		if (h->p_type == PT_LOAD && (h->p_flags & PF_R) && from >= at && size <= h->p_memsz && from - at <= h->p_memsz - size)
+			return 1;
+	}
+	return 0;
+}
+
+/* is_signals reports whether the table is there: a first name that we know, and all others
+ * where they can be read. */
+static int is_signals(const struct dl_phdr_info *info, const struct go_signal *all) {
+	if (all[SIGHUP].n != sizeof first_signal - 1)
+		return 0;
+	for (int i = 0; i < NSIG; i++)
+		if (all[i].n < 0 || !readable(info, (uintptr_t)all[i].name, (size_t)all[i].n))
+			return 0;
+	return memcmp(all[SIGHUP].name, first_signal, sizeof first_signal - 1) == 0;
+}
 
 /* find_signals looks for the table in what can be written to of this library. */
 static int find_signals(struct dl_phdr_info *info, size_t size, void *found) {
 	(void)size;
-	struct extent all = {UINTPTR_MAX, 0};
-	for (int i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *h = &info->dlpi_phdr[i];
-		if (h->p_type != PT_LOAD)
-			continue;
-		uintptr_t at = info->dlpi_addr + h->p_vaddr;
-		all.from = at < all.from ? at : all.from;
-		all.to = at + h->p_memsz > all.to ? at + h->p_memsz : all.to;
-	}
-	if ((uintptr_t)first_signal < all.from || (uintptr_t)first_signal >= all.to)
+	if (!readable(info, (uintptr_t)first_signal, sizeof first_signal))
 		return 0;
 	for (int i = 0; i < info->dlpi_phnum; i++) {
 		const ElfW(Phdr) *h = &info->dlpi_phdr[i];
-		if (h->p_type != PT_LOAD || !(h->p_flags & PF_W))
+		if (h->p_type != PT_LOAD || !(h->p_flags & PF_R) || !(h->p_flags & PF_W))
 			continue;
 		uintptr_t at = (info->dlpi_addr + h->p_vaddr + 7) & ~(uintptr_t)7, end = info->dlpi_addr + h->p_vaddr + h->p_filesz;
 		for (; at + NSIG * sizeof(struct go_signal) <= end; at += 8) {
-			struct go_signal *g = (struct go_signal *)at;
-			uintptr_t name = (uintptr_t)g[SIGHUP].name;
-			if (g[SIGHUP].n == sizeof first_signal - 1 && name >= all.from && name + sizeof first_signal <= all.to &&
-			    memcmp(g[SIGHUP].name, first_signal, sizeof first_signal - 1) == 0) {
-				*(struct go_signal **)found = g;
+			if (is_signals(info, (struct go_signal *)at)) {
+				*(struct go_signal **)found = (struct go_signal *)at;
 				return 1;
 			}
 		}
