@@ -38,7 +38,7 @@ func startEvilMold(t *testing.T, more ...string) *evilMold {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, err := range []error{os.Chmod(dir, 0o755), os.WriteFile(dir+"/evilmold.py", code, 0o644)} {
+	for _, err := range []error{os.Chmod(dir, 0o755), os.WriteFile(dir+"/evilmold.py", code, 0o644), os.Mkdir(dir+"/run", 0o755), os.Chown(dir+"/run", nobody, nobody)} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,6 +106,17 @@ func (e *evilMold) unharmed(worker int) {
 	}
 }
 
+// hidden is the process that the mold has forked in secret.
+func (e *evilMold) hidden() (pid int) {
+	e.t.Helper()
+	e.eventually("a process forked in secret", func() bool {
+		b, _ := os.ReadFile(filepath.Dir(e.play) + "/run/hidden")
+		pid, _ = strconv.Atoi(string(b))
+		return pid != 0
+	})
+	return pid
+}
+
 // all returns the server's processes.
 func (e *evilMold) all() []int { return append(e.server.workers(), e.cmd.Process.Pid) }
 
@@ -151,10 +162,29 @@ func TestMaliciousMold(t *testing.T) {
 	}
 }
 
+// TestMaliciousMoldHides: what a mold has forked in secret, and hidden from signals to its
+// group, does not take connections for long when the mold has been given up.
+func TestMaliciousMoldHides(t *testing.T) {
+	e := startEvilMold(t)
+	one, other := e.pair()
+	e.turn("orphan")
+	_ = syscall.Kill(one, syscall.SIGKILL)
+	hidden := e.hidden()
+	e.waitLog("giving up the process that workers are forked from")
+	e.turn("")
+	for end := time.Now().Add(90 * time.Second); alive(hidden); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it goes on")
+		}
+	}
+	e.eventually("two workers", func() bool { return e.metric("hostler_workers", `state="serving"`) == 2 })
+	e.unharmed(other)
+}
+
 // TestMaliciousMoldStop: whatever the mold does, the server ends when it is told to,
 // and nothing of it is left.
 func TestMaliciousMoldStop(t *testing.T) {
-	for _, how := range []string{"silent", "handler", "stopped", "deaf", "lie"} {
+	for _, how := range []string{"silent", "handler", "stopped", "deaf", "lie", "hidden"} {
 		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGQUIT} {
 			t.Run(fmt.Sprint(how, " ", sig), func(t *testing.T) {
 				t.Parallel()
@@ -166,6 +196,9 @@ func TestMaliciousMoldStop(t *testing.T) {
 				e.waitLog("worker died")
 				time.Sleep(300 * time.Millisecond) // the more it does of it the better
 				all := append(e.all(), mold, other)
+				if how == "hidden" {
+					all = append(all, e.hidden())
+				}
 				e.signal(sig)
 				select {
 				case <-e.exited:
@@ -174,6 +207,8 @@ func TestMaliciousMoldStop(t *testing.T) {
 				}
 				slices.Sort(all)
 				for _, pid := range slices.Compact(all) {
+					for end := time.Now().Add(10 * time.Second); how == "hidden" && alive(pid) && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+					} // it has been killed, and is nobody's child
 					if alive(pid) {
 						t.Errorf("process %d is left", pid)
 					}

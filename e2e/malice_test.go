@@ -5,10 +5,12 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -221,6 +223,11 @@ func (m *taken) everything(processes int) {
 
 	m.swapped()
 
+	hidden, err := strconv.Atoi(m.evil("hide()"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.serves("a process was forked in secret")
 	m.evil("talk()")
 	begun := time.Now()
 	m.signal(syscall.SIGTERM)
@@ -230,6 +237,16 @@ func (m *taken) everything(processes int) {
 		t.Error("a worker that talks keeps the master from stopping")
 	}
 	t.Logf("stopped after %v", time.Since(begun))
+	for end := time.Now().Add(30 * time.Second); alive(hidden); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("what was forked in secret goes on, with the addresses")
+		}
+	}
+	l, err := net.Listen("tcp", m.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
 	if n := strings.Count(m.log.String(), "\n"); n > 600 {
 		t.Errorf("the log has %d lines", n)
 	}

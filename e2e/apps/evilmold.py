@@ -72,6 +72,19 @@ def evil_fork():
         if plain_fork() == 0:
             time.sleep(1000)
         time.sleep(1000)
+    if how in ("hidden", "orphan"):  # where no signal to its group comes, and in a second generation
+        if plain_fork() == 0:
+            os.setsid()
+            if plain_fork() == 0:
+                with open(os.path.dirname(os.environ["PLAY"]) + "/run/hidden", "w") as f:
+                    f.write("%d" % os.getpid())
+                while True:
+                    time.sleep(1000)
+            while how == "hidden":
+                time.sleep(1000)
+            os._exit(0)
+        while True:
+            time.sleep(1000)
     if how == "stopped":
         os.kill(os.getpid(), signal.SIGSTOP)
     if how == "deaf":

@@ -248,6 +248,22 @@ def keep_out(how):
             s.setsockopt(socket.IPPROTO_TCP, 32, key(how))
 
 
+def hide():
+    """Fork a process that is nobody's child, has all that we have, and goes on; return it."""
+    fork = ctypes.PyDLL(None).fork  # which Python, and so the server, does not hear of
+    r, w = os.pipe()
+    child = fork()
+    if child == 0:
+        os.setsid()
+        if fork() == 0:
+            os.write(w, b"%d" % os.getpid())
+            while True:
+                time.sleep(1000)
+        os._exit(0)
+    os.waitpid(child, 0)
+    return int(os.read(r, 20))
+
+
 def others(master, bystander):
     """Whatever a process can do to another one."""
     done = []

@@ -173,11 +173,8 @@ func (m *mold) abort() {
 func (s *Spawner) moldFor(spec Spec) (*mold, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.subreaper {
-		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-			return nil, fmt.Errorf("cannot become the parent of forked workers: %w", err)
-		}
-		s.subreaper = true
+	if err := s.adoptOrphans(); err != nil {
+		return nil, fmt.Errorf("cannot become the parent of forked workers: %w", err)
 	}
 	generation := spec.Config.Generation
 	if m := s.molds[generation]; m != nil {
@@ -364,6 +361,7 @@ func (m *mold) exited(r Report) MoldEvent {
 	m.proc.Close()
 	m.proc = nil
 	if m.phase == moldGivenUp {
+		go m.s.endHoldersLater()
 		return ev
 	}
 	why := m.reason

@@ -21,7 +21,7 @@ import (
 )
 
 // closeTime is how long the end of the spawner may take.
-const closeTime = time.Second
+const closeTime = time.Second // for processes, and again for what they have forked
 
 // LastWords is how long the rest of a dead worker's messages is waited for when
 // the socket does not end, because a child that the application forked holds it.
@@ -70,6 +70,8 @@ type Spawner struct {
 	starting  bool             // a process is being started: a child may be one that we do not know yet
 	subreaper bool             // orphans among our descendants become our children
 	strangers map[int]stranger // those that ended before they were known
+	theirs    uint32           // the user of processes that are another principal's; 0: none is
+	sockets   map[string]bool  // listening sockets that those have had, as /proc calls them
 }
 
 // spawnRequest is a process to be started. It has descriptors of its own.
@@ -109,6 +111,7 @@ func New(log *slog.Logger, bootstrap string, modules int, libs *Libraries, score
 		// The kernel makes process 1 the parent of every orphan, asked or not.
 		subreaper: os.Getpid() == FirstProcess,
 		strangers: make(map[int]stranger),
+		sockets:   make(map[string]bool),
 		kids:      make(map[int]*child),
 		molds:     make(map[int]*mold),
 	}
@@ -132,6 +135,7 @@ func (s *Spawner) Close() {
 	for s.anyLeft() && time.Now().Before(end) {
 		time.Sleep(time.Millisecond)
 	}
+	s.endAllHolders(closeTime)
 	signal.Stop(s.childs)
 	close(s.done)
 	over := make(chan struct{})
@@ -308,6 +312,7 @@ func (s *Spawner) startFresh(spec Spec, to func(Report)) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.noteSockets(spec)
 	r := spawnRequest{child: c, python: spec.Python, owned: []int{theirs}}
 	if spec.Config.Chdir == "" {
 		r.dir = spec.Dir
