@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import linecache
 import os
 import sys
 
@@ -64,6 +65,7 @@ async def deserted(send):
 
 
 def references():
+    linecache.clearcache()  # the stack of a loop that was blocked for a moment has filled it
     gc.collect()
     return b"%d" % (sys.gettotalrefcount() if hasattr(sys, "gettotalrefcount") else len(gc.get_objects()))
 
