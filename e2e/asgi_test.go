@@ -20,9 +20,13 @@ import (
 
 var asgiPeer = os.Getenv("ASGI_SERVER")
 
-// asgiPython is the interpreter of that venv.
+// asgiPython is the interpreter of that venv, or the one of all tests (E2E_PYTHON), which has
+// the loops and no framework.
 func asgiPython(t *testing.T) string {
 	t.Helper()
+	if os.Getenv("E2E_PYTHON") != "" {
+		return venv
+	}
 	p, err := filepath.Abs("../build/asgi/bin/python")
 	if err != nil {
 		t.Fatal(err)
@@ -31,6 +35,16 @@ func asgiPython(t *testing.T) string {
 		t.Fatal("build/asgi is missing: run make tools")
 	}
 	return p
+}
+
+// asgiArgs are for a server with that interpreter.
+func asgiArgs(t *testing.T) []string {
+	t.Helper()
+	args := []string{"--python", asgiPython(t)}
+	if os.Getenv("E2E_PYTHON") != "" {
+		args = append(args, "-e", "PYTHONPATH="+asgiPackages(t, venv))
+	}
+	return args
 }
 
 // startASGI serves an application of apps/asgi; the last argument names it.
@@ -59,7 +73,7 @@ func launchASGI(t *testing.T, args ...string) *server {
 	if asgiPeer != "" {
 		return launchUvicorn(t, dir, args)
 	}
-	return launch(t, append([]string{"--python", asgiPython(t), "--chdir", dir}, args...)...)
+	return launch(t, append(append(asgiArgs(t), "--chdir", dir), args...)...)
 }
 
 // launchUvicorn gives uvicorn what these arguments of hostler's mean there.

@@ -134,7 +134,7 @@ func TestWebSocket(t *testing.T) {
 func TestWebSocketHTTP2(t *testing.T) {
 	for _, loop := range loops {
 		t.Run(loop, func(t *testing.T) {
-			testWebSocket(t, "2", "--http2-cleartext", "--python", asgiPython(t), "--loop", loop, "sockets:app")
+			testWebSocket(t, "2", append(asgiArgs(t), "--http2-cleartext", "--loop", loop, "sockets:app")...)
 		})
 	}
 }
