@@ -2,13 +2,12 @@ package config_test
 
 import (
 	"encoding/json"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 
 	"hostler/config"
+	"hostler/internal/testpeers"
 )
 
 // otherwise are flags of peers' that take a value here and none there, or the other way
@@ -51,22 +50,5 @@ func TestEveryPeerFlag(t *testing.T) {
 			}
 		}
 	}
-	t.Run("known", func(t *testing.T) {
-		data, err := os.ReadFile("testdata/peer-flags.json")
-		if err != nil {
-			t.Fatal(err)
-		}
-		compare(t, data)
-	})
-	t.Run("newest", func(t *testing.T) {
-		const python = "../build/peers/bin/python"
-		if _, err := os.Stat(python); err != nil {
-			t.Fatalf("no peers: run make build/peers/.done (%v)", err)
-		}
-		data, err := exec.Command(python, "../scripts/peer-flags").Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		compare(t, data)
-	})
+	testpeers.Compare(t, "testdata/peer-flags.json", "..", "peers", "peer-flags", compare)
 }

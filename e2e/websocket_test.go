@@ -24,7 +24,7 @@ type wsClient struct {
 	head *http.Response
 }
 
-// accepted says whether there is a WebSocket.
+// accepted reports whether there is a WebSocket.
 func (w *wsClient) accepted() bool {
 	if w.head.ProtoMajor == 2 {
 		return w.head.StatusCode == 200

@@ -427,7 +427,7 @@ func (h *http2Conn) sendFrames() {
 	}
 }
 
-// backlogged says whether streams have to wait for what the client has not taken yet.
+// backlogged reports whether streams have to wait for what the client has not taken yet.
 // h.mu is held.
 func (h *http2Conn) backlogged() bool {
 	return h.c.out.left()+int64(len(h.out)) > http2Backlog

@@ -370,7 +370,7 @@ func (s *stream) abort(*Loop) {
 	s.leave()
 }
 
-// upgraded says whether an owned stream has become a WebSocket.
+// upgraded reports whether an owned stream has become a WebSocket.
 func (s *stream) upgraded() bool { return s.conn.transport != transport(s) }
 
 // endTunnel ends a WebSocket's stream, as the end of a TCP connection would (RFC 8441, 5).

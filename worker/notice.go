@@ -50,7 +50,7 @@ func (t *Thread) happened() uint32 {
 // waitsForInput says that there was nothing to be read the last time.
 func (b *bodyReader) waitsForInput() bool { return b.open && b.failed == 0 && b.waited != 0 }
 
-// roomNow says whether the client has taken enough for the response to go on, or that
+// roomNow reports whether the client has taken enough for the response to go on, or that
 // there is nobody any more to take it.
 func (t *Thread) roomNow() uint32 {
 	c := t.conn
@@ -115,7 +115,7 @@ func (t *Thread) alarm(what uint32) {
 	w.told |= what
 }
 
-// inspect looks at the time limits of t's request, and says whether there is something
+// inspect looks at the time limits of t's request, and reports whether there is something
 // to tell it. It is called a few times a second.
 func (t *Thread) inspect(now int64) bool {
 	l, w := t.l, &t.watch

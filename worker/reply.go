@@ -43,7 +43,7 @@ func (t *Thread) noteHops() {
 	}
 }
 
-// HeadSent says whether the head of the response is out.
+// HeadSent reports whether the head of the response is out.
 func (t *Thread) HeadSent() bool { return t.reply.stage == stageSent }
 
 // openReply decides how the response is framed, and begins it in t.out. size is the
@@ -90,7 +90,7 @@ func (t *Thread) count() {
 	l.slot.Counters.Requests[t.Req.MethodID][protocol.CodeIndex(t.reply.status)].Add(1)
 }
 
-// mustClose says whether the response has to be the connection's last. A stream of
+// mustClose reports whether the response has to be the connection's last. A stream of
 // HTTP/2 brings one request. Where a WebSocket is denied, what its client sends next may be
 // none at all.
 func (t *Thread) mustClose() bool {
@@ -478,7 +478,7 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 	return true
 }
 
-// framed says whether the client can tell where the reply ends without waiting
+// framed reports whether the client can tell where the reply ends without waiting
 // for the connection's end.
 func (t *Thread) framed() bool {
 	r := &t.reply

@@ -318,7 +318,7 @@ func (s *sockets) list() []*webSocket {
 	return slices.DeleteFunc(slices.Clone(s.all), func(w *webSocket) bool { return w == nil })
 }
 
-// full says whether so much waits for the application that no more is to be read. Whoever
+// full reports whether so much waits for the application that no more is to be read. Whoever
 // takes some of it then sees to it that reading goes on.
 func (w *webSocket) full() bool {
 	w.mu.Lock()

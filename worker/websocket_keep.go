@@ -33,7 +33,7 @@ func (w *webSocket) due() int64 {
 	return at
 }
 
-// unanswered says whether there is a ping of ours that the peer has to answer in time. w.mu
+// unanswered reports whether there is a ping of ours that the peer has to answer in time. w.mu
 // is held.
 func (w *webSocket) unanswered() bool {
 	return w.pinged > w.heard && w.l.cfg.WSPingTimeout > 0

@@ -95,7 +95,7 @@ func (t *Thread) TakeSocket() (fd int, err error) {
 	return pair[1], nil
 }
 
-// OwnAnswer says whether the application has answered by the socket that it took. If it has
+// OwnAnswer reports whether the application has answered by the socket that it took. If it has
 // not, it cannot any more, and t goes on with the request.
 func (t *Thread) OwnAnswer() bool {
 	l := t.l

@@ -41,7 +41,7 @@ func (t *Thread) comeBack() {
 // Socket returns a WebSocket by its number; nil: the application is done with it.
 func (t *Thread) Socket(number uint32) *webSocket { return t.l.keeper.sockets.at(number) }
 
-// crowd says whether each Python thread stays with a WebSocket.
+// crowd reports whether each Python thread stays with a WebSocket.
 func (s *sockets) crowd(l *Loop) bool {
 	n := s.staying.Load()
 	return n > 0 && n >= int64(len(l.threads))

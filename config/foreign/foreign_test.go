@@ -3,12 +3,12 @@ package foreign_test
 import (
 	"encoding/json"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 
 	"hostler/config/foreign"
+	"hostler/internal/testpeers"
 )
 
 // theirs is what scripts/gunicorn-settings prints.
@@ -56,24 +56,7 @@ func TestEveryGunicornSetting(t *testing.T) {
 			}
 		}
 	}
-	t.Run("known", func(t *testing.T) {
-		data, err := os.ReadFile("testdata/gunicorn.json")
-		if err != nil {
-			t.Fatal(err)
-		}
-		compare(t, data)
-	})
-	t.Run("newest", func(t *testing.T) {
-		const python = "../../build/gunicorn/bin/python"
-		if _, err := os.Stat(python); err != nil {
-			t.Fatalf("no Gunicorn: run make build/gunicorn/.done (%v)", err)
-		}
-		data, err := exec.Command(python, "../../scripts/gunicorn-settings").Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		compare(t, data)
-	})
+	testpeers.Compare(t, "testdata/gunicorn.json", "../..", "gunicorn", "gunicorn-settings", compare)
 }
 
 // Who is told that something is not so is told what to do.
