@@ -220,10 +220,15 @@ func (l *loader) takeApp(args []string, unknown, guess bool) {
 	if len(args) > 0 {
 		l.offer(app, candidate{texts: args[:1], origin: "application"})
 	}
-	if len(args) > 1 && !unknown {
+	if len(args) > 1 && !unknown && slices.Contains(servers, args[0]) {
+		l.problemf("%s: hostler is what stands in its place: leave that word out", args[0])
+	} else if len(args) > 1 && !unknown {
 		l.problemf("too many arguments: there is one application, %q, and then %q", args[0], strings.Join(args[1:], " "))
 	}
 }
+
+// servers are commands that people who have just come may leave before their arguments.
+var servers = []string{"gunicorn", "uvicorn", "granian", "hypercorn", "uwsgi", "hostler", "python", "python3"}
 
 // isApp reports whether an argument can be nothing but an application.
 func isApp(arg string) bool {

@@ -53,4 +53,8 @@ func TestTooManyArguments(t *testing.T) {
 	if got := problems(t, nil, nil, "shop", "a", "b"); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
+	want = []string{"uvicorn: hostler is what stands in its place: leave that word out"}
+	if got := problems(t, nil, nil, "uvicorn", "shop:app", "--port", "8001"); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }

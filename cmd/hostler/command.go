@@ -22,7 +22,9 @@ const (
 	serveUse = "[serve] [flags] MODULE[:ATTR | :FACTORY()]"
 	about    = "Serves a Python web application (WSGI or ASGI) with worker processes."
 
-	migrateLong = `Prints a hostler.toml for a settings file of Gunicorn's or uWSGI's, and why. Without a name it is gunicorn.conf.py or uwsgi.ini in this directory. Gunicorn's is run to learn what it sets.`
+	migrateLong = `Prints a hostler.toml for a settings file of Gunicorn's or uWSGI's, and why. Without a name it is gunicorn.conf.py or uwsgi.ini in this directory. Gunicorn's is run to learn what it sets.
+
+What stands on a command line needs no file: hostler takes the flags of Gunicorn, uvicorn, granian and hypercorn. hostler --print-config, with the application and these flags, prints a hostler.toml for them.`
 
 	checkLong = `Checks the settings, imports the application, and exits: hostler --check. Flags are those of a server: hostler --help.
 

@@ -151,6 +151,7 @@ func TestCommandTree(t *testing.T) {
 		{"help migrat", 2, "", `hostler help: there is no command "migrat" (did you mean migrate?)` + "\n"},
 		{"ctl stauts", 2, "", `hostler ctl: there is no command "stauts" (did you mean status?)` + "\n"},
 		{"migrate --pyton x", 2, "", "hostler migrate: unknown flag: --pyton (did you mean --python?)\n"},
+		{"migrate some/Procfile", 2, "", "hostler: migrate: some/Procfile: has a command in it, and no settings: put hostler in the place of the server's name\n"},
 		{"migrate no.conf.py", 1, "", "hostler: migrate: no.conf.py: cannot read it: no such file or directory\n"},
 		{"check --wrkers 2 shop", 2, "", "hostler: unknown flag --wrkers (did you mean --workers?)\n"},
 		{"serve", 2, "", "hostler: no application given"},

@@ -47,6 +47,10 @@ func migrate(file, python string, p process) int {
 		fmt.Fprintf(p.stderr, "hostler: migrate: there is no %s or uwsgi.ini here: name the file\n", foreign.DefaultConf)
 		return exitUsage
 	}
+	if filepath.Base(file) == "Procfile" {
+		fmt.Fprintf(p.stderr, "hostler: migrate: %s: has a command in it, and no settings: put hostler in the place of the server's name\n", file)
+		return exitUsage
+	}
 	m, err := read(file, python, p.env)
 	if err != nil {
 		fmt.Fprintf(p.stderr, "hostler: migrate: %s: %v\n", file, err)

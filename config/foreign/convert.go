@@ -188,7 +188,13 @@ func (o *Outcome) combine(parts map[string]Assigned, app string) {
 	if text(partFactory) != "" && app != "" && !strings.HasSuffix(app, "()") {
 		put("app", app+"()", partFactory)
 	}
-	switch most, least := text(partMost), text(partLeast); {
+	number := func(part string) string {
+		if n := text(part); n != "%k" { // as many as there are CPUs
+			return n
+		}
+		return "auto"
+	}
+	switch most, least := number(partMost), number(partLeast); {
 	case most != "" && least != "":
 		put("workers", least+":"+most, partMost, partLeast)
 	case most != "":

@@ -232,6 +232,14 @@ frobnicate = 1
 	if len(out.Problems) != 1 || !strings.HasPrefix(out.Problems[0], "socket: speaks uwsgi") || !slices.Equal(unknown, []string{"frobnicate"}) {
 		t.Errorf("problems %q, unknown %q", out.Problems, unknown)
 	}
+	uses, _, err = foreign.ReadINI("uwsgi.ini", []byte("[uwsgi]\nhttp = :80\nmodule = shop\nworkers = %k\ncheaper = 2\n"), os.Getenv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := foreign.Convert(uses, foreign.Where{}).Assigned
+	if last := all[len(all)-1]; last.Setting != "workers" || !slices.Equal(last.Texts, []string{"2:auto"}) {
+		t.Errorf("as many as CPUs: %v", last)
+	}
 	if _, _, err := foreign.ReadINI("x", []byte("[app:main]\n"), os.Getenv); err == nil {
 		t.Error("a file of somebody else's passes for uWSGI's")
 	}
