@@ -195,7 +195,7 @@ build/bullseye: scripts/debian-root | check-tools
 	scripts/debian-root $@ bullseye python3,python3-flask
 
 build/sid-systemd: scripts/debian-root | check-tools
-	scripts/debian-root $@ sid python3,python3-flask,python3-venv,systemd,man-db
+	scripts/debian-root $@ sid python3,python3-flask,python3-venv,systemd,man-db,procps
 
 NEXT := $(DIST)/next
 test-packages: packages build/bullseye build/sid-systemd ## the packages in Debian's oldest and newest, from installation to purge

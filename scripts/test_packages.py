@@ -8,10 +8,12 @@ own, so that all it does goes with it.
 """
 
 import contextlib
+import http.client
 import os
 import pwd
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -35,6 +37,42 @@ chdir = "/srv/shop"
 bind = ["127.0.0.1:8000"]
 admin_bind = "off"
 """
+# The units of Gunicorn's documentation (Deploying, systemd), one word of which is another.
+UNITS = {
+    "gunicorn.service": """[Unit]
+Description=gunicorn daemon
+Requires=gunicorn.socket
+After=network.target
+
+[Service]
+Type=notify
+NotifyAccess=main
+User=someuser
+Group=someuser
+RuntimeDirectory=gunicorn
+WorkingDirectory=/srv/shop
+ExecStart=/usr/bin/hostler shop:app
+ExecReload=/bin/kill -s HUP $MAINPID
+KillMode=mixed
+TimeoutStopSec=5
+PrivateTmp=true
+
+[Install]
+WantedBy=multi-user.target
+""",
+    "gunicorn.socket": """[Unit]
+Description=gunicorn socket
+
+[Socket]
+ListenStream=/run/gunicorn.sock
+SocketUser=www-data
+SocketGroup=www-data
+SocketMode=0660
+
+[Install]
+WantedBy=sockets.target
+""",
+}
 PATIENCE = 120  # seconds, on a busy machine
 CONFIG = "/etc/hostler/hostler.toml"
 # What a system writes down of a package that it has had, and of the user that stays.
@@ -330,23 +368,52 @@ class Booted(Root):
         self.group.rmdir()
 
 
+def ask_port():
+    return urllib.request.urlopen("http://127.0.0.1:8000/", timeout=PATIENCE).read().decode()
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.host)
+
+
+def ask_unix(path):
+    c = UnixConnection(path, timeout=PATIENCE)
+    try:
+        c.request("GET", "/", headers={"Host": "shop"})
+        return c.getresponse().read().decode()
+    except http.client.HTTPException as e:
+        raise OSError(repr(e)) from e
+    finally:
+        c.close()
+
+
 class Client(threading.Thread):
     """Asks all the time: each request has to be answered."""
 
-    def __init__(self):
+    def __init__(self, ask=ask_port):
         super().__init__(daemon=True)
+        self.ask = ask
         self.answers, self.wrong, self.stopped = 0, [], False
 
     def run(self):
         while not self.stopped:
             try:
-                text = urllib.request.urlopen("http://127.0.0.1:8000/", timeout=PATIENCE).read().decode()
+                text = self.ask()
                 if "hello from flask" not in text:
                     self.wrong.append(text)
             except OSError as e:
                 self.wrong.append(repr(e))
             self.answers += 1
             time.sleep(0.01)
+
+    def end(self, root, what):
+        self.stopped = True
+        self.join()
+        if self.wrong or not self.answers:
+            fail("%s: %d of %d requests failed: %s\n%s" % (what, len(self.wrong), self.answers, self.wrong[:3], journal(root)))
 
 
 def show(root, unit, name):
@@ -387,15 +454,15 @@ def check_systemd(new, first, second):
         eventually("the old master's end", lambda: not Path("/proc/%s/root/proc/%s" % (root.first, was)).exists())
         if show(root, "hostler@shop", "ActiveState") != "active" or show(root, "hostler@shop", "NRestarts") != "0":
             fail("the upgrade has stopped the service\n" + journal(root))
-        client.stopped = True
-        client.join()
-        if client.wrong or not client.answers:
-            fail("reload and upgrade: %d of %d requests failed: %s\n%s" % (len(client.wrong), client.answers, client.wrong[:3], journal(root)))
+        client.end(root, "reload and upgrade")
         # Wrong settings are not tried again and again.
         subprocess.run(root.inside("systemctl", "start", "hostler.service"), stderr=subprocess.DEVNULL)
         if show(root, "hostler.service", "Result") != "exit-code" or show(root, "hostler.service", "NRestarts") != "0":
             fail("a service without an application: " + show(root, "hostler.service", "NRestarts") + " restarts\n" + journal(root))
         root.run("systemctl", "reset-failed", "hostler.service")
+        root.run("systemctl", "disable", "--now", "hostler@shop")
+        check_gunicorn_units(root)
+        root.run("systemctl", "enable", "--now", "hostler@shop")
         root.run("dpkg", "-r", "hostler")
         if get():
             fail("a removed package's service still serves")
@@ -404,6 +471,50 @@ def check_systemd(new, first, second):
         if left:
             fail("after the purge there are " + str(left))
         print("ok deb under systemd, %d requests through a reload and an upgrade" % client.answers, flush=True)
+
+
+def check_gunicorn_units(root):
+    """The units that Gunicorn's users have, with the command alone exchanged."""
+    root.run("useradd", "--system", "someuser")
+    for name, text in UNITS.items():
+        root.file("/etc/systemd/system/" + name).write_text(text)
+    root.run("systemctl", "daemon-reload")
+    root.run("systemctl", "enable", "--now", "gunicorn.socket")
+    if show(root, "gunicorn.service", "ActiveState") != "inactive":
+        fail("it runs before anybody has asked")
+    path = "/proc/%s/root/run/gunicorn.sock" % root.first
+    client = Client(lambda: ask_unix(path))
+    client.start()
+    eventually("the first request to start it", lambda: show(root, "gunicorn.service", "ActiveState") == "active" and client.answers)
+
+    def workers(pid):
+        threads = Path("/proc/%s/root/proc/%s/task" % (root.first, pid)).glob("*/children")
+        return {child for children in threads for child in children.read_text().split()}
+
+    main = show(root, "gunicorn.service", "MainPID")
+    first = workers(main)
+    uid = root.run("id", "-u", "someuser").strip()
+    for pid in [main, *first]:
+        status = Path("/proc/%s/root/proc/%s/status" % (root.first, pid)).read_text()
+        if "Uid:\t%s\t" % uid not in status:
+            fail("it is not someuser: " + status)
+    root.run("systemctl", "reload", "gunicorn")
+    eventually("the new workers", lambda: workers(main) and not workers(main) & first)
+    if show(root, "gunicorn.service", "MainPID") != main or show(root, "gunicorn.service", "ActiveState") != "active":
+        fail("a reload has ended it\n" + journal(root))
+    root.run("systemctl", "restart", "gunicorn")
+    answers = client.answers
+    eventually("answers after the restart", lambda: client.answers > answers + 1)
+    client.end(root, "Gunicorn's units")
+    root.run("systemctl", "stop", "gunicorn.socket", "gunicorn")
+    if show(root, "gunicorn.service", "Result") != "success" or show(root, "gunicorn.service", "NRestarts") != "0":
+        fail("it did not stop as it should\n" + journal(root))
+    root.run("systemctl", "disable", "gunicorn.socket")
+    for name in UNITS:
+        root.file("/etc/systemd/system/" + name).unlink()
+    root.run("systemctl", "daemon-reload")
+    root.run("userdel", "someuser")
+    print("ok Gunicorn's units, %d requests through a reload and a restart" % client.answers, flush=True)
 
 
 def journal(root):
