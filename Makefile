@@ -19,7 +19,7 @@ SOCKETS := build/sockets
 # What a fresh machine lacks is said in words, for apt and dnf.
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing. Debian, Ubuntu: apt-get install $(2); Fedora, RHEL: dnf install $(3)" >&2; exit 1; }
 
-.PHONY: help run test test-go test-pythons test-install test-musl test-arm64 test-packages test-container packages release wheel chaos bench fuzz autobahn lint reproducible reproducible-release generated tools clean check-tools
+.PHONY: help run test test-go test-asan test-pythons test-install test-musl test-arm64 test-packages test-container packages release wheel chaos bench fuzz autobahn lint reproducible reproducible-release generated tools clean check-tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,16 @@ check-tools:
 # no names up, and need not have libresolv in every worker. late.ld: its runtime
 # does not start before the library is told to. shared: what Python has is left undefined.
 LIBRARY = CGO_ENABLED=1 go build -buildvcs=false -tags netgo,shared -trimpath -buildmode=c-shared -ldflags='$(1) -buildid= -extldflags=-Wl,-T,$(CURDIR)/cmd/hostler-worker/late.ld' -o $(2) ./cmd/hostler-worker
+
+# The same with AddressSanitizer in its C, and a binary that has it.
+build/asan/worker.so: export CGO_CFLAGS := -g -fsanitize=address -fno-omit-frame-pointer
+build/asan/worker.so: export CGO_LDFLAGS := -fsanitize=address
+build/asan/worker.so: $(GOFILES) | check-tools
+	$(call LIBRARY,,$@)
+
+build/asan/hostler: build/asan/worker.so $(PAYLOAD)/worker.so $(GOFILES) VERSION
+	echo '{"Replace": {"$(CURDIR)/$(PAYLOAD)/worker.so": "$(CURDIR)/build/asan/worker.so"}}' > build/asan/overlay.json
+	CGO_ENABLED=0 go build -buildvcs=false -trimpath -overlay build/asan/overlay.json -o $@ ./cmd/hostler
 
 $(PAYLOAD)/worker.so: $(GOFILES) | check-tools
 	$(call LIBRARY,-s -w,build/worker.so)
@@ -142,6 +152,12 @@ test-pythons: bin/hostler build/sid build/python3.13t $(ASGI)/.done ## the bridg
 	scripts/in-root build/sid worker/python env PYTHONS=/usr/bin/python3.14:/usr/bin/python3.15 DEBUG_PYTHON=/usr/bin/python3.15d ../../build/python.test -test.skip '^TestNoCircles$$' # that compiles
 	scripts/in-root build/sid worker/bootstrap env PYTHONS=/usr/bin/python3.14:/usr/bin/python3.15 ../../build/bootstrap.test
 	for v in 3.14 3.15; do scripts/in-root build/sid e2e env E2E_PYTHON=/usr/bin/python$$v ../build/e2e.test -test.timeout 20m -test.run '$(SID_CORE)'; done
+
+ASAN_CORE := ^(TestASGIReferences|TestASGIFiles|TestASGITrailers|TestASGIDisconnect|TestASGIBackPressure|TestASGIReload|TestASGITimeout|TestWebSocket|TestWSGISockets|TestInterrupted)$$
+
+test-asan: build/asan/hostler ## the core of e2e with the bridge's C, and what it does with Python's memory, under AddressSanitizer
+	CGO_ENABLED=0 go test -c -o build/asan/e2e.test ./e2e
+	scripts/with-asan build/asan/reports e2e ../build/asan/e2e.test -test.timeout 30m -test.run '$(ASAN_CORE)'
 
 test-go: check-tools bin/hostler build/gunicorn/.done build/peers/.done ## the quick part: unit tests
 	@scripts/apt-tools $(NODE)
