@@ -115,10 +115,16 @@ build/peers/.done: scripts/peer-flags
 	build/peers/bin/pip -q install --upgrade uvicorn granian hypercorn honcho supervisor
 	touch $@
 
+# axe-core, which looks at a page as those do who cannot see it, or not well: one script, which
+# this package has in it.
+build/axe/.done: | $(VENV)/.done
+	$(VENV)/bin/pip -q install --no-deps --upgrade --target build/axe axe-playwright-python==0.1.8
+	touch $@
+
 build/h2spec: e2e/h2spec/go.mod e2e/h2spec/go.sum
 	go -C e2e/h2spec build -o ../../build/h2spec github.com/summerwind/h2spec/cmd/h2spec
 
-tools: check-tools $(VENV)/.done $(APPS)/.done $(ASGI)/.done $(GEVENT)/.done $(SOCKETS)/.done build/gunicorn/.done build/peers/.done build/h2spec ## install what the tests need: Debian packages (as root), Python packages into build/
+tools: check-tools $(VENV)/.done $(APPS)/.done $(ASGI)/.done $(GEVENT)/.done $(SOCKETS)/.done build/gunicorn/.done build/peers/.done build/axe/.done build/h2spec ## install what the tests need: Debian packages (as root), Python packages into build/
 	@scripts/apt-tools $(APT)
 
 # The same minute for everybody; make chaos has another one each time.
