@@ -30,6 +30,7 @@ type Command struct {
 
 	socket      string
 	json, watch bool
+	once        bool
 	last        int
 	output      string
 	folded      bool

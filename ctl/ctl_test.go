@@ -91,7 +91,7 @@ func testPlainStatus() admin.Status {
 func testServer(t *testing.T, f *fake) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "s")
-	s, err := Serve(path, false, Options{Master: f, Status: testStatus, Log: slog.New(slog.DiscardHandler),
+	s, err := Serve(path, false, Options{Master: f, Status: testStatus, Samples: func() []admin.Sample { return []admin.Sample{{Requests: 3}, {Requests: 9}} }, Log: slog.New(slog.DiscardHandler),
 		Config: func(context.Context) (Config, error) {
 			return Config{Settings: []Setting{{Key: "threads", Values: []string{"2"}, Origin: "--threads"}, {Key: "pid"}}}, f.err
 		},
@@ -368,6 +368,23 @@ func TestStatus(t *testing.T) {
 	}
 	if w := st.Workers[0]; w["requests"] != 17.0 || w["resident_memory_bytes"].(float64) <= 0 || w["state"] != "serving" {
 		t.Errorf("worker %v", w)
+	}
+}
+
+// TestStatusOfTraffic: the first thing that one wants to know is what the last seconds were like.
+func TestStatusOfTraffic(t *testing.T) {
+	seconds := func(f float64) *float64 { return &f }
+	for want, traffic := range map[string]*admin.Traffic{
+		"":                                 nil,
+		"0 requests/s, 0 errors/s (5xx)\n": {},
+		"1234 requests/s, latency p50 2.5ms, p99 1.5s, p99 of the wait for a thread 40ms, 0.5 errors/s (5xx)\n": {
+			Requests: 1234.4, Errors: .5, P50: seconds(.0025), P99: seconds(1.5), Wait: seconds(.04)},
+	} {
+		st := testStatus()
+		st.Traffic = traffic
+		if got := trafficLine(traffic); got != want || !strings.Contains(statusTable(&st, nil), want) {
+			t.Errorf("%+v: %q", traffic, got)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@
 // within a major version, none is renamed or removed.
 //
 //	GET  /v1/status                   Status
+//	GET  /v1/samples                  Samples
 //	GET  /v1/events                   Events
 //	GET  /v1/slow                     Slow
 //	GET  /v1/config                   Config

@@ -6,6 +6,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"hostler/admin"
 	"hostler/protocol"
 )
 
@@ -35,6 +36,7 @@ func statusTable(st, before *Status) string {
 	fmt.Fprintf(&b, "generation %d, %d of %d workers serve, %s, %d queued, %d connections\n",
 		m.Generation, serving, m.TargetWorkers, busyText(st), st.Queue.Depth,
 		st.Connections.Idle+st.Connections.Reading+st.Connections.Running+st.Connections.Writing)
+	b.WriteString(trafficLine(st.Traffic))
 	if m.LastReload != nil && !m.LastReload.Successful {
 		fmt.Fprintf(&b, "the last reload failed at %s; hostler ctl events says why\n", m.LastReload.Time.Local().Format(time.DateTime))
 	}
@@ -66,6 +68,41 @@ func statusTable(st, before *Status) string {
 	}
 	w.Flush() // cannot fail: b takes all
 	return b.String()
+}
+
+// trafficLine says what the last seconds were like.
+func trafficLine(t *admin.Traffic) string {
+	if t == nil {
+		return "" // an older server, or one of which no second has passed
+	}
+	line := fmt.Sprintf("%s requests/s", perSecond(t.Requests))
+	if t.P50 != nil && t.P99 != nil {
+		line += fmt.Sprintf(", latency p50 %s, p99 %s", latency(t.P50), latency(t.P99))
+	}
+	if t.Wait != nil {
+		line += fmt.Sprintf(", p99 of the wait for a thread %s", latency(t.Wait))
+	}
+	return line + fmt.Sprintf(", %s errors/s (5xx)\n", perSecond(t.Errors))
+}
+
+func perSecond(f float64) string {
+	if f < 10 {
+		return strings.TrimSuffix(fmt.Sprintf("%.1f", f), ".0")
+	}
+	return fmt.Sprintf("%.0f", f)
+}
+
+// latency is a time in seconds, "-" if there is none.
+func latency(s *float64) string {
+	switch {
+	case s == nil:
+		return "-"
+	case *s < 10e-3:
+		return fmt.Sprintf("%.1fms", *s*1e3)
+	case *s < 1:
+		return fmt.Sprintf("%.0fms", *s*1e3)
+	}
+	return fmt.Sprintf("%.1fs", *s)
 }
 
 // blockedFrom is how long an event loop may be busy, in seconds, before it is called blocked.

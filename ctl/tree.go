@@ -37,6 +37,8 @@ func verbs() []verb {
 	return []verb{
 		{use: "status", short: "the server and its workers",
 			takes: noArgument, flags: []func(*Command, *pflag.FlagSet){watchFlag}, run: (*Command).status},
+		{use: "top", short: "the server on the whole terminal, anew each second; q quits",
+			takes: noArgument, flags: []func(*Command, *pflag.FlagSet){topFlags}, run: (*Command).top},
 		{use: "config", short: "every setting in force, and where it is from, as a settings file",
 			takes: noArgument, run: (*Command).config},
 		{use: "reload", short: "settings and code anew, as by SIGHUP; waits, and fails if the reload does",

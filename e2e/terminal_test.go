@@ -248,3 +248,41 @@ func (x *terminal) left() int {
 	}
 	return x.cmd.ProcessState.ExitCode()
 }
+
+// TestCtlTop has the server on a terminal of 80 columns: it is live, follows the terminal's
+// size, and leaves that as it was, whatever ends it.
+func TestCtlTop(t *testing.T) {
+	s := startCtl(t, "-w", "2", "--threads", "3", "faults:app")
+	for name, end := range map[string]func(*terminal){
+		"q":       func(x *terminal) { x.write("q") },
+		"Ctrl-C":  func(x *terminal) { x.write("\x03") },
+		"SIGTERM": func(x *terminal) { _ = x.cmd.Process.Signal(syscall.SIGTERM) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd := exec.Command(binary, "ctl", "--socket", s.socket, "top")
+			cmd.Env = append(os.Environ(), "TERM=xterm-256color", "NO_COLOR=", "LANG=C.UTF-8")
+			x := newTerminal(t, cmd)
+			x.wait(`\x1b\[\?1049h`) // a screen of its own
+			x.wait(`faults:app`)
+			x.wait(`serving`)
+			x.wait(`CPU%`)
+			// Only what changes is drawn: a wider terminal has all of it drawn anew.
+			if err := unix.IoctlSetWinsize(int(x.master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 40, Col: 120}); err != nil {
+				t.Fatal(err)
+			}
+			x.wait(`faults:app`)
+			x.wait(`WORKER`)
+			end(x)
+			if code := x.left(); code != 0 {
+				t.Errorf("exit status %d", code)
+			}
+			x.wait(`\x1b\[\?1049l`)
+			if text := x.screen.String(); strings.LastIndex(text, "\x1b[?25l") > strings.LastIndex(text, "\x1b[?25h") {
+				t.Error("the cursor stays hidden")
+			}
+		})
+	}
+	if text := s.must("top", "--once"); strings.Contains(text, "\x1b") || !strings.Contains(text, "faults:app  serving") || !strings.Contains(text, "requests/s") {
+		t.Errorf("--once: %q", text)
+	}
+}
