@@ -266,8 +266,8 @@ fuzz: check-tools ## run each fuzz target for FUZZTIME
 	@scripts/apt-tools $(NODE)
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz
 
-autobahn: check-tools ## Autobahn's fuzzing client against our WebSocket (AUTOBAHN="1.* 12.1.1" for some cases)
-	go test -tags autobahn -count=1 -timeout 30m -v -run TestAutobahn ./worker/websocket
+autobahn: bin/hostler $(ASGI)/.done ## Autobahn's fuzzing client against an ASGI echo: cleartext, TLS, HTTP/2 (AUTOBAHN="1.* 12.1.1" for some cases)
+	go test -tags autobahn -count=1 -timeout 120m -v -run TestAutobahn ./e2e
 
 reproducible: bin/hostler ## the same bytes come of a build in another folder, with nothing cached
 	scripts/reproducible bin/hostler
