@@ -124,7 +124,13 @@ build/axe/.done: | $(VENV)/.done
 build/h2spec: e2e/h2spec/go.mod e2e/h2spec/go.sum
 	go -C e2e/h2spec build -o ../../build/h2spec github.com/summerwind/h2spec/cmd/h2spec
 
-tools: check-tools $(VENV)/.done $(APPS)/.done $(ASGI)/.done $(GEVENT)/.done $(SOCKETS)/.done build/gunicorn/.done build/peers/.done build/axe/.done build/h2spec ## install what the tests need: Debian packages (as root), Python packages into build/
+# An authority of ACME's, and a DNS for it.
+PEBBLE := github.com/letsencrypt/pebble/v2/cmd
+build/pebble/.done: | check-tools
+	GOBIN=$(CURDIR)/build/pebble CGO_ENABLED=0 go install $(PEBBLE)/pebble@v2.10.3 $(PEBBLE)/pebble-challtestsrv@v2.10.3
+	touch $@
+
+tools: check-tools $(VENV)/.done $(APPS)/.done $(ASGI)/.done $(GEVENT)/.done $(SOCKETS)/.done build/gunicorn/.done build/peers/.done build/axe/.done build/h2spec build/pebble/.done ## install what the tests need: Debian packages (as root), Python packages into build/
 	@scripts/apt-tools $(APT)
 
 # The same minute for everybody; make chaos has another one each time.

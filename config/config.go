@@ -83,6 +83,7 @@ type Options struct {
 	ReadFile func(path string) ([]byte, error) // os.ReadFile
 	Root     fs.FS                             // "/", for /proc and /sys; os.DirFS("/")
 	CPUs     func() int                        // CPUs this process may run on; runtime.NumCPU
+	UID      func() int                        // whose this process is; os.Geteuid
 
 	// Evaluate runs a settings file of Gunicorn's, which is a program. Nil: such files
 	// are not read, and one that was asked for is an error.
@@ -99,6 +100,9 @@ func (o Options) orReal() Options {
 	if o.CPUs == nil {
 		// On Linux this counts the affinity mask that the process started with.
 		o.CPUs = runtime.NumCPU
+	}
+	if o.UID == nil {
+		o.UID = os.Geteuid
 	}
 	return o
 }
@@ -117,6 +121,7 @@ func Load(args, env []string, opts Options) (*Config, error) {
 	l.readFile(opts)
 	c := l.resolve()
 	c.countWorkers(opts)
+	c.completeACME(env, opts)
 	c.appUnknown = l.appUnknown
 	c.Warnings = append(l.warnings, c.warnings()...)
 	c.Notes = l.notes

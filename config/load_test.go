@@ -74,7 +74,7 @@ func TestDefaults(t *testing.T) {
 		"LimitRequestLine": 8192, "LimitRequestFields": 100, "LimitRequestFieldSize": 8192, "LimitRequestBody": int64(0), "SpoolDir": "", "SpoolLimit": int64(1 << 30), "StreamUploads": []string(nil),
 		"LogLevel": "info", "LogFormat": logformat.Auto, "AccessLog": "", "AccessLogFormat": "combined", "AccessLogExclude": []string(nil), "RequestID": false, "CaptureOutput": false, "ErrorLog": "-", "Admin": settings.Bind{Network: "tcp", Address: "127.0.0.1:9191"},
 		"AdminHosts": []string(nil), "AdminQueries": false, "AdminToken": "",
-		"TLS":        settings.TLS{ClientCerts: "required", MinVersion: tls.VersionTLS12, Protocols: []string{"h2", "http/1.1"}, Ciphers: []uint16{0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8}},
+		"TLS":        settings.TLS{ACME: settings.ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory"}, ClientCerts: "required", MinVersion: tls.VersionTLS12, Protocols: []string{"h2", "http/1.1"}, Ciphers: []uint16{0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8}},
 		"BindsGiven": false, "AdminGiven": false,
 		"WSPingInterval": 20 * time.Second, "WSPingTimeout": 20 * time.Second, "WSMaxSize": int64(16 << 20), "WSPerMessageDeflate": true,
 		"MinRate": int64(240), "QueueWait": time.Second, "SpareThread": true, "AppMetrics": true, "LimitBuffers": int64(512 << 20), "HealthPaths": []string(nil), "HTTP2Cleartext": false, "Redirects": []settings.Bind(nil),

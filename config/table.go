@@ -294,6 +294,44 @@ func table() []*setting {
 			value: boolean(func(c *Config) *bool { return &c.HTTP2Cleartext }),
 		},
 		{
+			name: "acme", group: groupTLS, arg: "NAME[,NAME]",
+			help: "get a certificate for these names; may be repeated",
+			more: "From Let's Encrypt, or another authority that speaks ACME (`--acme-directory`), whose terms you thereby accept; renewed in time, without a reload. Each `--acme` is a certificate, of the names with commas between them. " +
+				"They have to lead to this machine: the authority connects to port 443 (tls-alpn-01), or to port 80 if there is a `--redirect-bind` (http-01). If no `--bind` is given it is `:443`, with `--redirect-bind :80`. " +
+				"Until there is a certificate, clients that ask for its name get the alert `unrecognized_name`; `/readyz` does not wait for it. See [TLS](tls.md#certificates-by-themselves).",
+			value: list("names of hosts with commas between them", "", func(c *Config) *[]settings.ACMECert { return &c.TLS.ACME.Certs }, parseACMENames),
+		},
+		{
+			name: "acme-email", group: groupTLS, arg: "ADDRESS",
+			help:  "where the authority of --acme can reach you",
+			value: custom("a mail address", func(c *Config) *string { return &c.TLS.ACME.Email }, parseEmail),
+		},
+		{
+			name: "acme-directory", group: groupTLS, arg: "URL", def: "https://acme-v02.api.letsencrypt.org/directory",
+			help:  "the authority of --acme",
+			more:  "Try things out with `https://acme-staging-v02.api.letsencrypt.org/directory`, whose limits are wide, and whose certificates nobody trusts.",
+			value: custom("a URL that begins with https://", func(c *Config) *string { return &c.TLS.ACME.Directory }, parseDirectoryURL),
+		},
+		{
+			name: "acme-storage", group: groupTLS, arg: "DIR",
+			help: "where --acme keeps keys and certificates",
+			more: "A directory of hostler's user's alone (0700), made if it is not there; it has to outlive the server, for authorities limit how often they are asked. Several servers may share it: they do not order the same twice, and answer for each other. " +
+				"If not given, it is `acme` in `$STATE_DIRECTORY` of the service manager, `/var/lib/hostler` for root, or else `$XDG_STATE_HOME/hostler` or `~/.local/state/hostler`.",
+			value: text(func(c *Config) *string { return &c.TLS.ACME.Storage }),
+		},
+		{
+			name: "acme-ca", group: groupTLS, arg: "FILE",
+			help:  "verify --acme-directory's server with these, in PEM",
+			more:  "For an authority of your own.",
+			value: text(func(c *Config) *string { return &c.TLS.ACME.CA }),
+		},
+		{
+			name: "acme-eab", group: groupTLS, arg: "FILE",
+			help:  "ID and key of your account with the authority",
+			more:  "For those that want to know whose customer you are (external account binding): two words in a file, the key's ID and the key as they give it, in base64url.",
+			value: text(func(c *Config) *string { return &c.TLS.ACME.EAB }),
+		},
+		{
 			name: "redirect-bind", group: groupTLS, arg: "ADDRESS",
 			help:  "plain address that sends clients to https",
 			more:  "Every request is answered 308 with the same address at the first `--bind`. It may be repeated.",

@@ -66,7 +66,7 @@ func TestTableIsSound(t *testing.T) {
 }
 
 // samples hold a value for every kind of setting, other than none.
-var samples = []string{"1", "2:4", "auto:auto", "true", "x", "/x", "x=/x:1", "/x=.", ":1", "unix:/x", "v1", "nginx"}
+var samples = []string{"1", "2:4", "auto:auto", "true", "x", "/x", "x=/x:1", "/x=.", ":1", "unix:/x", "v1", "nginx", "x@x.example", "https://x.example/x"}
 
 // byLoad are the fields that are no setting's: Load fills them.
 var byLoad = map[string]string{
@@ -120,8 +120,8 @@ func leaves(t reflect.Type, prefix string) (names []string) {
 		switch {
 		case f.Anonymous:
 			names = append(names, leaves(f.Type, prefix)...)
-		case f.Type == reflect.TypeFor[settings.TLS]():
-			names = append(names, leaves(f.Type, f.Name+".")...)
+		case f.Type == reflect.TypeFor[settings.TLS](), f.Type == reflect.TypeFor[settings.ACME]():
+			names = append(names, leaves(f.Type, prefix+f.Name+".")...)
 		default:
 			names = append(names, prefix+f.Name)
 		}
@@ -136,8 +136,8 @@ func set(v reflect.Value, prefix string) (names []string) {
 		switch {
 		case f.Anonymous:
 			names = append(names, set(v.Field(i), prefix)...)
-		case f.Type == reflect.TypeFor[settings.TLS]():
-			names = append(names, set(v.Field(i), f.Name+".")...)
+		case f.Type == reflect.TypeFor[settings.TLS](), f.Type == reflect.TypeFor[settings.ACME]():
+			names = append(names, set(v.Field(i), prefix+f.Name+".")...)
 		case !v.Field(i).IsZero():
 			names = append(names, prefix+f.Name)
 		}

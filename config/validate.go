@@ -55,10 +55,11 @@ func (c *Config) validateTLS(seen map[settings.Bind]bool) []string {
 		problems = append(problems, c.where("certfile")+": no address would speak TLS; a unix socket does not")
 	}
 	for _, name := range []string{"ca-certs", "redirect-bind"} {
-		if c.Given(name) && len(c.TLS.Certs) == 0 {
-			problems = append(problems, c.where(name)+": makes no sense without --certfile")
+		if c.Given(name) && !c.TLS.On() {
+			problems = append(problems, c.where(name)+": makes no sense without --certfile or --acme")
 		}
 	}
+	problems = append(problems, c.validateACME(tcp)...)
 	if len(c.TLS.Protocols) == 0 {
 		problems = append(problems, c.where("http-protocols")+": has no protocol in it")
 	}

@@ -23,6 +23,9 @@ func checkPlaces(set *Settings) error {
 	if set.TLS.On() {
 		_, err := readCertificates(&set.TLS, nil)
 		errs = append(errs, err)
+		if len(set.TLS.ACME.Certs) > 0 {
+			errs = append(errs, storeOf(&set.TLS.ACME).Check())
+		}
 	}
 	logs := newLogFiles(set)
 	for what, path := range map[string]string{"access log": logs.access.path, "error log": logs.errors.path} {

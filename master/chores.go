@@ -33,6 +33,7 @@ var chores = [...]chore{
 	{"replace worn workers", (*supervisor).recycleDue, func(s *supervisor, now time.Time, _ int64) { s.recycle(now) }},
 	{"try to boot again, or forget that it failed", (*supervisor).forgiveDue, func(s *supervisor, now time.Time, _ int64) { s.forgive(now) }},
 	{"read new certificates", (*supervisor).certificatesDue, func(s *supervisor, now time.Time, _ int64) { s.checkCertificates(now) }},
+	{"wait no longer until certificates are shared", (*supervisor).sharingDue, func(s *supervisor, _ time.Time, _ int64) { s.answerSharing() }},
 	{"feed the service manager's watchdog", (*supervisor).feedDue, (*supervisor).feed},
 	{"scale by need", (*supervisor).scaleDue, (*supervisor).scaleByNeed},
 }
@@ -135,11 +136,13 @@ func (s *supervisor) preparationDue(time.Time) time.Time {
 
 func (s *supervisor) stopDue(time.Time) time.Time { return s.stopping.last }
 
-func (s *supervisor) certificatesDue(now time.Time) time.Time {
-	if s.current == nil || s.current.certs == nil || s.current.certs.looking {
-		return time.Time{}
+func (s *supervisor) certificatesDue(now time.Time) (next time.Time) {
+	for _, c := range s.watched() {
+		if !c.looking {
+			next = sooner(next, orNow(c.next, now))
+		}
 	}
-	return orNow(s.current.certs.next, now)
+	return next
 }
 
 func (s *supervisor) feedDue(time.Time) time.Time {

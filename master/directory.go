@@ -75,7 +75,7 @@ func pin(set *Settings, start string) {
 		return // it is gone; whoever needs it will say so
 	}
 	set.dir = wd
-	paths := []*string{&set.PIDFile, &set.TLS.ClientCAs}
+	paths := []*string{&set.PIDFile, &set.TLS.ClientCAs, &set.TLS.ACME.Storage, &set.TLS.ACME.CA, &set.TLS.ACME.EAB}
 	if strings.ContainsRune(set.Python, filepath.Separator) {
 		paths = append(paths, &set.Python)
 	}

@@ -144,6 +144,9 @@ func (p *preparation) run() (g *generation, err error) {
 	}
 	g.env, g.internal = workerEnv(slices.Concat(p.host.Environ(), loginEnv(set.User)), set.Env)
 	p.at("reading the certificates")
+	if err = openACME(&set.TLS.ACME); err != nil {
+		return nil, err
+	}
 	if g.certs, err = openCertificates(&set.TLS, p.tickets, p.now); err != nil {
 		return nil, err
 	}

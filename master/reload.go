@@ -118,6 +118,7 @@ func (s *supervisor) commit() {
 	} else {
 		s.replace(old, g)
 	}
+	s.issue()
 	s.reloadEnded(nil)
 }
 

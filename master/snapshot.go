@@ -16,6 +16,7 @@ type stats struct {
 	reloadAt    time.Time
 	exits       map[cause]uint64
 	upgrades    map[string]uint64
+	orders      map[string]uint64 // of certificates
 	timeouts    uint64
 	hooksFailed uint64
 	goneCPU     []float64 // by slot; replaced to be changed, since snapshots have it
@@ -26,6 +27,7 @@ func newStats(version string, now time.Time) stats {
 	st := stats{version: version, started: now,
 		reloads:  map[string]uint64{"success": 0, "failure": 0},
 		upgrades: map[string]uint64{"success": 0, "failure": 0},
+		orders:   map[string]uint64{"success": 0, "failure": 0},
 		exits:    make(map[cause]uint64)}
 	for _, c := range causes {
 		st.exits[c] = 0
@@ -82,7 +84,10 @@ func (s *supervisor) publish() {
 	if s.current != nil {
 		v.Generation = s.current.number
 		if c := s.current.certs; c != nil {
-			v.Certificates, v.CertificatesFailed = c.list, c.failed
+			v.Certificates, v.CertificatesFailed, v.CertificatesMissing = c.list, c.failed, c.missing
+			if len(c.set.ACME.Certs) > 0 {
+				v.CertificateOrders = maps.Clone(s.stats.orders)
+			}
 		}
 	}
 	if s.backoff.failures > 0 && s.backoff.wait(s.clock.now()) {

@@ -155,6 +155,7 @@ func (s *supervisor) leave(mode protocol.DrainMode, grace time.Duration) {
 			s.host.Notify(daemon.SdNotifyStopping)
 		}
 		s.endAddresses()
+		s.endIssuing()
 		s.answerAll(&s.waiting, errStopping)
 		s.answerAll(&s.waitAgain, errStopping)
 		s.again = false

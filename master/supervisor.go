@@ -191,6 +191,8 @@ type supervisor struct {
 	profiles uint64     // so far
 	dumps    map[*worker]*dumping
 	tickets  tickets
+	issuing  *issuing // nil: nobody gets certificates
+	sharing  []*sharing
 
 	mendExchange mending
 
@@ -222,6 +224,7 @@ func (s *supervisor) loop(ctx context.Context, first *Settings) error {
 		s.reconcile()
 		s.publish()
 		s.giveAnswers()
+		s.answerSharing()
 		s.notifyStatus()
 		if s.phase == phaseDone {
 			return s.fatal

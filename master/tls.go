@@ -34,10 +34,15 @@ type certificates struct {
 	memory  *os.File // sealed; what changes is in other memory
 	version int      // of what is in it
 	sum     [sha256.Size]byte
+	pairs   [sha256.Size]byte // likewise of the certificates alone
 	list    []protocol.CertificateStatus
+	missing int       // certificates of ACME's that there are not yet
 	failed  string    // why the files of today are not in use; "": they are
 	next    time.Time // when to look at the files again
 	looking bool      // somebody does
+	again   bool      // and is to look once more at once
+	begun   int       // looks so far
+	ended   int       // those that are over
 }
 
 // tickets are the keys of session tickets, the same in all generations so that
@@ -76,9 +81,10 @@ func openCertificates(set *settings.TLS, tickets [][32]byte, now time.Time) (*ce
 
 // certificateFiles is what is in a generation's files.
 type certificateFiles struct {
-	material *protocol.TLSMaterial
-	sum      [sha256.Size]byte
-	list     []protocol.CertificateStatus
+	material   *protocol.TLSMaterial
+	sum, pairs [sha256.Size]byte
+	list       []protocol.CertificateStatus
+	missing    int
 }
 
 // readCertificates reads and checks what set names.
@@ -111,6 +117,27 @@ func readCertificates(set *settings.TLS, tickets [][32]byte) (*certificateFiles,
 		m.Pairs = append(m.Pairs, p)
 		files.list = append(files.list, protocol.CertificateStatus{Name: nameOf(pair.Leaf, cert), NotAfter: pair.Leaf.NotAfter})
 	}
+	store := storeOf(&set.ACME)
+	for _, c := range set.ACME.Certs {
+		p, leaf, _ := store.Load(c.Names()) // who orders them says what is wrong
+		if p == nil {
+			files.missing++
+			continue
+		}
+		addSum(sum, p.Cert)
+		m.Pairs = append(m.Pairs, *p)
+		files.list = append(files.list, protocol.CertificateStatus{Name: c.Names()[0], NotAfter: leaf.NotAfter})
+	}
+	files.pairs = [sha256.Size]byte(sum.Sum(nil))
+	if len(set.ACME.Certs) > 0 {
+		m.Challenges = store.Challenges()
+		for i := range m.Challenges {
+			c := &m.Challenges[i]
+			addSum(sum, []byte(c.Name))
+			addSum(sum, []byte(c.Answer))
+			addSum(sum, c.Pair.Cert)
+		}
+	}
 	if set.ClientCAs != "" {
 		m.ClientCerts = set.ClientCerts
 		if m.ClientCAs = read(set.ClientCAs); err != nil {
@@ -127,7 +154,7 @@ func readCertificates(set *settings.TLS, tickets [][32]byte) (*certificateFiles,
 	return files, nil
 }
 
-// take takes over what has changed in the files.
+// take takes over what has changed in the files, and reports whether certificates have.
 func (c *certificates) take(files *certificateFiles) (changed bool, err error) {
 	if c.memory != nil && files.sum == c.sum {
 		return false, nil
@@ -137,9 +164,10 @@ func (c *certificates) take(files *certificateFiles) (changed bool, err error) {
 		return false, err
 	}
 	c.close()
-	c.memory, c.list, c.sum = memory, files.list, files.sum
+	changed = files.pairs != c.pairs
+	c.memory, c.list, c.missing, c.sum, c.pairs = memory, files.list, files.missing, files.sum, files.pairs
 	c.version++
-	return true, nil
+	return changed, nil
 }
 
 // close gives up the master's copy. Workers that are to read it have their own.
@@ -185,23 +213,41 @@ func (s *supervisor) closeCertificates() {
 	})
 }
 
-// checkCertificates looks whether the certificates in use have been replaced.
-func (s *supervisor) checkCertificates(now time.Time) {
-	if s.current == nil || s.current.certs == nil || s.current.certs.looking || now.Before(s.current.certs.next) {
-		return
+// watched are the certificates that may have to change: those of who accepts now, or soon.
+func (s *supervisor) watched() (all []*certificates) {
+	for _, g := range []*generation{s.current, s.next} {
+		if g != nil && g.certs != nil && (g == s.current || len(g.certs.set.ACME.Certs) > 0) {
+			all = append(all, g.certs)
+		}
 	}
-	c, keys := s.current.certs, s.tickets.at(now)
-	c.looking = true
-	s.apart(func() func() {
-		files, err := readCertificates(c.set, keys)
-		return func() { s.certificatesRead(c, files, err) }
-	})
+	return all
+}
+
+// checkCertificates looks whether certificates have been replaced.
+func (s *supervisor) checkCertificates(now time.Time) {
+	for _, c := range s.watched() {
+		if c.looking || now.Before(c.next) {
+			continue
+		}
+		keys := s.tickets.at(now)
+		c.looking = true
+		c.begun++
+		s.apart(func() func() {
+			files, err := readCertificates(c.set, keys)
+			return func() { s.certificatesRead(c, files, err) }
+		})
+	}
 }
 
 // certificatesRead takes over what was read, if c is still in use.
 func (s *supervisor) certificatesRead(c *certificates, files *certificateFiles, err error) {
-	c.looking, c.next = false, s.clock.now().Add(certsEvery)
-	if s.current == nil || s.current.certs != c {
+	c.looking = false
+	if !c.again {
+		c.next = s.clock.now().Add(certsEvery)
+	}
+	c.again = false
+	c.ended++
+	if !slices.Contains(s.watched(), c) {
 		return
 	}
 	changed := false
@@ -209,10 +255,14 @@ func (s *supervisor) certificatesRead(c *certificates, files *certificateFiles, 
 		changed, err = c.take(files)
 	}
 	s.handCertificates(c) // those, too, that had no room for an earlier message
+	generation := s.numbers
+	if s.current != nil && s.current.certs == c {
+		generation = s.current.number
+	}
 	if err != nil {
 		if c.failed != err.Error() {
 			s.log.Error("the certificates in use stay as they were", "error", err)
-			s.note(protocol.Event{Kind: "certificates_failed", Generation: s.current.number, Text: err.Error()})
+			s.note(protocol.Event{Kind: "certificates_failed", Generation: generation, Text: err.Error()})
 		}
 		c.failed = err.Error()
 		return
@@ -223,7 +273,7 @@ func (s *supervisor) certificatesRead(c *certificates, files *certificateFiles, 
 		return
 	}
 	s.log.Info("certificates changed", "certificates", c.names(), "restored", restored)
-	s.note(protocol.Event{Kind: "certificates_changed", Generation: s.current.number, Text: c.names()})
+	s.note(protocol.Event{Kind: "certificates_changed", Generation: generation, Text: c.names()})
 }
 
 // handCertificates gives c to the workers that have others.
@@ -237,6 +287,7 @@ func (s *supervisor) handCertificates(c *certificates) {
 			continue
 		}
 		w.certs = c.version // one that boots reads them when it is ready
+		w.certsOwed++
 	}
 }
 

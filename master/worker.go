@@ -126,6 +126,7 @@ type worker struct {
 	quiet bool   // one in a row of failures: the journal and the log hear of it when it is ready
 
 	certs       int       // which version of its generation's certificates it has been given
+	certsOwed   int       // how often it has still to say that it has taken them
 	logs        int       // likewise of the log files
 	bootError   string    // what the worker said of its failed boot
 	maxRequests int       // with jitter; 0: no limit
@@ -231,6 +232,8 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 		s.giveExchange(w)
 		s.giveListeners(w)
 		s.showPage(w)
+	case protocol.KindTaken:
+		w.certsOwed = max(w.certsOwed-1, 0)
 	case protocol.KindModules:
 		s.reported(w, m.Text)
 	case protocol.KindMetrics: // package spawn has given them to who adds them up

@@ -327,6 +327,16 @@ var serverFamilies = []family{
 				put(number(s.snap.CertificatesFailed == ""))
 			}
 		}},
+	{name: "acme_orders_total", labels: []string{"result"},
+		help: "Certificates that were ordered by ACME, renewals included, by result.",
+		read: func(s *scrape, put put) { byResult(s.snap.CertificateOrders, put) }},
+	{name: "acme_certificates_missing", typ: gauge,
+		help: "Certificates that are to be got by ACME and never were: clients that ask for their names get none.",
+		read: func(s *scrape, put put) {
+			if s.snap.CertificateOrders != nil {
+				put(float64(s.snap.CertificatesMissing))
+			}
+		}},
 	{name: "build_info", typ: gauge, labels: []string{"version", "goversion"},
 		help: "Always 1; the labels say what was built.",
 		read: func(s *scrape, put put) { put(1, s.snap.Version, runtime.Version()) }},

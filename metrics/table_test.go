@@ -34,6 +34,7 @@ func TestTable(t *testing.T) {
 	r.share(100, 7000)
 	r.snap.Workers[0].Pools = []settings.Pool{{Name: "x", Pattern: "/", Threads: 1}}
 	r.snap.Certificates = []protocol.CertificateStatus{{Name: "example.org", NotAfter: time.Unix(9000, 0)}}
+	r.snap.CertificateOrders, r.snap.CertificatesMissing = map[string]uint64{"success": 3, "failure": 1}, 2
 	r.snap.ListenQueues = []protocol.ListenQueue{{Address: "127.0.0.1:8000", Depth: 3, Limit: 128}}
 	r.proc["self/net/netstat"] = &fstest.MapFile{Data: []byte("TcpExt: ListenOverflows\nTcpExt: 7\n")}
 	found, err := pedantic(t, r.c).Gather()

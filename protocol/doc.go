@@ -31,6 +31,8 @@
 //	              the next part of the tracebacks that were asked for with DumpTell, "" after the last
 //	X Unfit       worker → master (Text)
 //	              why it cannot go on; it is to be replaced
+//	C Taken       worker → master
+//	              it has seen to the TLS material that it was sent: handshakes to come are by that
 //	M Modules     worker with Development, mold → master (Text)
 //	              files that it has imported, each ended by a NUL
 //	A Metrics     worker, mold → master (beside it memory whose size is sealed)

@@ -9,8 +9,8 @@ type Event struct {
 	// Kind says what happened. To the server: serving, reload_started, reloaded,
 	// reload_failed, upgrade_started, upgraded, upgrade_failed, scale, scale_held,
 	// restart_started, restarted, restart_failed, boot_failed, boots_again, crash_loop,
-	// hook_failed, certificates_changed, certificates_failed, exchange_mended,
-	// listener_mended, stopping. To a worker: worker_started, worker_ready,
+	// hook_failed, certificates_changed, certificates_failed, certificate_issued,
+	// certificate_not_issued, exchange_mended, listener_mended, stopping. To a worker: worker_started, worker_ready,
 	// worker_draining, worker_left, worker_killed (by the master), worker_died,
 	// worker_frozen, worker_thawed, gil_deadlock.
 	Kind       string `json:"kind"`

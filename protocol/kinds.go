@@ -53,6 +53,7 @@ var kinds = [...]MessageKind{
 	{KindProfiled, "Profiled", PartyWorker, PartyMaster, PayloadText, "", `the next part of what a profile has found, "" after the last; see WorkerProfile`},
 	{KindDumped, "Dumped", PartyWorker, PartyMaster, PayloadText, "", `the next part of the tracebacks that were asked for with DumpTell, "" after the last`},
 	{KindUnfit, "Unfit", PartyWorker, PartyMaster, PayloadText, "", "why it cannot go on; it is to be replaced"},
+	{KindTaken, "Taken", PartyWorker, PartyMaster, PayloadNone, "", "it has seen to the TLS material that it was sent: handshakes to come are by that"},
 	{KindModules, "Modules", PartyDeveloped | PartyMold, PartyMaster, PayloadText, "", "files that it has imported, each ended by a NUL"},
 	{KindMetrics, "Metrics", PartyWorker | PartyMold, PartyMaster, PayloadNone, "memory whose size is sealed", "what the application counts is there from now on; see internal/appmetrics"},
 	{KindForked, "Forked", PartyMold, PartyMaster, PayloadText, "", "it has forked the worker, or why not"},

@@ -30,6 +30,7 @@ const (
 	KindModules    Kind = 'M'
 	KindPage       Kind = 'G'
 	KindTLS        Kind = 'S'
+	KindTaken      Kind = 'C'
 	KindFork       Kind = 'W'
 	KindHooks      Kind = 'N'
 	KindHook       Kind = 'H'

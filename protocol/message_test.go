@@ -30,7 +30,7 @@ var messages = []Message{
 	{Kind: KindDump}, {Kind: KindDump, Text: DumpTell}, {Kind: KindDumped, Text: "Thread 0x1"}, {Kind: KindDumped},
 	{Kind: KindModules, Text: "/srv/a.py\x00/srv/b.py\x00"},
 	{Kind: KindPage, Text: "Traceback"}, {Kind: KindPage},
-	{Kind: KindTLS},
+	{Kind: KindTLS}, {Kind: KindTaken},
 	{Kind: KindReady},
 	{Kind: KindDrained},
 	{Kind: KindDump},

@@ -34,6 +34,8 @@ type Snapshot struct {
 	DeadListeners                   []string            // addresses that not everybody can connect to: a worker has shut down the socket, or set options on it
 	Certificates                    []CertificateStatus // in use; none without TLS
 	CertificatesFailed              string              // why their files of today are not in use; "": they are
+	CertificatesMissing             int                 // that are to be got by ACME, and never were
+	CertificateOrders               map[string]uint64   // by result: "success", "failure"; nil without ACME
 }
 
 // LogLost counts lines of the logs that are lost.

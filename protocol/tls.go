@@ -16,14 +16,32 @@ import (
 // anybody can read in /proc, nor read from the files, which the workers' user need not
 // be allowed to read.
 type TLSMaterial struct {
-	Pairs       []KeyPair  `json:"pairs"`
-	ClientCAs   []byte     `json:"client_cas,omitempty"`   // PEM
-	ClientCerts string     `json:"client_certs,omitempty"` // as in the settings
-	MinVersion  uint16     `json:"min_version"`            // as in crypto/tls
-	Ciphers     []uint16   `json:"ciphers"`                // of TLS 1.2, likewise; none: its choice
-	Protocols   []string   `json:"protocols"`              // for ALPN, the preferred one first
-	TicketKeys  [][32]byte `json:"ticket_keys"`            // of session tickets: the first encrypts, all decrypt
+	Pairs       []KeyPair   `json:"pairs"`
+	ClientCAs   []byte      `json:"client_cas,omitempty"`   // PEM
+	ClientCerts string      `json:"client_certs,omitempty"` // as in the settings
+	MinVersion  uint16      `json:"min_version"`            // as in crypto/tls
+	Ciphers     []uint16    `json:"ciphers"`                // of TLS 1.2, likewise; none: its choice
+	Protocols   []string    `json:"protocols"`              // for ALPN, the preferred one first
+	TicketKeys  [][32]byte  `json:"ticket_keys"`            // of session tickets: the first encrypts, all decrypt
+	Challenges  []Challenge `json:"challenges,omitempty"`   // of ACME's, to be answered meanwhile
 }
+
+// Challenge is how a worker shows an authority that a name leads here (RFC 8555, 8.3; RFC
+// 8737).
+type Challenge struct {
+	Type   string  `json:"type"`
+	Name   string  `json:"name"`
+	Token  string  `json:"token"`
+	Answer string  `json:"answer"` // to who asks for the token on a plain address, with ChallengeHTTP
+	Pair   KeyPair `json:"pair"`   // for who speaks nothing but ChallengeProtocol, with ChallengeALPN
+}
+
+// The types of challenges, and the protocol of the latter.
+const (
+	ChallengeHTTP     = "http-01"
+	ChallengeALPN     = "tls-alpn-01"
+	ChallengeProtocol = "acme-tls/1"
+)
 
 // KeyPair is a certificate chain and its key, in PEM.
 type KeyPair struct {

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"crypto/tls"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -37,7 +36,7 @@ type Loop struct {
 	pace     pace
 	origin   origin.Policy // who may say who a client is
 	sched    *scheduler
-	tls      atomic.Pointer[tls.Config] // for connections to come
+	tls      atomic.Pointer[secrets] // nil: there is no TLS
 	conns    *connTable
 	spools   *spools
 	access   accessLog

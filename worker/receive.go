@@ -253,17 +253,20 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 	t.Remote, t.RemoteLen = c.remote, uint32(c.remoteLen)
 	t.Port, t.PortLen = c.port, uint32(c.portLen)
 	buf := bytesAt(t.Buf, int(r.HeadLen))
-	if port := l.cfg.Listeners[c.listener].Redirect; port != "" {
-		l.redirect(t, c, buf, port)
-		t.dropInput()
-		return false
-	}
 	if r.Flags&http1.FlagPathEscaped != 0 {
 		p := r.Path.In(buf)
 		n := http1.Unescape(t.path, p)
 		t.Path, t.PathLen = address(t.path), uint32(n)
 	} else {
 		t.Path, t.PathLen = t.Buf+uintptr(r.Path.Off), r.Path.Len
+	}
+	if t.serveChallenge(c) {
+		return false
+	}
+	if port := l.cfg.Listeners[c.listener].Redirect; port != "" {
+		l.redirect(t, c, buf, port)
+		t.dropInput()
+		return false
 	}
 	if r.Flags&http1.FlagForwarded != 0 && !l.forwarded(t, c, buf) {
 		t.dropInput()

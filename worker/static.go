@@ -36,17 +36,28 @@ func (t *Thread) keepsConn() bool {
 	return true
 }
 
-// isStatic reports whether the request in t is for a file.
+// isStatic reports whether the request in t is for a file, or something else that is
+// answered without Python.
 func (t *Thread) isStatic() bool {
 	l := t.l
-	return l.static != nil && l.static.Find(t.decodePath()) != nil
+	return l.static != nil && l.static.Find(t.decodePath()) != nil || t.challenged() != ""
+}
+
+// challenged returns the answer to the request in t, if an authority asks whether a name
+// leads here; else "". It may well be answered at any address.
+func (t *Thread) challenged() string {
+	s := t.l.tls.Load()
+	if s == nil || s.answers == nil {
+		return ""
+	}
+	return s.answers[string(t.Req.Path.In(t.head()))]
 }
 
 // wantsStatic is isStatic for a request in an input. It does nothing to t that its
 // next request would not.
 func (t *Thread) wantsStatic(in *input) bool {
 	l := t.l
-	if l.static == nil {
+	if s := l.tls.Load(); l.static == nil && (s == nil || s.answers == nil) {
 		return false
 	}
 	if ok, _ := http1.Parse(in.mem[:in.n], 0, &l.limits, &t.Req); !ok {
@@ -73,24 +84,50 @@ func (l *Loop) serveStatic(t *Thread, c *conn) bool {
 	if root == nil {
 		return false
 	}
-	if t == l.keeper.sweeper {
-		t.arrived = l.now() // it takes no note of when events came
-	}
 	r := &t.Req
 	buf := bytesAt(t.Buf, int(r.HeadLen))
 	method := string(r.Method.In(buf))
 	if t.tunnels() {
 		method = "CONNECT" // a file would accept it
 	}
+	t.answerOwn(c, func() static.Answer {
+		return root.Answer(&static.Request{Method: method, Target: r.Path.In(buf), Path: path,
+			Query: r.Query.In(buf), Header: staticFields(r, buf)})
+	})
+	return true
+}
+
+// serveChallenge answers the request in t if an authority's it is; else it returns false.
+func (t *Thread) serveChallenge(c *conn) bool {
+	answer := t.challenged()
+	if answer == "" {
+		return false
+	}
+	t.answerOwn(c, func() static.Answer {
+		a := static.Answer{Status: http.StatusOK, Body: []byte(answer), File: -1,
+			Header: http.Header{"Content-Type": {"application/octet-stream"}, "X-Content-Type-Options": {"nosniff"}}}
+		if t.Req.MethodID != http1.MethodGet && t.Req.MethodID != http1.MethodHead {
+			a.Status, a.Body = http.StatusMethodNotAllowed, nil
+			a.Header["Allow"] = []string{"GET, HEAD"}
+		}
+		return a
+	})
+	return true
+}
+
+// answerOwn gives an answer of the server's own to the request in t.
+func (t *Thread) answerOwn(c *conn, answer func() static.Answer) {
+	l := t.l
+	if t == l.keeper.sweeper {
+		t.arrived = l.now() // it takes no note of when events came
+	}
 	t.conn = c
 	t.reply = reply{arrived: t.arrived, remaining: -1, static: true}
 	t.Result, t.Out, t.OutLen, t.OutKept = 0, 0, 0, 0
 	c.served++
 	c.setPhase(phaseRunning, 0)
-	t.sendStatic(root.Answer(&static.Request{Method: method, Target: r.Path.In(buf), Path: path,
-		Query: r.Query.In(buf), Header: staticFields(r, buf)}))
+	t.sendStatic(answer())
 	t.onward = t.conclude()
-	return true
 }
 
 // staticFields returns the fields that matter for a file, or nil.

@@ -291,7 +291,7 @@ func (c *conn) shake(l *Loop) {
 		return
 	}
 	s := &tlsConn{wire: wire{l: l, c: c, shaking: true, resume: make(chan bool, 1)}}
-	s.tls = tls.Server(&s.wire, l.tls.Load())
+	s.tls = tls.Server(&s.wire, l.tls.Load().config)
 	c.transport = s
 	go s.handshake()
 }
@@ -317,9 +317,13 @@ func (s *tlsConn) handshake() {
 	state := s.tls.ConnectionState()
 	s.env = tlsEnviron(&state)
 	s.wire.shaking, s.wire.drained = false, false
-	if state.NegotiatedProtocol == "h2" {
+	switch state.NegotiatedProtocol {
+	case "h2":
 		c.beginHTTP2(l)
-	} else {
+	case protocol.ChallengeProtocol: // it has seen what it wanted to see
+		c.linger(l)
+		return
+	default:
 		c.setPhase(phaseIdle, l.firstDeadline(l.now()))
 	}
 	// The first request may have come with the end of the handshake, and then no
@@ -385,10 +389,10 @@ func (l *Loop) ReadTLS(fd int) error {
 	if err != nil {
 		return err
 	}
-	c, err := tlsConfig(m)
+	s, err := newSecrets(m)
 	if err != nil {
 		return err
 	}
-	l.tls.Store(c)
+	l.tls.Store(s)
 	return nil
 }

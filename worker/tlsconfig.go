@@ -7,10 +7,55 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"hostler/protocol"
 	"hostler/settings"
 )
+
+// secrets are what the worker has of the master's TLS material.
+type secrets struct {
+	config  *tls.Config       // for connections to come
+	answers map[string]string // by path: to who asks whether a name leads here; see protocol.Challenge
+}
+
+// challengePath is where an authority looks for the answer to a token (RFC 8555, 8.3).
+const challengePath = "/.well-known/acme-challenge/"
+
+// newSecrets makes m fit for use.
+func newSecrets(m *protocol.TLSMaterial) (*secrets, error) {
+	c, err := tlsConfig(m)
+	if err != nil {
+		return nil, err
+	}
+	s := &secrets{config: c}
+	validated := make(map[string]*tls.Config)
+	for _, ch := range m.Challenges {
+		switch ch.Type {
+		case protocol.ChallengeHTTP:
+			if s.answers == nil {
+				s.answers = make(map[string]string)
+			}
+			s.answers[challengePath+ch.Token] = ch.Answer
+		case protocol.ChallengeALPN:
+			pair, err := ch.Pair.Parse()
+			if err != nil {
+				return nil, fmt.Errorf("cannot answer for %s: %w", ch.Name, err)
+			}
+			validated[strings.ToLower(ch.Name)] = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{protocol.ChallengeProtocol},
+				Certificates: []tls.Certificate{pair}, SessionTicketsDisabled: true}
+		}
+	}
+	if len(validated) > 0 {
+		c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			if len(hello.SupportedProtos) != 1 || hello.SupportedProtos[0] != protocol.ChallengeProtocol {
+				return nil, nil // who offers anything else is no authority, and gets what all get
+			}
+			return validated[strings.ToLower(hello.ServerName)], nil
+		}
+	}
+	return s, nil
+}
 
 // tlsConfig is what crypto/tls has to know. Curves and all that is not said here are
 // crypto/tls's choice.
@@ -28,9 +73,8 @@ func tlsConfig(m *protocol.TLSMaterial) (*tls.Config, error) {
 		}
 		c.Certificates = append(c.Certificates, pair) // the one that suits the client's SNI, or the first
 	}
-	if len(c.Certificates) == 0 {
-		return nil, errors.New("cannot serve TLS without a certificate")
-	}
+	// Where there is none yet, clients get the alert unrecognized_name. A stand-in of our
+	// own making would teach people to click warnings away.
 	switch m.ClientCerts {
 	case settings.ClientCertsOptional:
 		c.ClientAuth = tls.VerifyClientCertIfGiven

@@ -194,6 +194,7 @@ func (w *Worker) control() {
 			if err := w.Loop.ReadTLS(fd); err != nil {
 				w.log.Error("certificates stay as they were", "error", err)
 			}
+			w.trySend(protocol.Message{Kind: protocol.KindTaken})
 		case protocol.KindDescriptor:
 			w.Loop.Replace(m.Number, fd)
 		case protocol.KindLevel:
