@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -314,6 +315,49 @@ func TestUnfinishedMessagesAreBuffers(t *testing.T) {
 		c.Close()
 	}
 	eventually(t, "what has gone to be counted back", func() bool { return r.mem.streamBytes.Load() == 0 })
+}
+
+// TestWaitingMessagesAreBuffers is that for what has been read of a WebSocket behind as many
+// messages as may wait for its application.
+func TestWaitingMessagesAreBuffers(t *testing.T) {
+	takes := make(chan struct{})
+	got := make(chan int, 10*(socketMessages+2))
+	r := serveSockets(t, socketConfig(), func(a *socketApp) {
+		select {
+		case <-takes:
+		case <-a.r.leave.stop: // it has failed
+		}
+		for {
+			kind, data, _ := a.receive()
+			if kind == websocket.IsClose {
+				a.w.Done(websocket.Normal, "")
+				return
+			}
+			got <- len(data)
+		}
+	})
+	const last = 20_000
+	burst := bytes.Repeat(clientFrame(0x81, ""), socketMessages)
+	burst = append(burst, clientFrame(0x81, strings.Repeat("a", last))...)
+	var clients []net.Conn
+	for range 10 { // of most the burst comes in one piece
+		p, _ := open(t, r.dial(), "/", "")
+		_, _ = p.Write(burst)
+		clients = append(clients, p)
+	}
+	eventually(t, "what waits to be counted", func() bool { return r.mem.streamBytes.Load() >= last })
+	close(takes)
+	for n := range 10 * (socketMessages + 1) {
+		select {
+		case <-got:
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%d messages have come", n)
+		}
+	}
+	eventually(t, "what has been taken to be counted back", func() bool { return r.mem.streamBytes.Load() == 0 })
+	for _, c := range clients {
+		c.Close()
+	}
 }
 
 // TestHTTP2BodiesAreBuffers is that for bodies of HTTP/2 which nobody has read.

@@ -40,7 +40,7 @@ type webSocket struct {
 	// The owner's.
 	reader   websocket.Reader
 	rest     []byte // has been read, and is looked at when there is room for what it says
-	gathered int    // bytes of a message that is not whole, which count as buffered
+	gathered int    // bytes of a message that is not whole, and of rest, which count as buffered
 	begun    int64  // when there was none of them last
 
 	mu      sync.Mutex // whoever sends holds it, and whoever ends the connection

@@ -57,6 +57,7 @@ func (t *Thread) acceptSocket(protocol, fields []byte, news *uint32) (number uin
 	}
 	w.line = l.access.keep(t, fields)
 	w.line.opens(t.reply.status)
+	w.weighParts()
 	t.leaveTo(w, now)
 	l.keeper.sockets.add(w)
 	if res == WriteGone {

@@ -85,9 +85,10 @@ func (w *webSocket) look(b []byte) bool {
 	return true
 }
 
-// weighParts counts what has come of a message that is not whole.
+// weighParts counts what has come and is no message yet: of one that is not whole, and what
+// the application has left no room for.
 func (w *webSocket) weighParts() {
-	n := w.reader.Held()
+	n := w.reader.Held() + len(w.rest)
 	if n == w.gathered {
 		return
 	}

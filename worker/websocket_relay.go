@@ -73,7 +73,7 @@ func (t *Thread) TakeSocket() (fd int, err error) {
 	}
 	_ = unix.SetNonblock(pair[0], true)
 	inner.reset(pair[0], t.conn.listener, netip.AddrPort{})
-	r := &relay{l: l, stay: stay{t.rec, t.Taken}, rest: bytes.Clone(t.buf[t.pos:t.end])}
+	r := &relay{l: l, stay: stay{t.rec, t.Taken}}
 	r.client = relayEnd{transport: t.conn.transport, r: r, c: t.conn, apart: true}
 	r.app = relayEnd{transport: inner.transport, r: r, c: inner, rests: phaseTaken}
 	r.client.rests = phaseSocket
@@ -88,6 +88,7 @@ func (t *Thread) TakeSocket() (fd int, err error) {
 		return -1, fmt.Errorf("cannot watch a socket pair: %w", err)
 	}
 	r.line = l.access.keep(t, nil)
+	r.keep(bytes.Clone(t.buf[t.pos:t.end]))
 	t.taken = r
 	if !inner.release() {
 		r.app.queueUp()
@@ -149,7 +150,7 @@ func (r *relay) goLive() {
 	c.onRoom.Store(&r.client.room)
 	r.client.apart = false
 	rest := r.rest
-	r.rest = nil
+	r.keep(nil)
 	r.fromClient(rest)
 	c.setPhase(phaseSocket, 0)
 	if !c.release() {
@@ -241,7 +242,7 @@ func (r *relay) bid() {
 // push writes to the application, and keeps what there is no room for. mu is held.
 func (r *relay) push(b []byte) {
 	if len(r.rest) > 0 {
-		r.rest = append(r.rest, b...)
+		r.keep(append(r.rest, b...))
 		return
 	}
 	armed := false
@@ -253,7 +254,7 @@ func (r *relay) push(b []byte) {
 		case err != unix.EAGAIN:
 			return // it has closed its end, which the end's owner sees
 		case armed:
-			r.rest = bytes.Clone(b)
+			r.keep(bytes.Clone(b))
 			r.client.paused = true
 			return
 		default:
@@ -268,6 +269,16 @@ func (r *relay) push(b []byte) {
 	}
 }
 
+// keep keeps b for the application, which has no room for it; it counts as buffered. mu is
+// held.
+func (r *relay) keep(b []byte) {
+	if r.stage == relayOver {
+		b = nil
+	}
+	r.l.mem.gathered(len(b) - len(r.rest))
+	r.rest = b
+}
+
 // appHasRoom is told when the application has taken some.
 func (r *relay) appHasRoom() {
 	r.mu.Lock()
@@ -276,7 +287,7 @@ func (r *relay) appHasRoom() {
 		return
 	}
 	b := r.rest
-	r.rest = nil
+	r.keep(nil)
 	if r.push(b); len(r.rest) > 0 || r.stage != relayLive {
 		return
 	}
@@ -343,7 +354,8 @@ func (r *relay) finish(gone bool) {
 		r.stay.end(now)
 	}
 	r.line.end(now)
-	r.stage, r.gone, r.rest = relayOver, gone, nil
+	r.stage, r.gone = relayOver, gone
+	r.keep(nil)
 	if !r.app.apart {
 		// Whoever has another copy of it, a forked child even.
 		_ = unix.Shutdown(r.app.c.fd, unix.SHUT_RDWR)
