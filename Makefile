@@ -65,7 +65,8 @@ run: bin/hostler ## serve examples/ on 127.0.0.1:8000 (EXAMPLE=plain, flask, dja
 # twice.
 NODE := node:nodejs
 APT := $(NODE) python3-dbg:python3-dbg nginx:nginx apache2:apache2 haproxy:haproxy prometheus:prometheus systemd-analyze:systemd systemd-socket-activate:systemd \
-	zsh:zsh fish:fish /usr/share/bash-completion/bash_completion:bash-completion unshare:util-linux wrk:wrk h2load:nghttp2-client slowhttptest:slowhttptest chromium:chromium
+	zsh:zsh fish:fish /usr/share/bash-completion/bash_completion:bash-completion unshare:util-linux wrk:wrk h2load:nghttp2-client slowhttptest:slowhttptest chromium:chromium \
+	/usr/lib/postgresql:postgresql
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
 $(VENV)/.done: scripts/requirements.txt

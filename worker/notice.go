@@ -175,7 +175,7 @@ func (w *watch) listens() bool { return w.wants&(NoticeGone|NoticeBody) != 0 }
 func (t *Thread) unheard(now int64) bool {
 	w, r := &t.watch, &t.reply
 	grace := int64(t.l.cfg.DisconnectGrace)
-	if grace < 0 || !r.streams() || w.listens() || w.wants&NoticeRoom != 0 {
+	if grace < 0 || t.stays || !r.streams() || w.listens() || w.wants&NoticeRoom != 0 {
 		return false
 	}
 	if w.gone == 0 {

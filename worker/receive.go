@@ -281,7 +281,7 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 	if r.Flags&http1.FlagUpgrade != 0 {
 		// An application of WSGI's may know nothing of WebSockets: to it, what is no
 		// handshake is a request like any other.
-		if no := t.handshake(); no != nil && l.keeper.sockets.notify != nil {
+		if no := t.handshake(); no != nil && l.keeper.sockets.refuses {
 			t.dropInput()
 			c.refuse(l, no.Status, no.Field, t.asked())
 			return false

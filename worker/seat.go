@@ -53,6 +53,7 @@ type spread struct {
 func NewAsync(l *Loop) *Async {
 	a := NewGreen(l)
 	l.limits.Underscores = true // a scope has names as they are
+	l.keeper.sockets.tunnels, l.keeper.sockets.refuses = true, true
 	l.spools.stream = append(l.spools.stream, newPathPattern("*"))
 	return a
 }
@@ -74,7 +75,7 @@ func NewGreen(l *Loop) *Async {
 	l.deputy.tick = a.cork.tick
 	l.deputy.away, l.deputy.stacked = a.block.look(l), a.block.stacked(l)
 	l.slot.Gauges.LoopSince.Store(protocol.LoopRests)
-	l.keeper.sockets.notify, l.keeper.sockets.tunnels = l.sched.tellSocket, true
+	l.keeper.sockets.notify = l.sched.tellSocket
 	first.rec = new(protocol.Thread)
 	a.addSeat(first)
 	return a
@@ -141,6 +142,10 @@ func (a *Async) Finish(i int) {
 	l, t := a.l, a.seats[i]
 	c := t.conn
 	l.pace.calls.Add(1)
+	if t.stays {
+		a.comeBack(t)
+		return
+	}
 	t.watch.wants = 0
 	t.pauses()
 	c.seat.Store(nil)
@@ -158,6 +163,22 @@ func (a *Async) Finish(i int) {
 	}
 	a.vacate(t)
 	a.give(t)
+}
+
+// comeBack is Finish for a request that has become a WebSocket, in a greenlet.
+func (a *Async) comeBack(t *Thread) {
+	t.comeBack()
+	a.vacate(t)
+	a.give(t)
+	if a.l.leave.draining.Load() {
+		a.l.sched.wake() // it may have been what kept the worker
+	}
+}
+
+// lingers reports whether requests that are WebSockets keep a worker that leaves, and has no
+// connection any more: they have heard of the end, and have yet to come to theirs.
+func (a *Async) lingers() bool {
+	return a.l.keeper.sockets.staying.Load() > 0 && a.l.GraceLeft() > 0
 }
 
 // Slow is called with the stack of the request that a seat has, which is over --slow-request.
@@ -198,13 +219,9 @@ func (a *Async) remind() {
 // be; fields are records of the application's.
 func (a *Async) AcceptSocket(i int, protocol, fields []byte) (number uint32, err error) {
 	t := a.seats[i]
-	c := t.conn
 	if err := checkAcceptance(protocol, fields); err != nil {
 		return 0, err
 	}
-	t.watch.wants = 0
-	t.pauses()
-	c.seat.Store(nil)
 	number = t.AcceptSocket(protocol, fields)
 	a.vacate(t)
 	a.give(t)

@@ -34,7 +34,7 @@ func (p *spread) quota(a *Async, now int64) int {
 	}
 	left := 0
 	for _, t := range a.live {
-		if t.reply.streams() && t.watch.told&NoticeLeave == 0 {
+		if t.reply.streams() && !t.stays && t.watch.told&NoticeLeave == 0 {
 			left++
 		}
 	}

@@ -126,6 +126,9 @@ func (a *Async) step(t *Thread) (n *Thread, what int) {
 	l := a.l
 	n, c, ev, chosen := l.sched.onLoop(t)
 	run := false
+	if chosen == choseExit && a.lingers() {
+		chosen = choseNone
+	}
 	switch chosen {
 	case choseNotice:
 		return n, TurnNotice
@@ -155,7 +158,7 @@ func (a *Async) step(t *Thread) (n *Thread, what int) {
 
 // tell returns the news for the request that t has, if it has one.
 func (a *Async) tell(t *Thread) uint32 {
-	if t.conn == nil {
+	if t.conn == nil && !t.stays {
 		return 0
 	}
 	return t.notices()

@@ -245,8 +245,11 @@ type sockets struct {
 	crowded seldom             // … that they all do
 
 	// notify says that a WebSocket is to be looked at, for the application (see heed). It
-	// must not wait, or call back. Without it requests for WebSockets are as all others.
+	// must not wait, or call back. Python threads have none.
 	notify func(number uint32)
+	// refuses says that what asks for a WebSocket as it should not is refused. Without it that
+	// is a request as all others.
+	refuses bool
 	// tunnels says that a request over HTTP/2 may ask for one (RFC 8441): browsers do so
 	// then, and know no way back.
 	tunnels bool

@@ -34,11 +34,11 @@ func (t *Thread) handshake() *websocket.Refusal {
 // connection, t has no request any more, and the WebSocket's number is what the application
 // knows it by.
 func (t *Thread) AcceptSocket(protocol, fields []byte) (number uint32) {
-	return t.acceptSocket(protocol, fields, nil)
+	return t.acceptSocket(protocol, fields, nil, false)
 }
 
-// acceptSocket is AcceptSocket, and AcceptWaiting.
-func (t *Thread) acceptSocket(protocol, fields []byte, news *uint32) (number uint32) {
+// acceptSocket is AcceptSocket, and AcceptWaiting, whose caller stays.
+func (t *Thread) acceptSocket(protocol, fields []byte, news *uint32, stays bool) (number uint32) {
 	l, c := t.l, t.conn
 	head := c.accepted(t.out[:0], t.upgrade, string(protocol), fields, *l.keeper.date.Load())
 	t.out = head.head[:0]
@@ -58,7 +58,7 @@ func (t *Thread) acceptSocket(protocol, fields []byte, news *uint32) (number uin
 	w.line = l.access.keep(t, fields)
 	w.line.opens(t.reply.status)
 	w.weighParts()
-	t.leaveTo(w, now)
+	t.leaveTo(w, now, stays)
 	l.keeper.sockets.add(w)
 	if res == WriteGone {
 		w.cut()
@@ -71,8 +71,9 @@ func (t *Thread) acceptSocket(protocol, fields []byte, news *uint32) (number uin
 	return w.number
 }
 
-// AcceptWaiting is AcceptSocket for an application whose threads wait on a futex word that
-// news points to, until it is done with the WebSocket.
+// AcceptWaiting is AcceptSocket for an application that stays with the WebSocket until it is
+// done with it. Its threads wait on a futex word that news points to; greenlets, which are
+// notified like an event loop, have none.
 func (t *Thread) AcceptWaiting(protocol, fields []byte, news *uint32) (number uint32, err error) {
 	if t.conn == nil || t.upgrade == nil {
 		return 0, errNoHandshake
@@ -80,7 +81,10 @@ func (t *Thread) AcceptWaiting(protocol, fields []byte, news *uint32) (number ui
 	if err := checkAcceptance(protocol, fields); err != nil {
 		return 0, err
 	}
-	return t.acceptSocket(protocol, fields, news), nil
+	if t.cork != nil {
+		news = nil
+	}
+	return t.acceptSocket(protocol, fields, news, true), nil
 }
 
 // checkAcceptance says what is wrong with what the application accepts a WebSocket with.
@@ -103,11 +107,14 @@ var errNoHandshake = errors.New("the request asks for no WebSocket, or has been 
 func (t *Thread) Fields(n int) []byte { return t.resp[:n] }
 
 // leaveTo ends t's part in a connection that goes on as a WebSocket.
-func (t *Thread) leaveTo(w *webSocket, now int64) {
+func (t *Thread) leaveTo(w *webSocket, now int64, stays bool) {
 	c := t.conn
+	t.watch.wants = 0
+	t.pauses()
+	c.seat.Store(nil)
 	t.tally(now)
 	t.upgrade = nil
-	if t.cork == nil {
+	if stays {
 		w.stay = t.stay()
 	} else {
 		t.giveBack()

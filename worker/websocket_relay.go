@@ -143,6 +143,7 @@ func (r *relay) goLive() {
 	s.mu.Lock()
 	s.relays[r] = true
 	s.mu.Unlock()
+	c.seat.Store(nil)
 	c.detach()
 	c.out.mu.Lock() // others may be about to flush
 	c.transport = &r.client

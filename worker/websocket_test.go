@@ -59,7 +59,7 @@ func serveSockets(t *testing.T, cfg *protocol.WorkerConfig, app func(*socketApp)
 		w := r.keeper.sockets.at(c.t.AcceptSocket(protocol, nil))
 		r.wg.Go(func() { app(&socketApp{r, w}) })
 	})
-	r.keeper.sockets.tunnels = true
+	r.keeper.sockets.tunnels, r.keeper.sockets.refuses = true, true
 	r.keeper.sockets.notify = func(n uint32) {
 		r.mu.Lock()
 		defer r.mu.Unlock()

@@ -2,9 +2,9 @@ package worker
 
 import "log/slog"
 
-// Where Python threads run the requests, the one whose request becomes a WebSocket stays
-// with it until the application returns: to the scheduler it is as busy as with any other.
-// Its request is over as far as answers and figures go. No clock runs
+// Where Python threads run the requests, or greenlets, the one whose request becomes a
+// WebSocket stays with it until the application returns: to the scheduler it is as busy as
+// with any other. Its request is over as far as answers and figures go. No clock runs
 // against it for as long as the WebSocket is open; from its end on --timeout counts.
 
 // stay begins a thread's time with what its request has become, which has the connection
@@ -41,10 +41,11 @@ func (t *Thread) comeBack() {
 // Socket returns a WebSocket by its number; nil: the application is done with it.
 func (t *Thread) Socket(number uint32) *webSocket { return t.l.keeper.sockets.at(number) }
 
-// crowd reports whether each Python thread stays with a WebSocket.
+// crowd reports whether each Python thread stays with a WebSocket. Greenlets take nothing
+// from others.
 func (s *sockets) crowd(l *Loop) bool {
 	n := s.staying.Load()
-	return n > 0 && n >= int64(len(l.threads))
+	return s.notify == nil && n > 0 && n >= int64(len(l.threads))
 }
 
 // sayStaying says so where requests wait for threads all of which stay with WebSockets.

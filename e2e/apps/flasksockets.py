@@ -1,9 +1,14 @@
 """WebSockets as WSGI applications have them: Flask-Sock, simple-websocket by itself and
-Flask-SocketIO, in its threading mode."""
+Flask-SocketIO, in its threading mode, or another one; and Flask-Sockets where it is there."""
 
 import logging
+import os
 import socket
 import sys
+
+mode, _, alone = os.environ.get("ASYNC_MODE", "threading").partition(",")
+if alone:
+    sys.modules["geventwebsocket"] = None  # it is not installed
 
 import flask_socketio
 import simple_websocket
@@ -16,7 +21,7 @@ app = Flask(__name__)
 app.logger.setLevel(logging.ERROR)
 app.config["SOCK_SERVER_OPTIONS"] = {"ping_interval": 25}
 sock = Sock(app)
-io = flask_socketio.SocketIO(app, async_mode="threading", ping_interval=1, ping_timeout=30, cors_allowed_origins="*")
+io = flask_socketio.SocketIO(app, async_mode=mode, ping_interval=1, ping_timeout=30, cors_allowed_origins="*")
 
 
 def say(*words):
@@ -131,3 +136,25 @@ def later(n):
             io.emit("counted", i, to=sid)
 
     io.start_background_task(count, request.sid)
+
+
+try:
+    from flask_sockets import Sockets
+    from werkzeug.routing import Rule
+except ImportError:
+    pass
+else:
+
+    class Current(Sockets):
+        """As its users have it with today's Werkzeug."""
+
+        def add_url_rule(self, rule, _, f, **options):
+            self.url_map.add(Rule(rule, endpoint=f, websocket=True))
+
+    def flask_sockets(ws):
+        while not ws.closed:
+            message = ws.receive()
+            if message is not None:
+                ws.send("%s to %s" % (message, request.path))
+
+    Current(app).add_url_rule("/flask-sockets", None, flask_sockets)

@@ -60,9 +60,7 @@ def do_look(environ, start_response):
         except RuntimeError as e:
             elsewhere.append(str(e))
 
-    t = threading.Thread(target=other)
-    t.start()
-    t.join()
+    elsewhere_in(other)
     ws.accept(subprotocol=ws.subprotocols[-1] if ws.subprotocols else None, headers={"X-Accepted": "yes"}.items())
     for f, args in ((ws.send, (5,)), (ws.close, (1005,)), (ws.close, (1000, 5)), (ws.receive, (-1,)), (ws.accept, ())):
         try:
@@ -85,6 +83,17 @@ def do_look(environ, start_response):
         say("write:", type(e).__name__)
     environ["wsgi.early_hints"]([("Link", "</a>; rel=preload")])
     return [b"nobody", b"gets this"]
+
+
+def elsewhere_in(f):
+    """Run it in another thread of the system's, whatever threads are here."""
+    if "gevent" in sys.modules:
+        from gevent import get_hub
+
+        return get_hub().threadpool.apply(f)
+    t = threading.Thread(target=f)
+    t.start()
+    t.join()
 
 
 def do_iterate(environ, start_response):
@@ -163,6 +172,16 @@ def do_ignores(environ, start_response):
     time.sleep(3600)
 
 
+def do_cleans(environ, start_response):
+    ws = environ["hostler.websocket"]
+    ws.accept()
+    for message in ws:
+        ws.send(message)
+    time.sleep(1)
+    say("cleaned up")
+    return []
+
+
 # --- the connection as a socket ---
 
 
@@ -221,6 +240,18 @@ def do_raw(environ, start_response):
     raise StopIteration  # as libraries do with Gunicorn
 
 
+def do_raw_cleans(environ, start_response):
+    echo_raw(shake(environ))
+    time.sleep(0.5)
+    say("cleaned up")
+    raise StopIteration
+
+
+def do_raw_ignores(environ, start_response):
+    shake(environ).sendall(framed(1, b"go"))
+    time.sleep(3600)
+
+
 def do_raw_werkzeug(environ, start_response):
     """What libraries do with werkzeug.socket: a response that nobody shall get."""
     import socket
@@ -229,7 +260,7 @@ def do_raw_werkzeug(environ, start_response):
     same = sock is environ["gunicorn.socket"]
     say("raw: %s %s" % (isinstance(sock, socket.socket), same))
     shake(environ)
-    say("raw: closed", echo_raw(sock), type(sock) is socket.socket, select.select([sock], [], [], 0)[0] in ([], [sock]))
+    say("raw: closed", echo_raw(sock), type(sock).__name__ in ("socket", "Whole"), select.select([sock], [], [], 0)[0] in ([], [sock]))
     return plain(start_response, "nobody gets this")
 
 

@@ -51,6 +51,9 @@ extern const struct green {
 	struct thread *(*running)(void); /* whose greenlet runs; NULL: none of ours */
 	struct thread *(*at)(void); /* the same, for other threads */
 	int (*wait)(struct thread *, uint32_t what); /* wait_client in a greenlet */
+	int (*here)(void); /* is this the thread of the hub? Else an exception is set */
+	int (*pause)(struct wait **, int64_t until); /* waits until resume(), or a time that is not 0; or less */
+	void (*resume)(struct wait **);
 } *green;
 
 static inline struct thread *thread_at(int i) {
@@ -152,6 +155,8 @@ PyObject *metrics_end(PyObject *, PyObject *);
 
 /* socket.c */
 int socket_offer(struct thread *, PyObject *environ, PyObject *handle);
+void socket_withdraw(PyObject *environ); /* which points to itself with green, and would stay until the collector came */
+void socket_notice(uint32_t number); /* with green: there is news of a WebSocket */
 int socket_answers(struct thread *);   /* is there a WebSocket, or an answer of the application's own? Then nothing else is sent */
 int socket_tells_end(struct thread *); /* is the exception that is set no more than how such a request ends? */
 void socket_end(struct thread *, int failed);

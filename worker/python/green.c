@@ -18,12 +18,13 @@
 
 #include "asgi.h"
 
-/* A greenlet that waits for the client of a request: its own, or one that reads its body
- * or writes its response for it. */
+/* A greenlet that waits for the client of a request, its own, or one that reads its body
+ * or writes its response for it; or for news of a WebSocket. */
 struct wait {
 	struct wait *next;
-	struct thread *of;  /* NULL: the request is over */
+	struct wait **list;  /* where it is; NULL: the request is over */
 	PyObject *greenlet, *soon; /* what has the hub switch to it; NULL: nothing does */
+	PyObject *timer;           /* likewise, when its time is up */
 	uint32_t what, have;       /* notices */
 };
 
@@ -35,9 +36,9 @@ static int traced_seat = NO_SEAT; /* which request runs, as the engine knows it 
 static long ncut; /* how many requests have been told to end */
 
 /* From _hostler.green, for the life of the process. */
-static PyObject *make_greenlet, *current_greenlet, *to_hub, *soon, *exit_class, *timeout_class, *previous_trace;
+static PyObject *make_greenlet, *current_greenlet, *to_hub, *soon, *after, *exit_class, *timeout_class, *previous_trace;
 static PyTypeObject *greenlet_type;
-static PyObject *s_switch, *s_throw, *s_stop, *s_seat;
+static PyObject *s_switch, *s_throw, *s_close, *s_seat;
 
 static int on_hub_thread(void) {
 	if (!forked && PyThread_get_thread_ident() == threads[0].ident)
@@ -120,20 +121,24 @@ static void later(struct wait *w) {
 		PyErr_WriteUnraisable(w->greenlet);
 }
 
+/* call_off keeps the hub from switching to who waits. */
+static void call_off(struct wait *w, PyObject **switcher) {
+	PyObject *r = *switcher && !forked ? PyObject_CallMethodObjArgs(*switcher, s_close, NULL) : NULL;
+	if (r == NULL && PyErr_Occurred())
+		PyErr_WriteUnraisable(w->greenlet);
+	drop(&r);
+	drop(switcher);
+}
+
 /* forget frees a wait. Something else may have ended it than what later() has put off: that
  * must not find the greenlet where it waits for something of the application's. It keeps an
  * exception that is set. */
 static void forget(struct wait *w) {
-	if (w->soon != NULL && !forked) {
-		PyObject *type, *value, *tb;
-		PyErr_Fetch(&type, &value, &tb);
-		PyObject *r = PyObject_CallMethodObjArgs(w->soon, s_stop, NULL);
-		if (r == NULL)
-			PyErr_WriteUnraisable(w->greenlet);
-		drop(&r);
-		PyErr_Restore(type, value, tb);
-	}
-	drop(&w->soon);
+	PyObject *type, *value, *tb;
+	PyErr_Fetch(&type, &value, &tb);
+	call_off(w, &w->soon);
+	call_off(w, &w->timer);
+	PyErr_Restore(type, value, tb);
 	Py_DecRef(w->greenlet);
 	free(w);
 }
@@ -151,35 +156,50 @@ static void ask(struct thread *th, const struct wait *caller) {
 			later(w);
 }
 
+/* link_wait has the caller wait among others; NULL: an exception is set. */
+static struct wait *link_wait(struct wait **list, uint32_t what) {
+	if (!on_hub_thread())
+		return NULL;
+	struct wait *w = calloc(1, sizeof *w), **at = list;
+	if (w == NULL || (w->greenlet = PyObject_CallObject(current_greenlet, NULL)) == NULL) {
+		free(w);
+		if (!PyErr_Occurred())
+			PyErr_NoMemory();
+		return NULL;
+	}
+	w->what = what;
+	w->list = list;
+	while (*at)
+		at = &(*at)->next;
+	*at = w;
+	return w;
+}
+
 static void unlink_wait(struct wait *w) {
-	for (struct wait **at = &w->of->waits; *at; at = &(*at)->next)
+	for (struct wait **at = w->list; *at; at = &(*at)->next)
 		if (*at == w) {
 			*at = w->next;
 			return;
 		}
 }
 
+/* leave_to_hub lets others run, until somebody switches to the caller. */
+static int leave_to_hub(void) {
+	PyObject *r = PyObject_CallObject(to_hub, NULL);
+	int rc = r == NULL || forked ? -1 : 0;
+	drop(&r);
+	return rc;
+}
+
 static int green_wait(struct thread *th, uint32_t what) {
-	if (!on_hub_thread())
+	struct wait *w = link_wait(&th->waits, what);
+	if (w == NULL)
 		return -1;
-	struct wait *w = calloc(1, sizeof *w), **at = &th->waits;
-	if (w == NULL || (w->greenlet = PyObject_CallObject(current_greenlet, NULL)) == NULL) {
-		free(w);
-		return PyErr_Occurred() ? -1 : (PyErr_NoMemory(), -1);
-	}
-	w->what = what;
-	w->of = th;
-	while (*at)
-		at = &(*at)->next;
-	*at = w;
 	ask(th, w);
 	int rc = 0;
-	while (rc == 0 && w->have == 0) { /* others may switch to us, too */
-		PyObject *r = PyObject_CallObject(to_hub, NULL);
-		rc = r == NULL || forked ? -1 : 0;
-		drop(&r);
-	}
-	if (w->of != NULL) {
+	while (rc == 0 && w->have == 0) /* others may switch to us, too */
+		rc = leave_to_hub();
+	if (w->list != NULL) {
 		unlink_wait(w);
 		if (!forked && (w->have == 0 || th->waits != NULL)) {
 			PyObject *type, *value, *tb;
@@ -194,14 +214,33 @@ static int green_wait(struct thread *th, uint32_t what) {
 	return rc;
 }
 
-static const struct green greenlets = {green_seat, green_running, green_at, green_wait};
+static int green_pause(struct wait **list, int64_t until) {
+	struct wait *w = link_wait(list, ~0u);
+	if (w == NULL)
+		return -1;
+	int rc = 0;
+	if (until) {
+		PyObject *seconds = PyFloat_FromDouble((double)(until - monotonic()) / 1e9);
+		if (seconds == NULL || (w->timer = PyObject_CallFunctionObjArgs(after, w->greenlet, seconds, NULL)) == NULL)
+			rc = -1;
+		drop(&seconds);
+	}
+	if (rc == 0)
+		rc = leave_to_hub();
+	unlink_wait(w);
+	forget(w);
+	if (forked && !PyErr_Occurred())
+		on_hub_thread();
+	return rc;
+}
+
 
 /* end_waits lets those go on that wait for the client of a request that is over. */
 static void end_waits(struct thread *th) {
 	struct wait *w;
 	while ((w = th->waits) != NULL) {
 		th->waits = w->next;
-		w->of = NULL;
+		w->list = NULL;
 		if (!w->have) {
 			w->have = WAIT_ENDED;
 			later(w);
@@ -237,15 +276,10 @@ static void begin(int seat) {
 	Py_DecRef(g);
 }
 
-static void notice(int seat, uint32_t what) {
-	struct thread *th = thread_at(seat);
-	if (th == NULL || th->greenlet == NULL)
-		return;
-	PyObject *g = keep(th->greenlet);
-	if (what & NOTICE_SLOW)
-		take_slow(seat, g);
+/* wake has those of a list go on that wait for some of what. */
+static void wake(struct wait *w, uint32_t what) {
 	PyObject *first = NULL;
-	for (struct wait *w = th->waits; w; w = w->next)
+	for (; w; w = w->next)
 		if (!w->have && (w->have = w->what & what)) {
 			if (first == NULL)
 				first = keep(w->greenlet);
@@ -255,6 +289,24 @@ static void notice(int seat, uint32_t what) {
 	if (first != NULL) /* which may wait again, for another notice */
 		send_into(first, s_switch, NULL);
 	drop(&first);
+}
+
+static void green_resume(struct wait **list) { wake(*list, ~0u); }
+
+static const struct green greenlets = {green_seat, green_running, green_at, green_wait, on_hub_thread, green_pause, green_resume};
+
+static void notice(int seat, uint32_t what) {
+	if (seat & SOCKET_SEAT) {
+		socket_notice((uint32_t)seat & ~(uint32_t)SOCKET_SEAT);
+		return;
+	}
+	struct thread *th = thread_at(seat);
+	if (th == NULL || th->greenlet == NULL)
+		return;
+	PyObject *g = keep(th->greenlet);
+	if (what & NOTICE_SLOW)
+		take_slow(seat, g);
+	wake(th->waits, what);
 	if (th->greenlet == g && th->active == ACTIVE_APP && what & (NOTICE_TIMEOUT | NOTICE_LEAVE)) {
 		if (what & NOTICE_TIMEOUT)
 			th->timed_out = 1;
@@ -360,23 +412,24 @@ static PyMethodDef trace_def = {"trace", trace, METH_VARARGS, NULL};
 
 /* --- the beginning --- */
 
-/* green(greenlet type, getcurrent, hub.switch, soon, GreenletExit, RequestTimeout, settrace):
- * this worker's requests run in greenlets, on this thread. It returns the engine's epoll
- * set; soon(greenlet) has the hub switch to one, unless what it returns is stopped. */
+/* green(greenlet type, getcurrent, hub.switch, soon, after, GreenletExit, RequestTimeout,
+ * settrace): this worker's requests run in greenlets, on this thread. It returns the engine's
+ * epoll set; soon(greenlet) has the hub switch to one, after(greenlet, seconds) later, unless
+ * what they return is closed. */
 PyObject *green_init(PyObject *self, PyObject *args) {
 	(void)self;
 	PyObject *settrace;
-	if (!PyArg_ParseTuple(args, "OOOOOOO", &make_greenlet, &current_greenlet, &to_hub, &soon, &exit_class, &timeout_class, &settrace))
+	if (!PyArg_ParseTuple(args, "OOOOOOOO", &make_greenlet, &current_greenlet, &to_hub, &soon, &after, &exit_class, &timeout_class, &settrace))
 		return NULL;
-	PyObject *all[] = {make_greenlet, current_greenlet, to_hub, soon, exit_class, timeout_class};
+	PyObject *all[] = {make_greenlet, current_greenlet, to_hub, soon, after, exit_class, timeout_class};
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
 		Py_IncRef(all[i]);
 	greenlet_type = (PyTypeObject *)make_greenlet;
 	s_switch = PyUnicode_InternFromString("switch");
 	s_throw = PyUnicode_InternFromString("throw");
-	s_stop = PyUnicode_InternFromString("stop");
+	s_close = PyUnicode_InternFromString("close");
 	s_seat = PyUnicode_InternFromString("seat");
-	if (!s_switch || !s_throw || !s_stop || !s_seat)
+	if (!s_switch || !s_throw || !s_close || !s_seat)
 		return NULL;
 	hostlerGreen();
 	green = &greenlets;

@@ -42,7 +42,7 @@ void run_request(struct thread *th) {
 	th->gone = 0;
 	th->timed_out = 0;
 	if ((handle = handle_new(th)) && (sr = start_response_new(handle)) && (input = input_new(th)) && (environ = environ_new(th->task, input)) &&
-	    (!(th->task->req.flags & FLAG_WEBSOCKET) || green || socket_offer(th, environ, handle) == 0) && ((result = call(environ, sr)) || forked)) {
+	    (!(th->task->req.flags & FLAG_WEBSOCKET) || socket_offer(th, environ, handle) == 0) && ((result = call(environ, sr)) || forked)) {
 		leave_if_forked(th);
 		if (has_socket(th) && socket_answers(th))
 			response_close(th, result);
@@ -69,6 +69,8 @@ void run_request(struct thread *th) {
 		socket_end(th, th->task->result & RESULT_FAILED);
 	if (result)
 		Py_DecRef(result);
+	if (environ && th->task->req.flags & FLAG_WEBSOCKET)
+		socket_withdraw(environ);
 	if (environ)
 		Py_DecRef(environ);
 	if (input)

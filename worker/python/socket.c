@@ -34,28 +34,34 @@ extern int hostlerOwnAnswer(int thread);
 
 enum { OFFERED, OPEN }; /* OPEN: the engine has a number for it, until the object goes */
 
-/* hostler.websocket. Any thread may send and receive; lock is held while something is lent
- * to us. */
+/* hostler.websocket. Any thread may send and receive, or any greenlet; lock is held while
+ * something is lent to us. */
 struct socket {
 	PyObject *handle; /* of the request */
 	PyObject *offered; /* subprotocols */
 	pthread_mutex_t lock;
 	_Atomic uint32_t news; /* futex word: the engine adds to it when there is something to look at */
+	struct wait *waits; /* with green: greenlets that wait for that */
 	uint32_t number;
 	_Atomic int stage;
 	_Atomic int closed; /* the code that the application has closed it with */
 };
 
 static PyTypeObject *socket_type;
-static PyObject *closed_class, *make_socket;
-static PyObject *k_websocket, *k_gunicorn, *k_werkzeug;
+static PyObject *closed_class, *make_socket, *make_green;
+static PyObject *k_websocket, *k_gunicorn, *k_werkzeug, *k_green;
+static struct socket **open_sockets; /* with green: by number, those that are OPEN */
+static uint32_t nopen;
 
 static struct socket *state(PyObject *self) { return (struct socket *)(void *)((char *)self + head_size); }
 
-/* own_request returns the thread that has the handle's request, if that is the caller's. */
+/* own_request returns the thread that has the handle's request, if that is the caller's.
+ * Greenlets do not get in each other's way. */
 static struct thread *own_request(PyObject *handle) {
+	if (green && !green->here())
+		return NULL;
 	struct thread *th = handle_lookup(handle);
-	if (th == NULL || (th == current && th->active == ACTIVE_APP && th->socket == NULL && !th->taken))
+	if (th == NULL || ((green || th == current) && th->active == ACTIVE_APP && th->socket == NULL && !th->taken))
 		return th;
 	PyErr_SetString(PyExc_RuntimeError, th->socket || th->taken ? "hostler: the request's connection has been taken already"
 	                                                            : "hostler: a connection is for the request's own thread to take");
@@ -82,10 +88,32 @@ static PyObject *raise_ended(struct socket *s) {
 
 /* in_use says whether it can be used: it has been accepted, and this is no forked child. */
 static int in_use(struct socket *s) {
+	if (green && !green->here())
+		return 0;
 	if (!forked && atomic_load(&s->stage) == OPEN)
 		return 1;
 	PyErr_SetString(PyExc_RuntimeError, forked ? "hostler: a forked child cannot go on with its parent's request" : "hostler: the WebSocket has not been accepted");
 	return 0;
+}
+
+/* remember has socket_notice find it. */
+static int remember(struct socket *s, uint32_t number) {
+	if (number >= nopen) {
+		uint32_t n = number + 64;
+		struct socket **more = realloc(open_sockets, n * sizeof *more);
+		if (more == NULL)
+			return -1;
+		memset(more + nopen, 0, (n - nopen) * sizeof *more);
+		open_sockets = more;
+		nopen = n;
+	}
+	open_sockets[number] = s;
+	return 0;
+}
+
+void socket_notice(uint32_t number) {
+	if (number < nopen && open_sockets[number] != NULL)
+		green->resume(&open_sockets[number]->waits);
 }
 
 static PyObject *socket_accept(PyObject *self, PyObject *args, PyObject *kwargs) {
@@ -120,11 +148,13 @@ static PyObject *socket_accept(PyObject *self, PyObject *args, PyObject *kwargs)
 	s->number = (uint32_t)number;
 	atomic_store(&s->stage, OPEN);
 	th->socket = keep(self);
-	return none();
+	return green && remember(s, s->number) ? PyErr_NoMemory() : none();
 }
 
 /* wait_news waits until the engine has news since then, or until a time that is not 0. */
 static int wait_news(struct socket *s, uint32_t since, int64_t until) {
+	if (green)
+		return green->pause(&s->waits, until);
 	int64_t left = until ? until - monotonic() : WAIT_SLICE;
 	if (left > WAIT_SLICE)
 		left = WAIT_SLICE;
@@ -277,6 +307,15 @@ static PyObject *get_subprotocols(PyObject *self, void *closure) {
 	return keep(state(self)->offered);
 }
 
+/* closed: it is, though messages may be there still. */
+static PyObject *get_closed(PyObject *self, void *closure) {
+	(void)closure;
+	struct socket *s = state(self);
+	char reason[REASON_SIZE];
+	int n = 0, open = atomic_load(&s->stage) == OPEN;
+	return PyBool_FromLong(open && (forked || atomic_load(&s->closed) || hostlerSocketEnd(s->number, reason, sizeof reason, &n)));
+}
+
 static PyObject *get_closed_class(PyObject *self, void *closure) {
 	(void)self, (void)closure;
 	return keep(closed_class);
@@ -284,8 +323,11 @@ static PyObject *get_closed_class(PyObject *self, void *closure) {
 
 static void socket_dealloc(PyObject *self) {
 	struct socket *s = state(self);
-	if (atomic_load(&s->stage) == OPEN && !forked)
+	if (atomic_load(&s->stage) == OPEN && !forked) {
+		if (s->number < nopen)
+			open_sockets[s->number] = NULL;
 		hostlerSocketDone(s->number, CODE_NORMAL); /* news is not touched from here on */
+	}
 	pthread_mutex_destroy(&s->lock);
 	drop(&s->handle);
 	drop(&s->offered);
@@ -304,6 +346,7 @@ static PyMethodDef socket_methods[] = {
 
 static PyGetSetDef socket_getset[] = {
 	{.name = "subprotocols", .get = get_subprotocols, .doc = "those that the client offers"},
+	{.name = "closed", .get = get_closed, .doc = "whether it is"},
 	{.name = "Closed", .get = get_closed_class, .doc = "what receive() and send() raise at the end"},
 	{0},
 };
@@ -353,10 +396,20 @@ int socket_offer(struct thread *th, PyObject *environ, PyObject *handle) {
 	enum { OVER_HTTP2 = 2 };
 	PyObject *ws = socket_new(th->task, handle);
 	int rc = ws ? PyDict_SetItem(environ, k_websocket, ws) : -1;
-	drop(&ws);
 	if (rc == 0 && th->task->req.minor != OVER_HTTP2) /* there the handshake is not the application's to answer */
 		rc = offer_socket(environ, handle);
+	if (rc == 0 && green) {
+		PyObject *theirs = PyObject_CallFunctionObjArgs(make_green, ws, environ, NULL);
+		rc = theirs ? PyDict_SetItem(environ, k_green, theirs) : -1;
+		drop(&theirs);
+	}
+	drop(&ws);
 	return rc;
+}
+
+void socket_withdraw(PyObject *environ) {
+	if (green && PyDict_SetItem(environ, k_green, Py_None))
+		PyErr_WriteUnraisable(environ);
 }
 
 int socket_answers(struct thread *th) {
@@ -378,14 +431,15 @@ void socket_end(struct thread *th, int failed) {
 	th->taken = 0;
 }
 
-/* sockets(closed, make): the exception that says that a WebSocket is closed; make(take)
- * makes a socket. */
+/* sockets(closed, make, green): the exception that says that a WebSocket is closed; make(take)
+ * makes a socket; green(websocket, environ) what gevent's users find as wsgi.websocket. */
 PyObject *socket_setup(PyObject *self, PyObject *args) {
 	(void)self;
-	if (!PyArg_ParseTuple(args, "OO", &closed_class, &make_socket))
+	if (!PyArg_ParseTuple(args, "OOO", &closed_class, &make_socket, &make_green))
 		return NULL;
 	Py_IncRef(closed_class); /* for the life of the process */
 	Py_IncRef(make_socket);
+	Py_IncRef(make_green);
 	PyType_Slot slots[] = {
 		{Py_tp_dealloc, socket_dealloc}, {Py_tp_iter, socket_iter}, {Py_tp_iternext, socket_next}, {Py_tp_methods, socket_methods},
 		{Py_tp_getset, socket_getset}, {0},
@@ -393,7 +447,8 @@ PyObject *socket_setup(PyObject *self, PyObject *args) {
 	k_websocket = PyUnicode_InternFromString("hostler.websocket");
 	k_gunicorn = PyUnicode_InternFromString("gunicorn.socket");
 	k_werkzeug = PyUnicode_InternFromString("werkzeug.socket");
-	if (!k_websocket || !k_gunicorn || !k_werkzeug || (head_size = object_head()) == 0)
+	k_green = PyUnicode_InternFromString("wsgi.websocket");
+	if (!k_websocket || !k_gunicorn || !k_werkzeug || !k_green || (head_size = object_head()) == 0)
 		return NULL;
 	socket_type = make_type("hostler.WebSocket", sizeof(struct socket), 0, slots);
 	return socket_type ? none() : NULL;

@@ -3,8 +3,10 @@ thread (--loop gevent). The standard library is patched before the application i
 
 import os
 import sys
+import time
 
-from _hostler.frames import text_of_raised
+from _hostler.dumped import DEEPEST, also, listed, request
+from _hostler.frames import is_ours, text_of_raised
 from _hostler.log import say
 from _hostler.protocol import fail
 
@@ -31,8 +33,8 @@ def patch(settings):
 class GreenWorker:
     """bridge is the C side; serve is called once the requests may come."""
 
-    def __init__(self, bridge, serve):
-        self.bridge, self.serve = bridge, serve
+    def __init__(self, bridge, number, serve):
+        self.bridge, self.number, self.serve = bridge, number, serve
 
     def run(self):
         """Serve until the worker is to leave."""
@@ -49,7 +51,12 @@ class GreenWorker:
         def soon(greenlet):
             return loop.run_callback(greenlet.switch)
 
-        set_ = self.bridge.green(request_type(self.bridge), getcurrent, hub.switch, soon, GreenletExit, RequestTimeout, settrace)
+        def after(greenlet, seconds):
+            timer = loop.timer(max(seconds, 0))
+            timer.start(greenlet.switch)
+            return timer
+
+        set_ = self.bridge.green(request_type(self.bridge), getcurrent, hub.switch, soon, after, GreenletExit, RequestTimeout, settrace)
         # The last is the last before the loop waits: after what others have for that moment.
         self.watchers = [loop.io(set_, 1), loop.check(ref=False), loop.prepare(ref=False, priority=-2)]
         for watcher, callback in zip(self.watchers, (self.turn, self.bridge.green_away, self.bridge.green_rest)):
@@ -57,6 +64,7 @@ class GreenWorker:
         # A child has a hub of its own, which must not look at what is closed there.
         os.register_at_fork(after_in_child=self.stop)
         watch_children(loop)
+        also(lambda: described(self.bridge, self.number), self.bridge.dump_fd())
         self.serve()
         self.until_over()
         if self.bridge.green_cut():
@@ -110,6 +118,7 @@ def request_type(bridge):
         def __init__(self, seat):
             Greenlet.__init__(self)
             self.seat = seat
+            self.since = time.monotonic_ns()
 
         def _run(self):
             bridge.request(self.seat)
@@ -118,3 +127,41 @@ def request_type(bridge):
             return "<Request %r at %#x>" % (bridge.green_name(self), id(self))
 
     return Request
+
+
+def described(bridge, number):
+    """What greenlets wait for: requests first, the oldest first. The one that runs is in the stack
+    of its thread."""
+    import gc
+
+    from greenlet import greenlet
+
+    now, found = time.monotonic_ns(), []
+    for g in gc.get_objects():
+        if not isinstance(g, greenlet) or g.gr_frame is None:
+            continue
+        stack = stack_of(g.gr_frame)
+        if not stack:
+            continue  # the hub, and what is gevent's own
+        if hasattr(g, "seat"):
+            method, _, target = bridge.green_name(g).partition(" ")
+            since, what = g.since, request(method, target, now - g.since)
+        else:
+            since, what = now, "the application's greenlet %r" % g
+        found.append((since, what, stack))
+    return listed(found, number, "Greenlet")
+
+
+def stack_of(frame):
+    """File, line and function of each frame, the innermost first, without ours and gevent's."""
+    found = []
+    while frame is not None and len(found) < DEEPEST:
+        found.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
+        frame = frame.f_back
+    while found and (is_ours(found[-1][0]) or is_gevents(found[-1][0])):
+        del found[-1]
+    return found
+
+
+def is_gevents(filename):
+    return "/gevent/" in filename

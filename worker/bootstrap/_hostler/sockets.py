@@ -21,11 +21,11 @@ class WebSocketClosed(ConnectionError):
 def offer_socket(take):
     """Return environ["gunicorn.socket"]: a socket that is none until something is asked of
     it, so that who does not want it, or has its environ printed, takes nothing. Libraries
-    that replace socket.socket get one of theirs at once: while nothing is written to it, the
-    request can be answered as any other."""
+    that replace socket.socket, but for gevent, get one of theirs at once: while nothing is
+    written to it, the request can be answered as any other."""
     import socket
 
-    if socket.socket.__module__ != "socket":
+    if socket.socket.__module__ not in ("socket", "gevent._socket3"):
         theirs = socket.socket(fileno=take())
         theirs.settimeout(None)
         return theirs
@@ -36,7 +36,28 @@ def offer_socket(take):
 
 
 @functools.lru_cache(None)
+def whole_kind(plain):
+    """Return the kind of socket that sends all with send(), as one that blocks does."""
+    if plain.__module__ == "socket":
+        return plain
+
+    class Whole(plain):
+        __slots__ = ()
+
+        def send(self, data, *args, **kwargs):
+            with memoryview(data) as view, view.cast("B") as left:
+                sent = 0
+                while sent < len(left):
+                    sent += plain.send(self, left[sent:], *args, **kwargs)
+            return sent
+
+    return Whole
+
+
+@functools.lru_cache(None)
 def offered_kind(plain):
+    plain = whole_kind(plain)
+
     class Offered(plain):
         """It becomes a plain socket, which has the same slots."""
 

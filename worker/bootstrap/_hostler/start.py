@@ -153,6 +153,10 @@ def is_green(settings):
 
 def wsgi_worker(worker, app, modules, hooks):
     """Return what serves until the worker is to leave, and calls a function once it does."""
+    if is_green(worker.settings):
+        from _hostler.greensockets import offers
+
+        worker.green_websocket = offers(app)
     if hooks:
         app = hooks.wrapper("_hostler.observe")(app)
     if modules:
@@ -174,7 +178,7 @@ def wsgi_worker(worker, app, modules, hooks):
 
         def serve(begun):
             worker.prepare(app)
-            GreenWorker(worker.server, lambda: begin(begun)).run()
+            GreenWorker(worker.server, worker.settings["worker"], lambda: begin(begun)).run()
 
     return serve
 

@@ -32,6 +32,7 @@ class Worker:
         self.threads = threads
         self.profiler = Profiler(server.profiled, threads)
         self.count = 0  # of threads that serve
+        self.green_websocket = None  # makes environ["wsgi.websocket"], where greenlets serve
 
     def prepare(self, app):
         """Start Go's runtime."""
@@ -45,7 +46,7 @@ class Worker:
                 sys.unraisablehook = server.unraisablehook(sys.unraisablehook)
                 open_ends = [[not part for part in server_name(listener)] for listener in listeners]
                 self.count = server.init(self.raw, app, bases, open_ends, FileWrapper, report, RequestTimeout, no_op, stack_of, self.profiler.start)
-                server.sockets(WebSocketClosed, offer_socket)
+                server.sockets(WebSocketClosed, offer_socket, self.green_websocket)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         except RuntimeError as e:  # the library says what is wrong

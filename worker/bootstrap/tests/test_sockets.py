@@ -46,6 +46,24 @@ class Sockets(unittest.TestCase):
         self.assertEqual((type(offered), self.taken, offered.gettimeout()), (Theirs, 1, None))
         offered.close()
 
+    def test_gevents_sends_all(self):
+        """As a socket does that blocks, whatever send() of gevent's takes at once."""
+
+        class Green(socket.socket):
+            __slots__ = ()
+            __module__ = "gevent._socket3"
+
+            def send(self, data, flags=0):
+                return socket.socket.send(self, data[:3], flags)
+
+        with mock.patch.object(socket, "socket", Green):
+            ours, offered = self.offer()
+        self.assertEqual(self.taken, 0)
+        self.assertEqual(offered.send(b"0123456789"), 10)
+        self.assertEqual(ours.recv(99), b"0123456789")
+        self.assertIsInstance(offered, Green)
+        offered.close()
+
     def test_closed(self):
         e = sockets.WebSocketClosed(1001, "away")
         self.assertEqual((e.code, e.reason, str(e)), (1001, "away", "the WebSocket is closed: 1001 away"))

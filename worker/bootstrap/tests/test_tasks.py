@@ -2,6 +2,7 @@ import asyncio
 import unittest
 from unittest import mock
 
+from _hostler import dumped
 from _hostler.asgi import tasks
 
 
@@ -53,6 +54,6 @@ class Tasks(unittest.TestCase):
         self.assertRegex(self.described(1, ("GET", "/\x1b[2J\n-- worker 9", 0)), r": GET /\\x1b\[2J\\n-- worker 9, for \d+\.\d{3}s\n")
 
     def test_many(self):
-        text = self.described(tasks.MOST + 5)
-        self.assertEqual(text.count("Task-a"), tasks.MOST)
+        text = self.described(dumped.MOST + 5)
+        self.assertEqual(text.count("Task-a"), dumped.MOST)
         self.assertIn(": and 5 more tasks\n", text)

@@ -1,37 +1,15 @@
-"""What the tasks of the event loop are at: they wait, and are in no thread's stack, so that
-faulthandler does not see them (hostler ctl dump)."""
+"""What the tasks of the event loop are at, for hostler ctl dump."""
 
 import asyncio
-import faulthandler
-import os
-import signal
 import time
 
+from _hostler.dumped import DEEPEST, also, listed, request
 from _hostler.frames import OURS
-from _hostler.signals import DUMP
-
-MOST, DEEPEST = 200, 50  # tasks, and frames of one
 
 
 def dump_tasks(loop, number, fd):
-    """Have the loop's tasks written behind the threads' stacks, when the loop comes to it: one
-    that is blocked does not, but then it is a thread's stack that matters."""
-
-    def dump(*_):
-        try:
-            data = described(loop, number).encode("utf-8", "backslashreplace")
-            while data:
-                data = data[os.write(fd, data) :]
-        except Exception:
-            pass  # the pipe is full: that much is enough
-
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [DUMP])
-    try:
-        faulthandler.unregister(DUMP)  # or it would not chain to a handler that comes later
-        signal.signal(DUMP, dump)
-        faulthandler.register(DUMP, file=fd, all_threads=True, chain=True)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    """Have the loop's tasks told."""
+    also(lambda: described(loop, number), fd)
 
 
 def described(loop, number):
@@ -42,21 +20,14 @@ def described(loop, number):
         stack = stack_of(coro)
         if not stack or stack[-1][0].startswith(OURS):
             continue
-        request = getattr(coro, "request", None)
-        if request:
-            method, target, since = request
-            what = "%s %s, for %.3fs" % (method, target.encode("unicode_escape").decode("ascii"), (now - since) / 1e9)
+        of = getattr(coro, "request", None)
+        if of:
+            method, target, since = of
+            what = request(method, target, now - since)
         else:
             since, what = now, "the application's task %s" % task.get_name()
         found.append((since, what, stack))
-    found.sort(key=lambda f: f[:2])
-    text = ""
-    for _, what, stack in found[:MOST]:
-        frames = "".join('  File "%s", line %s in %s\n' % f for f in stack)
-        text += "\n-- worker %d, pid %d: %s\nTask (most recent call first):\n%s" % (number, os.getpid(), what, frames)
-    if len(found) > MOST:
-        text += "\n-- worker %d, pid %d: and %d more tasks\n" % (number, os.getpid(), len(found) - MOST)
-    return text
+    return listed(found, number, "Task")
 
 
 def stack_of(coro):
