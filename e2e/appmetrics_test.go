@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // counts asks for a path n times, and returns who answered.
@@ -376,4 +377,69 @@ func TestAppMetricsText(t *testing.T) {
 			t.Errorf("%q", line)
 		}
 	}
+}
+
+// TestAppMetricsCollected: what has no value until somebody asks is asked for at a scrape:
+// each worker for what is its own, one of them for what all would say alike.
+func TestAppMetricsCollected(t *testing.T) {
+	for _, args := range [][]string{{"collected:app"}, {"--preload", "--threads", "3", "collected:app"}, {"collected:async_app"}, {"--loop", "gevent", "collected:app"}} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			if slices.Contains(args, "gevent") {
+				args = greenArgs(t, "collected:app")
+			}
+			s := start(t, append([]string{"-w", "2", "--max-requests", "0"}, args...)...)
+			s.counts("/order", 20)
+			text := s.collected(t)
+			for line, want := range map[string]int{
+				"pool 6": 1, `handles{kind="pid",worker="1"} `: 1, `handles{kind="pid",worker="2"} `: 1, "seen_total 20": 1,
+				`shop_info{version="1.2"} 1`: 1, `mood{mood="bad"} 1`: 1, `mood{mood="good"} 0`: 1,
+				`queue_depth{queue="always"} 7`: 1, `queue_depth{queue="look `: 1, "queue_done_total 100": 1,
+				`queue_age_bucket{le="2.5"} 5`: 1, "queue_age_count 6": 1, "queue_age_sum 9": 1, "before 1": 1, "python_info{": 1,
+			} {
+				if n := strings.Count(text, "\n"+line); n != want {
+					t.Errorf("%q: %d times in\n%s", line, n, text)
+				}
+			}
+			if n := s.metric("orders_total", ""); n != 20 {
+				t.Errorf("%v orders", n)
+			}
+			if n := strings.Count(s.log.String(), "RuntimeError: broken collector"); n != 1 {
+				t.Errorf("said %d times:\n%s", n, s.log.String())
+			}
+			// Who dies keeps what it has counted, as far as somebody has looked.
+			s.die()
+			s.eventually("its successor", func() bool { return s.metric("hostler_workers", `state="serving"`) == 2 })
+			s.eventually("all of it", func() bool {
+				text := s.collected(t)
+				return strings.Contains(text, "\npool 6\n") && strings.Count(text, `queue_depth{queue="look `) == 1 && s.metric("orders_total", "") == 20
+			})
+			// Who leaves has been looked at before.
+			s.counts("/order", 5)
+			s.signal(syscall.SIGHUP)
+			s.eventually("the next generation", func() bool { return s.metric("hostler_generation", "") == 2 && s.metric("hostler_workers", "") == 2 })
+			s.eventually("what the last one has counted", func() bool { return s.metric("orders_total", "") == 25 })
+			// A collector that does not come back keeps nobody from anything: the other
+			// worker answers for all.
+			teller := regexp.MustCompile(`handles\{kind="pid",worker="3"\} (\d+)`).FindStringSubmatch(s.collected(t))
+			if teller == nil || !slices.Contains(s.counts("/slow/"+teller[1], 200), atoi(t, teller[1])) {
+				t.Fatalf("the worker %v was not met", teller)
+			}
+			for range 3 {
+				s.collected(t)
+			}
+			if n := s.metric("queue_done_total", ""); n != 100 {
+				t.Errorf("%v are done", n)
+			}
+			s.counts("/order", 5)
+			s.stop()
+		})
+	}
+}
+
+// collected is a scrape for which workers are asked: they are once a second.
+func (s *server) collected(t *testing.T) string {
+	t.Helper()
+	time.Sleep(1100 * time.Millisecond)
+	_, text := fetch(t, "http://"+s.admin+"/metrics")
+	return text
 }

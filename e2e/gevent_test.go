@@ -481,3 +481,17 @@ func TestGreenInterrupt(t *testing.T) {
 		}
 	})
 }
+
+// TestGreenEarly: the hub has run while the application was imported, and goes on from
+// where it was then.
+func TestGreenEarly(t *testing.T) {
+	for _, args := range [][]string{{"-w", "2"}, {"-w", "2", "--preload"}} {
+		s := startGreen(t, append(args, "greens_early:app")...)
+		for range 10 {
+			if status, text := s.get("/"); status != 200 || text != "ok" {
+				t.Fatalf("%v: %d %s", args, status, text)
+			}
+		}
+		s.stop()
+	}
+}

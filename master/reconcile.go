@@ -226,6 +226,7 @@ func (s *supervisor) startRefused(w *worker, err error) {
 func (s *supervisor) remove(w *worker) {
 	s.profileLost(w)
 	s.dumpEnded(w)
+	s.collected(w)
 	s.become(w, stateGone)
 	w.proc.Close()
 	s.workers = slices.DeleteFunc(s.workers, func(o *worker) bool { return o == w })

@@ -182,17 +182,18 @@ type supervisor struct {
 	stopping    stopping // what a stop has to keep to
 	fatal       error
 
-	lost     []string // why the workers that are to be started next are wanted
-	journal  *journal
-	looked   time.Time // when look last did
-	exchange *[2]int   // made in the place of the first one; nil: that one is in use
-	slow     slowTable
-	profile  *profiling // being taken; nil: none
-	profiles uint64     // so far
-	dumps    map[*worker]*dumping
-	tickets  tickets
-	issuing  *issuing // nil: nobody gets certificates
-	sharing  []*sharing
+	lost       []string // why the workers that are to be started next are wanted
+	journal    *journal
+	looked     time.Time // when look last did
+	exchange   *[2]int   // made in the place of the first one; nil: that one is in use
+	slow       slowTable
+	profile    *profiling  // being taken; nil: none
+	collection *collection // the last time that metrics were looked up; nil: there was none
+	profiles   uint64      // so far
+	dumps      map[*worker]*dumping
+	tickets    tickets
+	issuing    *issuing // nil: nobody gets certificates
+	sharing    []*sharing
 
 	mendExchange mending
 

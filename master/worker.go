@@ -125,12 +125,14 @@ type worker struct {
 	why   string // it was started
 	quiet bool   // one in a row of failures: the journal and the log hear of it when it is ready
 
-	certs       int       // which version of its generation's certificates it has been given
-	certsOwed   int       // how often it has still to say that it has taken them
-	logs        int       // likewise of the log files
-	bootError   string    // what the worker said of its failed boot
-	maxRequests int       // with jitter; 0: no limit
-	oldAt       time.Time // when it has reached --max-age; zero: never
+	certs       int         // which version of its generation's certificates it has been given
+	certsOwed   int         // how often it has still to say that it has taken them
+	logs        int         // likewise of the log files
+	bootError   string      // what the worker said of its failed boot
+	counts      bool        // it shares metrics of the application's
+	collects    *collection // it has been asked to look some up, and has not answered; nil: it has not
+	maxRequests int         // with jitter; 0: no limit
+	oldAt       time.Time   // when it has reached --max-age; zero: never
 
 	cpu          float64   // seconds used, when it was last looked at; see scaleByNeed
 	memoryAt     time.Time // when its memory was last looked at
@@ -237,6 +239,7 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 	case protocol.KindModules:
 		s.reported(w, m.Text)
 	case protocol.KindMetrics: // package spawn has given them to who adds them up
+		w.counts = true
 	case protocol.KindBootFailed:
 		w.bootError = w.gen.set.asWhom(m.Text)
 		if w.state == stateBooting {
@@ -253,6 +256,8 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 		s.profileCame(w, m.Text)
 	case protocol.KindDumped:
 		s.dumpCame(w, m.Text)
+	case protocol.KindCollected:
+		s.collected(w)
 	case protocol.KindDrained:
 		w.finished = true
 		s.log.Debug("worker has nothing left to do", "worker", w.number(), "pid", w.proc.PID())

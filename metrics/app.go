@@ -53,6 +53,7 @@ func withApp(own http.Handler, c *Collector) http.Handler {
 		if a.refused || r.Method == http.MethodHead {
 			return
 		}
+		c.collect(r.Context())
 		_, _ = a.Write(c.app.Text(nil, c.inUse())) // who is gone is nobody's fault
 		if a.zip != nil {
 			_ = a.zip.Close()

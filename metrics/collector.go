@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,6 +25,9 @@ type Options struct {
 	RejectReasons []string
 	// App is the application's own metrics. Nil: there are none.
 	App *appmetrics.Registry
+	// Collect has workers look up what of App they have not; it returns in good time. Nil:
+	// nobody is asked.
+	Collect func(context.Context)
 }
 
 // Collector collects hostler's metrics. It may be used by any number of scrapes
@@ -33,6 +37,7 @@ type Collector struct {
 	snapshot func() protocol.Snapshot
 	reasons  []string
 	app      *appmetrics.Registry
+	collect  func(context.Context)
 	proc     fs.FS
 	mono     func() int64
 	families []described
@@ -63,10 +68,13 @@ func New(o Options) (*Collector, error) {
 		}
 		seen[r] = i > 0
 	}
+	if o.Collect == nil {
+		o.Collect = func(context.Context) {}
+	}
 	if o.App == nil {
 		o.App = appmetrics.New(slog.New(slog.DiscardHandler))
 	}
-	return &Collector{board: o.Board, snapshot: o.Snapshot, reasons: o.RejectReasons, app: o.App,
+	return &Collector{board: o.Board, snapshot: o.Snapshot, reasons: o.RejectReasons, app: o.App, collect: o.Collect,
 		proc: os.DirFS("/proc"), mono: protocol.Monotonic, families: describe(), accounts: make(map[int]*slotAccount), overflows: -1}, nil
 }
 

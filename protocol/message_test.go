@@ -41,7 +41,7 @@ var messages = []Message{
 	{Kind: KindHookDone, Text: "the hook on_exit failed: KeyError"},
 	{Kind: KindHookDone},
 	{Kind: KindFork, Text: `{"slot":1}`},
-	{Kind: KindForked}, {Kind: KindBorn}, {Kind: KindMetrics},
+	{Kind: KindForked}, {Kind: KindBorn}, {Kind: KindMetrics}, {Kind: KindCollect}, {Kind: KindCollect, Text: CollectAll}, {Kind: KindCollected},
 	{Kind: KindForked, Text: "no memory left"},
 	{Kind: KindBootFailed},
 	{Kind: KindBootFailed, Text: "Traceback …\nModuleNotFoundError: No module named 'app'\n"},

@@ -28,7 +28,7 @@ type Worker struct {
 
 	page atomic.Pointer[string] // of KindPage; nil: none has come
 
-	profile func(request string) bool
+	ask func(what int, text string) bool
 
 	sending sync.Mutex // serialises writes to the control socket
 }
@@ -129,9 +129,19 @@ func (w *Worker) Page() string {
 	return w.cfg.Page
 }
 
-// SetProfiler tells the worker how a profile is begun, given a ProfileRequest as
-// JSON; begin never waits. It is called before Serve.
-func (w *Worker) SetProfiler(begin func(request string) bool) { w.profile = begin }
+// What Python is asked for. The numbers are C's, too.
+const (
+	AskProfile = iota // a profile; the text is a ProfileRequest
+	AskCollect        // to look up metrics; the text is that of a KindCollect
+)
+
+// SetAsk tells the worker how Python is asked for something, with a text. ask never waits.
+// It is called before Serve.
+func (w *Worker) SetAsk(ask func(what int, text string) bool) { w.ask = ask }
+
+// Collected tells the master that metrics have been looked up. It waits until that has
+// read what was said before.
+func (w *Worker) Collected() { w.tell(protocol.Message{Kind: protocol.KindCollected}) }
 
 // Profiled sends what a profile has found to the master.
 func (w *Worker) Profiled(text string) { w.tellAll(protocol.KindProfiled, text) }
@@ -139,15 +149,19 @@ func (w *Worker) Profiled(text string) { w.tellAll(protocol.KindProfiled, text) 
 // tellAll sends a text of any length to the master, in parts; an empty one ends it. It
 // waits until that has read it.
 func (w *Worker) tellAll(kind protocol.Kind, text string) {
-	room := []unix.PollFd{{Fd: protocol.FDControl, Events: unix.POLLOUT}}
 	for more := true; more; {
 		n := min(len(text), protocol.MaxMessage-1)
-		if !w.trySend(protocol.Message{Kind: kind, Text: text[:n]}) {
-			// Others want to tell it something, too, and do not wait.
-			_, _ = unix.Poll(room, 1000) // if it fails, what follows does
-			continue
-		}
+		w.tell(protocol.Message{Kind: kind, Text: text[:n]})
 		text, more = text[n:], n > 0
+	}
+}
+
+// tell sends a message to the master, and waits until there is room for it.
+func (w *Worker) tell(m protocol.Message) {
+	room := []unix.PollFd{{Fd: protocol.FDControl, Events: unix.POLLOUT}}
+	for !w.trySend(m) {
+		// Others want to tell it something, too, and do not wait.
+		_, _ = unix.Poll(room, 1000) // if it fails, what follows does
 	}
 }
 
@@ -183,8 +197,12 @@ func (w *Worker) control() {
 		case protocol.KindStack:
 			w.Loop.Intervene(InterveneStack, m.Thread, m.Start)
 		case protocol.KindProfile:
-			if w.profile == nil || !w.profile(m.Text) {
+			if w.ask == nil || !w.ask(AskProfile, m.Text) {
 				w.log.Error("cannot begin a profile")
+			}
+		case protocol.KindCollect:
+			if w.ask == nil || !w.ask(AskCollect, m.Text) {
+				go w.Collected() // there is nothing that could be looked up
 			}
 		case protocol.KindReopen:
 			w.log.reopen(m.Text, fd)

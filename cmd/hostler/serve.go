@@ -136,7 +136,7 @@ func (o *serveOptions) keepLive() (*atomic.Pointer[followed], error) {
 
 // adminHandler answers on the admin address.
 func adminHandler(m *master.Master, history *admin.History, live *atomic.Pointer[followed], o serveOptions) (http.Handler, error) {
-	c, err := metrics.New(metrics.Options{Board: m.Scoreboard(), Snapshot: m.Snapshot, RejectReasons: rejectReasons(), App: m.AppMetrics()})
+	c, err := metrics.New(metrics.Options{Board: m.Scoreboard(), Snapshot: m.Snapshot, RejectReasons: rejectReasons(), App: m.AppMetrics(), Collect: m.Collect})
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@
 //
 //	0       magic | 8 bytes of records published | 16 values that had no room
 //	64      records, which are only ever appended
-//	7 MiB   cells: counters and the like have one, gauges two
+//	7 MiB   cells: what is added to has one, what is set (gauges, what collectors say) two
 //
 // A record has its size in two bytes (a multiple of 8), its kind, what there is of it, in
 // four bytes its number, and then

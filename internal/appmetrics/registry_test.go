@@ -367,3 +367,55 @@ func TestLayout(t *testing.T) {
 		t.Error("here they have changed")
 	}
 }
+
+// TestCollected: what a collector of the application's says is set, whatever its type. The
+// newest word counts, and with its process it goes.
+func TestCollected(t *testing.T) {
+	r := newRig(t)
+	recent := modeLive | modeRecent
+	p, w := r.start(1, 1, false)
+	c := w.family(counter, recent, "jobs", "Jobs.", "queue")
+	total := w.value(c, sampleTotal, 7, "a")
+	h := w.family(histogram, recent, "age", "Age.")
+	first, second := w.value(h, sampleBucket, 2, "1.0"), w.value(h, sampleBucket, 1, "+Inf")
+	w.value(h, sampleSum, 3.5)
+	s := w.family(summary, recent, "size", "Size.", "quantile")
+	w.value(s, sampleValue, 9, "0.5")
+	w.value(s, sampleCount, 4, "")
+	r.want("one", `
+jobs_total{queue="a"} 7
+age_bucket{le="1.0"} 2
+age_bucket{le="+Inf"} 3
+age_count 3
+age_sum 3.5
+size{quantile="0.5"} 9
+size_count{quantile=""} 4`)
+	_, other := r.start(2, 1, false)
+	n := other.value(other.family(counter, recent, "jobs", "Jobs.", "queue"), sampleTotal, 5, "a")
+	other.set(n+1, 1000) // later
+	for _, cell := range []int{first, second, total} {
+		w.bits(cell+1, gone)
+	}
+	r.want("another process has looked since", `
+jobs_total{queue="a"} 5
+age_sum 3.5
+size{quantile="0.5"} 9
+size_count{quantile=""} 4`)
+	p.End()
+	r.want("the first has ended", `jobs_total{queue="a"} 5`)
+}
+
+// TestCollectedNonsense: what is set may be anything, and makes no line that is none.
+func TestCollectedNonsense(t *testing.T) {
+	r := newRig(t)
+	_, w := r.start(1, 1, false)
+	h := w.family(histogram, modeAll, "age", "Age.")
+	w.value(h, sampleBucket, math.NaN(), "1.0")
+	w.value(h, sampleBucket, -3, "+Inf")
+	w.value(w.family(counter, modeAll, "jobs", "Jobs."), sampleTotal, math.Inf(-1))
+	r.want("nonsense", `
+jobs_total{worker="1"} -Inf
+age_bucket{le="1.0"} 0
+age_bucket{le="+Inf"} 0
+age_count 0`)
+}

@@ -20,10 +20,11 @@ type writer struct {
 	pos      int
 	families int
 	cells    int
+	wide     map[int]bool // families whose values are set
 }
 
 func newWriter(mem []byte) *writer {
-	w := &writer{mem: mem}
+	w := &writer{mem: mem, wide: make(map[int]bool)}
 	binary.LittleEndian.PutUint64(mem, magic)
 	return w
 }
@@ -49,6 +50,7 @@ func texts(b []byte, all ...string) []byte {
 
 func (w *writer) family(typ metricType, m mode, name, help string, labels ...string) int {
 	w.record(recordFamily, byte(typ), w.families, texts([]byte{byte(m), byte(len(labels))}, append([]string{name, help}, labels...)...))
+	w.wide[w.families] = m != modeNone
 	w.families++
 	return w.families - 1
 }
@@ -57,7 +59,7 @@ func (w *writer) family(typ metricType, m mode, name, help string, labels ...str
 func (w *writer) value(family int, s sample, v float64, labels ...string) int {
 	cell := w.cells
 	w.record(recordValue, byte(s), cell, texts(binary.LittleEndian.AppendUint32(nil, uint32(family)), labels...))
-	if w.cells++; s == sampleValue {
+	if w.cells++; w.wide[family] {
 		w.cells++
 	}
 	w.set(cell, v)

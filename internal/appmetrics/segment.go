@@ -60,10 +60,13 @@ const (
 
 var suffixes = [...]string{"", "_total", "_sum", "_count", "_bucket"}
 
-// fits has a bit for each sample that a metric of a type can have.
-var fits = [...]uint8{counter: 1 << sampleTotal, gauge: 1 << sampleValue, histogram: 1<<sampleBucket | 1<<sampleSum, summary: 1<<sampleSum | 1<<sampleCount}
+// fits has a bit for each sample that a metric of a type can have. Of a summary's the
+// value is a quantile.
+var fits = [...]uint8{counter: 1 << sampleTotal, gauge: 1 << sampleValue, histogram: 1<<sampleBucket | 1<<sampleSum,
+	summary: 1<<sampleValue | 1<<sampleSum | 1<<sampleCount}
 
-// mode is how a gauge's values are put together.
+// mode is how values that are set are put together: a gauge's, and what a collector says.
+// Those of modeNone are added to by each process, and add up.
 type mode uint8
 
 const (
@@ -137,7 +140,7 @@ func (s *segment) word(at int) uint64 {
 // cell returns what is in a cell. There is one for every number that parse has let by.
 func (s *segment) cell(i int) float64 { return math.Float64frombits(s.word(cellsAt + 8*i)) }
 
-// removed reports whether a gauge's series has been removed.
+// removed reports whether the series of a value that is set has been removed.
 func (s *segment) removed(v value) bool { return s.word(cellsAt+8*(v.cell+1)) == gone }
 
 func (s *segment) unrecorded() uint64 { return s.word(unrecordedAt) }
@@ -203,7 +206,7 @@ func (s *segment) familyRecord(typ metricType, number uint32, body *reader, to s
 	switch {
 	case int(number) != len(s.families) || len(s.families) >= maxFamilies || n > maxLabels,
 		typ < counter || typ > summary,
-		(typ == gauge) != (d.mode != modeNone) || d.mode&^modeLive > modeRecent || d.mode == modeLive:
+		typ == gauge && d.mode == modeNone || d.mode&^modeLive > modeRecent || d.mode == modeLive:
 		return errRecord
 	}
 	for range n {
@@ -223,7 +226,7 @@ func (s *segment) valueRecord(what sample, number uint32, body *reader, to sink)
 	}
 	f := s.families[n]
 	width, labels := 1, len(f.labels)
-	if f.typ == gauge {
+	if f.mode != modeNone {
 		width = 2
 	}
 	if what == sampleBucket {

@@ -29,13 +29,13 @@ type series struct {
 	le         float64 // of a bucket
 	generation int     // the newest that has it
 	refs       int     // cells of the living
-	total      float64 // of the dead; not of a gauge
+	total      float64 // of the dead; not of what is set
 	counted    bool    // the dead have had it
 	dead       []deadGauge
 	now        point // at this scrape
 }
 
-// deadGauge is what the dead of a generation have left of a gauge.
+// deadGauge is what the dead of a generation have left of a value that is set.
 type deadGauge struct {
 	generation int
 	point
@@ -99,7 +99,7 @@ func (p *point) merge(m mode, o *point) {
 // begin sets now to what the dead have left.
 func (t *series) begin() {
 	t.now = point{by: t.now.by[:0]}
-	if t.family.typ != gauge {
+	if t.family.mode == modeNone {
 		t.now.v, t.now.some = t.total, t.counted
 		return
 	}
@@ -110,7 +110,7 @@ func (t *series) begin() {
 
 // take adds what a cell of a living process has.
 func (t *series) take(s *segment, v value, worker int) {
-	if t.family.typ != gauge {
+	if t.family.mode == modeNone {
 		t.now.v += countable(t.sample, s.cell(v.cell))
 		t.now.some = true
 	} else if !s.removed(v) {
@@ -122,7 +122,7 @@ func (t *series) take(s *segment, v value, worker int) {
 // stays: its gauges are its workers'.
 func (t *series) fold(s *segment, v value, p *Process) {
 	switch m := t.family.mode; {
-	case t.family.typ != gauge:
+	case t.family.mode == modeNone:
 		t.total += countable(t.sample, s.cell(v.cell))
 		t.counted = true
 	case p.mold || m&modeLive != 0 || s.removed(v):

@@ -54,7 +54,7 @@ func (r *Registry) Text(b []byte, keep func(generation int) bool) []byte {
 	}
 	for p := range r.live {
 		for _, v := range p.segment.values {
-			if !p.mold || v.series.family.typ != gauge {
+			if !p.mold || v.series.family.mode == modeNone {
 				v.series.take(p.segment, v, p.worker)
 			}
 		}
@@ -127,20 +127,25 @@ func (f *family) text(b []byte) []byte {
 		workerLabel = "hostler_worker"
 	}
 	all := f.sorted()
-	buckets := 0.0
+	buckets, some := 0.0, false
 	for i, t := range all {
 		switch {
 		case t.sample == sampleBucket:
-			buckets += max(t.now.v, 0)
-			b = line(b, f.name+"_bucket", f.labels, t.own(), "le", t.labels[len(t.labels)-1], buckets)
+			if t.now.some {
+				buckets += countable(sampleBucket, t.now.v)
+				some = true
+				b = line(b, f.name+"_bucket", f.labels, t.own(), "le", t.labels[len(t.labels)-1], buckets)
+			}
 			if i+1 == len(all) || all[i+1].sample != sampleBucket || !slices.Equal(t.own(), all[i+1].own()) {
-				b = line(b, f.name+"_count", f.labels, t.own(), "", "", buckets)
-				buckets = 0
+				if some {
+					b = line(b, f.name+"_count", f.labels, t.own(), "", "", buckets)
+				}
+				buckets, some = 0, false
 			}
 		case !t.now.some:
 		case f.mode&^modeLive == modeAll:
 			for _, w := range t.now.by {
-				b = line(b, f.name, f.labels, t.labels, workerLabel, strconv.Itoa(w.worker), w.v)
+				b = line(b, f.name+suffixes[t.sample], f.labels, t.labels, workerLabel, strconv.Itoa(w.worker), w.v)
 			}
 		default:
 			b = line(b, f.name+suffixes[t.sample], f.labels, t.labels, "", "", t.now.v)

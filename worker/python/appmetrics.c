@@ -38,7 +38,7 @@ enum {
 	MAX_HELP = 1 << 10,
 };
 #define MAGIC UINT64_C(0x3173656c62617401)
-#define GONE UINT64_MAX /* in a gauge's second cell: its series has been removed */
+#define GONE UINT64_MAX /* in a second cell: its series has been removed */
 
 struct head {
 	uint64_t magic;
@@ -47,8 +47,8 @@ struct head {
 };
 
 /* A record begins with its size, a multiple of 8, its kind, what there is of it, and its
- * number: a family's, or a value's first cell. A gauge has two cells, the second for the
- * time of a mostrecent one. */
+ * number: a family's, or a value's first cell. What is set, and not added to, has two
+ * cells, the second for the time of a mostrecent one: gauges, and what collectors say. */
 enum { RECORD_FAMILY = 1, RECORD_VALUE, RECORD_FULL };
 enum { COUNTER = 1, GAUGE, HISTOGRAM, SUMMARY };
 enum { SAMPLE_VALUE, SAMPLE_TOTAL, SAMPLE_SUM, SAMPLE_COUNT, SAMPLE_BUCKET };
@@ -67,7 +67,7 @@ enum { SMALL = 64, FULL_ROOM = MAX_FAMILIES * 16, FIRST_SLOTS = 1 << 10 };
 
 struct tables {
 	struct { uint32_t values, bytes, told; } families[MAX_FAMILIES];
-	uint32_t refs[MAX_CELLS]; /* objects of a gauge, by its first cell */
+	uint32_t refs[MAX_CELLS]; /* objects with two cells, by their first one */
 };
 
 static struct {
@@ -81,14 +81,14 @@ static struct {
 	int leaving;         /* Python ends, and destroys what has not been removed */
 } app = {.mu = PTHREAD_MUTEX_INITIALIZER};
 
-/* What an object has. One of a gauge has its value in the cell alone, which objects of
+/* What an object has. One that is set has its value in the cell alone, which objects of
  * the same series share. Those of other kinds keep what they have added themselves, too:
  * that is what the library shows in the process, and it may be set back. */
 struct value {
 	uint64_t *cell;   /* NULL: there is none */
 	uint64_t own;
 	uint32_t number;
-	int gauge;
+	int set;
 	PyObject *exemplar;
 };
 
@@ -262,7 +262,7 @@ static void record(struct value *v, struct record *family, struct record *value)
 	}
 	uint32_t number = (uint32_t)n;
 	memcpy(value->data + BODY_AT, &number, sizeof number);
-	uint32_t *slot = finish(value), width = v->gauge ? 2 : 1;
+	uint32_t *slot = finish(value), width = v->set ? 2 : 1;
 	if (*slot) {
 		v->number = found(*slot);
 	} else {
@@ -282,7 +282,7 @@ static void record(struct value *v, struct record *family, struct record *value)
 		app.tables->families[n].bytes += (uint32_t)value->len;
 	}
 	v->cell = cell_at(v->number);
-	if (v->gauge && app.tables->refs[v->number]++ == 0) { /* a new one, or it is back */
+	if (v->set && app.tables->refs[v->number]++ == 0) { /* a new one, or it is back */
 		__atomic_store_n(v->cell, 0, __ATOMIC_RELAXED);
 		__atomic_store_n(v->cell + 1, 0, __ATOMIC_RELEASE);
 	}
@@ -304,7 +304,7 @@ static const char *text_of(PyObject *o) {
 	return s ? s : "?";
 }
 
-/* mode_of returns how a gauge's values are put together: 1 and up, 8 more for those of
+/* mode_of returns how values that are set are put together: 1 and up, 8 more for those of
  * the living alone. */
 static int mode_of(const char *s) {
 	static const char *const modes[] = {"all", "min", "max", "sum", "mostrecent", NULL};
@@ -319,13 +319,14 @@ static int mode_of(const char *s) {
 static int describe(PyObject *const *p, struct value *v, struct record *family, struct record *value) {
 	static const char *const types[] = {"", "counter", "gauge", "histogram", "summary", NULL};
 	static const char *const samples[] = {"", "_total", "_sum", "_count", "_bucket", NULL};
-	static const unsigned char fits[] = {0, 1 << SAMPLE_TOTAL, 1 << SAMPLE_VALUE, 1 << SAMPLE_BUCKET | 1 << SAMPLE_SUM, 1 << SAMPLE_SUM | 1 << SAMPLE_COUNT};
+	static const unsigned char fits[] = {0, 1 << SAMPLE_TOTAL, 1 << SAMPLE_VALUE, 1 << SAMPLE_BUCKET | 1 << SAMPLE_SUM, 1 << SAMPLE_VALUE | 1 << SAMPLE_SUM | 1 << SAMPLE_COUNT};
 	const char *metric = text_of(p[1]), *name = text_of(p[2]);
 	size_t n = strlen(metric);
 	int type = index_in(types, text_of(p[0]));
 	int sample = strncmp(metric, name, n) == 0 ? index_in(samples, name + n) : -1;
-	int mode = type == GAUGE ? mode_of(text_of(p[6])) : 0;
-	v->gauge = type == GAUGE;
+	/* The library gives gauges a mode, and collect.py whatever it has read and not counted. */
+	int mode = type == GAUGE || p[6] ? mode_of(text_of(p[6])) : 0;
+	v->set = mode > 0;
 	begin(family, RECORD_FAMILY, (unsigned char)type);
 	begin(value, RECORD_VALUE, (unsigned char)sample);
 	family->bad = type <= 0 || sample < 0 || mode < 0 || !(fits[type] >> sample & 1);
@@ -392,7 +393,7 @@ static void value_dealloc(PyObject *self) {
 	struct value *v = state(self);
 	if (v->exemplar)
 		Py_DecRef(v->exemplar);
-	if (v->gauge && v->cell) {
+	if (v->set && v->cell) {
 		pthread_mutex_lock(&app.mu);
 		if (app.owner == getpid() && !app.leaving && --app.tables->refs[v->number] == 0)
 			__atomic_store_n(v->cell + 1, GONE, __ATOMIC_RELAXED);
@@ -430,7 +431,7 @@ static PyObject *value_inc(PyObject *self, PyObject *o) {
 		return NULL;
 	if (v->cell)
 		add(v->cell, d);
-	if (!v->cell || !v->gauge)
+	if (!v->cell || !v->set)
 		add(&v->own, d);
 	return none();
 }
@@ -453,7 +454,7 @@ static PyObject *value_set(PyObject *self, PyObject *const *args, Py_ssize_t n, 
 		if (at == -1.0 && PyErr_Occurred())
 			return NULL;
 	}
-	if (v->cell && v->gauge) {
+	if (v->cell && v->set) {
 		__atomic_store_n(v->cell, bits_of(d), __ATOMIC_RELAXED);
 		if (at > 0)
 			__atomic_store_n(v->cell + 1, bits_of(at), __ATOMIC_RELEASE);
@@ -468,7 +469,7 @@ static PyObject *value_set(PyObject *self, PyObject *const *args, Py_ssize_t n, 
 static PyObject *value_get(PyObject *self, PyObject *args) {
 	(void)args;
 	struct value *v = state(self);
-	return PyFloat_FromDouble(number_of(__atomic_load_n(v->cell && v->gauge ? v->cell : &v->own, __ATOMIC_RELAXED)));
+	return PyFloat_FromDouble(number_of(__atomic_load_n(v->cell && v->set ? v->cell : &v->own, __ATOMIC_RELAXED)));
 }
 
 static PyObject *value_set_exemplar(PyObject *self, PyObject *exemplar) {

@@ -17,7 +17,7 @@ package python
 #include <stdlib.h>
 
 extern int hostler_intervene(int what, int thread, int64_t taken);
-extern int hostler_profile(char *request, int64_t n);
+extern int hostler_ask(int what, char *request, int64_t n);
 extern void hostler_owns(int fd);
 */
 import "C"
@@ -57,10 +57,10 @@ func hostlerInit(settings *C.char, n C.int64_t, wake C.int, why *C.char, size C.
 		return C.hostler_intervene(C.int(what), C.int(thread), C.int64_t(taken)) == 0
 	})
 	w.Loop.SetOwner(func(fd int) { C.hostler_owns(C.int(fd)) })
-	w.SetProfiler(func(request string) bool {
+	w.SetAsk(func(what int, request string) bool {
 		text := C.CString(request)
 		defer C.free(unsafe.Pointer(text))
-		return C.hostler_profile(text, C.int64_t(len(request))) == 0
+		return C.hostler_ask(C.int(what), text, C.int64_t(len(request))) == 0
 	})
 	return C.int(w.Threads())
 }
@@ -214,6 +214,11 @@ func hostlerSlow(i C.int, p unsafe.Pointer, n C.int64_t) {
 func hostlerProfiled(p unsafe.Pointer, n C.int64_t) {
 	w.Profiled(string(unsafe.Slice((*byte)(p), n)))
 }
+
+// hostlerCollected likewise.
+//
+//export hostlerCollected
+func hostlerCollected() { w.Collected() }
 
 //export hostlerDeadline
 func hostlerDeadline(i C.int, in C.int64_t, left *C.int64_t) C.int {

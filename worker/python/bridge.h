@@ -122,7 +122,7 @@ PyObject *early_hints_new(void);
 
 /* intervene.c */
 void take_slow(int seat, PyObject *task); /* tells the engine what a Task, or greenlet, is at, that is over --slow-request */
-int intervene_init(PyObject *exception, PyObject *no_op, PyObject *stack_function, PyObject *profile_function);
+int intervene_init(PyObject *exception, PyObject *no_op, PyObject *stack_function, PyObject *const *asks);
 void withdraw(struct thread *); /* nothing is to be raised in the thread from here on */
 void take_back(struct thread *); /* the timeout's exception, if it has not been raised yet */
 int raise_pending(struct thread *); /* the timeout's exception, where no Python code runs that it could hit; -1: it is set. May be NULL */
@@ -130,7 +130,7 @@ int raise_coming(struct thread *);  /* raise_pending, which waits for one that i
 PyObject *unraisable_new(PyObject *previous);
 void intervene_forked(void);
 int hostler_intervene(int what, int thread, int64_t taken); /* without the GIL */
-int hostler_profile(const char *request, int64_t n);          /* likewise */
+int hostler_ask(int what, const char *request, int64_t n);    /* likewise */
 PyObject *deadline_new(void);
 
 /* runtime.c */
@@ -212,5 +212,6 @@ extern void hostlerGILWanted(int);
 extern void hostlerStacked(int, int64_t, void *, int64_t);
 extern int hostlerDeadline(int, int64_t, int64_t *);
 extern void hostlerProfiled(void *, int64_t); /* no leaf: without the GIL */
+extern void hostlerCollected(void);          /* likewise */
 
 #endif

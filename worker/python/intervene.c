@@ -1,6 +1,7 @@
 /* What is done to a running request from outside: an exception is raised in its
- * thread (--timeout), its stack is taken (--slow-request); and a profile of all
- * threads is begun (hostler ctl profile), which goes on in a thread of Python's.
+ * thread (--timeout), its stack is taken (--slow-request); and something is asked of
+ * Python, which does it in a thread of its own: a profile of all threads (hostler ctl
+ * profile), or a look at metrics that have no value until somebody asks.
  * That takes the GIL, and so a thread that may wait for it. It is made when there
  * is something to do for the first time, and then sleeps until there is again. (It
  * does not end: faulthandler walks the list of Python's threads without any lock,
@@ -25,15 +26,17 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t more = PTHREAD_COND_INITIALIZER;
 static int there, asked; /* under lock, as the next: is there a thread, has it something to do */
-static char *profile_in; /* the request for a profile, from malloc; NULL: none */
+static char *asked_for[ASKS]; /* what is asked of Python, from malloc; NULL: nothing */
 
-static PyObject *timeout_class, *nothing, *stack_of, *profile;
+static PyObject *timeout_class, *nothing, *stack_of, *ask[ASKS];
 
-int intervene_init(PyObject *exception, PyObject *no_op, PyObject *stack_function, PyObject *profile_function) {
+int intervene_init(PyObject *exception, PyObject *no_op, PyObject *stack_function, PyObject *const *asks) {
 	stack_of = stack_function;
-	profile = profile_function;
 	Py_IncRef(stack_of);
-	Py_IncRef(profile);
+	for (int i = 0; i < ASKS; i++) {
+		ask[i] = asks[i];
+		Py_IncRef(ask[i]);
+	}
 	timeout_class = exception;
 	nothing = no_op;
 	Py_IncRef(exception); /* for the life of the process */
@@ -143,12 +146,12 @@ static void take_stack(struct thread *th, int64_t taken) {
 		Py_DecRef(text);
 }
 
-static void begin_profile(char *request) {
+static void ask_python(int what, char *request) {
 	PyObject *text = PyUnicode_FromString(request);
 	free(request);
-	PyObject *r = text ? PyObject_CallFunctionObjArgs(profile, text, NULL) : NULL;
+	PyObject *r = text ? PyObject_CallFunctionObjArgs(ask[what], text, NULL) : NULL;
 	if (r == NULL)
-		PyErr_WriteUnraisable(profile);
+		PyErr_WriteUnraisable(ask[what]);
 	else
 		Py_DecRef(r);
 	if (text)
@@ -160,11 +163,13 @@ static void *work(void *arg) {
 	for (;;) {
 		pthread_mutex_lock(&lock);
 		asked = 0;
-		char *request = profile_in;
-		profile_in = NULL;
+		char *requests[ASKS];
+		memcpy(requests, asked_for, sizeof requests);
+		memset(asked_for, 0, sizeof asked_for);
 		pthread_mutex_unlock(&lock);
-		if (request != NULL)
-			begin_profile(request);
+		for (int i = 0; i < ASKS; i++)
+			if (requests[i] != NULL)
+				ask_python(i, requests[i]);
 		for (int i = 0; i < nthreads; i++) {
 			struct thread *th = &threads[i];
 			int64_t taken = __atomic_exchange_n(&th->stack_in, 0, __ATOMIC_ACQ_REL);
@@ -196,7 +201,7 @@ void intervene_forked(void) {
 	pthread_mutex_init(&lock, NULL);
 	pthread_cond_init(&more, NULL);
 	there = 0;
-	profile_in = NULL; /* a few bytes are lost; who had them may be at them just now */
+	memset(asked_for, 0, sizeof asked_for); /* a few bytes are lost; who had them may be at them just now */
 }
 
 /* rouse makes the thread look what there is to do, or makes the thread. lock is held. */
@@ -236,18 +241,18 @@ int hostler_intervene(int what, int thread, int64_t taken) {
 	return rc;
 }
 
-/* hostler_profile is Go's, too. */
-int hostler_profile(const char *request, int64_t n) {
+/* hostler_ask is Go's, too. what: one of ASK_. */
+int hostler_ask(int what, const char *request, int64_t n) {
 	char *copy = strndup(request, (size_t)n);
 	if (copy == NULL)
 		return -1;
 	pthread_mutex_lock(&lock);
-	free(profile_in);
-	profile_in = copy;
+	free(asked_for[what]);
+	asked_for[what] = copy;
 	int rc = rouse();
 	if (rc) {
 		free(copy);
-		profile_in = NULL;
+		asked_for[what] = NULL;
 	}
 	pthread_mutex_unlock(&lock);
 	return rc;

@@ -21,14 +21,14 @@ extern int hostlerPage(char *dst, int cap);
 
 static void nothing(int sig) { (void)sig; }
 
-/* init(settings, app, bases, open_ends, file_wrapper, report, timeout, no_op, stack_of, profile) */
+/* init(settings, app, bases, open_ends, file_wrapper, report, timeout, no_op, stack_of, profile, collect) */
 static PyObject *init(PyObject *self, PyObject *args) {
 	(void)self;
 	const char *settings;
 	Py_ssize_t n;
-	PyObject *text, *app, *bases, *open_ends, *wrapper, *report, *timeout, *no_op, *stack_of, *profile;
+	PyObject *text, *app, *bases, *open_ends, *wrapper, *report, *timeout, *no_op, *stack_of, *asks[ASKS];
 	char why[512];
-	if (!PyArg_ParseTuple(args, "OOOOOOOOOO", &text, &app, &bases, &open_ends, &wrapper, &report, &timeout, &no_op, &stack_of, &profile))
+	if (!PyArg_ParseTuple(args, "OOOOOOOOOOO", &text, &app, &bases, &open_ends, &wrapper, &report, &timeout, &no_op, &stack_of, &asks[ASK_PROFILE], &asks[ASK_COLLECT]))
 		return NULL;
 	if ((settings = PyUnicode_AsUTF8AndSize(text, &n)) == NULL)
 		return NULL;
@@ -54,7 +54,7 @@ static PyObject *init(PyObject *self, PyObject *args) {
 	nthreads = count;
 	request_init(report);
 	run_init(app);
-	if (fork_init((int)PyList_Size(bases)) || loop_init(app) || intervene_init(timeout, no_op, stack_of, profile) || response_init(wrapper) || input_init() ||
+	if (fork_init((int)PyList_Size(bases)) || loop_init(app) || intervene_init(timeout, no_op, stack_of, asks) || response_init(wrapper) || input_init() ||
 	    environ_init(bases, open_ends))
 		return PyErr_Occurred() ? NULL : PyErr_NoMemory();
 	return PyLong_FromLong(count);
@@ -141,6 +141,17 @@ static PyObject *profiled(PyObject *self, PyObject *result) {
 	return none();
 }
 
+/* collected(): the metrics that were asked for have been looked up. */
+static PyObject *collected(PyObject *self, PyObject *args) {
+	(void)self, (void)args;
+	if (!forked) {
+		PyThreadState *ts = PyEval_SaveThread(); /* it may wait, too */
+		hostlerCollected();
+		PyEval_RestoreThread(ts);
+	}
+	return none();
+}
+
 /* say(text): into the error log, as bytes. It never waits. False: this is a forked
  * child, which has no log of ours. */
 static PyObject *say(PyObject *self, PyObject *text) {
@@ -208,7 +219,7 @@ static PyMethodDef module_methods[] = {
 	{"run", run_thread, METH_O, NULL},      {"drain", drain, METH_NOARGS, NULL},
 	{"leave", leave, METH_NOARGS, NULL},    {"early_hints", hints, METH_NOARGS, NULL},
 	{"wait", wait_threads, METH_NOARGS, NULL}, {"forked", is_child, METH_NOARGS, NULL}, {"page", page, METH_NOARGS, NULL},      {"slim", slim_down, METH_NOARGS, NULL},
-	{"deadline", get_deadline, METH_NOARGS, NULL}, {"profiled", profiled, METH_O, NULL},
+	{"deadline", get_deadline, METH_NOARGS, NULL}, {"profiled", profiled, METH_O, NULL}, {"collected", collected, METH_NOARGS, NULL},
 	{"unraisablehook", unraisablehook, METH_O, NULL},
 	{"mold", fork_mold, METH_VARARGS, NULL},       {"order", fork_order, METH_VARARGS, NULL},
 	{"arm", fork_arm, METH_NOARGS, NULL},          {"ordered", fork_done, METH_VARARGS, NULL},

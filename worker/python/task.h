@@ -21,6 +21,7 @@ enum { PIECE_LAST = 0, PIECE_WHOLE = 1, PIECE_MORE = 2 }; /* of a body: its end 
 enum { READ_END = 0, READ_WAIT = -1, READ_BROKEN = -2, READ_BAD = -3, READ_TOO_LARGE = -4, READ_DISK = -5 };
 enum { FLAG_CHUNKED = 1, FLAG_WEBSOCKET = 1 << 30 };
 enum { INTERVENE_PROBE = 0, INTERVENE_RAISE = 1, INTERVENE_STACK = 2 };
+enum { ASK_PROFILE = 0, ASK_COLLECT = 1, ASKS = 2 };
 enum { FORWARDED_HTTPS = 1, FORWARDED_HOST = 2, FORWARDED_PREFIX = 4, FORWARDED_HTTP = 8, FORWARDED_STRAY = 16 };
 
 struct span { uint32_t off, len; };

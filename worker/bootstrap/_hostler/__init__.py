@@ -6,7 +6,7 @@ latest, before it serves:
 
     all        stdlib start interpreter descriptors protocol signals threads app interface
                reasons frames log
-    worker     worker library wsgi objects profile
+    worker     worker library wsgi objects profile collect
     mold       those of its workers, and mold audit title
     hooks      hooks conf title
     as told    paste (--paste), hooks conf observe (--hooks, --config), reload (--reload),

@@ -31,10 +31,11 @@ def patch(settings):
 
 
 class GreenWorker:
-    """bridge is the C side; serve is called once the requests may come."""
+    """bridge is the C side; serve is called once the requests may come; collector runs code of
+    the application's, too."""
 
-    def __init__(self, bridge, number, serve):
-        self.bridge, self.number, self.serve = bridge, number, serve
+    def __init__(self, bridge, number, serve, collector):
+        self.bridge, self.number, self.serve, self.collector = bridge, number, serve, collector
 
     def run(self):
         """Serve until the worker is to leave."""
@@ -61,11 +62,18 @@ class GreenWorker:
         self.watchers = [loop.io(set_, 1), loop.check(ref=False), loop.prepare(ref=False, priority=-2)]
         for watcher, callback in zip(self.watchers, (self.turn, self.bridge.green_away, self.bridge.green_rest)):
             watcher.start(callback)
+        self.collector.threads = greenlets = Greenlets(loop)
+        self.watchers.append(greenlets.watcher)
         # A child has a hub of its own, which must not look at what is closed there.
         os.register_at_fork(after_in_child=self.stop)
         watch_children(loop)
         also(lambda: described(self.bridge, self.number), self.bridge.dump_fd())
         self.serve()
+        # The application may have run the hub while it was imported, which then goes on in the
+        # midst of a round, and past the last moment before it waits: let it have another. (What
+        # is to be called back soon might be called in that very round.)
+        self.watchers.append(loop.timer(0))
+        self.watchers[-1].start(self.turn)
         self.until_over()
         if self.bridge.green_cut():
             say("hostler: %d requests are ended by GreenletExit, for the worker's time is over\n" % self.bridge.green_cut(), "WARN")
@@ -97,6 +105,27 @@ class GreenWorker:
                     self.bridge.drain()
                 else:
                     say("hostler: " + text_of_raised(e))
+
+
+class Greenlets:
+    """Begins in a greenlet what another thread asks for: the locks of what is patched, and its
+    ways to wait, are this hub's."""
+
+    def __init__(self, loop):
+        self.jobs = []
+        self.watcher = loop.async_(ref=False)
+        self.watcher.start(self.spawn)
+
+    def start(self, target, args, name):
+        self.jobs.append((target, args))
+        self.watcher.send()
+
+    def spawn(self):
+        from gevent import spawn
+
+        while self.jobs:
+            target, args = self.jobs.pop(0)
+            spawn(target, *args)
 
 
 def watch_children(loop):

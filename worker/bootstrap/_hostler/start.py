@@ -178,7 +178,7 @@ def wsgi_worker(worker, app, modules, hooks):
 
         def serve(begun):
             worker.prepare(app)
-            GreenWorker(worker.server, worker.settings["worker"], lambda: begin(begun)).run()
+            GreenWorker(worker.server, worker.settings["worker"], lambda: begin(begun), worker.collector).run()
 
     return serve
 

@@ -9,6 +9,7 @@ import threading
 import time
 
 from _hostler import log
+from _hostler.collect import Collector
 from _hostler.frames import stack_of, text_of_raised
 from _hostler.library import cannot_start
 from _hostler.log import flush, report
@@ -31,6 +32,7 @@ class Worker:
         self.raw = raw  # the settings as they came
         self.threads = threads
         self.profiler = Profiler(server.profiled, threads)
+        self.collector = Collector(server, threads)
         self.count = 0  # of threads that serve
         self.green_websocket = None  # makes environ["wsgi.websocket"], where greenlets serve
 
@@ -45,7 +47,7 @@ class Worker:
                 bases = [base_environ(self.settings, listener, hints, deadline) for listener in listeners]
                 sys.unraisablehook = server.unraisablehook(sys.unraisablehook)
                 open_ends = [[not part for part in server_name(listener)] for listener in listeners]
-                self.count = server.init(self.raw, app, bases, open_ends, FileWrapper, report, RequestTimeout, no_op, stack_of, self.profiler.start)
+                self.count = server.init(self.raw, app, bases, open_ends, FileWrapper, report, RequestTimeout, no_op, stack_of, self.profiler.start, self.collector.start)
                 server.sockets(WebSocketClosed, offer_socket, self.green_websocket)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -88,6 +90,7 @@ class Worker:
 
     def leave(self):
         self.profiler.end()
+        self.collector.end()
         seconds = self.server.leave()
         log.write_by(None)
         see_off(self.settings, seconds)

@@ -13,7 +13,7 @@ print(*sorted(set(sys.modules) - before))
 """
 
 EACH = set("start stdlib interpreter app interface reasons descriptors frames log protocol signals threads".split())
-WORKER = EACH | set("worker library wsgi objects profile sockets".split())
+WORKER = EACH | set("worker library wsgi objects profile collect sockets".split())
 # What takes a megabyte, and the application may never need.
 HEAVY = set("logging traceback inspect asyncio html random urllib.parse tokenize ast dis ctypes socket concurrent.futures".split())
 
