@@ -4,10 +4,11 @@
 // Each metric is a row of one table (table.go): name, type, labels, help, and how it is
 // read. docs/metrics.md is made of it by go generate.
 //
-// A scrape asks no worker anything. It reads shared memory, the master's last
-// snapshot and, per worker, a few files in /proc; so it is answered when every
-// worker hangs, and a worker that was killed leaves nothing uncounted but what
-// it did not write down itself.
+// For the server's own metrics a scrape asks no worker anything. It reads shared memory,
+// the master's last snapshot and, per worker, a few files in /proc; so it is answered when
+// every worker hangs, and a worker that was killed leaves nothing uncounted but what
+// it did not write down itself. Of the application's metrics some have to be asked for
+// (Options.Collect): for half a second at most.
 //
 // # Labels
 //
