@@ -37,7 +37,7 @@
 //	              files that it has imported, each ended by a NUL
 //	A Metrics     worker, mold → master (beside it memory whose size is sealed)
 //	              what the application counts is there from now on; see internal/appmetrics
-//	c Collected   worker → master
+//	d Collected   worker → master
 //	              it has looked up what was asked for with Collect
 //	P Forked      mold → master (Text)
 //	              it has forked the worker, or why not
@@ -57,7 +57,7 @@
 //	              report the stack of the thread, if it still runs that request
 //	Y Profile     master → worker (Text)
 //	              take a profile, a ProfileRequest
-//	C Collect     master → worker (Text)
+//	c Collect     master → worker (Text)
 //	              look up those of the application's metrics that have to be asked for; with CollectAll also those that one worker has for all
 //	L Level       master → worker (Text)
 //	              the log level from now on, as in WorkerConfig

@@ -38,8 +38,8 @@ const (
 	KindForked     Kind = 'P'
 	KindBorn       Kind = 'J'
 	KindMetrics    Kind = 'A'
-	KindCollect    Kind = 'C'
-	KindCollected  Kind = 'c'
+	KindCollect    Kind = 'c'
+	KindCollected  Kind = 'd'
 )
 
 // DrainMode says what a draining worker still does.
