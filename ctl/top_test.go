@@ -110,8 +110,8 @@ func TestTopOnScreen(t *testing.T) {
 			width, height := screen.Size()
 			var b strings.Builder
 			for at := range width * height {
-				r, _, _, _ := screen.GetContent(at%width, at/width)
-				b.WriteRune(r)
+				text, _, _ := screen.Get(at%width, at/width)
+				b.WriteString(text)
 			}
 			if got = b.String(); strings.Contains(got, want) && width == size {
 				return

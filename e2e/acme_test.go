@@ -174,14 +174,6 @@ func (s *server) trusting(root *x509.CertPool, h2 bool) *http.Client {
 	return &http.Client{Transport: tr, Timeout: 30 * time.Second}
 }
 
-func portOf(t *testing.T, addr string) (port int) {
-	t.Helper()
-	if _, err := fmt.Sscanf(addr[strings.LastIndexByte(addr, ':'):], ":%d", &port); err != nil {
-		t.Fatal(err)
-	}
-	return port
-}
-
 // TestACME: a server that has no certificate yet starts, though the authority is down;
 // says so, sends clients of HTTP to HTTPS, and has its certificates when the authority is
 // there, however that asks for proof. After a restart it orders nothing.

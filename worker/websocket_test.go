@@ -83,14 +83,19 @@ func (a *socketApp) await(what uint32) uint32 {
 	if have := a.w.Await(what); have != 0 {
 		return have
 	}
-	select {
-	case <-bell:
-		return a.w.heed()
-	case <-time.After(30 * time.Second):
-		a.r.t.Error("no notice")
-		return 0
-	case <-a.r.leave.stop:
-		return 0
+	late := time.After(30 * time.Second)
+	for {
+		select {
+		case <-bell:
+			if have := a.w.heed(); have != 0 { // else it was for what has been seen to since
+				return have
+			}
+		case <-late:
+			a.r.t.Error("no notice")
+			return 0
+		case <-a.r.leave.stop:
+			return 0
+		}
 	}
 }
 
