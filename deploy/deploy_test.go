@@ -1,5 +1,3 @@
-// Package deploy tests that the files in this folder are what their real tools
-// take.
 package deploy
 
 import (
@@ -79,6 +77,10 @@ func TestAlerts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	page, err := os.ReadFile("../docs/alerts.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	alerts := strings.Split(string(rules), "- alert: ")[1:]
 	if len(alerts) == 0 {
 		t.Fatal("there are no alerts")
@@ -87,6 +89,9 @@ func TestAlerts(t *testing.T) {
 		name, rest, _ := strings.Cut(alert, "\n")
 		if !strings.Contains(rest, "labels: {severity: critical}") && !strings.Contains(rest, "labels: {severity: warning}") || !strings.Contains(rest, "summary: ") {
 			t.Errorf("%s has no severity, or no summary", name)
+		}
+		if !strings.Contains(string(page), "\n## "+name+"\n") || !strings.Contains(rest, "runbook: docs/alerts.md#"+strings.ToLower(name)+"\n") {
+			t.Errorf("%s has no part of docs/alerts.md, or does not lead there", name)
 		}
 		fires, quiet := 0, 0
 		for _, use := range strings.Split(string(tests), "alertname: ")[1:] {

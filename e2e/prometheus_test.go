@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,38 +27,47 @@ func tool(t *testing.T, name string) string {
 	return path
 }
 
-// TestPrometheus lets a real Prometheus scrape hostler over a worker's death and
-// a reload.
-func TestPrometheus(t *testing.T) {
-	prometheus, promtool := tool(t, "prometheus"), tool(t, "promtool")
-	s := start(t, "-w", "2", "rules:app")
+// startPrometheus has a real Prometheus scrape these once a second, and returns what asks it.
+func startPrometheus(t *testing.T, targets ...string) func(query string) string {
+	t.Helper()
 	dir := t.TempDir()
-	config := fmt.Sprintf("scrape_configs:\n- job_name: hostler\n  scrape_interval: 1s\n  static_configs:\n  - targets: [%q]\n", s.admin)
+	list, err := json.Marshal(targets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := fmt.Sprintf("scrape_configs:\n- job_name: hostler\n  scrape_interval: 1s\n  static_configs:\n  - targets: %s\n", list)
 	if err := os.WriteFile(filepath.Join(dir, "p.yml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	p := exec.Command(prometheus, "--config.file="+dir+"/p.yml", "--storage.tsdb.path="+dir+"/data", "--web.listen-address="+addr)
+	p := exec.Command(tool(t, "prometheus"), "--config.file="+dir+"/p.yml", "--storage.tsdb.path="+dir+"/data", "--web.listen-address="+addr)
 	out := new(logBuffer)
 	p.Stdout, p.Stderr = out, out
 	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		_ = p.Process.Signal(syscall.SIGTERM)
 		_ = p.Wait()
-	}()
-	query := func(q string) string {
-		r, err := client.Get("http://" + addr + "/api/v1/query?query=" + q)
+	})
+	return func(query string) string {
+		r, err := client.Get("http://" + addr + "/api/v1/query?query=" + url.QueryEscape(query))
 		if err != nil {
 			return ""
 		}
 		defer r.Body.Close()
-		b := make([]byte, 64<<10)
-		n, _ := r.Body.Read(b)
-		return string(b[:n])
+		b, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20)) // what is cut is not what is looked for
+		return string(b)
 	}
+}
+
+// TestPrometheus lets a real Prometheus scrape hostler over a worker's death and
+// a reload.
+func TestPrometheus(t *testing.T) {
+	promtool := tool(t, "promtool")
+	s := start(t, "-w", "2", "rules:app")
+	query := startPrometheus(t, s.admin)
 	for range 42 {
 		s.get("/hello")
 	}
@@ -83,5 +95,50 @@ func TestPrometheus(t *testing.T) {
 	check.Stdin = strings.NewReader(text)
 	if b, err := check.CombinedOutput(); err != nil || len(b) > 0 {
 		t.Errorf("promtool check metrics: %v\n%s", err, b)
+	}
+}
+
+// TestDashboard: no chart of the dashboard is empty, of a server that has something to do.
+func TestDashboard(t *testing.T) {
+	text, err := os.ReadFile("../deploy/grafana/hostler.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var board struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+		Annotations struct{ List []struct{ Expr string } }
+	}
+	if err := json.Unmarshal(text, &board); err != nil {
+		t.Fatal(err)
+	}
+	busy := start(t, "-w", "2", "rules:app")
+	secured := start(t, append(newPair(t, t.TempDir(), "a.example", 1).args(), "counted:app")...) // one with everything else
+	query := startPrometheus(t, busy.admin, secured.admin)
+	busy.eventually("the first scrapes", func() bool { return strings.Contains(query("count(hostler_generation)"), `"2"]`) })
+	busy.signal(syscall.SIGHUP)
+	concrete := strings.NewReplacer("$job", ".*", "$instance", ".*", "$__rate_interval", "1m")
+	n := 0
+	check := func(title, expr string) {
+		n++
+		answer := ""
+		busy.eventually(title+": "+expr, func() bool {
+			busy.get("/hello")
+			answer = query(concrete.Replace(expr))
+			return strings.Contains(answer, `"status":"success"`) && strings.Contains(answer, `"value":[`)
+		})
+	}
+	for _, p := range board.Panels {
+		for _, target := range p.Targets {
+			check(p.Title, target.Expr)
+		}
+	}
+	for _, a := range board.Annotations.List {
+		check("reloads", a.Expr)
+	}
+	if n < 30 {
+		t.Errorf("only %d queries", n)
 	}
 }

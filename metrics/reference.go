@@ -15,7 +15,7 @@ const referenceHead = `<!-- Generated from metrics/table.go by "go generate ./me
 
 All labels are bounded. The worker is the number by which logs and process titles name it, never a pid; a number that was once used stays. Counters begin with the master and never go back, also when workers end; they are there from the start, with 0.
 
-[Alerts](../deploy/prometheus/rules.yml) on them are in 'deploy/prometheus'.
+[Alerts](../deploy/prometheus/rules.yml) on them are in 'deploy/prometheus', [what to do](alerts.md) then is a page of its own, and 'deploy/grafana' has a dashboard.
 `
 
 // appReference is a part of the page; carets stand for backticks.
