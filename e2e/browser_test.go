@@ -150,6 +150,11 @@ func TestBrowser(t *testing.T) {
 				anna.wait("said.lastChild.textContent", "Bert: "+long)
 			}
 			talk()
+			s.signal(syscall.SIGHUP) // they come back by themselves
+			for _, b := range []*tab{anna, bert} {
+				b.wait("closes", "1012 true")
+			}
+			// Their lines are written at their end.
 			counts := make(map[string]int)
 			s.eventually("both WebSockets in the access log", func() bool {
 				b, _ := os.ReadFile(access)
@@ -161,10 +166,6 @@ func TestBrowser(t *testing.T) {
 			})
 			if counts[o.socket] != 2 {
 				t.Errorf("not two of %q: %v", o.socket, counts)
-			}
-			s.signal(syscall.SIGHUP) // they come back by themselves
-			for _, b := range []*tab{anna, bert} {
-				b.wait("closes", "1012 true")
 			}
 			talk()
 			s.signal(syscall.SIGTERM)
