@@ -140,7 +140,7 @@ test: bin/hostler tools ## everything
 	go vet ./...
 	go test -race -p 1 $$(go list ./... | grep -v '/e2e$$')
 	$(PYTHON) -m unittest discover -s bench
-	go test -count=1 -timeout 45m ./e2e
+	go test -count=1 -timeout 60m ./e2e
 	$(MAKE) test-pythons
 	CHAOS_SEED=$(CHAOS_SEED) CHAOS_MINUTES=1 go run ./e2e/chaos
 
