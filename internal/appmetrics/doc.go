@@ -5,8 +5,9 @@
 //
 // A process that imports the library makes memory of a fixed size, and gives it to the
 // master before anything is counted (protocol.KindMetrics). The library's values are
-// cells in it (worker/python/appmetrics.c). So a scrape asks nobody, a worker that hangs
-// has its figures there, and so has one that was killed.
+// cells in it (worker/python/appmetrics.c). So a worker that hangs has its figures
+// there, and so has one that was killed. What has no value until somebody asks is put there
+// when the master does (protocol.KindCollect).
 //
 //	0       magic | 8 bytes of records published | 16 values that had no room
 //	64      records, which are only ever appended

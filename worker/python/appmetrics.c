@@ -2,7 +2,8 @@
  *
  * A value is a cell in memory that the process shares with the master, which maps it for
  * reading and takes none of it for granted (internal/appmetrics has the layout's other
- * half). So a scrape asks nobody, and what a killed process has counted is there.
+ * half). So what a killed process has counted is there, and a scrape asks nobody, but for what
+ * has no value until it does (collect.py), which is then put into cells, too.
  *
  * Cells are changed by atomic operations. What is recorded of them is guarded by a mutex,
  * and between its two ends nothing of Python's is called: no handler of a signal, no
