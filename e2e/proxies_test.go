@@ -191,6 +191,12 @@ func (p *proxy) client() *http.Client {
 
 // origin asks the application who asks.
 func (p *proxy) origin(url string, fields ...string) (int, map[string]string) {
+	p.t.Helper()
+	return p.originBy(p.client(), url, fields...)
+}
+
+// originBy is origin with a client.
+func (p *proxy) originBy(client *http.Client, url string, fields ...string) (int, map[string]string) {
 	t := p.t
 	t.Helper()
 	r, err := http.NewRequest("GET", url, nil)
@@ -201,7 +207,7 @@ func (p *proxy) origin(url string, fields ...string) (int, map[string]string) {
 	for i := 0; i < len(fields); i += 2 {
 		r.Header.Set(fields[i], fields[i+1])
 	}
-	resp, err := p.client().Do(r)
+	resp, err := client.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
