@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -96,6 +98,46 @@ func TestPrometheus(t *testing.T) {
 	if b, err := check.CombinedOutput(); err != nil || len(b) > 0 {
 		t.Errorf("promtool check metrics: %v\n%s", err, b)
 	}
+}
+
+// TestOpenMetrics: who asks for OpenMetrics gets it, with the same figures, as a parser of
+// that format and a real Prometheus, which asks for it, take it.
+func TestOpenMetrics(t *testing.T) {
+	s := start(t, "-w", "2", "counted:app")
+	query := startPrometheus(t, s.admin)
+	s.counts("/work?seed=1", 4)
+	s.counts("/count", 7)
+	texts := make(map[string]string)
+	for format, accept := range map[string]string{"plain": "text/plain", "open": "application/openmetrics-text; version=1.0.0"} {
+		req, err := http.NewRequest(http.MethodGet, "http://"+s.admin+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", accept)
+		r, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(r.Body)
+		r.Body.Close()
+		if texts[format] = string(b); err != nil || r.StatusCode != 200 || !strings.HasPrefix(r.Header.Get("Content-Type"), accept) {
+			t.Fatalf("%s: %v, %s %v", format, err, r.Status, r.Header)
+		}
+	}
+	input, err := json.Marshal(texts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(venv, filepath.Join(apps, "counted.py"), "formats")
+	cmd.Stdin, cmd.Dir = strings.NewReader(string(input)), apps
+	out, err := cmd.CombinedOutput()
+	if n, _ := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(string(out)), " samples")); err != nil || n < 300 {
+		t.Errorf("%v\n%s", err, out)
+	}
+	s.eventually("the count in Prometheus", func() bool { return strings.Contains(query("requests_seen_total"), `"7"]`) })
+	created := fmt.Sprintf("requests_seen_created > %d < time() + 60", time.Now().Add(-time.Hour).Unix()) // nothing else has it
+	s.eventually("since when it is counted", func() bool { return strings.Contains(query(created), `"value":[`) })
+	s.eventually("a bucket", func() bool { return strings.Contains(query(`sum(took_seconds_bucket{le="1.0"}) > 0`), `"value":[`) })
 }
 
 // TestDashboard: no chart of the dashboard is empty, of a server that has something to do.

@@ -2,33 +2,41 @@ package metrics
 
 import (
 	"compress/gzip"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 )
 
-// TestOneFormat: whatever a scraper would take, it gets the text format, in gzip if it
-// takes that.
-func TestOneFormat(t *testing.T) {
+// TestFormats: a scraper gets the format that it likes best of those that there are, in
+// gzip if it takes that.
+func TestFormats(t *testing.T) {
 	r := newRig(t)
 	h, err := Handler(r.c, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
+	const plain, open = "text/plain; version=0.0.4;", "application/openmetrics-text; version=1.0.0;"
 	for _, c := range []struct {
 		accept, encoding string
 		zipped           bool
+		format           string
 	}{
-		{"", "", false},
-		{"", "gzip", true},
-		{"", "identity, gzip;q=0.5", true},
-		{"", "gzip;q=0", false},
-		{"", "zstd", false},
-		{"application/openmetrics-text;version=1.0.0,*/*;q=0.1", "", false},
-		{"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited", "gzip", true},
+		{"", "", false, plain},
+		{"*/*", "gzip", true, plain},
+		{"text/plain", "identity, gzip;q=0.5", true, plain},
+		{"text/plain;version=0.0.4;q=0.5,application/openmetrics-text;version=1.0.0;q=0.4", "gzip;q=0", false, plain},
+		{"nonsense", "zstd", false, plain},
+		{"application/openmetrics-text", "", false, "application/openmetrics-text; version=0.0.1;"},
+		{"application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1", "gzip", true, open},
+		{"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,application/openmetrics-text;version=1.0.0;q=0.8", "", false, open},
+		{"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited", "gzip", true, plain},
 	} {
 		req := httptest.NewRequest("GET", "/metrics", nil)
 		req.Header.Set("Accept", c.accept)
@@ -44,23 +52,49 @@ func TestOneFormat(t *testing.T) {
 			}
 		}
 		text, err := io.ReadAll(body)
-		if err != nil || !strings.Contains(string(text), "\nhostler_generation 1\n") || !strings.HasSuffix(string(text), "\n") {
-			t.Errorf("%+v: %v, %q", c, err, text)
+		ends := c.format != plain
+		if err != nil || !strings.Contains(string(text), "\nhostler_generation 1") || strings.HasSuffix(string(text), "\n# EOF\n") != ends ||
+			strings.Contains(string(text), "\n# TYPE hostler_received_bytes counter\n# UNIT hostler_received_bytes bytes\nhostler_received_bytes_total 0.0\n") != ends {
+			t.Errorf("%+v: %v, %d bytes that end with %q", c, err, len(text), text[max(len(text)-200, 0):])
 		}
-		if got := w.Header().Get("Content-Type"); !strings.HasPrefix(got, "text/plain; version=0.0.4") {
-			t.Errorf("%+v: the type is %q", c, got)
+		if got := w.Header().Get("Content-Type"); !strings.HasPrefix(got, c.format) || strings.Join(w.Header()["Vary"], ",") != "Accept,Accept-Encoding" {
+			t.Errorf("%+v: %v", c, w.Header())
 		}
 	}
 }
 
-// TestRefusedScrape: nothing follows an answer that is none with metrics.
+// TestRefusedScrape: a crowd is turned away, and so is one for which there is nothing.
 func TestRefusedScrape(t *testing.T) {
-	busy := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "busy", http.StatusServiceUnavailable) })
-	req := httptest.NewRequest("GET", "/metrics", nil)
-	req.Header.Set("Accept-Encoding", "gzip")
-	w := httptest.NewRecorder()
-	withApp(busy, newRig(t).c).ServeHTTP(w, req)
-	if w.Code != http.StatusServiceUnavailable || w.Body.String() != "busy\n" || w.Header().Get("Content-Encoding") != "" {
+	come, leave := make(chan bool), make(chan bool)
+	s := newScraper(newRig(t).c, prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		come <- true
+		<-leave
+		return nil, errors.New("nothing")
+	}), slog.New(slog.DiscardHandler))
+	scrape := func() *httptest.ResponseRecorder {
+		req := httptest.NewRequest("GET", "/metrics", nil)
+		req.Header.Set("Accept-Encoding", "gzip")
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, req)
+		return w
+	}
+	for range scrapesAtOnce {
+		go func() {
+			w := scrape()
+			if w.Code != http.StatusInternalServerError || w.Header().Get("Content-Encoding") != "" {
+				t.Errorf("%d %q %v", w.Code, w.Body, w.Header())
+			}
+			leave <- true
+		}()
+		<-come
+	}
+	if w := scrape(); w.Code != http.StatusServiceUnavailable || w.Header().Get("Content-Encoding") != "" {
 		t.Errorf("%d %q %v", w.Code, w.Body, w.Header())
+	}
+	for range scrapesAtOnce {
+		leave <- true
+	}
+	for range scrapesAtOnce {
+		<-leave
 	}
 }

@@ -11,9 +11,11 @@ const referenceHead = `<!-- Generated from metrics/table.go by "go generate ./me
 
 # Metrics
 
-'/metrics' on [--admin-bind](settings.md) has the %d families below, in the text format of Prometheus, and 'process_…' of the master beside them. How they are counted is said at the head of package metrics ('metrics/doc.go').
+'/metrics' on [--admin-bind](settings.md) has the %d families below, and 'process_…' of the master beside them, in the text format of Prometheus, or in OpenMetrics where the scraper asks for that (Prometheus does). How they are counted is said at the head of package metrics ('metrics/doc.go').
 
 All labels are bounded. The worker is the number by which logs and process titles name it, never a pid; a number that was once used stays. Counters begin with the master and never go back, also when workers end; they are there from the start, with 0.
+
+In OpenMetrics counters are announced without '_total', units are given, and whole bounds of buckets are written '1.0', not '1'. The buckets of the histograms below are for people (1, 2.5, 5, 10 ms …), so they could only be guessed into those of a native histogram, which go by powers of two: there are none, and no protobuf. A Prometheus that stores classic histograms as native ones with custom buckets ('convert_classic_histograms_to_nhcb') has them exactly.
 
 [Alerts](../deploy/prometheus/rules.yml) on them are in 'deploy/prometheus', [what to do](alerts.md) then is a page of its own, and 'deploy/grafana' has a dashboard.
 `
@@ -29,6 +31,7 @@ What the application counts with ^prometheus_client^ (0.5 and newer) is in ^/met
 * After a reload the gauges of workers that are gone go, with the last worker of their generation; counters stay.
 * An endpoint of the application's own goes on to show the one worker that answers. ^start_http_server()^ is not needed, and only the first worker can have its port.
 * What has no value until somebody asks is asked for at a scrape, at most once a second, in a thread of the worker's (with ^--loop gevent^ in a greenlet): gauges with ^set_function()^ and OpenTelemetry's exporter in every worker; ^Info^, ^Enum^ and custom collectors of the default registry in one for all, that of the lowest number, for they would say the same in each. OpenTelemetry's gauges and up-down counters have the label ^worker^. A scrape waits for half a second at most; who has not answered by then shows what it said the last time. What a killed worker has counted in OpenTelemetry since the last scrape is lost.
+* In OpenMetrics counters, histograms and summaries have ^_created^, as the library has it: when the first process that has the series began to count.
 * Not there are exemplars, metrics whose names begin with ^hostler_^ or ^process_^, and those whose names are none of the classic text format; each is mentioned once in the error log. So is a collector that fails, or has more than 20,000 samples.
 * A worker can have some 130,000 values, a gauge counts twice, and no metric more than half of them; all workers together 65,536 series and 32 MiB of names and labels. What exceeds that is left out, is counted (^hostler_app_metrics_left_out_total^, ^hostler_app_metrics_unrecorded_values^), and said once in the error log, with the metric's name. Series that only workers have had which are gone are the first to be forgotten.
 * Where ^PROMETHEUS_MULTIPROC_DIR^ or ^PROMETHEUS_VALUE_CLASS^ is in the environment the library is left alone.

@@ -193,7 +193,40 @@ def stock(plan, dead):
         return text
 
 
+def formats(task):
+    """Hold what OpenMetrics' parser finds against what that of the text format does."""
+    from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
+    from prometheus_client.parser import text_string_to_metric_families as parse_plain
+
+    def read(families, own):
+        samples, units = {}, {}
+        for f in families:
+            for s in f.samples:
+                labels = dict(s.labels)
+                if "le" in labels:
+                    labels["le"] = str(float(labels["le"]))  # the server's own are written in two ways
+                if f.name.startswith(("hostler_", "process_")) == own:
+                    samples[s.name, tuple(sorted(labels.items()))] = s.value
+            units[f.name] = f.unit
+        return samples, units
+
+    for own in (True, False):
+        (plain, _), (opened, units) = read(parse_plain(task["plain"]), own), read(parse_open(task["open"]), own)
+        created = {k: v for k, v in opened.items() if k[0].endswith("_created")}
+        if own == bool(created):
+            print("created", created)
+        if units["took_seconds"] != "seconds" or units["hostler_received_bytes"] != "bytes" or units["work_things"]:
+            print("units", units)
+        for k in sorted(set(plain) | set(opened)):
+            if k not in created and (k not in plain or k not in opened or not own and plain[k] != opened[k]):
+                print("differ", k, plain.get(k), opened.get(k))
+    print(len(plain), "samples")
+
+
 def main():
+    if sys.argv[1] == "formats":
+        formats(json.load(sys.stdin))
+        return
     if sys.argv[1] == "replay":
         for line in sys.stdin:
             work(int(line))

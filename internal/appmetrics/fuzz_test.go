@@ -68,7 +68,7 @@ func FuzzMemory(f *testing.F) {
 }
 
 func check(t *testing.T, r *Registry) {
-	for line := range strings.Lines(string(r.Text(nil, func(int) bool { return true }))) {
+	for line := range strings.Lines(string(r.Text(nil, false, func(int) bool { return true }))) {
 		if !strings.HasPrefix(line, "# ") && (strings.LastIndexByte(line, ' ') < 1 || !isName(line[:strings.IndexAny(line, "{ ")], true)) {
 			t.Errorf("the line %q", line)
 		}

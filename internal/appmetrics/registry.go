@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,6 +38,7 @@ var LeftOutReasons = [...]string{LeftOutLimit, LeftOutName, LeftOutClash, LeftOu
 // methods may be called from any goroutine.
 type Registry struct {
 	log *slog.Logger
+	now func() time.Time
 
 	mu       sync.Mutex
 	live     map[*Process]bool
@@ -51,7 +53,7 @@ type Registry struct {
 
 // New returns a Registry without any process.
 func New(log *slog.Logger) *Registry {
-	return &Registry{log: log, live: make(map[*Process]bool), families: make(map[string]*family),
+	return &Registry{log: log, now: time.Now, live: make(map[*Process]bool), families: make(map[string]*family),
 		leftOut: make(map[string]uint64), told: make(map[string]bool)}
 }
 
@@ -61,7 +63,8 @@ type Process struct {
 	worker     int // its number
 	generation int
 	mold       bool
-	segment    *segment // nil: it has shared none; guarded by the registry's lock
+	began      time.Time // when it shared some
+	segment    *segment  // nil: it has shared none; guarded by the registry's lock
 	ended      bool
 }
 
@@ -83,7 +86,7 @@ func (p *Process) Take(fd int) {
 		_ = unix.Munmap(mem) // it has shared some before
 		p.r.damaged(p, ErrMemory)
 	default:
-		p.segment = &segment{mem: mem}
+		p.segment, p.began = &segment{mem: mem}, p.r.now()
 		p.r.live[p] = true
 	}
 }
@@ -140,7 +143,7 @@ func (r *Registry) parse(p *Process) {
 	if s.bad != nil {
 		return
 	}
-	s.parse(&intern{r, p.generation})
+	s.parse(&intern{r, p.generation, p.began})
 	for _, f := range s.full {
 		r.tell("full "+f.name, "the application has more series than there is room for in a worker; further ones of this metric are left out: has it a label with ever new values?",
 			"metric", cut(f.name), "worker", p.worker)
@@ -155,6 +158,7 @@ func (r *Registry) parse(p *Process) {
 type intern struct {
 	r          *Registry
 	generation int
+	began      time.Time
 }
 
 // family implements sink.
@@ -199,7 +203,7 @@ func (in *intern) series(f *family, what sample, labels []string) *series {
 			return nil
 		}
 		f.bytes += size
-		t = &series{family: f, sample: what, key: key, labels: labels}
+		t = &series{family: f, sample: what, key: key, labels: labels, created: in.began}
 		if what == sampleBucket {
 			t.le = bound(labels[len(labels)-1])
 		}
@@ -210,6 +214,9 @@ func (in *intern) series(f *family, what sample, labels []string) *series {
 		r.unheld--
 	}
 	t.refs++
+	if in.began.Before(t.created) {
+		t.created = in.began
+	}
 	t.generation = max(t.generation, in.generation)
 	return t
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,6 +51,54 @@ func TestCounters(t *testing.T) {
 	}
 	if s := r.Stats(); s.Processes != 1 || s.Series != 7 || r.log.Len() > 0 {
 		t.Errorf("%+v, log: %s", s, r.log)
+	}
+}
+
+// TestOpenMetrics: the same in that format, where a counter is named without its suffix,
+// and says since when there is nobody who has counted it before.
+func TestOpenMetrics(t *testing.T) {
+	r := newRig(t)
+	at := int64(100)
+	r.now = func() time.Time { return time.Unix(at, 5e8) }
+	first, a := r.start(1, 1, false)
+	at = 200
+	_, b := r.start(2, 1, false)
+	for _, w := range []*writer{b, a} {
+		w.value(w.family(counter, modeNone, "jobs", "\"Jobs\"\n", "kind"), sampleTotal, 1, "a")
+		h := w.family(histogram, modeNone, "took_seconds", "")
+		w.value(h, sampleSum, 3)
+		w.value(h, sampleBucket, 2, "+Inf")
+		s := w.family(summary, modeNone, "size_bytes", "")
+		w.value(s, sampleCount, 1)
+		w.value(s, sampleSum, 7)
+		w.value(w.family(gauge, modeMax, "g", ""), sampleValue, 5)
+	}
+	want := `# HELP g 
+# TYPE g gauge
+g 5
+# HELP jobs \"Jobs\"\n
+# TYPE jobs counter
+jobs_total{kind="a"} 2
+jobs_created{kind="a"} 100.5
+# HELP size_bytes 
+# TYPE size_bytes summary
+# UNIT size_bytes bytes
+size_bytes_count 2
+size_bytes_sum 14
+size_bytes_created 100.5
+# HELP took_seconds 
+# TYPE took_seconds histogram
+# UNIT took_seconds seconds
+took_seconds_bucket{le="+Inf"} 4
+took_seconds_count 4
+took_seconds_sum 6
+took_seconds_created 100.5
+`
+	for range 2 { // the first process's end changes nothing
+		if got := string(r.Text(nil, true, func(int) bool { return true })); got != want {
+			t.Errorf("%s\nwant:\n%s", got, want)
+		}
+		first.End()
 	}
 }
 
@@ -149,14 +198,16 @@ func TestClash(t *testing.T) {
 	_, a := r.start(1, 1, false)
 	a.value(a.family(counter, modeNone, "x", ""), sampleTotal, 1)
 	a.value(a.family(gauge, modeSum, "y", ""), sampleValue, 1)
-	r.want("one", "x_total 1\ny 1")
+	a.value(a.family(gauge, modeSum, "z_created", ""), sampleValue, 1)
+	r.want("one", "x_total 1\ny 1\nz_created 1")
 	p, b := r.start(2, 2, false)
 	b.value(b.family(gauge, modeSum, "x_total", ""), sampleValue, 5)
 	b.value(b.family(histogram, modeNone, "y", ""), sampleSum, 6)
-	r.want("the newer", "x_total 5\ny_sum 6")
-	r.want("again", "x_total 5\ny_sum 6")
+	b.value(b.family(counter, modeNone, "z", ""), sampleTotal, 7)
+	r.want("the newer", "x_total 5\ny_sum 6\nz_total 7")
+	r.want("again", "x_total 5\ny_sum 6\nz_total 7")
 	p.End()
-	r.want("a reload that failed", "x_total 1\ny 1", 1)
+	r.want("a reload that failed", "x_total 1\ny 1\nz_created 1", 1)
 	if s := r.Stats(); s.LeftOut[LeftOutClash] < 2 || strings.Count(r.log.String(), "metric=x ") != 1 {
 		t.Errorf("%+v, log:\n%s", s, r.log)
 	}

@@ -127,7 +127,7 @@ func (r *rig) samples(generations ...int) string {
 }
 
 func (r *rig) text(generations ...int) string {
-	return string(r.Text(nil, func(g int) bool {
+	return string(r.Text(nil, false, func(g int) bool {
 		for _, keep := range generations {
 			if g == keep {
 				return true

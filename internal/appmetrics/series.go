@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"time"
 )
 
 // family is a metric of the application's, from all processes that describe it alike.
@@ -26,11 +27,12 @@ type series struct {
 	sample     sample
 	key        string
 	labels     []string
-	le         float64 // of a bucket
-	generation int     // the newest that has it
-	refs       int     // cells of the living
-	total      float64 // of the dead; not of what is set
-	counted    bool    // the dead have had it
+	le         float64   // of a bucket
+	generation int       // the newest that has it
+	created    time.Time // nobody has counted before
+	refs       int       // cells of the living
+	total      float64   // of the dead; not of what is set
+	counted    bool      // the dead have had it
 	dead       []deadGauge
 	now        point // at this scrape
 }

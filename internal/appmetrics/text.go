@@ -38,9 +38,10 @@ func isName(s string, colons bool) bool {
 	return s != ""
 }
 
-// Text appends all metrics in Prometheus' text format. keep says which generations have
-// workers, or are to have some: of the dead of others gauges are dropped.
-func (r *Registry) Text(b []byte, keep func(generation int) bool) []byte {
+// Text appends all metrics in Prometheus' text format, or in that of OpenMetrics, but for
+// what ends that. keep says which generations have workers, or are to have some: of the
+// dead of others gauges are dropped.
+func (r *Registry) Text(b []byte, open bool, keep func(generation int) bool) []byte {
 	r.mu.Lock()
 	defer r.unlock()
 	for p := range r.live {
@@ -60,7 +61,7 @@ func (r *Registry) Text(b []byte, keep func(generation int) bool) []byte {
 		}
 	}
 	for _, f := range r.shown() {
-		b = f.text(b)
+		b = f.text(b, open)
 	}
 	return b
 }
@@ -100,17 +101,31 @@ func (r *Registry) shown() []*family {
 	return all
 }
 
-// names are those that the family takes in the output.
+// names are those that the family takes in the output, of whatever format. They are those
+// that it has in the library's own registry.
 func (f *family) names() []string {
-	switch f.typ {
-	case counter:
-		return []string{f.name + "_total"}
-	case histogram:
-		return []string{f.name, f.name + "_bucket", f.name + "_sum", f.name + "_count"}
-	case summary:
-		return []string{f.name, f.name + "_sum", f.name + "_count"}
+	names := []string{f.name}
+	for _, suffix := range taken[f.typ] {
+		names = append(names, f.name+suffix)
 	}
-	return []string{f.name}
+	return names
+}
+
+var taken = [...][]string{counter: {"_total", createdSuffix}, gauge: nil, histogram: {"_bucket", "_sum", "_count", createdSuffix}, summary: {"_sum", "_count", createdSuffix}}
+
+const createdSuffix = "_created"
+
+// units are those that Prometheus' rules for names end them with.
+var units = [...]string{"seconds", "bytes", "ratio", "celsius", "meters", "volts", "amperes", "joules", "grams"}
+
+// Unit returns the unit of a metric, which its name ends with, or "".
+func Unit(name string) string {
+	for _, unit := range units {
+		if strings.HasSuffix(name, "_"+unit) {
+			return unit
+		}
+	}
+	return ""
 }
 
 var (
@@ -118,10 +133,28 @@ var (
 	escapeLabel = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
 )
 
-func (f *family) text(b []byte) []byte {
-	shown := f.names()[0]
-	b = append(append(append(append(b, "# HELP "...), shown...), ' '), escapeHelp.Replace(f.help)...)
-	b = append(append(append(append(append(b, "\n# TYPE "...), shown...), ' '), typeNames[f.typ]...), '\n')
+// about appends what is said of the family before its samples.
+func (f *family) about(b []byte, open bool) []byte {
+	name, help := f.name, escapeHelp
+	if open {
+		help = escapeLabel
+	} else if f.typ == counter {
+		name += "_total"
+	}
+	say := func(what, text string) {
+		b = append(append(append(b, "# "...), what...), ' ')
+		b = append(append(append(append(b, name...), ' '), text...), '\n')
+	}
+	say("HELP", help.Replace(f.help))
+	say("TYPE", typeNames[f.typ])
+	if unit := Unit(name); open && unit != "" {
+		say("UNIT", unit)
+	}
+	return b
+}
+
+func (f *family) text(b []byte, open bool) []byte {
+	b = f.about(b, open)
 	workerLabel := "worker"
 	if slices.Contains(f.labels, workerLabel) {
 		workerLabel = "hostler_worker"
@@ -149,6 +182,10 @@ func (f *family) text(b []byte) []byte {
 			}
 		default:
 			b = line(b, f.name+suffixes[t.sample], f.labels, t.labels, "", "", t.now.v)
+		}
+		// What is looked up (collect.py) may be as old as it likes.
+		if last := i+1 == len(all) || !slices.Equal(t.own(), all[i+1].own()); last && open && f.mode == modeNone && t.now.some {
+			b = line(b, f.name+createdSuffix, f.labels, t.own(), "", "", float64(t.created.UnixMilli())/1000)
 		}
 	}
 	return b
