@@ -11,6 +11,14 @@ import (
 // with the announcement of the close.
 const restGrace = int64(200 * time.Millisecond)
 
+const (
+	// closeTime is how long we wait for the close frame of a WebSocket's peer after ours.
+	closeTime = 5 * int64(time.Second)
+	// closeLeaving is that where the server stops, and the least of it where the worker alone
+	// leaves.
+	closeLeaving = int64(time.Second)
+)
+
 // leave is how far a worker is on its way out.
 type leave struct {
 	draining atomic.Bool   // announce the close on every response
@@ -31,6 +39,18 @@ func (l *Loop) graceUntil(t int64) {
 			return
 		}
 	}
+}
+
+// closeLimit is how long the worker has for the peer of a WebSocket that is to end what we
+// have ended.
+func (v *leave) closeLimit(now int64) int64 {
+	switch {
+	case !v.draining.Load():
+		return closeTime
+	case v.stopping.Load():
+		return closeLeaving
+	}
+	return min(closeTime, max((v.leaveBy.Load()-now)/2, closeLeaving))
 }
 
 // GraceLeft is what is left of the time that the worker has to leave in.

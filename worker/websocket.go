@@ -4,7 +4,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"hostler/protocol"
 	"hostler/worker/websocket"
@@ -82,13 +81,6 @@ const (
 	socketOpen    socketStage = iota
 	socketClosing             // our close frame is out
 	socketOver                // nothing is sent or looked at any more
-)
-
-const (
-	// closeTime is how long we wait for the peer's close frame after ours.
-	closeTime = 5 * int64(time.Second)
-	// closeLeaving is that where the worker is to leave, and waits for it.
-	closeLeaving = int64(time.Second)
 )
 
 // letter is a message that waits for the application.
@@ -201,17 +193,20 @@ const maxControl = 127
 
 // shut is Close. w.mu is held, and the stage is open.
 func (w *webSocket) shut(code int, reason string) {
-	limit := closeTime
 	if w.l.leave.draining.Load() {
-		limit = closeLeaving
 		w.sayLeave() // or its client comes back by the same connection
 	}
 	w.sendClose(code, reason)
 	w.stage = socketClosing
+	w.waitClose(w.l.leave.closeLimit(w.l.now()))
+	w.tell(NoticeRoom) // nothing is sent any more
+	w.readOn()
+}
+
+// waitClose gives the peer that long from now to close. w.mu is held.
+func (w *webSocket) waitClose(limit int64) {
 	w.closeBy = w.l.now() + limit
 	w.c.deadline.Store(w.closeBy) // if it rests; else its owner looks at closeBy
-	w.tell(NoticeRoom)            // nothing is sent any more
-	w.readOn()
 }
 
 // readOn has reading go on that too much had stopped. w.mu is held, and the stage is not

@@ -99,9 +99,14 @@ func (s *sockets) open() (all []departing) {
 func (w *webSocket) depart(code int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.stage == socketOpen {
+	switch w.stage {
+	case socketOpen:
 		w.shut(code, "")
 		w.say(code, "")
+	case socketClosing: // with more time, it may be, than there is now
+		if now := w.l.now(); w.closeBy > now+w.l.leave.closeLimit(now) {
+			w.waitClose(w.l.leave.closeLimit(now))
+		}
 	}
 }
 

@@ -214,8 +214,12 @@ func (w *webSocket) expire(l *Loop) {
 		late = false
 	}
 	w.mu.Unlock()
+	pending := w.c.out.pending.Load()
 	switch {
-	case closing, w.c.out.pending.Load() && l.cfg.WriteTimeout > 0 && w.stalledAt() <= now:
+	case closing && !pending:
+		w.c.finish(l, true, false) // our last word stays there for a peer that reads late
+		return
+	case closing, pending && l.cfg.WriteTimeout > 0 && w.stalledAt() <= now:
 		l.slot.Counters.Timeouts[protocol.TimeoutWrite].Add(1)
 		w.c.abort(l)
 		return

@@ -332,11 +332,15 @@ func (r *relay) endBy(at int64) {
 func (r *relay) depart(code int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.stage != relayLive || r.bids != 0 {
+	if r.stage != relayLive {
+		return
+	}
+	now := r.l.now()
+	r.endBy(now + r.l.leave.closeLimit(now)) // which may have become less
+	if r.bids != 0 {
 		return
 	}
 	r.bids = code
-	r.endBy(r.l.now() + min(closeTime, max(int64(r.l.GraceLeft()/2), closeLeaving)))
 	if r.status() == 101 {
 		r.fromClient(nil)
 	}

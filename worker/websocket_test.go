@@ -524,6 +524,38 @@ func TestWebSocketDrain(t *testing.T) {
 	}
 }
 
+// A client that is late finds our last word, and the end, and no reset for its answer;
+// however long the worker has waited for it. A stop that comes on top waits for less.
+func TestWebSocketDrainLate(t *testing.T) {
+	for _, c := range []struct {
+		mode protocol.DrainMode
+		stop bool
+		want string
+	}{{protocol.DrainReplaced, false, "close 1012 "}, {protocol.DrainStop, false, "close 1001 "}, {protocol.DrainReplaced, true, "close 1012 "}} {
+		r := serveSockets(t, socketConfig(), func(a *socketApp) {
+			a.receive()
+			a.w.Done(websocket.Normal, "")
+		})
+		p, _ := open(t, r.dialTCP(), "/", "")
+		grace := 4 * time.Second
+		if c.stop {
+			grace = time.Hour
+		}
+		r.Drain(c.mode, grace)
+		if c.stop {
+			if b, err := p.r.Peek(1); err != nil || b[0] != 0x88 {
+				t.Fatalf("%q, %v", b, err)
+			}
+			r.Drain(protocol.DrainStop, grace)
+		}
+		eventually(t, "the worker is drained", r.isDrained)
+		p.want(c.want)
+		p.send(0x88, "\x03\xf4")
+		p.want("EOF")
+		r.stopNow()
+	}
+}
+
 func TestWebSocketDeflate(t *testing.T) { overBoth(t, testWebSocketDeflate) }
 
 func testWebSocketDeflate(t *testing.T, open openSocket) {
