@@ -3,6 +3,7 @@ package e2e
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -77,6 +78,7 @@ type server struct {
 	cmd         *exec.Cmd
 	log         *logBuffer
 	addr, admin string
+	overTLS     bool // its clients speak it, with HTTP/1.1
 	exited      chan struct{}
 }
 
@@ -204,10 +206,13 @@ func (s *server) eventually(what string, f func() bool) {
 // get returns a response's status and body, on a connection of its own.
 func (s *server) get(path string) (int, string) {
 	s.t.Helper()
+	if s.overTLS {
+		return fetch(s.t, "https://"+s.addr+path)
+	}
 	return fetch(s.t, "http://"+s.addr+path)
 }
 
-var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
+var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, Timeout: 20 * time.Second}
 
 func fetch(t *testing.T, url string) (int, string) {
 	t.Helper()
@@ -226,10 +231,7 @@ func fetch(t *testing.T, url string) (int, string) {
 // raw sends bytes and returns all that comes until the end of the connection.
 func (s *server) raw(request string) string {
 	s.t.Helper()
-	c, err := net.Dial("tcp", s.addr)
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	c := s.reach()
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 	if _, err := io.WriteString(c, request); err != nil {

@@ -60,7 +60,20 @@ func wsShake(t *testing.T, c net.Conn, target, fields, behind string) *wsClient 
 
 func (s *server) websocket(target, fields string) *wsClient {
 	s.t.Helper()
-	return wsOpen(s.t, s.dialTCP(), target, fields)
+	return wsOpen(s.t, s.reach(), target, fields)
+}
+
+// reach connects as clients of s do.
+func (s *server) reach() net.Conn {
+	s.t.Helper()
+	if !s.overTLS {
+		return s.dialTCP()
+	}
+	c := tls.Client(s.dialTCP(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+	if err := c.Handshake(); err != nil {
+		s.t.Fatal(err)
+	}
+	return c
 }
 
 func (s *server) dialTCP() net.Conn {

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"hostler/internal/testtunnel"
 )
 
 // TestWSGISockets: what a WSGI application and a client see of a WebSocket, on each CPython.
@@ -156,11 +158,7 @@ func (s *server) wsgiRaw() {
 	s.waitLog("raw: closed 4003 True True")
 
 	// What has come behind the handshake is not lost.
-	c, err := net.Dial("tcp", s.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := wsOpenWith(t, c, "/raw", "", "\x81\x82\x00\x00\x00\x00hi")
+	w := wsOpenWith(t, s.reach(), "/raw", "", "\x81\x82\x00\x00\x00\x00hi")
 	w.want("1 hi")
 	w.Close()
 	s.waitLog("raw: EOFError")
@@ -272,6 +270,73 @@ func TestWSGISocketsSecure(t *testing.T) {
 				w.want("close 4003 ", "EOF")
 			}
 		})
+	}
+}
+
+// TestWSGISocketsTLS: all that they are they are over TLS, with threads and with greenlets. Who
+// has a connection of HTTP/2 is not told that it may ask for one there (RFC 8441), is answered
+// if it does, and has it on a connection beside, as browsers do.
+func TestWSGISocketsTLS(t *testing.T) {
+	for name, args := range map[string][]string{"threads": {"--threads", "4"}, "gevent": greenArgs(t)} {
+		t.Run(name, func(t *testing.T) {
+			args := append(args, newPair(t, t.TempDir(), "localhost", 1).args()...)
+			s := start(t, append(args, "--workers", "1", "--graceful-timeout", "5", "--access-logfile", "-", "wsgisockets:app")...)
+			s.overTLS = true
+			dial := func() net.Conn {
+				return tls.Client(s.dialTCP(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+			}
+			if _, _, err := testtunnel.Open(dial(), "https", "/", ""); err == nil || !strings.Contains(err.Error(), "takes no WebSockets") {
+				t.Error(err)
+			}
+			pages := s.secure(true, nil)
+			page := func() {
+				t.Helper()
+				r, err := pages.Get("https://" + s.addr + "/plain")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.Body.Close()
+				if b, err := io.ReadAll(r.Body); r.ProtoMajor != 2 || string(b) != "plain [] None" || err != nil {
+					t.Errorf("%s %q, %v", r.Proto, b, err)
+				}
+			}
+			page()
+			w := s.websocket("/", "")
+			w.say(0x81, "x")
+			w.want("1 x")
+			page()
+			w.say(0x88, "\x03\xe8")
+			w.want("close 1000 ", "EOF")
+			s.wsgiNative()
+			s.wsgiRaw()
+			s.wsgiSlow()
+			page()
+			s.wsgiEnds()
+		})
+	}
+}
+
+// wsgiSlow: an application waits for a client that does not read, and others do not.
+func (s *server) wsgiSlow() {
+	t := s.t
+	t.Helper()
+	for path, sent := range map[string]string{"/floods": "floods: all is sent", "/raw_floods": "raw: all is sent"} {
+		before := strings.Count(s.log.String(), sent)
+		w := s.websocket(path, "")
+		for range 10 {
+			if _, text := s.get("/plain"); text != "plain [] None" {
+				t.Error(text)
+			}
+		}
+		if strings.Count(s.log.String(), sent) != before {
+			t.Errorf("%s: 30 MB are sent to nobody", path)
+		}
+		for range 300 {
+			if got := w.hear(); len(got) != 100002 {
+				t.Fatalf("%.100q", got)
+			}
+		}
+		s.waitLog(sent, before+1)
 	}
 }
 
