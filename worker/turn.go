@@ -30,7 +30,7 @@ func (a *Async) Turn(polled bool) (what, seat int, notice uint32) {
 	l := a.l
 	l.pace.calls.Add(1)
 	a.cork.pull()
-	if !a.turn.on {
+	if polled || !a.turn.on { // both: the loop is run inside a step of its own (nest_asyncio)
 		a.begin(polled)
 	}
 	a.seats[0].yield()

@@ -140,11 +140,21 @@ static void notice(uint32_t seat, uint32_t what) {
 		call_notice(seats[seat], what);
 }
 
+/* enter_base enters the context that those of requests are copies of. A loop that is run inside
+ * one of its steps (nest_asyncio) is in that already, and has a copy. A reference; NULL: it is in none. */
+static PyObject *enter_base(void) {
+	PyObject *context = in_turn ? PyContext_Copy(base_context) : keep(base_context);
+	if (context == NULL || PyContext_Enter(context)) {
+		PyErr_Clear();
+		drop(&context);
+	}
+	return context;
+}
+
 /* turns has all done that is ready. It returns the engine's last word. */
 static int turns(int polled) {
-	int rc, entered = PyContext_Enter(base_context) == 0;
-	if (!entered)
-		PyErr_Clear();
+	PyObject *context = enter_base();
+	int rc, within = in_turn;
 	in_turn = 1;
 	for (;; polled = 0) {
 		uint32_t seat = 0, what = 0;
@@ -160,9 +170,10 @@ static int turns(int polled) {
 		if (forked) /* a destructor's child */
 			leave_child(&threads[0]);
 	}
-	in_turn = 0;
-	if (entered && PyContext_Exit(base_context))
+	in_turn = within;
+	if (context && PyContext_Exit(context))
 		PyErr_Clear();
+	drop(&context);
 	hurry = rc == TURN_MORE;
 	exited = rc == TURN_EXIT;
 	return rc;

@@ -5,8 +5,13 @@ own descriptors."""
 import asyncio
 import importlib
 import selectors
+import sys
 
 NOTHING = []
+if sys.version_info >= (3, 12):
+    stepped = asyncio.tasks.current_task
+else:
+    stepped = asyncio.tasks._current_tasks.get  # what it asks, in C
 
 
 class LoopError(Exception):
@@ -35,13 +40,23 @@ class Selector(selectors.EpollSelector):
     def select(self, timeout=None):
         if self.bridge is None:
             return selectors.EpollSelector.select(self, timeout)
-        said = self.bridge.poll(timeout)
+        task = stepped(self.loop)
+        said = self.bridge.poll(timeout) if task is None else self.within(task, timeout)
         if said == 0:
             return NOTHING
         if said & EXIT:
             self.detach()
             self.over()
         return selectors.EpollSelector.select(self, 0) if said & APP else NOTHING
+
+    def within(self, task, timeout):
+        """The loop is run inside a step of that task's (nest_asyncio), which is none while
+        others are stepped."""
+        asyncio.tasks._leave_task(self.loop, task)
+        try:
+            return self.bridge.poll(timeout)
+        finally:
+            asyncio.tasks._enter_task(self.loop, task)
 
 
 APP, EXIT = 1, 2  # what the engine says, see asgi.c
