@@ -19,7 +19,7 @@ SOCKETS := build/sockets
 # What a fresh machine lacks is said in words, for apt and dnf.
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing. Debian, Ubuntu: apt-get install $(2); Fedora, RHEL: dnf install $(3)" >&2; exit 1; }
 
-.PHONY: help run test test-go test-asan test-pythons test-install test-musl test-arm64 test-packages test-container packages release wheel chaos bench fuzz autobahn lint reproducible reproducible-release generated tools clean check-tools
+.PHONY: help run test test-go test-asan test-pythons test-deploy test-install test-musl test-arm64 test-packages test-container packages release wheel chaos bench fuzz autobahn lint reproducible reproducible-release generated tools clean check-tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -140,9 +140,14 @@ test: bin/hostler tools ## everything
 	go vet ./...
 	go test -race -p 1 $$(go list ./... | grep -v '/e2e$$')
 	$(PYTHON) -m unittest discover -s bench
+	$(MAKE) test-deploy
 	go test -count=1 -timeout 60m ./e2e
 	$(MAKE) test-pythons
 	CHAOS_SEED=$(CHAOS_SEED) CHAOS_MINUTES=1 go run ./e2e/chaos
+
+test-deploy: bin/hostler ## deploy/kubernetes and deploy/compose as Kubernetes, Helm and Compose read them
+	go -C deploy/internal/kubetest vet ./...
+	go -C deploy/internal/kubetest test ./...
 
 # CPythons that this machine's Debian does not have yet, in a root of their own.
 build/sid: scripts/debian-root | check-tools

@@ -5,7 +5,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 )
@@ -136,41 +135,5 @@ func TestPackagedUnits(t *testing.T) {
 		if strings.Contains(line, "hostler") {
 			t.Errorf("systemd-analyze verify: %s", line)
 		}
-	}
-}
-
-// TestKubernetes: a pod has the time for what its end takes, and its ports and paths are those
-// that the image serves. (No tool of Kubernetes' is at hand that knows what it takes.)
-func TestKubernetes(t *testing.T) {
-	read := func(name string) string {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(text)
-	}
-	pod, image := read("kubernetes/hostler.yaml"), read("container/app.Dockerfile")
-	number := func(pattern string) int {
-		m := regexp.MustCompile(pattern).FindStringSubmatch(pod)
-		if m == nil {
-			t.Fatalf("no %s", pattern)
-		}
-		n, err := strconv.Atoi(m[1])
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	grace := number(`terminationGracePeriodSeconds: (\d+)`)
-	if least := number(`preStop:\n +sleep: \{seconds: (\d+)\}`) + number(`"--graceful-timeout", "(\d+)"`); grace <= least {
-		t.Errorf("a pod is killed after %d s, and its end may take %d", grace, least)
-	}
-	for _, port := range regexp.MustCompile(`containerPort: (\d+)`).FindAllStringSubmatch(pod, -1) {
-		if !strings.Contains(image, `"0.0.0.0:`+port[1]+`"`) {
-			t.Errorf("the image does not serve port %s", port[1])
-		}
-	}
-	if strings.Contains(pod, "\t") || strings.Count(pod, "port: admin}") != 3 {
-		t.Error("there are tabs, or a probe is missing")
 	}
 }

@@ -184,3 +184,49 @@ func TestDashboard(t *testing.T) {
 		t.Errorf("only %d queries", n)
 	}
 }
+
+// TestAutoscaling: what deploy/kubernetes scales by says of a real server that nobody waits for
+// one, and how many do when there are too many.
+func TestAutoscaling(t *testing.T) {
+	text, err := os.ReadFile("../deploy/kubernetes/autoscaling.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	queries := make(map[string]string)
+	for _, trigger := range strings.Split(string(text), "name: ")[1:] {
+		name, rest, _ := strings.Cut(trigger, "\n")
+		if _, query, ok := strings.Cut(rest, "query: '"); ok {
+			query, _, _ = strings.Cut(query, "'\n")
+			// Here is no cluster that would say whose the series are, nor a minute to wait for.
+			queries[name] = strings.NewReplacer("[1m]", "[10s]", "by (pod)", "by (instance)", `namespace="default", pod=~"shop-[a-z0-9]+-[a-z0-9]+", `, "", `namespace="default", pod=~"shop-[a-z0-9]+-[a-z0-9]+"`, "").Replace(query)
+		}
+	}
+	if len(queries) != 2 || strings.Contains(fmt.Sprint(queries), "default") {
+		t.Fatalf("the queries are %q", queries)
+	}
+	// A pod, and another one of the same size.
+	busy, idle := start(t, "-w", "1", "--threads", "2", "wire:app"), start(t, "-w", "1", "--threads", "2", "wire:app")
+	query := startPrometheus(t, busy.admin, idle.admin)
+	value := func(name string) float64 {
+		var answer struct {
+			Data struct{ Result []struct{ Value [2]any } }
+		}
+		if json.Unmarshal([]byte(query(queries[name])), &answer) != nil || len(answer.Data.Result) != 1 {
+			return -1
+		}
+		text, _ := answer.Data.Result[0].Value[1].(string)
+		v, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return -1
+		}
+		return v
+	}
+	busy.eventually("nobody to wait", func() bool { return value("waiting") == 0 && value("busy") == 0 })
+	stop := make(chan struct{})
+	result := busy.load(8, "/sleep?0.2", stop)
+	// Two run and six wait.
+	busy.eventually("more than three to wait", func() bool { return value("waiting") > 3 })
+	busy.eventually("one pod to be busy, of the two", func() bool { v := value("busy"); return v > 0.7 && v < 1.1 })
+	close(stop)
+	(<-result).check(t, 10)
+}
