@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hostler/internal/apart"
 	"hostler/internal/inode"
 )
 
@@ -35,7 +36,7 @@ func (l *listener) examine(fd, backlog int) examined {
 	if e.shut = hungUp(fd) || l.Network == "tcp" && !l.samePort(fd); e.shut {
 		return e
 	}
-	if l.Network == "tcp" && l.options != nil {
+	if l.Network == "tcp" && l.options.are != nil {
 		e.spoiled = l.options.changed(fd)
 	}
 	e.queue = l.readQueue(fd)
@@ -91,10 +92,12 @@ func (l *listener) drop() {
 // become puts another socket in the place of l's, under the same number here. This is
 // for the state goroutine, and does not wait: others have the old one, too.
 func (l *listener) become(other *listener) error {
-	if err := unix.Dup3(other.fd, l.fd, unix.O_CLOEXEC); err != nil {
+	old, err := apart.Replace(other.fd, l.fd)
+	if err != nil {
 		other.drop()
-		return fmt.Errorf("dup3: %w", err)
+		return fmt.Errorf("cannot take its number: %w", err)
 	}
+	apart.Close(old)
 	unix.Close(other.fd)
 	if l.file != nil {
 		l.file.Close()
@@ -164,14 +167,33 @@ var guarded = []option{
 
 const tcpAOInfo = 40 // TCP_AO_INFO
 
-// options are the values of those, as bytes, by their places in the list.
-type options []string
+// guardedOfExchange are those of the exchange's ends, which all workers share: they keep
+// packets from whoever receives, or from being sent, or bring with each a descriptor more.
+var guardedOfExchange = []option{
+	{"a filter", unix.SOL_SOCKET, unix.SO_MEMINFO},
+	{"SO_LOCK_FILTER", unix.SOL_SOCKET, unix.SO_LOCK_FILTER},
+	{"SO_PEEK_OFF", unix.SOL_SOCKET, unix.SO_PEEK_OFF},
+	{"SO_RCVTIMEO", unix.SOL_SOCKET, unix.SO_RCVTIMEO},
+	{"SO_SNDTIMEO", unix.SOL_SOCKET, unix.SO_SNDTIMEO},
+	{"SO_RCVBUF", unix.SOL_SOCKET, unix.SO_RCVBUF},
+	{"SO_SNDBUF", unix.SOL_SOCKET, unix.SO_SNDBUF},
+	{"SO_PASSCRED", unix.SOL_SOCKET, unix.SO_PASSCRED},
+	{"SO_PASSSEC", unix.SOL_SOCKET, unix.SO_PASSSEC},
+	{"SO_PASSPIDFD", unix.SOL_SOCKET, unix.SO_PASSPIDFD},
+	{"SO_PASSRIGHTS", unix.SOL_SOCKET, unix.SO_PASSRIGHTS},
+}
+
+// options are the values of some, as bytes.
+type options struct {
+	of  []option
+	are []string
+}
 
 // readOptions reads them. What the socket or the kernel does not have is empty.
-func readOptions(fd int) options {
-	all := make(options, len(guarded))
+func readOptions(fd int, of []option) options {
+	all := make([]string, len(of))
 	locked := false
-	for i, o := range guarded {
+	for i, o := range of {
 		switch {
 		case locked && (o.number == unix.SO_RCVBUF || o.number == unix.SO_SNDBUF) && o.level == unix.SOL_SOCKET:
 			continue // sizes that nobody has set are the system's, as of when the socket was made
@@ -185,7 +207,7 @@ func readOptions(fd int) options {
 			locked = locked || o.number == unix.SO_BUF_LOCK && o.level == unix.SOL_SOCKET && all[i] != ""
 		}
 	}
-	return all
+	return options{of, all}
 }
 
 func (o option) read(fd int) string {
@@ -200,38 +222,42 @@ func (o option) read(fd int) string {
 }
 
 // blankOptions are those of a new socket such as fd is one.
-func blankOptions(fd int) (options, error) {
+func blankOptions(fd int, of []option) (options, error) {
 	family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 	if err != nil {
-		return nil, err
+		return options{}, err
 	}
-	blank, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	if err != nil {
-		return nil, err
+		return options{}, err
+	}
+	blank, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return options{}, err
 	}
 	defer unix.Close(blank)
 	_ = unix.SetsockoptInt(blank, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
-	return readOptions(blank), nil
+	return readOptions(blank, of), nil
 }
 
 // changed names the options that a socket does not have as it had them at first. As a new
 // one has them is right, too: the system's defaults may have changed.
 func (o options) changed(fd int) string {
-	now := readOptions(fd)
+	now := readOptions(fd, o.of)
 	var blank options
 	var names []string
-	for i, was := range o {
-		if now[i] == was {
+	for i, was := range o.are {
+		if now.are[i] == was {
 			continue
 		}
-		if blank == nil {
+		if blank.are == nil {
 			var err error
-			if blank, err = blankOptions(fd); err != nil {
+			if blank, err = blankOptions(fd, o.of); err != nil {
 				return "" // another time
 			}
 		}
-		if now[i] != blank[i] {
-			names = append(names, guarded[i].name)
+		if now.are[i] != blank.are[i] {
+			names = append(names, o.of[i].name)
 		}
 	}
 	return strings.Join(names, ", ")

@@ -119,19 +119,20 @@ func (s *supervisor) checkLife(w *worker, elapsed time.Duration) {
 	}
 }
 
-// checkExchange makes another exchange in the place of one that has ended, and gives
-// it to the workers: until then no connection moves.
+// checkExchange makes another exchange in the place of one that has ended, or that a
+// worker has spoiled, and gives it to the workers: until then no connection moves.
 func (s *supervisor) checkExchange(now time.Time) {
-	if !s.host.ExchangeEnded() || !s.mendExchange.due(now) {
+	why := s.host.ExchangeEnded()
+	if why == "" || !s.mendExchange.due(now) {
 		return
 	}
 	ends, err := s.host.NewExchange()
 	if err != nil {
-		s.log.Error("connections do not move between workers: the exchange has ended, and there is no other", "error", err)
+		s.log.Error("connections do not move between workers: the exchange has ended, and there is no other", "reason", why, "error", err)
 		return
 	}
 	s.exchange = &ends
-	s.log.Error("the exchange of connections had ended, since a worker shut it down; another is in its place")
+	s.log.Error("the exchange of connections had ended; another is in its place", "reason", why)
 	s.note(protocol.Event{Kind: "exchange_mended"})
 	for _, w := range s.workers {
 		if w.state != stateKilled {

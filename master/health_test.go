@@ -359,6 +359,58 @@ func TestSpoiledListeners(t *testing.T) {
 	}
 }
 
+// TestSpoiledExchange sets each option on real ends of an exchange by which one worker can
+// spoil it for the others.
+func TestSpoiledExchange(t *testing.T) {
+	at := func(end, name, value int) func(ends [2]int) error {
+		return func(ends [2]int) error { return unix.SetsockoptInt(ends[end], unix.SOL_SOCKET, name, value) }
+	}
+	for _, c := range []struct {
+		name string
+		set  func(ends [2]int) error
+	}{
+		{"a filter", func(ends [2]int) error {
+			drop := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
+			return unix.SetsockoptSockFprog(ends[1], unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop[0]})
+		}},
+		{"SO_LOCK_FILTER", at(1, unix.SO_LOCK_FILTER, 1)},
+		{"SO_PEEK_OFF", at(1, unix.SO_PEEK_OFF, 1)},
+		{"SO_RCVTIMEO", func(ends [2]int) error {
+			return unix.SetsockoptTimeval(ends[1], unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 1})
+		}},
+		{"SO_SNDTIMEO", func(ends [2]int) error {
+			return unix.SetsockoptTimeval(ends[0], unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Usec: 1})
+		}},
+		{"SO_RCVBUF", at(1, unix.SO_RCVBUF, 1)},
+		{"SO_SNDBUF", at(0, unix.SO_SNDBUF, 1)},
+		{"SO_PASSCRED", at(1, unix.SO_PASSCRED, 1)},
+		{"SO_PASSPIDFD", at(1, unix.SO_PASSPIDFD, 1)},
+		{"SO_PASSRIGHTS", at(1, unix.SO_PASSRIGHTS, 0)},
+	} {
+		out, in, err := protocol.NewExchange()
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := &systemHost{exchange: [2]int{out, in}}
+		h.noteExchange()
+		if why := h.ExchangeEnded(); why != "" {
+			t.Errorf("from the start: %s", why)
+		}
+		switch err := c.set(h.exchange); {
+		case errors.Is(err, unix.ENOPROTOOPT):
+			t.Logf("%s: the kernel does not know it", c.name)
+		case err != nil:
+			t.Errorf("%s: %v", c.name, err)
+		default:
+			if why, want := h.ExchangeEnded(), "a worker set options on it: "+c.name; why != want {
+				t.Errorf("%s instead of %s", why, want)
+			}
+		}
+		unix.Close(out)
+		unix.Close(in)
+	}
+}
+
 // TestSpoiledListenersAreReplaced is the same for the state machine: it is said once,
 // seldom if it comes again, and a socket that holds its owner up is not waited for.
 func TestSpoiledListenersAreReplaced(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hostler/internal/apart"
 	"hostler/internal/filewatch"
 	"hostler/internal/procstat"
 	"hostler/internal/upgrade"
@@ -34,9 +35,11 @@ type systemHost struct {
 	pid        *pidFile            // nil: none was written
 	apart      func() (end func()) // Spawner.Apart
 	exchange   [2]int              // both ends, for the workers of this binary and the next
-	unit       []*unitSocket       // opened by the service manager
-	owner      bool                // the sockets are ours to end: there is no parent that serves on
-	dir        string              // see startDirectory
+	// exchangeOptions are what the ends had at first.
+	exchangeOptions [2]options
+	unit            []*unitSocket // opened by the service manager
+	owner           bool          // the sockets are ours to end: there is no parent that serves on
+	dir             string        // see startDirectory
 
 	files       *filewatch.Watcher // nil: no code is watched
 	watched     string             // the directory of that code
@@ -85,6 +88,7 @@ func newSystemHost(opts Options, down chan<- struct{}) (*systemHost, error) {
 		h.close()
 		return nil, err
 	}
+	h.noteExchange()
 	if err := h.startAdmin(); err != nil {
 		h.close()
 		return nil, err
@@ -316,8 +320,22 @@ func (h *systemHost) Mend(l *listener, spoiled bool, backlog int) func() (*liste
 // Become implements host.
 func (h *systemHost) Become(l, other *listener) error { return l.become(other) }
 
-// ExchangeEnded implements host.
-func (h *systemHost) ExchangeEnded() bool { return hungUp(h.exchange[1]) }
+// ExchangeEnded implements host. What it asks of the sockets waits for no lock of theirs.
+func (h *systemHost) ExchangeEnded() string {
+	if hungUp(h.exchange[1]) {
+		return "a worker shut it down"
+	}
+	var spoiled []string
+	for i, fd := range h.exchange {
+		if names := h.exchangeOptions[i].changed(fd); names != "" {
+			spoiled = append(spoiled, names)
+		}
+	}
+	if spoiled == nil {
+		return ""
+	}
+	return "a worker set options on it: " + strings.Join(spoiled, ", ")
+}
 
 // NewExchange implements host. The numbers stay, so that workers to come find it.
 func (h *systemHost) NewExchange() ([2]int, error) {
@@ -327,10 +345,31 @@ func (h *systemHost) NewExchange() ([2]int, error) {
 	}
 	for i, fd := range [2]int{out, in} {
 		file := os.NewFile(uintptr(fd), exchangeNames[i])
-		err = errors.Join(err, h.flip.AddFile(exchangeNames[i], file), unix.Dup3(fd, h.exchange[i], unix.O_CLOEXEC))
+		old, putErr := apart.Replace(fd, h.exchange[i])
+		err = errors.Join(err, h.flip.AddFile(exchangeNames[i], file), putErr)
 		file.Close()
+		if putErr == nil {
+			go endExchange(old)
+		}
 	}
+	h.noteExchange()
 	return h.exchange, err
+}
+
+// noteExchange remembers how the exchange was at first. One that was inherited its workers
+// may have changed before.
+func (h *systemHost) noteExchange() {
+	for i, fd := range h.exchange {
+		h.exchangeOptions[i], _ = blankOptions(fd, guardedOfExchange)
+	}
+}
+
+// endExchange gives an end of an exchange up for which there is another: whoever waits
+// there is woken, and can still take what is in it.
+func endExchange(fd int) {
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF, -1)
+	_ = unix.Shutdown(fd, unix.SHUT_RDWR)
+	unix.Close(fd) // see package apart
 }
 
 // exchangeNames are what a new binary finds the ends by.

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hostler/internal/apart"
 	"hostler/internal/inode"
 	"hostler/internal/unixsocket"
 	"hostler/internal/upgrade"
@@ -91,7 +92,11 @@ func (l *listener) copyFile() *inode.File {
 
 // close gives up the master's copy. Other processes' copies still listen.
 func (l *listener) close() {
-	unix.Close(l.fd)
+	if l.file != nil { // there may be clients in its queue, and whatever they have sent
+		apart.Close(l.fd)
+	} else {
+		unix.Close(l.fd)
+	}
 	if l.file != nil {
 		l.file.Close()
 	}
@@ -180,7 +185,7 @@ func takeListener(s sockets, b settings.Bind) (*listener, error) {
 		return nil, err
 	}
 	l := &listener{Bind: b, fd: fd, info: listenerInfo(b, addrOf(sa)), inherited: true}
-	l.options, _ = blankOptions(fd) // its workers may have changed those that it has
+	l.options, _ = blankOptions(fd, guarded) // its workers may have changed those that it has
 	if file, ok := s.Take(fileOf(b)); ok {
 		l.file, err = unixsocket.New(file)
 	} else if l.hasFile() { // a binary that did not tell
@@ -243,7 +248,7 @@ func dropUnused(log *slog.Logger, unused map[upgrade.Key]int, told bool) {
 			_ = unix.Shutdown(fd, unix.SHUT_RDWR)
 		}
 		if !isFile {
-			unix.Close(fd)
+			apart.Close(fd)
 			continue
 		}
 		file, err := unixsocket.New(fd)
@@ -311,7 +316,7 @@ func listenTCP(b settings.Bind, prepare func(fd int) error) (*listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &listener{Bind: b, fd: fd, info: listenerInfo(b, ln.Addr()), options: readOptions(fd)}, nil
+	return &listener{Bind: b, fd: fd, info: listenerInfo(b, ln.Addr()), options: readOptions(fd, guarded)}, nil
 }
 
 // netListener returns a copy of l for this process to accept on.

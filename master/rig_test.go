@@ -391,10 +391,13 @@ func (h *fakeHost) Become(l, _ *listener) error {
 	l.fresh = true
 	return nil
 }
-func (h *fakeHost) ExchangeEnded() bool {
+func (h *fakeHost) ExchangeEnded() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.exchangeEnded
+	if h.exchangeEnded {
+		return "it was shut down"
+	}
+	return ""
 }
 func (h *fakeHost) NewExchange() ([2]int, error) {
 	h.mu.Lock()

@@ -82,8 +82,9 @@ type host interface {
 	// Become puts another socket in the place of one, with the same number here. Those
 	// that have the old one are to be given it.
 	Become(l, other *listener) error
-	// ExchangeEnded reports whether no connection moves through the exchange any more.
-	ExchangeEnded() bool
+	// ExchangeEnded says why connections do not move through the exchange any more, or not
+	// all of them; "": they do.
+	ExchangeEnded() (why string)
 	// NewExchange puts another one in its place and returns both ends of it.
 	NewExchange() ([2]int, error)
 	// CPU returns how many seconds of CPU time a process has used.

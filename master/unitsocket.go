@@ -140,7 +140,7 @@ func (u *unitSocket) listener(b settings.Bind) (*listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot copy the socket of %s: %w", b, err)
 	}
-	return &listener{Bind: b, fd: fd, info: listenerInfo(b, u.addr), options: readOptions(fd), unit: true}, nil
+	return &listener{Bind: b, fd: fd, info: listenerInfo(b, u.addr), options: readOptions(fd, guarded), unit: true}, nil
 }
 
 // findUnit returns the socket of the unit for b, or nil.

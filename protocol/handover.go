@@ -226,7 +226,7 @@ func hungUp(fd int) bool {
 
 // receive reads a packet into buf. cut says what had no room: MSG_TRUNC, MSG_CTRUNC.
 func receive(in int, buf []byte, how int) (packet []byte, fds []int, cut int, err error) {
-	var oob [512]byte // a descriptor, and whatever else somebody has asked the socket for
+	var oob [BesideRoom]byte
 	n, m, flags, _, err := unix.Recvmsg(in, buf, oob[:], unix.MSG_CMSG_CLOEXEC|how)
 	if err != nil {
 		return nil, nil, 0, err
@@ -240,6 +240,11 @@ func closeAll(fds []int) {
 	}
 }
 
+// BesideRoom is room for all that can come beside a packet: as many descriptors as the
+// kernel lets anybody send, and whatever else somebody has asked the socket for. What has
+// no room is closed by the kernel, while we wait: see rights.
+const BesideRoom = 2048
+
 // Beside returns the descriptor that came with a message, which the caller owns, or
 // -1. oob is what recvmsg(2) has returned beside the packet.
 func Beside(oob []byte) int {
@@ -251,7 +256,9 @@ func Beside(oob []byte) int {
 	return fds[0]
 }
 
-// rights returns all descriptors that came with a packet.
+// rights returns all descriptors that came with a packet. Whoever sent them may mean ill:
+// the last close(2) of a socket that lingers would hold us up for as long as its sender
+// likes.
 func rights(oob []byte) []int {
 	var fds []int
 	msgs, err := unix.ParseSocketControlMessage(oob)
@@ -259,9 +266,14 @@ func rights(oob []byte) []int {
 		return nil
 	}
 	for i := range msgs {
-		if got, err := unix.ParseUnixRights(&msgs[i]); err == nil {
-			fds = append(fds, got...)
+		got, err := unix.ParseUnixRights(&msgs[i])
+		if m := &msgs[i]; err != nil && m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_PIDFD && len(m.Data) >= 4 {
+			unix.Close(int(int32(binary.NativeEndian.Uint32(m.Data)))) // nobody here wants the sender's
 		}
+		fds = append(fds, got...)
+	}
+	for _, fd := range fds {
+		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{}) // of what is no socket: nothing
 	}
 	return fds
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -362,4 +363,44 @@ func openFiles(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(all)
+}
+
+// TestExchangeUnasked: an option of the shared socket brings more than was sent, and a
+// connection may be slow to close. Neither stays.
+func TestExchangeUnasked(t *testing.T) {
+	out, in := exchange(t)
+	if err := unix.SetsockoptInt(in, unix.SOL_SOCKET, unix.SO_PASSPIDFD, 1); err != nil {
+		t.Logf("the kernel knows no SO_PASSPIDFD: %v", err)
+	}
+	c, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(c)
+	if err := unix.SetsockoptLinger(c, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: 1 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	from, before := NewReceiver(out, in), openFiles(t)
+	h := handovers[1]
+	h.FD = c
+	if err := SendHandover(out, &h, nil); err != nil {
+		t.Fatal(err)
+	}
+	got, err := from.Receive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := unix.GetsockoptInt(got.FD, unix.SOL_SOCKET, unix.SO_LINGER); err != nil || b != 0 {
+		t.Errorf("it lingers: %d, %v", b, err)
+	}
+	unix.Close(got.FD)
+	if err := unix.Sendmsg(out, []byte("none"), unix.UnixRights(slices.Repeat([]int{c}, 250)...), nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := from.Receive(); !errors.Is(err, ErrHandover) {
+		t.Errorf("250 descriptors: %v", err)
+	}
+	if after := openFiles(t); after != before {
+		t.Errorf("%d descriptors became %d", before, after)
+	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hostler/internal/apart"
 	"hostler/protocol"
 )
 
@@ -22,7 +23,7 @@ func (l *Loop) Replace(number, fd int) {
 		}
 	}
 	x := l.exchange
-	if x != nil && number == x.Out && (!l.own.has(number) || unix.Dup3(fd, number, unix.O_CLOEXEC) != nil) {
+	if x != nil && number == x.Out && (!l.own.has(number) || !put(fd, number)) {
 		return
 	}
 	l.own.take(number)
@@ -49,7 +50,17 @@ func (a *accepter) replace(fd int) bool {
 	if a.wake == 0 {
 		setPatience(fd)
 	}
-	return unix.Dup3(fd, a.fd, unix.O_CLOEXEC) == nil
+	return put(fd, a.fd)
+}
+
+// put puts fd in the place of number, which is a socket that others have, too.
+func put(fd, number int) bool {
+	old, err := apart.Replace(fd, number)
+	if err != nil {
+		return false
+	}
+	apart.Close(old)
+	return true
 }
 
 // lost says what this process needs to serve and has no more, or "". Fatal says that

@@ -83,7 +83,7 @@ def forge(bystander):
     bodies = [b"", b"\x00" * 12, b"\xff" * 9, b"s" + b"\xff" * 8, b"{}", b"[{}]", b"[" * 30000, b"/etc/shadow\x00", os.urandom(60000), b"\x1b]0;title\x07"] + pids
     mine, mold = controls()
     for kind in range(256):
-        for body in bodies if chr(kind) in "RETDOIBQYZVXULMGSWHNKPJA" else bodies[:1]:  # not F, after which a worker is to go
+        for body in bodies if chr(kind) in "RETDOIBQYZVXULMGSWHNKPJACcd" else bodies[:1]:  # not F, after which a worker is to go
             send(mine, bytes([kind]) + body)
     for kind in b"RPMF":
         for body in bodies:
@@ -126,6 +126,68 @@ def send(control, packet, fds=()):
             if e.errno in (errno.EMSGSIZE, errno.ETOOMANYREFS, errno.EINVAL, errno.ENOBUFS):
                 return
             raise
+
+
+def lingering(port):
+    """Return a connection for whose end whoever closes it last has to wait: nobody reads there."""
+    s = socket.create_connection(("127.0.0.1", port))
+    s.setblocking(False)
+    try:
+        while True:
+            s.send(bytes(1 << 20))
+    except BlockingIOError:
+        pass
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 1 << 20))
+    return s
+
+
+def leave_open(port, n):
+    """Have the master close n of those for us, and end so that it has to hear of that."""
+    s, control = lingering(port), controls()[0]
+    for _ in range(400):  # it does not hear us at once, so that ours is not the last one
+        send(control, b"R")
+    send(control, b"R", [s.fileno()] * n)
+    s.close()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+EXCHANGE = {  # which end, and what
+    "SO_PEEK_OFF": (IN, 42, 1 << 20),
+    "SO_RCVTIMEO": (IN, 20, struct.pack("qq", 0, 1)),
+    "SO_SNDBUF": (OUT, socket.SO_SNDBUF, 1),
+    "SO_PASSCRED": (IN, 16, 1),
+    "SO_PASSPIDFD": (IN, 76, 1),
+    "SO_PASSRIGHTS": (IN, 83, 0),
+    "a filter": (IN, 26, None),
+    "SO_LOCK_FILTER": (IN, 44, 1),
+}
+
+
+def spoil_exchange(*names):
+    """Set these options on the exchange of today; return those that there are."""
+    done = []
+    ends = {fd: socket.socket(fileno=os.dup(fd)) for fd in (OUT, IN)}  # there may be another while we are at it
+    code = ctypes.create_string_buffer(nothing)
+    for name in names:
+        end, number, value = EXCHANGE[name]
+        if value is None:
+            value = struct.pack("HL", 1, ctypes.addressof(code))
+        try:
+            ends[end].setsockopt(socket.SOL_SOCKET, number, value)
+            done.append(name)
+        except OSError as e:
+            if e.errno != errno.ENOPROTOOPT and not isinstance(e, PermissionError):
+                raise
+    return " ".join(done)
+
+
+def clog_exchange(port):
+    """Leave connections in the exchange that nobody takes, and that are slow to close."""
+    s = lingering(port)
+    socket.socket(fileno=os.dup(IN)).setsockopt(socket.SOL_SOCKET, 42, 1 << 20)
+    for _ in range(5):
+        socket.socket(fileno=os.dup(OUT)).sendmsg([b"D"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [s.fileno()]))], socket.MSG_DONTWAIT)
+    s.close()
 
 
 def talk():

@@ -86,6 +86,9 @@ func Listen(path string, mode os.FileMode) (fd int, file *inode.File, err error)
 	if err != nil {
 		return -1, nil, err
 	}
+	// Nobody is to send descriptors, here or on a connection: one may be slow to close, and
+	// whoever reads would wait for that. (Linux before 6.16 does not know it.)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSRIGHTS, 0)
 	if path[0] == '@' {
 		err = unix.Bind(fd, &unix.SockaddrUnix{Name: path})
 	} else {

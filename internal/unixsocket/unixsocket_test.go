@@ -198,3 +198,24 @@ func TestNames(t *testing.T) {
 	}
 	unix.Close(fd)
 }
+
+// TestNoDescriptors: no client can send one, for who reads from it would wait until it is
+// closed.
+func TestNoDescriptors(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	listen(t, path)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSRIGHTS); err != nil {
+		t.Skipf("before Linux 6.16: %v", err)
+	}
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Sendmsg(fd, []byte("x"), unix.UnixRights(fd), nil, unix.MSG_NOSIGNAL); err != unix.EPERM {
+		t.Errorf("sent: %v", err)
+	}
+}

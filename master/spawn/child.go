@@ -35,12 +35,16 @@ type child struct {
 	group   bool           // takes those in its group along
 	ended   bool           // from here on the pid may belong to somebody else
 	closed  bool           // the control socket is not needed any more
-	reading bool           // but somebody waits there for the process to say its name
+	reading bool           // but somebody reads there, or waits for the process to say its name
 }
 
 // lateWords is how many messages of a process are read that are still there when its time to
 // say something is over: an end, for whoever holds its socket may go on.
 const lateWords = 64
+
+// mostWords is how long all that may take: there may be lateWords of them, each talkEvery
+// behind the other.
+const mostWords = 5 * time.Second
 
 // ending is how a process has ended.
 type ending struct {
@@ -229,23 +233,39 @@ func (c *child) Close() {
 	defer c.mu.Unlock()
 	c.closed = true
 	if !c.reading {
-		c.control.Close()
+		go c.control.Close() // see package apart
 		return
 	}
-	// Whoever holds the other end must not keep ours open for good.
+	// Whoever holds the other end must not keep ours open for good. (Nor may Close wait
+	// for who reads: see listen.)
 	_ = c.control.SetReadDeadline(time.Now().Add(forkTime))
 }
 
 // listen reports what the process says, and last its end. A boot failure's text
-// may still be in the socket when the process is gone already, which is why one
-// goroutine does both.
+// may still be in the socket when the process is gone already, which is why this
+// waits for who reads; but not for long, for there are descriptors that are slow to
+// close, and the process may have sent one.
 func (c *child) listen(log *slog.Logger, to func(Report)) {
+	c.mu.Lock()
+	c.reading = true
+	c.mu.Unlock()
+	var order sync.Mutex
+	over := false
+	say := func(r Report) {
+		order.Lock()
+		defer order.Unlock()
+		if !over {
+			to(r)
+		}
+		over = over || r.Exited
+	}
 	silent := make(chan struct{})
 	go func() {
 		defer close(silent)
+		defer c.doneReading()
 		if c.await(log) {
-			to(Report{Begun: true})
-			c.read(log, to)
+			say(Report{Begun: true})
+			c.read(log, say)
 		}
 	}()
 	e := <-c.status
@@ -253,12 +273,16 @@ func (c *child) listen(log *slog.Logger, to func(Report)) {
 		if err := c.control.SetReadDeadline(time.Now().Add(LastWords)); err != nil {
 			log.Error("cannot set a deadline on a control socket", "error", err)
 		}
-		<-silent
+		select {
+		case <-silent:
+		case <-time.After(mostWords):
+			log.Error("a process has ended, and what it sent last is still being read: its descriptors are slow to close", "pid", c.PID())
+		}
 	}
 	if e.why != "" {
-		to(Report{Message: protocol.Message{Kind: protocol.KindBootFailed, Text: e.why}})
+		say(Report{Message: protocol.Message{Kind: protocol.KindBootFailed, Text: e.why}})
 	}
-	to(Report{Exited: true, Status: e.status, CPU: e.cpu, Err: e.err})
+	say(Report{Exited: true, Status: e.status, CPU: e.cpu, Err: e.err})
 	if c.apps != nil {
 		c.apps.End()
 	}
@@ -276,14 +300,6 @@ func (c *child) await(log *slog.Logger) bool {
 // awaitName waits for a forked process to say that it is there. It does so also when
 // nobody else waits any more: the process has to be killed then.
 func (c *child) awaitName(log *slog.Logger) {
-	defer func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.reading = false
-		if c.closed {
-			c.control.Close()
-		}
-	}()
 	buf := make([]byte, 64)
 	h := hearing{log: log, words: protocol.Words(protocol.PartyNewborn)}
 	defer h.end()
@@ -302,6 +318,16 @@ func (c *child) awaitName(log *slog.Logger) {
 			return
 		}
 		return
+	}
+}
+
+// doneReading is the end of all reading.
+func (c *child) doneReading() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reading = false
+	if c.closed {
+		go c.control.Close() // see package apart
 	}
 }
 
@@ -351,8 +377,7 @@ func closeIfAny(fd int) {
 }
 
 // receive reads a message, whose it is, and the descriptor that came with it, which is
-// the caller's; -1: there was none. Of several the rest is closed, or left to the kernel,
-// for there is hardly any room for them.
+// the caller's; -1: there was none. Of several the rest is closed.
 func (c *child) receive(buf []byte) (n, pid, fd int, err error) {
 	return c.receiveBy(buf, func(raw syscall.RawConn, try func(fd uintptr) bool) error { return raw.Read(try) })
 }
@@ -369,7 +394,7 @@ func (c *child) receiveBy(buf []byte, wait func(raw syscall.RawConn, try func(fd
 	if err != nil {
 		return 0, 0, -1, err
 	}
-	beside := make([]byte, unix.CmsgSpace(unix.SizeofUcred)+unix.CmsgSpace(4))
+	beside := make([]byte, protocol.BesideRoom)
 	var got int
 	var recvErr error
 	err = wait(raw, func(fd uintptr) bool {

@@ -55,3 +55,55 @@ func TestLastWords(t *testing.T) {
 		t.Errorf("%d messages were heard, and not %d", heard, lateWords)
 	}
 }
+
+// slowMetrics is somebody to whom a descriptor was sent that he does not get rid of.
+type slowMetrics struct{ took, end chan struct{} }
+
+func (m slowMetrics) Take(fd int) {
+	unix.Close(fd)
+	close(m.took)
+	<-m.end
+}
+
+func (slowMetrics) End() {}
+
+// TestSlowToClose: the end of a process is reported, and its socket can be given up, while
+// something that it sent is still being seen to. What is heard later is not reported.
+func TestSlowToClose(t *testing.T) {
+	s := &Spawner{log: slog.New(slog.DiscardHandler)}
+	m := slowMetrics{make(chan struct{}), make(chan struct{})}
+	s.AppMetrics = func(*protocol.WorkerConfig) AppMetrics { return m }
+	c, theirs, err := s.newChild(&protocol.WorkerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(theirs)
+	reports := make(chan Report, 10)
+	go c.listen(s.log, func(r Report) { reports <- r })
+	c.begin(os.Getpid())
+	for _, m := range []protocol.Message{{Kind: protocol.KindMetrics}, {Kind: protocol.KindReady}} {
+		if err := unix.Sendmsg(theirs, m.Append(nil), unix.UnixRights(theirs), nil, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-m.took
+	c.end(ending{})
+	if r := <-reports; !r.Begun {
+		t.Errorf("%+v", r)
+	}
+	if r := <-reports; !r.Exited {
+		t.Errorf("%+v", r)
+	}
+	c.Close()
+	close(m.end)
+	for end := time.Now().Add(30 * time.Second); c.control.SetReadDeadline(time.Now()) == nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the control socket stays open")
+		}
+	}
+	select {
+	case r := <-reports:
+		t.Errorf("%+v behind its end", r)
+	default:
+	}
+}

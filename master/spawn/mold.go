@@ -106,7 +106,6 @@ func (s *Spawner) startForked(spec Spec, to func(Report)) (Process, error) {
 	f := &forkling{c, arg, []int{theirs, secrets}, to}
 	c.told = func() { m.unwanted(f) }
 	c.named = func(pid int) error { return s.adopt(c, pid) }
-	c.reading = true
 	go c.listen(s.log, to)
 	m.mu.Lock()
 	defer m.mu.Unlock()
