@@ -22,11 +22,12 @@ type housekeeper struct {
 	date    atomic.Pointer[[]byte]
 	remind  func() // looks at the time limits of those that run
 	sockets sockets
+	told    declined
 	pressure
 }
 
 func newHousekeeper(l *Loop) *housekeeper {
-	hk := &housekeeper{l: l, remind: func() {}, soon: newPoke(), pressure: pressure{wanted: newPoke()}}
+	hk := &housekeeper{l: l, remind: func() {}, soon: newPoke(), told: declined{said: l.slot.Counters.Unavailable.Load()}, pressure: pressure{wanted: newPoke()}}
 	hk.sockets.init()
 	return hk
 }
@@ -54,6 +55,7 @@ func (hk *housekeeper) run() {
 			hk.sweep()
 			hk.relieve(l)
 			l.refusals.sayRest(l.log, l.now())
+			hk.sayDeclined(l.now())
 			l.slot.Gauges.Heartbeat.Store(l.now())
 			l.spools.sweep(l)
 			l.own.check(l)
@@ -64,9 +66,14 @@ func (hk *housekeeper) run() {
 			l.slow.send()
 		case <-l.leave.stop:
 			l.refusals.sayRest(l.log, math.MaxInt64-refusalPause)
+			hk.sayDeclined(math.MaxInt64)
 			return
 		}
 	}
+}
+
+func (hk *housekeeper) sayDeclined(now int64) {
+	hk.told.say(hk.l.log, hk.l.slot.Counters.Unavailable.Load(), hk.l.slot.Gauges.QueueDepth.Load(), now)
 }
 
 // tickDate prepares the value of the Date field, and the time for the access log.

@@ -1,6 +1,10 @@
 package worker
 
-import "sync/atomic"
+import (
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
 
 // overload tells a queue that only takes up a burst from one that does not go away
 // (CoDel, RFC 8289, in the form that servers use, which have no sender to slow
@@ -30,4 +34,23 @@ func (o *overload) tooLate(now, wait int64) bool {
 		o.least.Store(wait)
 	}
 	return wait > 2*o.target && o.on.Load()
+}
+
+// declinedPause is how long nothing is said of declined requests after a line of them.
+const declinedPause = int64(10 * time.Second)
+
+// declined says that requests are answered 503: who has only the log at hand would see but
+// what the clients say. It is the housekeeper's.
+type declined struct {
+	said uint64 // of the worker's count
+	next int64
+}
+
+// say logs how many requests have been declined since the last line, of all so far.
+func (d *declined) say(log *slog.Logger, all uint64, waiting int64, now int64) {
+	if all == d.said || now < d.next {
+		return
+	}
+	log.Warn("more requests come than are answered in time; some are declined with 503", "declined", all-d.said, "waiting", waiting)
+	d.said, d.next = all, now+declinedPause
 }

@@ -1,7 +1,10 @@
 package worker
 
 import (
+	"bytes"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -107,5 +110,27 @@ func TestOverload(t *testing.T) {
 	wg.Wait()
 	if n := r.slot.Counters.Unavailable.Load(); int64(n) != refused.Load() {
 		t.Errorf("%d counted, %d refused", n, refused.Load())
+	}
+}
+
+func TestDeclinedAreSaid(t *testing.T) {
+	var log bytes.Buffer
+	d := declined{said: 7} // another process's of the same slot
+	for _, c := range []struct {
+		all  uint64
+		now  int64
+		want string
+	}{
+		{7, 1, ""},
+		{9, 2, "declined=2 waiting=5"},
+		{30, 3, ""},
+		{30, 2 + declinedPause, "declined=21 waiting=5"},
+		{30, 3 + 2*declinedPause, ""},
+	} {
+		log.Reset()
+		d.say(slog.New(slog.NewTextHandler(&log, nil)), c.all, 5, c.now)
+		if got := log.String(); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%d at %d: %q", c.all, c.now, got)
+		}
 	}
 }
