@@ -1,8 +1,6 @@
 package worker
 
 import (
-	"time"
-
 	"golang.org/x/sys/unix"
 
 	"hostler/protocol"
@@ -146,7 +144,7 @@ func (t *Thread) late(now int64) (kind protocol.TimeoutKind, late bool) {
 	case limit <= 0:
 	case now-b.waited > limit:
 		return protocol.TimeoutBody, true
-	case rate > 0 && b.patience+now-b.waited > limit+b.got*int64(time.Second)/rate:
+	case rate > 0 && b.patience+now-b.waited > limit+granted(b.got, rate):
 		return protocol.TimeoutBodyRate, true
 	}
 	return 0, false

@@ -17,6 +17,12 @@ func perSecond(n, ns int64) int64 {
 	return int64(float64(n) * float64(time.Second) / float64(max(ns, int64(time.Millisecond))))
 }
 
+// granted is how many nanoseconds n bytes may take at so many a second. What it multiplies
+// is less than a second's, so that 10 GB do not overflow.
+func granted(n, rate int64) int64 {
+	return n/rate*int64(time.Second) + n%rate*int64(time.Second)/rate
+}
+
 // slowest is the time limit for the next byte of n so far, since began, that a
 // connection moves: patience after the last one, and never later than the minimum
 // rate allows, of which patience is granted once.
@@ -33,7 +39,7 @@ func (c *conn) slowestAfter(l *Loop, moved, began, n int64, patience time.Durati
 	if l.cfg.MinRate <= 0 {
 		return limit
 	}
-	bound := began + int64(patience) + n*int64(time.Second)/l.cfg.MinRate
+	bound := began + int64(patience) + granted(n, l.cfg.MinRate)
 	c.tooSlow.Store(bound < limit)
 	return min(limit, bound)
 }

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -66,7 +65,7 @@ func (o *output) tooSlow(l *Loop, now int64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	rate := l.cfg.MinRate
-	return rate > 0 && o.began+int64(l.cfg.WriteTimeout)+o.sent*int64(time.Second)/rate < now
+	return rate > 0 && o.began+int64(l.cfg.WriteTimeout)+granted(o.sent, rate) < now
 }
 
 // mergeLimit is up to which size copies share an item: an application that yields

@@ -73,3 +73,25 @@ func TestMinRate(t *testing.T) {
 	}
 	responses(t, c).want(200, "y")
 }
+
+// TestMinRateOfMuch: 10 GB earn their time like any other bytes: nothing overflows.
+func TestMinRateOfMuch(t *testing.T) {
+	const much, rate = int64(10e9), 240
+	cfg := testConfig()
+	cfg.BodyTimeout, cfg.WriteTimeout = time.Minute, time.Minute
+	cfg.MinRate = rate
+	l := serve(t, cfg, echo).Loop
+	began, hour := l.now(), int64(time.Hour)
+	c := new(conn)
+	if limit := c.slowestAfter(l, began+hour, began, much, time.Minute); limit != began+hour+int64(time.Minute) || c.tooSlow.Load() {
+		t.Errorf("a body: %d s from its begin", (limit-began)/int64(time.Second))
+	}
+	if o := (&output{began: began, sent: much}); o.tooSlow(l, began+hour) {
+		t.Error("a response: too slow")
+	}
+	th := &Thread{l: l}
+	th.body = bodyReader{got: much, patience: hour, waited: began}
+	if _, late := th.late(began + 1); late {
+		t.Error("a body that is read as it comes: late")
+	}
+}
