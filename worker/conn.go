@@ -138,6 +138,7 @@ func (c *conn) reset(fd, listener int, peer netip.AddrPort) {
 	c.hup, c.wantsOut, c.closing = false, false, false
 	c.proxyDue, c.anonymous = false, false
 	c.waits = 0
+	c.out.quick = false
 	c.sock.c = c
 	c.transport = &c.sock
 	c.http2.Store(nil)

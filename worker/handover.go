@@ -53,6 +53,10 @@ func (l *Loop) handOver(c *conn, data []byte) bool {
 	if l.sched.set.control(unix.EPOLL_CTL_DEL, c.fd, unix.EpollEvent{}) != nil {
 		return false
 	}
+	if c.out.quick { // nobody there knows
+		limitUnsent(c.fd, notSentMost)
+		c.out.quick = false
+	}
 	h := protocol.Handover{FD: c.fd, From: x.stamp(), Hops: c.hops + 1, Served: c.served > 0, Awaits: c.proxyDue, Anonymous: c.anonymous,
 		Listener: l.cfg.Listeners[c.listener], Peer: c.peer, Data: data}
 	if c.in != nil {

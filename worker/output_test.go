@@ -68,6 +68,42 @@ func TestSlowReader(t *testing.T) {
 	r.level()
 }
 
+// The kernel may keep more for a client that takes what there is quickly, until it does not.
+func TestQuickReader(t *testing.T) {
+	body := pattern(16 << 20)
+	limits := make(chan int, 3)
+	r := serve(t, testConfig(), func(c *call) {
+		n, err := unix.GetsockoptInt(int(c.t.FD), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT)
+		if err != nil {
+			t.Error(err)
+		}
+		limits <- n
+		c.ok(body)
+	})
+	c := r.dialTCP()
+	rd := responses(t, c)
+	send(t, c, get)
+	o := &r.conns.at(0).out
+	began := func(ago time.Duration) {
+		eventually(t, "some of it waits", o.pending.Load)
+		o.mu.Lock()
+		o.began = r.now() - int64(ago)
+		o.mu.Unlock()
+	}
+	began(-time.Hour) // whatever holds up this test, its client is quick
+	rd.want(200, body)
+	send(t, c, get)
+	began(time.Hour)
+	rd.want(200, body)
+	send(t, c, get)
+	rd.want(200, body)
+	for i, want := range []int{notSentMost, notSentQuick, notSentMost} {
+		if got := <-limits; got != want {
+			t.Errorf("at request %d the kernel may keep %d", i+1, got)
+		}
+	}
+}
+
 // Many small pieces for a slow client make neither many items nor many sends.
 func TestSmallPiecesAreMerged(t *testing.T) {
 	piece, n := "piece of a stream\n", 100000

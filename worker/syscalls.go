@@ -152,14 +152,22 @@ func BytesAt(p unsafe.Pointer, n int) []byte { return unsafe.Slice((*byte)(p), n
 
 // notSentMost is how many bytes the kernel keeps of a response beyond what it may send
 // right now. Without a limit it takes megabytes for each client that does not read,
-// and the time to find them.
-const notSentMost = 128 << 10
+// and the time to find them. Of what a client takes quickly it keeps up to notSentQuick
+// (see output.fit).
+const (
+	notSentMost  = 128 << 10
+	notSentQuick = 1 << 20
+)
 
 // setOptions sets what connections have from their listener. Neither can fail in a
 // way that matters.
 func setOptions(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSentMost)
+	limitUnsent(fd, notSentMost)
+}
+
+func limitUnsent(fd, most int) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, most)
 }
 
 // hungUp reports whether a connection has ended in both directions.
