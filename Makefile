@@ -19,7 +19,7 @@ SOCKETS := build/sockets
 # What a fresh machine lacks is said in words, for apt and dnf.
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing. Debian, Ubuntu: apt-get install $(2); Fedora, RHEL: dnf install $(3)" >&2; exit 1; }
 
-.PHONY: help run test test-go test-asan test-pythons test-deploy test-install test-musl test-arm64 test-packages test-container packages release wheel chaos bench fuzz autobahn lint reproducible reproducible-release generated tools clean check-tools
+.PHONY: help run test test-go test-asan test-pythons test-deploy test-install test-musl test-arm64 test-packages test-container packages release wheel chaos bench fuzz autobahn lint site reproducible reproducible-release generated tools clean check-tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -280,6 +280,15 @@ fuzz: check-tools ## run each fuzz target for FUZZTIME
 
 autobahn: bin/hostler $(ASGI)/.done ## Autobahn's fuzzing client against an ASGI echo: cleartext, TLS, HTTP/2 (AUTOBAHN="1.* 12.1.1" for some cases)
 	go test -tags autobahn -count=1 -timeout 120m -v -run TestAutobahn ./e2e
+
+build/site-tools/.done: scripts/requirements-site.txt
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/apt-tools ensurepip:python3-venv
+	@$(PYTHON) -m venv build/site-tools
+	build/site-tools/bin/pip -q install -r scripts/requirements-site.txt
+	touch $@
+
+site: build/site-tools/.done ## the documentation as a site, in build/site; a link that leads nowhere ends it
+	NO_MKDOCS_2_WARNING=1 build/site-tools/bin/mkdocs build -q --strict
 
 reproducible: bin/hostler ## the same bytes come of a build in another folder, with nothing cached
 	scripts/reproducible bin/hostler

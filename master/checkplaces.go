@@ -135,7 +135,7 @@ func checkBind(b settings.Bind) error {
 	defer unix.Close(fd)
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 	if err := unix.Bind(fd, sa); err != nil && !errors.Is(err, unix.EADDRINUSE) {
-		return err
+		return portRefused(err)
 	}
 	return nil
 }

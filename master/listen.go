@@ -365,7 +365,9 @@ func addrOf(sa unix.Sockaddr) net.Addr {
 func bindCause(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Err != nil {
-		err = op.Err
+		if err = op.Err; strings.HasPrefix(op.Net, "tcp") && errors.Is(err, unix.EACCES) {
+			return portRefused(unix.EACCES)
+		}
 	}
 	var sys *os.SyscallError
 	if errors.As(err, &sys) {
@@ -374,6 +376,14 @@ func bindCause(err error) error {
 	var pe *fs.PathError
 	if errors.As(err, &pe) {
 		return pe.Err
+	}
+	return err
+}
+
+// portRefused says why a port is not to be had, which is not in the system's two words.
+func portRefused(err error) error {
+	if errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("%w: ports below 1024 are root's, or need CAP_NET_BIND_SERVICE", err)
 	}
 	return err
 }
