@@ -288,7 +288,7 @@ build/site-tools/.done: scripts/requirements-site.txt
 	touch $@
 
 site: build/site-tools/.done ## the documentation as a site, in build/site; a link that leads nowhere ends it
-	NO_MKDOCS_2_WARNING=1 build/site-tools/bin/mkdocs build -q --strict
+	NO_MKDOCS_2_WARNING=1 build/site-tools/bin/mkdocs build --strict
 
 reproducible: bin/hostler ## the same bytes come of a build in another folder, with nothing cached
 	scripts/reproducible bin/hostler
