@@ -117,14 +117,14 @@ func (m Migration) TOML() string {
 		if s == nil || !s.inFile() {
 			continue
 		}
-		why := ""
+		var told []string
 		for _, l := range m.Out.Lines {
-			if l.Name == a.From && l.Text != "" {
-				why = l.Text
+			if line := "# " + oneLine(l.String()) + "\n"; l.Text != "" && slices.Contains(strings.Split(a.From, ", "), l.Name) && !slices.Contains(told, line) {
+				told = append(told, line)
 			}
 		}
-		if why != "" {
-			fmt.Fprintf(&b, "\n# %s: %s\n", oneLine(a.From), oneLine(why))
+		if len(told) > 0 {
+			b.WriteString("\n" + strings.Join(told, ""))
 		}
 		b.WriteString(tomlSetting(s.key(), a.Texts) + "\n")
 		for _, err := range s.value.set(new(Config), a.Texts) {

@@ -80,7 +80,7 @@ func read(file, python string, env []string) (config.Migration, error) {
 		if err != nil {
 			return m, err
 		}
-		m.Out = foreign.Convert(uses, foreign.Where{})
+		m.Out = foreign.Convert(uses, foreign.Where{Draft: true})
 		for _, u := range unknown {
 			m.Out.Lines = append(m.Out.Lines, foreign.Line{Name: u, Fate: foreign.Lost, Text: "hostler does not know this one"})
 		}
@@ -94,7 +94,7 @@ func read(file, python string, env []string) (config.Migration, error) {
 	if err != nil {
 		return m, err
 	}
-	m.Out, m.Hooks = foreign.Convert(c.Uses, foreign.Where{}), len(c.Hooks) > 0 || c.Logging
+	m.Out, m.Hooks = foreign.Convert(c.Uses, foreign.Where{Draft: true}), len(c.Hooks) > 0 || c.Logging
 	return m, nil
 }
 

@@ -83,7 +83,9 @@ type Where struct {
 	// CommandLine: somebody has just typed it. What there is nothing like is then a
 	// problem, and of a file's it is a line only: the file may be in use elsewhere, too.
 	CommandLine bool
-	App         string // the application that was named beside it; "": none
+	// Draft: somebody reads what comes of it, and changes it, before it is used.
+	Draft bool
+	App   string // the application that was named beside it; "": none
 	// Unprivileged: who has written it may do less than the master. What the master
 	// does by itself (files it opens, who workers are) is not theirs to say.
 	Unprivileged string // the user; "": it is the master's own
@@ -95,6 +97,9 @@ func Convert(uses []Use, where Where) Outcome {
 	parts := make(map[string]Assigned)
 	for _, u := range uses {
 		r := u.setting.of(u.value)
+		if where.Draft && u.setting.draft != nil {
+			r = u.setting.draft(u.value)
+		}
 		if r.err != nil {
 			out.Problems = append(out.Problems, fmt.Sprintf("%s: %v", u.as, r.err))
 			continue

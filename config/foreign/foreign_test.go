@@ -232,6 +232,10 @@ frobnicate = 1
 	if len(out.Problems) != 1 || !strings.HasPrefix(out.Problems[0], "socket: speaks uwsgi") || !slices.Equal(unknown, []string{"frobnicate"}) {
 		t.Errorf("problems %q, unknown %q", out.Problems, unknown)
 	}
+	draft := foreign.Convert(uses, foreign.Where{Draft: true})
+	if at := draft.Assigned[0]; len(draft.Problems) != 0 || at.Setting != "bind" || !slices.Equal(at.Texts, []string{"0.0.0.0:8080", "unix:/run/shop.sock"}) {
+		t.Errorf("a draft: %q, %q", at, draft.Problems)
+	}
 	uses, _, err = foreign.ReadINI("uwsgi.ini", []byte("[uwsgi]\nhttp = :80\nmodule = shop\nworkers = %k\ncheaper = 2\n"), os.Getenv)
 	if err != nil {
 		t.Fatal(err)

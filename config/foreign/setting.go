@@ -53,6 +53,9 @@ type setting struct {
 
 	// convert returns what v becomes. Nil: the entry says all.
 	convert func(v any) result
+	// draft is convert where somebody reads what comes of it before it is used (see
+	// Where.Draft). Nil: as elsewhere.
+	draft func(v any) result
 	// harmless are values, besides nothing, false and empty, that need no word: the
 	// server's own defaults.
 	harmless []string
@@ -216,6 +219,17 @@ func isHook(s *setting)               { s.hook = true }
 // by has a value converted. It goes last: what it says holds, and the fate before it
 // is what the documentation says.
 func by(convert func(v any) result) entry { return func(s *setting) { s.convert = convert } }
+
+// inDraft has it converted in a draft that is refused elsewhere, with a word about why.
+func inDraft(why string, convert func(v any) result) entry {
+	return func(s *setting) {
+		s.draft = func(v any) result {
+			r := convert(v)
+			r.why = why
+			return r
+		}
+	}
+}
 
 // fixed is a switch that becomes this.
 func fixed(here, value string) entry {

@@ -19,7 +19,8 @@ func uwsgi() []*setting {
 	}
 	const (
 		proto   = "speaks uwsgi, and hostler HTTP only: give --bind, and in nginx proxy_pass instead of uwsgi_pass"
-		greens  = "runs greenlets or a loop, which hostler does not have yet: take --threads"
+		spoke   = "spoke uwsgi, and this is HTTP: nginx needs proxy_pass http://ADDRESS, or http://unix:FILE, instead of uwsgi_pass, and proxy_set_header as in deploy/nginx"
+		greens  = "runs greenlets or a loop, which hostler has no counterpart of: take --loop gevent, or --threads"
 		beside  = "hostler runs nothing beside the application: give that a unit of its own"
 		always  = "is so, always"
 		logs    = "see --access-log, --access-log-format and --error-log"
@@ -36,8 +37,8 @@ func uwsgi() []*setting {
 		u("http", changed("bind", "is --bind"), by(httpAddress)),
 		u("http-socket", changed("bind", "is --bind"), by(uwsgiAddress)),
 		u("https", refused("is --bind, --certfile and --keyfile")),
-		u("socket", refused(proto)),
-		u("uwsgi-socket", refused(proto)),
+		u("socket", refused(proto), inDraft(spoke, uwsgiAddress)),
+		u("uwsgi-socket", refused(proto), inDraft(spoke, uwsgiAddress)),
 		u("fastcgi-socket", refused("hostler speaks HTTP only")),
 		u("scgi-socket", refused("hostler speaks HTTP only")),
 		u("chmod-socket", flags(Maybe, "--chmod-socket"), lost("the file of a socket has the mode that the umask of whoever starts hostler leaves it (systemd: UMask=, or SocketMode= of a socket unit)")),
