@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -52,6 +53,28 @@ func TestSystemdUnits(t *testing.T) {
 	for line := range strings.Lines(run(t, "systemd-analyze", append([]string{"verify", "--man=no"}, files...)...)) {
 		if strings.Contains(line, "hostler.") {
 			t.Errorf("systemd-analyze verify: %s", line)
+		}
+	}
+}
+
+// TestExposure: the services may do little, as their manager counts it.
+func TestExposure(t *testing.T) {
+	for _, name := range []string{"systemd/hostler.service", "packages/hostler.service", "packages/hostler@.service"} {
+		unit, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), strings.Replace(filepath.Base(name), "@", "@shop", 1))
+		if err := os.WriteFile(file, unit, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		out := run(t, "systemd-analyze", "security", "--offline=yes", "--no-pager", file)
+		m := regexp.MustCompile(`Overall exposure level for \S+: ([0-9.]+) `).FindStringSubmatch(out)
+		if m == nil {
+			t.Fatalf("systemd-analyze says %s", out)
+		}
+		if level, err := strconv.ParseFloat(m[1], 64); err != nil || level >= 2 {
+			t.Errorf("%s: the exposure is %s:\n%s", name, m[1], out)
 		}
 	}
 }

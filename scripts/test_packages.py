@@ -31,6 +31,15 @@ app = flask.Flask(__name__)
 @app.route("/")
 def hello():
     return "hello from flask " + flask.request.environ["SERVER_SOFTWARE"]
+
+
+@app.route("/write/<path:folder>")
+def write(folder):
+    try:
+        with open("/" + folder + "/written", "w"):
+            return "written"
+    except OSError as e:
+        return e.strerror
 """
 SETTINGS = """app = "shop:app"
 chdir = "/srv/shop"
@@ -73,6 +82,7 @@ SocketMode=0660
 WantedBy=sockets.target
 """,
 }
+REPOSITORY = Path(__file__).resolve().parent.parent
 PATIENCE = 120  # seconds, on a busy machine
 CONFIG = "/etc/hostler/hostler.toml"
 # What a system writes down of a package that it has had, and of the user that stays.
@@ -114,9 +124,9 @@ def eventually(what, condition):
     fail("in vain waited for " + what)
 
 
-def get():
+def get(path="/"):
     try:
-        return urllib.request.urlopen("http://127.0.0.1:8000/", timeout=10).read().decode()
+        return urllib.request.urlopen("http://127.0.0.1:8000" + path, timeout=10).read().decode()
     except OSError:
         return ""
 
@@ -306,6 +316,8 @@ mount -t proc proc $root/proc
 mount -t tmpfs -o mode=755 tmpfs $root/dev
 for d in null zero full random urandom tty; do touch $root/dev/$d; mount --bind /dev/$d $root/dev/$d; done
 mkdir $root/dev/pts $root/dev/shm
+mount -t devpts -o newinstance,ptmxmode=666 devpts $root/dev/pts
+ln -s pts/ptmx $root/dev/ptmx
 ln -s /proc/self/fd $root/dev/fd
 exec chroot $root /usr/bin/env -i container=other PATH=/usr/sbin:/usr/bin /usr/lib/systemd/systemd
 """
@@ -455,6 +467,7 @@ def check_systemd(new, first, second):
         if show(root, "hostler@shop", "ActiveState") != "active" or show(root, "hostler@shop", "NRestarts") != "0":
             fail("the upgrade has stopped the service\n" + journal(root))
         client.end(root, "reload and upgrade")
+        check_confined(root, "hostler@shop", "/var/lib/hostler/shop", "/run/hostler/shop/ctl.sock")
         # Wrong settings are not tried again and again.
         subprocess.run(root.inside("systemctl", "start", "hostler.service"), stderr=subprocess.DEVNULL)
         if show(root, "hostler.service", "Result") != "exit-code" or show(root, "hostler.service", "NRestarts") != "0":
@@ -462,15 +475,97 @@ def check_systemd(new, first, second):
         root.run("systemctl", "reset-failed", "hostler.service")
         root.run("systemctl", "disable", "--now", "hostler@shop")
         check_gunicorn_units(root)
+        check_units_to_copy(root)
         root.run("systemctl", "enable", "--now", "hostler@shop")
         root.run("dpkg", "-r", "hostler")
         if get():
             fail("a removed package's service still serves")
         root.run("dpkg", "-P", "hostler")
-        left = [p for p in root.added(before) if not p.startswith(("/srv/", "/etc/machine-id"))]
+        # What the application has written is its own.
+        left = [p for p in root.added(before) if not p.startswith(("/srv/", "/etc/machine-id", "/var/lib/hostler"))]
         if left:
             fail("after the purge there are " + str(left))
         print("ok deb under systemd, %d requests through a reload and an upgrade" % client.answers, flush=True)
+
+
+def check_confined(root, unit, state, control):
+    """It may do little, and all that an operator asks of it works; what is said of an application
+    that has to write elsewhere is so (docs/systemd.md)."""
+    root.run("systemd-analyze", "security", "--no-pager", "--threshold=20", unit + ".service")
+    media = root.file("/srv/shop/media")
+    media.mkdir(exist_ok=True)
+    for folder in (media, media.parent):
+        folder.chmod(0o777)
+    for folder, want in (
+        (state, "written"),
+        ("/tmp", "written"),
+        ("/srv/shop/media", "Read-only file system"),
+        ("/home", "Permission denied" if unit == "hostler" else "Read-only file system"),
+        ("/etc", "Read-only file system"),
+    ):
+        if get("/write" + folder) != want:
+            fail("%s: a file in %s: %s, not %s" % (unit, folder, get("/write" + folder), want))
+    for command in (["status"], ["dump"], ["profile", "1"], ["slow"], ["events"], ["restart"], ["reload"]):
+        root.run("hostler", "ctl", "--socket", control, *command)
+    said = [x for x in journal(root).splitlines() if "level=ERROR" in x or "not permitted" in x]
+    if said:
+        fail("%s: %s" % (unit, said))
+    override = root.file("/etc/systemd/system/%s.service.d/write.conf" % unit)
+    override.parent.mkdir()
+    page = (REPOSITORY / "docs/systemd.md").read_text()
+    block = page[page.index("    [Service]\n") :].split("\n\n", 1)[0]
+    override.write_text("\n".join(line[4:] for line in block.splitlines()) + "\n")
+    root.run("systemctl", "daemon-reload")
+    root.run("systemctl", "restart", unit)
+    if get("/write/srv/shop/media") != "written" or get("/write/srv/shop") != "Read-only file system":
+        fail("%s: with an override: %s, %s" % (unit, get("/write/srv/shop/media"), get("/write/srv/shop")))
+    main = show(root, unit, "MainPID")
+    if "CapEff:\t0000000000000400\n" not in Path("/proc/%s/root/proc/%s/status" % (root.first, main)).read_text():
+        fail("%s: it may not bind port 80" % unit)
+    override.unlink()
+    override.parent.rmdir()
+    root.run("systemctl", "daemon-reload")
+
+
+def check_units_to_copy(root):
+    """deploy/systemd, with the lines changed that are to be."""
+    for name in ("hostler.service", "hostler.socket"):
+        text = (REPOSITORY / "deploy/systemd" / name).read_text()
+        root.file("/etc/systemd/system/" + name).write_text(
+            text.replace("WorkingDirectory=/srv", "WorkingDirectory=/srv/shop").replace("--chdir /srv app:app", "--chdir /srv/shop shop:app")
+        )
+    root.run("systemctl", "daemon-reload")
+    root.run("systemctl", "start", "hostler.service")
+    eventually("the first answer", get)
+    client = Client()
+    client.start()
+    root.run("systemctl", "reload", "hostler.service")
+    was = show(root, "hostler.service", "MainPID")
+    root.run("systemctl", "kill", "--kill-whom=main", "-s", "USR2", "hostler.service")
+    eventually("the new master", lambda: show(root, "hostler.service", "MainPID") not in (was, "0"))
+    eventually("the old master's end", lambda: not Path("/proc/%s/root/proc/%s" % (root.first, was)).exists())
+    client.end(root, "deploy/systemd")
+    check_confined(root, "hostler", "/var/lib/hostler", "/run/hostler/ctl.sock")
+    root.run("systemctl", "stop", "hostler.service")
+    # systemd opens the port, and the first request starts the service.
+    root.run("systemctl", "start", "hostler.socket")
+    if show(root, "hostler.service", "ActiveState") != "inactive":
+        fail("the service runs before anybody has asked")
+    client = Client()
+    client.start()
+    eventually("answers", lambda: client.answers > 3)
+    root.run("systemctl", "restart", "hostler.service")
+    answers = client.answers
+    eventually("answers after the restart", lambda: client.answers > answers + 1)
+    client.end(root, "hostler.socket")
+    root.run("systemctl", "stop", "hostler.socket", "hostler.service")
+    if show(root, "hostler.service", "Result") != "success":
+        fail("it did not stop as it should\n" + journal(root))
+    root.run("rm", "-r", "/var/lib/hostler", "/var/lib/private/hostler")
+    for name in ("hostler.service", "hostler.socket"):
+        root.file("/etc/systemd/system/" + name).unlink()
+    root.run("systemctl", "daemon-reload")
+    print("ok deploy/systemd", flush=True)
 
 
 def check_gunicorn_units(root):
