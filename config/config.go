@@ -20,6 +20,7 @@ type Config struct {
 	WorkersAuto bool   // Workers was counted, not given
 	Behind      string // the proxy whose presets are the defaults; "": none
 	ConfigFile  string // the TOML file that was read; "": none
+	TraceSample string // share of the traces that have no parent; "": OTEL_TRACES_SAMPLER says
 	Check       bool   // import the application and exit
 	PrintConfig bool   // print the settings in force and exit
 
@@ -122,6 +123,7 @@ func Load(args, env []string, opts Options) (*Config, error) {
 	c := l.resolve()
 	c.countWorkers(opts)
 	c.completeACME(env, opts)
+	l.warnings = append(l.warnings, c.completeOtel(env)...)
 	c.appUnknown = l.appUnknown
 	c.Warnings = append(l.warnings, c.warnings()...)
 	c.Notes = l.notes

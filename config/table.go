@@ -688,6 +688,30 @@ func table() []*setting {
 			value: boolean(func(c *Config) *bool { return &c.AppMetrics }),
 		},
 		{
+			name: "otel", group: groupLogs,
+			help:  "send spans and metrics to an OpenTelemetry collector",
+			more:  "A span for each request, with its parent from `traceparent`; the application finds the span as its own parent there. The metrics are those of `/metrics`. The standard variables, `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME` and so on, hold for both, where no flag says otherwise; without `--otel` they mean nothing to hostler. [opentelemetry.md](opentelemetry.md) says more.",
+			value: boolean(func(c *Config) *bool { return &c.Otel }),
+		},
+		{
+			name: "otlp-endpoint", group: groupLogs, arg: "URL",
+			help:  "where the collector of --otel is",
+			more:  "Without a path: over HTTP, `/v1/traces` and `/v1/metrics` follow. If not given, `OTEL_EXPORTER_OTLP_ENDPOINT` says, or those for traces and metrics alone; else it is `http://localhost:4318`, and 4317 with gRPC.",
+			value: custom("a URL like `http://127.0.0.1:4318`", func(c *Config) *string { return &c.OTLPEndpoint }, parseOTLPEndpoint),
+		},
+		{
+			name: "otlp-protocol", group: groupLogs, arg: "PROTOCOL",
+			help:  "http/protobuf or grpc",
+			more:  "If not given, `OTEL_EXPORTER_OTLP_PROTOCOL` says; else it is `http/protobuf`.",
+			value: custom("`http/protobuf` or `grpc`", func(c *Config) *string { return &c.OTLPProtocol }, parseOTLPProtocol),
+		},
+		{
+			name: "trace-sample", group: groupLogs, arg: "SHARE",
+			help:  "share of the traces that --otel records, e.g. 0.1",
+			more:  "Of those that begin here; where a client says of its trace whether it is recorded, its word counts. If not given, `OTEL_TRACES_SAMPLER` says; else all are recorded.",
+			value: custom("a number from 0 to 1", func(c *Config) *string { return &c.TraceSample }, parseSample),
+		},
+		{
 			name: "ctl-socket", group: groupLogs, arg: "PATH", def: settings.CtlAuto,
 			help: "socket for hostler ctl; auto, off",
 			more: "Only the user that hostler runs as (and root) can use it. `auto` is `PID.sock` in a directory that is this user's alone: `$RUNTIME_DIRECTORY` of the service manager, `/run/hostler` for root, `$XDG_RUNTIME_DIR/hostler`, or else `/tmp/hostler-UID`. " +

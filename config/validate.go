@@ -143,6 +143,11 @@ func (c *Config) warnings() []string {
 	if c.Given("ciphers") && c.TLS.MinVersion > tls.VersionTLS12 {
 		warn("ciphers", "does nothing without TLS 1.2 (--tls-min-version)")
 	}
+	for _, name := range [...]string{"otlp-endpoint", "otlp-protocol", "trace-sample"} {
+		if c.Given(name) && !c.Otel {
+			warn(name, "does nothing without --otel")
+		}
+	}
 	if c.ProxyProtocol != "" && len(c.ProxyAllowIPs) == 0 {
 		warn("proxy-protocol", "does nothing with an empty --proxy-allow-ips")
 	}

@@ -56,6 +56,16 @@ const (
 	noBootTimeout = 10 * time.Minute
 )
 
+// OpenSpans implements host.
+func (h *systemHost) OpenSpans(set *Settings) (SpanTaker, error) {
+	if h.opts.Spans == nil {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), prepareTime)
+	defer cancel()
+	return h.opts.Spans.Open(ctx, set)
+}
+
 func newSystemHost(opts Options, down chan<- struct{}) (*systemHost, error) {
 	dir := startDirectory()
 	if dir == "" { // tableflip wants one, and does not say which

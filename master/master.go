@@ -53,6 +53,8 @@ type Options struct {
 	// Takeover is set where the server that is there now is the one that this
 	// one will replace.
 	Ctl func(path string, takeover bool) (CtlServer, error)
+	// Spans takes spans of requests. Nil: nobody does.
+	Spans Spans
 	// CacheDir is for the library where memfds cannot be executed; "" is the
 	// user's.
 	CacheDir string
@@ -118,6 +120,9 @@ func (m *Master) AppMetrics() *appmetrics.Registry { return m.apps }
 func (m *Master) Snapshot() protocol.Snapshot {
 	v := *m.sup.view.Load()
 	v.LogLost = m.sup.logLost()
+	if m.opts.Spans != nil {
+		v.Spans = m.opts.Spans.Counts()
+	}
 	return v
 }
 
@@ -193,6 +198,9 @@ func (m *Master) Run(ctx context.Context) error {
 	})
 	err = m.sup.loop(ctx, m.opts.Settings)
 	sp.EndOrphans()
+	if !m.sup.spans.finish(endTime) {
+		m.opts.Log.Warn("leaving without having sent all spans")
+	}
 	m.sup.files.do("removing the pid file and the like", h.close)
 	if !m.sup.files.finish(endTime) {
 		m.opts.Log.Warn("leaving without having seen to all files")

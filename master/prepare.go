@@ -109,6 +109,9 @@ func (s *supervisor) discard(g *generation) {
 	if g.logs != nil {
 		g.logs.close()
 	}
+	if g.spans != nil {
+		g.spans.Close()
+	}
 }
 
 func (s *supervisor) discardApart(g *generation) {
@@ -157,6 +160,12 @@ func (p *preparation) run() (g *generation, err error) {
 			return g, err
 		}
 		g.logs = logs
+	}
+	if set.Otel && set.Tracing != nil {
+		p.at("preparing to export spans")
+		if g.spans, err = p.host.OpenSpans(set); err != nil {
+			return g, err
+		}
 	}
 	for _, b := range slices.Concat(set.Binds, set.Redirects) {
 		if err := p.listen(g, b); err != nil {

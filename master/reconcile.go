@@ -16,7 +16,9 @@ func (s *supervisor) reconcile() {
 	s.retire()
 	s.closeCertificates()
 	s.closeLogs()
+	s.closeSpans()
 	defer s.handLogs()
+	defer s.handSpans()
 	if s.phase == phaseStopping {
 		s.end()
 		return
@@ -227,6 +229,9 @@ func (s *supervisor) remove(w *worker) {
 	s.profileLost(w)
 	s.dumpEnded(w)
 	s.collected(w)
+	if w.spansEnd != nil {
+		w.spansEnd()
+	}
 	s.become(w, stateGone)
 	w.proc.Close()
 	s.workers = slices.DeleteFunc(s.workers, func(o *worker) bool { return o == w })

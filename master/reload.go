@@ -22,6 +22,9 @@ func (s *supervisor) boot(g *generation) {
 	}
 	g.logs.version = 1
 	s.logs = append(s.logs, g.logs)
+	if g.spans != nil {
+		s.spans.open = append(s.spans.open, g.spans)
+	}
 	if g.set.Hooks == "" && !g.set.ConfHooks {
 		return
 	}

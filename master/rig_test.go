@@ -305,6 +305,8 @@ type fakeHost struct {
 	cpu      map[int]float64 // by pid
 	machine  machine
 	pending  bool
+	takers   []*fakeTaker
+	noSpans  error         // there can be no taker
 	hang     chan struct{} // until it is closed nothing that may block returns; nil: all does
 }
 
@@ -340,6 +342,16 @@ func (h *fakeHost) ReadSettings() (*Settings, error) {
 	defer h.mu.Unlock()
 	set := *h.next
 	return &set, h.readErr
+}
+func (h *fakeHost) OpenSpans(*Settings) (SpanTaker, error) {
+	h.wait()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.noSpans != nil {
+		return nil, h.noSpans
+	}
+	h.takers = append(h.takers, new(fakeTaker))
+	return h.takers[len(h.takers)-1], nil
 }
 func (h *fakeHost) FindPython(set *Settings) (string, error) {
 	h.wait()

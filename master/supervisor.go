@@ -41,6 +41,8 @@ type host interface {
 	// Listen opens an address, or takes it over from the previous binary. ours are
 	// the listeners that may be in its way.
 	Listen(b settings.Bind, backlog int, ours []*listener) (*listener, error)
+	// OpenSpans returns what takes the spans of a generation's workers; nil: nobody does.
+	OpenSpans(set *Settings) (SpanTaker, error)
 	// ListenAdmin opens the admin address of set; nil: it is the one that is answered.
 	ListenAdmin(set *Settings) (*adminAddress, error)
 
@@ -142,6 +144,7 @@ type supervisor struct {
 	opened     *logFiles         // for the first generation; nil: they are still to be opened
 	logs       []*logFiles       // all that are open
 	lostAccess atomic.Uint64     // lines of ours
+	spans      spanTakers
 
 	events chan any
 	gone   chan struct{} // closed when loop has returned: nobody takes events

@@ -128,6 +128,7 @@ type worker struct {
 	certs       int         // which version of its generation's certificates it has been given
 	certsOwed   int         // how often it has still to say that it has taken them
 	logs        int         // likewise of the log files
+	spansEnd    func()      // says to who takes its spans that it has ended; nil: nobody does
 	bootError   string      // what the worker said of its failed boot
 	counts      bool        // it shares metrics of the application's
 	collects    *collection // it has been asked to look some up, and has not answered; nil: it has not
@@ -182,6 +183,7 @@ type generation struct {
 	admin     *adminAddress              // to be answered when the generation serves; nil: that of the one before
 	page      string                     // what is wrong with the code; "": nothing
 	certs     *certificates              // nil: no TLS
+	spans     SpanTaker                  // nil: no request is a span
 	logs      *logFiles                  // nil: not opened yet
 	saidBig   bool                       // that --max-memory is too low
 	saidGrown bool                       // that it may be

@@ -123,6 +123,16 @@ var requestFamilies = []family{
 		read: func(s *scrape, put put) {
 			put(float64(s.snap.LogLost.Error) + s.count(func(c *protocol.Counters) uint64 { return c.ErrorLogErrors.Load() }))
 		}},
+	{name: "spans_exported_total", help: "Spans of requests that a collector of OpenTelemetry's has taken (--otel).",
+		read: func(s *scrape, put put) { put(float64(s.snap.Spans.Exported)) }},
+	{name: "spans_lost_total", labels: []string{"reason"},
+		help: "Spans that are lost: they did not get out of their worker, came faster than they could be sent (queue), were not taken by the collector, or made no sense (invalid).",
+		read: func(s *scrape, put put) {
+			put(s.count(func(c *protocol.Counters) uint64 { return c.SpansLost.Load() }), "worker")
+			put(float64(s.snap.Spans.Queue), "queue")
+			put(float64(s.snap.Spans.Collector), "collector")
+			put(float64(s.snap.Spans.Invalid), "invalid")
+		}},
 	{name: "forwarded_untrusted_total",
 		help: "Requests with X-Forwarded-… or Forwarded from peers that are not in --forwarded-allow-ips.",
 		read: counted(func(c *protocol.Counters) uint64 { return c.ForwardedUntrusted.Load() })},

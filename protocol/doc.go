@@ -62,7 +62,7 @@
 //	L Level       master → worker (Text)
 //	              the log level from now on, as in WorkerConfig
 //	U Reopen      master → worker, mold, hooks (Text; beside it its file)
-//	              the log of that name (LogAccess, LogErrors) goes elsewhere
+//	              the log of that name (LogAccess, LogErrors, LogSpans) goes elsewhere
 //	G Page        master → worker with Development (Text)
 //	              answer every request with this, which says what is wrong with the code
 //	S TLS         master → worker (beside it sealed memory)

@@ -68,7 +68,7 @@ var kinds = [...]MessageKind{
 	{KindProfile, "Profile", PartyMaster, PartyWorker, PayloadText, "", "take a profile, a ProfileRequest"},
 	{KindCollect, "Collect", PartyMaster, PartyWorker, PayloadText, "", "look up those of the application's metrics that have to be asked for; with CollectAll also those that one worker has for all"},
 	{KindLevel, "Level", PartyMaster, PartyWorker, PayloadText, "", "the log level from now on, as in WorkerConfig"},
-	{KindReopen, "Reopen", PartyMaster, PartyWorker | PartyMold | PartyHooks, PayloadText, "its file", "the log of that name (LogAccess, LogErrors) goes elsewhere"},
+	{KindReopen, "Reopen", PartyMaster, PartyWorker | PartyMold | PartyHooks, PayloadText, "its file", "the log of that name (LogAccess, LogErrors, LogSpans) goes elsewhere"},
 	{KindPage, "Page", PartyMaster, PartyDeveloped, PayloadText, "", "answer every request with this, which says what is wrong with the code"},
 	{KindTLS, "TLS", PartyMaster, PartyWorker, PayloadNone, "sealed memory", "there is other TLS material"},
 	{KindDescriptor, "Descriptor", PartyMaster, PartyWorker, PayloadDescriptor, "what takes its place", "a descriptor that was given at exec is replaced"},

@@ -74,6 +74,7 @@ type Message struct {
 const (
 	LogAccess = "access"
 	LogErrors = "errors"
+	LogSpans  = "spans" // a pipe to the master; see Span
 )
 
 // MaxPage bounds the text of KindPage.

@@ -121,6 +121,7 @@ type Counters struct {
 	SpoolFailures     atomic.Uint64
 	AccessLogErrors   atomic.Uint64 // lines that are lost
 	ErrorLogErrors    atomic.Uint64
+	SpansLost         atomic.Uint64 // that did not get out of the worker
 	HandedOut         atomic.Uint64 // connections given to other workers
 	HandedIn          atomic.Uint64 // … and taken from them
 	HandshakeFailures atomic.Uint64

@@ -36,10 +36,19 @@ type Snapshot struct {
 	CertificatesFailed              string              // why their files of today are not in use; "": they are
 	CertificatesMissing             int                 // that are to be got by ACME, and never were
 	CertificateOrders               map[string]uint64   // by result: "success", "failure"; nil without ACME
+	Spans                           SpanCounts
 }
 
 // LogLost counts lines of the logs that are lost.
 type LogLost struct{ Access, Error uint64 }
+
+// SpanCounts says what has become of spans, beside those that workers have lost.
+type SpanCounts struct {
+	Exported  uint64 // the collector has taken them
+	Queue     uint64 // lost: they came faster than they could be sent
+	Collector uint64 // lost: the collector has not taken them
+	Invalid   uint64 // lines that were no span's
+}
 
 // ListenQueue is how many connections wait to be accepted from a socket, and how many
 // may.

@@ -28,6 +28,9 @@ type Master struct {
 	AdminHosts   []string // names for which the admin server answers at a loopback address
 	AdminQueries bool     // /status shows query strings
 	AdminToken   string   // a file with what who asks the admin server has to know; "": nothing
+	Otel         bool     // spans and metrics are sent to a collector of OpenTelemetry's
+	OTLPEndpoint string   // its URL; "": as OTEL_EXPORTER_OTLP_ENDPOINT says
+	OTLPProtocol string   // OTLPHTTP or OTLPGRPC; "": as OTEL_EXPORTER_OTLP_PROTOCOL says
 	CtlSocket    string   // CtlAuto: by default, if there can be one; "": none
 	PIDFile      string   // "": none
 	ErrorLog     string   // "" or "-": standard error
@@ -61,6 +64,12 @@ func (b Bind) String() string {
 func (b Bind) Fixed() bool {
 	return b.Network == "unix" || b.Network == "tcp" && b.Address[len(b.Address)-2:] != ":0"
 }
+
+// Values of OTLPProtocol.
+const (
+	OTLPHTTP = "http/protobuf"
+	OTLPGRPC = "grpc"
+)
 
 // CtlAuto is a CtlSocket in a directory that is the user's alone.
 const CtlAuto = "auto"

@@ -77,6 +77,7 @@ type Worker struct {
 	LogFormat        logformat.Format `json:"log_format,omitempty"`     // in an assignment never Auto; "": Logfmt
 	CaptureOutput    bool             `json:"capture_output,omitempty"` // what the application prints is the error log's
 	AppMetrics       bool             `json:"app_metrics,omitempty"`    // the application's own metrics are the server's, too
+	Tracing          *Tracing         `json:"tracing,omitempty"`        // nil: no request is a span
 	// Development has the code watched: the master reloads when it changes, workers
 	// report their modules, and show what is wrong with it.
 	Development bool `json:"development,omitempty"`

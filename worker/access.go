@@ -99,6 +99,9 @@ func (a *accessLog) begin(t *Thread) bool {
 type lastingLine struct {
 	accesslog.Entry
 	log     *accessLog
+	lines   bool           // it has a line; else a span alone
+	span    *protocol.Span // nil: none
+	spans   *spans
 	arrived int64
 	fields  [][]byte // of the request, as the format asks for them
 	records []byte   // fields of the response
@@ -124,18 +127,26 @@ func (s *lastingLines) take(k *lastingLine) bool {
 	return ok
 }
 
-// keep makes t's line one that lasts; nil: there is to be none. records are the fields that
-// the application has accepted with.
-func (a *accessLog) keep(t *Thread, records []byte) *lastingLine {
-	if !a.on() || !a.begin(t) {
+// keep makes t's line, and its span, one that lasts; nil: there is to be none. records are the
+// fields that the application has accepted with.
+func (a *accessLog) keep(t *Thread, records []byte, to *spans) *lastingLine {
+	line := a.on() && a.begin(t)
+	if !line && !t.span.sampled() {
 		return nil
 	}
-	k := &lastingLine{Entry: t.line.Entry, log: a, arrived: t.reply.arrived, records: bytes.Clone(records), rec: t.rec, start: t.Taken}
-	k.Client, k.Method, k.Target = bytes.Clone(k.Client), bytes.Clone(k.Method), bytes.Clone(k.Target)
-	for n := range a.fields {
-		k.fields = append(k.fields, bytes.Clone(t.line.RequestField(n)))
+	k := &lastingLine{log: a, lines: line, spans: to, arrived: t.reply.arrived, rec: t.rec, start: t.Taken}
+	if t.span.sampled() {
+		k.span = lasting(to.of(t, t.reply.arrived))
+		k.span.Error = nil // nothing has gone wrong yet
 	}
-	k.Fields = k
+	if line {
+		k.Entry, k.records = t.line.Entry, bytes.Clone(records)
+		k.Client, k.Method, k.Target = bytes.Clone(k.Client), bytes.Clone(k.Method), bytes.Clone(k.Target)
+		for n := range a.fields {
+			k.fields = append(k.fields, bytes.Clone(t.line.RequestField(n)))
+		}
+		k.Fields = k
+	}
 	a.lasting.mu.Lock()
 	defer a.lasting.mu.Unlock()
 	if a.lasting.all == nil {
@@ -165,8 +176,13 @@ func (k *lastingLine) end(now int64) {
 		return
 	}
 	k.Status, k.Bytes, k.Duration = int(k.status.Load()), k.sent.Load(), time.Duration(now-k.arrived)
-	k.log.append(make([]byte, 0, 256), &k.Entry)
-	k.rec.Logged(k.start)
+	if k.span != nil {
+		k.spans.end(k.span, k.Status, now-k.arrived)
+	}
+	if k.lines {
+		k.log.append(make([]byte, 0, 256), &k.Entry)
+		k.rec.Logged(k.start)
+	}
 }
 
 // conclude writes the lines of WebSockets whose end the worker will not see.

@@ -12,12 +12,13 @@ import (
 type asked struct {
 	method, target []byte
 	minor          uint32
-	isHead         bool // it is for a head alone, which is answered with no more (RFC 9110, 9.3.2), whatever else is wrong with it
+	head           []byte // as far as it has come
+	isHead         bool   // it is for a head alone, which is answered with no more (RFC 9110, 9.3.2), whatever else is wrong with it
 }
 
 // parsed is that of a request that has been parsed.
 func parsed(r *http1.Request, head []byte) asked {
-	return asked{r.Method.In(head), r.Target.In(head), r.Minor, r.MethodID == http1.MethodHead}
+	return asked{r.Method.In(head), r.Target.In(head), r.Minor, head, r.MethodID == http1.MethodHead}
 }
 
 var crlf = []byte("\r\n")
@@ -29,7 +30,7 @@ const heardLine = 8 << 10
 // the form of a request line, and no more is asked of what stands there.
 func heard(b []byte) asked {
 	b = bytes.TrimPrefix(b, crlf)
-	a := asked{isHead: bytes.HasPrefix(b, []byte("HEAD "))}
+	a := asked{head: b, isHead: bytes.HasPrefix(b, []byte("HEAD "))}
 	line, _, whole := bytes.Cut(b[:min(len(b), heardLine)], crlf)
 	words := bytes.SplitN(line, []byte(" "), 4)
 	if !whole || len(words) != 3 || len(words[0]) == 0 || len(words[1]) == 0 {
@@ -43,7 +44,7 @@ func heard(b []byte) asked {
 
 // clone is a copy that lasts.
 func (a asked) clone() asked {
-	a.method, a.target = bytes.Clone(a.method), bytes.Clone(a.target)
+	a.method, a.target, a.head = bytes.Clone(a.method), bytes.Clone(a.target), bytes.Clone(a.head[:min(len(a.head), heardLine)])
 	return a
 }
 

@@ -19,7 +19,7 @@ func (t *Thread) decline(c *conn) bool {
 	l.slot.Counters.Unavailable.Add(1)
 	r := &t.reply
 	*r = reply{arrived: t.arrived, remaining: -1, status: 503}
-	t.Started, t.StatusLen, t.FieldsLen = 0, 0, 0 // they are of t's last request
+	t.Started, t.StatusLen, t.FieldsLen, t.Result = 0, 0, 0, 0 // they are of t's last request
 	t.conn = c
 	r.close = t.mustClose()
 	r.stage = stageSent
@@ -31,6 +31,9 @@ func (t *Thread) decline(c *conn) bool {
 	now := l.now()
 	if l.access.on() {
 		l.access.request(t, now)
+	}
+	if t.span.sampled() {
+		l.spans.request(t, now)
 	}
 	t.conn = nil
 	t.dropInput()

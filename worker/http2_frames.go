@@ -374,7 +374,7 @@ func heardFrame(f http2.Frame) asked {
 	if method == "" || target == "" || strings.Contains(target, " ") || len(target) > heardLine {
 		return asked{isHead: method == "HEAD"}
 	}
-	return asked{[]byte(method), []byte(target), minorHTTP2, method == "HEAD"}
+	return asked{method: []byte(method), target: []byte(target), minor: minorHTTP2, isHead: method == "HEAD"}
 }
 
 func (h *http2Conn) onHeaders(f *http2.MetaHeadersFrame) error {

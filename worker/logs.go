@@ -21,6 +21,8 @@ const (
 	accessGather = 10 * time.Millisecond
 	// lastLines is how long a worker that leaves waits for its logs to be written.
 	lastLines = 500 * time.Millisecond
+	// spanBuffer is how many bytes of spans may wait: a thousand of them.
+	spanBuffer = 256 << 10
 )
 
 // logs are the two logs of a worker. Both are written by goroutines: neither a
@@ -31,6 +33,7 @@ type logs struct {
 	level  *slog.LevelVar
 	errors *logwriter.Writer // standard error
 	access *logwriter.Writer // nil: there is none
+	spans  *logwriter.Writer // of requests, for the master; nil: there are none
 	dumps  dumps
 }
 
@@ -48,6 +51,11 @@ func openLogs(cfg *protocol.WorkerConfig, k *protocol.Counters) *logs {
 		slog.Int("worker", cfg.Number), slog.Int("pid", os.Getpid()))
 	l.Logger = l.texts.Logger()
 	l.openDumps(&l.dumps)
+	if cfg.Tracing != nil {
+		l.spans = logwriter.New(logwriter.Options{FD: -1, Size: spanBuffer, Gather: accessGather,
+			Lost: func(n uint64) { k.SpansLost.Add(n) },
+			Say:  func(n uint64, why error) { l.Warn("spans are lost", "spans", n, "error", why) }})
+	}
 	if cfg.AccessLog == "" {
 		return l
 	}
@@ -68,6 +76,8 @@ func (l *logs) reopen(which string, fd int) {
 		l.Error("a log goes on where it was: there is no descriptor left", "log", which)
 	case which == protocol.LogAccess && l.access != nil:
 		l.access.Reopen(fd)
+	case which == protocol.LogSpans && l.spans != nil:
+		l.spans.Reopen(fd)
 	case which == protocol.LogErrors:
 		l.errors.Reopen(fd)
 	default:
@@ -98,6 +108,9 @@ func (l *logs) openDumps(d *dumps) {
 func (l *logs) flush() {
 	if l.access != nil {
 		l.access.Flush(lastLines)
+	}
+	if l.spans != nil {
+		l.spans.Flush(lastLines)
 	}
 	l.errors.Flush(lastLines)
 }

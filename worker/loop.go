@@ -21,6 +21,8 @@ type Config struct {
 	Exchange *Exchange
 	// AccessLog is where access-log lines go; nil: nowhere.
 	AccessLog *logwriter.Writer
+	// Spans is where spans go; nil: nowhere.
+	Spans *logwriter.Writer
 }
 
 // Loop is a worker's engine: its connections, its threads and its queue.
@@ -39,19 +41,25 @@ type Loop struct {
 	tls      atomic.Pointer[secrets] // nil: there is no TLS
 	conns    *connTable
 	spools   *spools
-	access   accessLog
-	refusals refusals
+	records
 
 	threads []*Thread
 	doors   doors
 
 	gil    gilWatch
 	static static.Roots // nil: no files are served
-	slow   slowLog
 	spare  spareThread
 
 	deputy *deputy
 	keeper *housekeeper
+}
+
+// records are what is told of requests that have ended.
+type records struct {
+	access   accessLog
+	spans    spans
+	slow     slowLog
+	refusals refusals
 }
 
 // Thread returns the i-th thread. Each belongs to one Python thread.

@@ -260,6 +260,9 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 	} else {
 		t.Path, t.PathLen = t.Buf+uintptr(r.Path.Off), r.Path.Len
 	}
+	if l.spans.on() {
+		l.spans.begin(t, buf)
+	}
 	if t.serveChallenge(c) {
 		return false
 	}

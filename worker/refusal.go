@@ -20,10 +20,18 @@ func (c *conn) noteRefusal(l *Loop, reason http1.Reason) {
 	l.log.Warn("request refused", args...)
 }
 
+// refused tells of a request that never reached the application.
+func (r *records) refused(c *conn, q asked, status int, sent int64) {
+	r.access.refused(c, q, c.protocol(q.minor), status, sent)
+	if r.spans.on() {
+		r.spans.refused(c, q, status)
+	}
+}
+
 // rejectFrames notes a refusal that the client is told of in a frame.
 func (c *conn) rejectFrames(l *Loop, reason http1.Reason, q asked) {
 	c.noteRefusal(l, reason)
-	l.access.refused(c, q, c.protocol(q.minor), reason.Status(), 0)
+	l.refused(c, q, reason.Status(), 0)
 }
 
 // endOfHead ends a connection whose peer has left behind b, which is no whole head.
@@ -50,7 +58,7 @@ func (c *conn) reject(l *Loop, reason http1.Reason, q asked) {
 	extra := ""
 	switch reason {
 	case http1.ReasonTruncatedHead, http1.ReasonBadProxyHeader, http1.ReasonMissingProxyHeader:
-		l.access.refused(c, q, c.protocol(q.minor), reason.Status(), 0)
+		l.refused(c, q, reason.Status(), 0)
 		c.close(l) // nothing was asked
 		return
 	case http1.ReasonConnect:
@@ -65,6 +73,6 @@ func (c *conn) refuse(l *Loop, status int, extra string, q asked) {
 	m := c.failure(make([]byte, 0, 512), status, extra, true, q.isHead, *l.keeper.date.Load())
 	l.deliver(c, m, 0)
 	l.slot.Counters.Requests[0][protocol.CodeIndex(status)].Add(1)
-	l.access.refused(c, q, c.protocol(q.minor), status, failureSize(status, q.isHead))
+	l.refused(c, q, status, failureSize(status, q.isHead))
 	c.endSoon(l)
 }

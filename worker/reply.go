@@ -503,6 +503,9 @@ func (t *Thread) account(now int64) {
 	if l := t.l; l.access.on() {
 		l.access.request(t, now)
 	}
+	if t.span.sampled() {
+		t.l.spans.request(t, now)
+	}
 }
 
 // tally counts the request that t has ended.

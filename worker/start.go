@@ -35,6 +35,7 @@ func New(c Config) (*Loop, error) {
 	if err := l.access.setFormat(s.AccessLogFormat, s.AccessLogExclude); err != nil {
 		return nil, err
 	}
+	l.spans = openSpans(s, c.Spans)
 	l.pace.overload.target = int64(s.QueueWait)
 	l.spare.off = !s.SpareThread
 	l.sched.pools = newPools(s.Pools, s.Queue, c.Slot)

@@ -208,4 +208,7 @@ func (t *Thread) accountStatic(now int64) {
 	if t.l.access.on() {
 		t.l.access.request(t, now)
 	}
+	if t.span.sampled() {
+		t.l.spans.request(t, now)
+	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"hostler/protocol"
 	"hostler/worker/http1"
+	"hostler/worker/tracecontext"
 	"hostler/worker/websocket"
 )
 
@@ -50,6 +51,7 @@ type Thread struct {
 	onward bool // a request has been answered without a Python thread: see keepsConn
 
 	line  accessLine // of the access log
+	span  span       // of the request, with --otel
 	ident atomic.Uint64
 
 	rec       *protocol.Thread // its place on the scoreboard; a seat has a record of its own
@@ -79,6 +81,15 @@ type watch struct {
 	gone   int64  // when its client was first seen to have gone; 0: it has not
 	listed bool
 }
+
+// span is where a request is in its trace. Unless its Flags have tracecontext.Sampled, nobody
+// is told of it.
+type span struct {
+	tracecontext.Context
+	parent tracecontext.Context
+}
+
+func (s *span) sampled() bool { return s.Flags&tracecontext.Sampled != 0 }
 
 type stage uint8
 

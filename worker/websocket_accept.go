@@ -55,7 +55,7 @@ func (t *Thread) acceptSocket(protocol, fields []byte, news *uint32, stays bool)
 	if t.pos < t.end {
 		w.rest = bytes.Clone(t.buf[t.pos:t.end])
 	}
-	w.line = l.access.keep(t, fields)
+	w.line = l.access.keep(t, fields, &l.spans)
 	w.line.opens(t.reply.status)
 	w.weighParts()
 	t.leaveTo(w, now, stays)

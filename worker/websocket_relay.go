@@ -87,7 +87,7 @@ func (t *Thread) TakeSocket() (fd int, err error) {
 		unix.Close(pair[1])
 		return -1, fmt.Errorf("cannot watch a socket pair: %w", err)
 	}
-	r.line = l.access.keep(t, nil)
+	r.line = l.access.keep(t, nil, &l.spans)
 	r.keep(bytes.Clone(t.buf[t.pos:t.end]))
 	t.taken = r
 	if !inner.release() {

@@ -52,7 +52,7 @@ func Open(settings string, wake int) (*Worker, error) {
 	// sysmon to take a P from a thread that is not even in Go.
 	runtime.GOMAXPROCS(cfg.Threads + 2)
 	w := &Worker{cfg: cfg, log: log, wake: wake}
-	w.Loop, err = New(Config{Settings: cfg, Slot: slot, Log: log.Logger, AccessLog: log.access,
+	w.Loop, err = New(Config{Settings: cfg, Slot: slot, Log: log.Logger, AccessLog: log.access, Spans: log.spans,
 		Exchange: &Exchange{Out: protocol.FDHandOut, In: protocol.FDHandIn, Board: board, Slot: cfg.Slot}})
 	if err != nil {
 		return nil, err

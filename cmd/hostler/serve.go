@@ -13,6 +13,7 @@ import (
 	"hostler/admin"
 	"hostler/config"
 	"hostler/internal/logwriter"
+	"hostler/internal/otlp"
 	"hostler/master"
 	"hostler/metrics"
 	"hostler/protocol"
@@ -92,6 +93,7 @@ func serve(ctx context.Context, o serveOptions) error {
 	opts.Ctl = func(path string, takeover bool) (master.CtlServer, error) {
 		return serveCtl(path, takeover, running, history, o)
 	}
+	opts.Spans = exporters{otlp.New(o.version, o.log)}
 	m, err := master.New(opts)
 	if err != nil {
 		return err
@@ -106,6 +108,18 @@ func serve(ctx context.Context, o serveOptions) error {
 	defer wg.Wait()
 	defer end()
 	return m.Run(ctx)
+}
+
+// exporters are what takes the master's spans.
+type exporters struct{ *otlp.Exporters }
+
+// Open implements master.Spans.
+func (x exporters) Open(ctx context.Context, set *master.Settings) (master.SpanTaker, error) {
+	e, err := x.Exporters.Open(ctx, &set.Master)
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // followed is what follows the settings by itself, as they were last read.

@@ -77,26 +77,48 @@ static PyObject *whole_cookie(const struct task *t, size_t len) {
 	return b;
 }
 
-/* request_id returns the identifier that the server has given the request (--request-id),
- * which is among the variables of TLS; NULL: none. */
-static const char *request_id(const struct task *t) {
-	for (const char *p = t->tls, *end = p + t->tls_len; p < end;) {
-		const char *value = p + strlen(p) + 1;
-		if (strcmp(p, "HTTP_X_REQUEST_ID") == 0)
-			return value;
-		p = value + strlen(value) + 1;
-	}
-	return NULL;
+/* after returns what follows a variable and its value. */
+static const char *after(const char *p) {
+	p += strlen(p) + 1;
+	return p + strlen(p) + 1;
+}
+
+/* given returns the next of the fields that the server itself gives the request (--request-id,
+ * --otel) from p on: they are among the variables of TLS, by the names that they have in
+ * environ. NULL: there are no more. */
+static const char *given(const struct task *t, const char *p) {
+	const char *end = t->tls + t->tls_len;
+	while (p < end && strncmp(p, "HTTP_", 5) != 0)
+		p = after(p);
+	return p < end ? p : NULL;
+}
+
+/* given_pair returns such a field as a pair. */
+static PyObject *given_pair(const char *p) {
+	PyObject *n = bytes(p + 5, strlen(p + 5)), *v = NULL;
+	char *s = n ? PyBytes_AsString(n) : NULL;
+	for (; s && *s; s++)
+		*s = *s == '_' ? '-' : *s >= 'A' && *s <= 'Z' ? (char)(*s + 'a' - 'A') : *s;
+	p += strlen(p) + 1;
+	if (n)
+		v = bytes(p, strlen(p));
+	PyObject *pair = v ? PyTuple_Pack(2, n, v) : NULL;
+	drop(&n);
+	drop(&v);
+	return pair;
 }
 
 static PyObject *headers(const struct task *t) {
 	const struct request *r = &t->req;
-	const char *id = t->tls_len ? request_id(t) : NULL;
+	const char *first = t->tls_len ? given(t, t->tls) : NULL;
+	Py_ssize_t own = 0; /* fields of the server's */
+	for (const char *p = first; p; p = given(t, after(p)))
+		own++;
 	int replace = (t->forwarded & FORWARDED_HOST) != 0; /* a trusted proxy says which the client has asked for */
 	size_t len = 0;
 	/* HTTP/2 breaks a Cookie into crumbs, which nobody has to know of (RFC 9113, 8.2.3). */
 	uint32_t crumbs = r->minor > 1 ? cookies(t, &len) : 0, at = 0;
-	PyObject *list = PyList_New(r->nfields - (crumbs > 1 ? crumbs - 1 : 0) + (id != NULL));
+	PyObject *list = PyList_New(r->nfields - (crumbs > 1 ? crumbs - 1 : 0) + own);
 	for (uint32_t i = 0, joined_up = 0; list && i < r->nfields; i++) {
 		const struct field *f = &r->fields[i];
 		int crumb = crumbs > 1 && is_cookie(t->buf, f);
@@ -110,11 +132,9 @@ static PyObject *headers(const struct task *t) {
 		if (pair == NULL || PyList_SetItem(list, (Py_ssize_t)at++, pair))
 			drop(&list);
 	}
-	if (list && id) {
-		PyObject *n = bytes("x-request-id", 12), *v = bytes(id, strlen(id)), *pair = n && v ? PyTuple_Pack(2, n, v) : NULL;
-		drop(&n);
-		drop(&v);
-		if (pair == NULL || PyList_SetItem(list, (Py_ssize_t)at, pair))
+	for (const char *p = first; list && p; p = given(t, after(p))) {
+		PyObject *pair = given_pair(p);
+		if (pair == NULL || PyList_SetItem(list, (Py_ssize_t)at++, pair))
 			drop(&list);
 	}
 	return list;
