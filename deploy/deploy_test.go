@@ -85,6 +85,20 @@ func TestPrometheus(t *testing.T) {
 		t.Errorf("the alert rules are not part of the configuration:\n%s", out)
 	}
 	run(t, "promtool", "check", "rules", "prometheus/rules.yml")
+	// What deploy/compose has of it, as it is mounted there.
+	dir := t.TempDir()
+	for from, to := range map[string]string{"compose/prometheus.yml": "prometheus.yml", "prometheus/rules.yml": "rules.yml"} {
+		text, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, to), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out := run(t, "promtool", "check", "config", dir+"/prometheus.yml"); !strings.Contains(out, "1 rule files found") {
+		t.Errorf("the alert rules are not part of compose's configuration:\n%s", out)
+	}
 }
 
 // TestAlerts: each alert fires for what it is about, and none while all is well. Each says

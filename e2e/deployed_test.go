@@ -3,13 +3,16 @@ package e2e
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -302,4 +305,30 @@ func (p *proxy) checkDeployedReload() {
 	close(stop)
 	wg.Wait()
 	result.check(t, 400)
+}
+
+// TestComposeHealth: what deploy/compose asks whether the server is well says so, and says when
+// there is none.
+func TestComposeHealth(t *testing.T) {
+	text, err := os.ReadFile("../deploy/compose/compose.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const image, inside = "/srv/app/.venv/bin/hostler", "/tmp/hostler.sock"
+	_, line, _ := strings.Cut(string(text), "      test: ")
+	line, _, _ = strings.Cut(line, "\n")
+	var command []string
+	if err := json.Unmarshal([]byte(line), &command); err != nil || len(command) < 3 || command[0] != "CMD" || command[1] != image || !slices.Contains(command, inside) {
+		t.Fatalf("the check is %s, %v", line, err)
+	}
+	socket := filepath.Join(t.TempDir(), "ctl")
+	command[slices.Index(command, inside)] = socket
+	s := start(t, "--ctl-socket", socket, "rules:app")
+	if out, err := exec.Command(binary, command[2:]...).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	s.stop()
+	if out, err := exec.Command(binary, command[2:]...).CombinedOutput(); err == nil {
+		t.Errorf("without a server: %s", out)
+	}
 }
