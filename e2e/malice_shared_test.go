@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -88,4 +89,49 @@ func TestMaliciousExchange(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("what is left in the exchange keeps the master from ending")
 	}
+}
+
+// TestMaliciousOutput: flags, position and owner belong to an open file, and those of the
+// master's are its own. Of a log that all workers have it sets them right again.
+func TestMaliciousOutput(t *testing.T) {
+	dir, err := os.MkdirTemp("", "hostler-logs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	access := dir + "/access.log"
+	m := takenOver(t, "http", "app", "-w", "2", "--access-log", access)
+	logged := func(what string) {
+		t.Helper()
+		m.eventually("a line in the access log: "+what, func() bool {
+			if r, err := m.client.Get(m.url + what); err == nil {
+				r.Body.Close()
+			}
+			st, err := os.Stat(access)
+			return err == nil && st.Size() < 1<<20 && has(access, "/"+what)()
+		})
+	}
+	logged("before")
+	for _, pid := range []int{m.pid, m.bystander} {
+		m.evil(fmt.Sprintf("owned_by(%d)", pid))
+		m.serves("somebody else was to be signalled")
+	}
+	m.evil(fmt.Sprintf("rewind(%q)", dir))
+	for _, fd := range []int{1, 2} {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", m.pid, fd))
+		if err != nil {
+			t.Fatal(err)
+		}
+		flags := 0
+		if _, err := fmt.Sscanf(string(b), "pos:\t%d\nflags:\t%o", new(int), &flags); err != nil || flags&(syscall.O_NONBLOCK|syscall.O_ASYNC) != 0 {
+			t.Errorf("the master's descriptor %d has the flags %#o, %v", fd, flags, err)
+		}
+	}
+	logged("after")
+	m.replace()
+	logged("replaced")
+	m.reloadsAndServes("all that")
 }

@@ -60,6 +60,9 @@ func (s *supervisor) look(now time.Time) {
 			s.giveListeners(w)
 		}
 	}
+	for _, f := range s.logs {
+		f.straighten()
+	}
 	if s.upgrading || s.preparing != nil { // somebody else looks at the same sockets
 		return
 	}

@@ -41,6 +41,7 @@ type logFile struct {
 	what string // for messages
 	path string // "": it is no file that could be opened anew
 	fd   int    // -1: there is none
+	own  int    // the same, for our own lines
 }
 
 // newLogFiles returns what set names; nothing is open yet.
@@ -78,7 +79,7 @@ func newLogFile(what, path, dir string) logFile {
 	if path != "" && !filepath.IsAbs(path) {
 		path = filepath.Join(dir, path)
 	}
-	return logFile{what: what, path: path, fd: -1}
+	return logFile{what: what, path: path, fd: -1, own: -1}
 }
 
 // any reports whether there is a file.
@@ -90,14 +91,28 @@ func (l *logFile) open(workers *syscall.Credential) (err error) {
 	}
 	if std, ok := logfile.Standard(l.path); ok {
 		l.path = ""
-		l.fd, err = dup(std)
+		l.own, err = dup(std)
 	} else {
-		l.fd, err = logfile.Open(l.path, workers)
+		l.own, err = logfile.Open(l.path, workers)
+	}
+	if err == nil {
+		l.fd, err = forWorkers(l.own, workers)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot open the %s: %w", l.what, err)
 	}
 	return nil
+}
+
+// forWorkers returns another descriptor of a log. If they are another principal, it is
+// another open file, where there can be one.
+func forWorkers(fd int, workers *syscall.Credential) (int, error) {
+	if workers != nil {
+		if again, err := logfile.Again(fd); err == nil {
+			return again, nil
+		}
+	}
+	return dup(fd)
 }
 
 // reopen opens files anew, in place of those that are open. Where it cannot, the old
@@ -108,23 +123,43 @@ func (f *logFiles) reopen(workers *syscall.Credential) error {
 		if l.path == "" {
 			continue
 		}
-		fd, err := logfile.Open(l.path, workers)
-		if err == nil {
-			err = unix.Dup3(fd, l.fd, unix.O_CLOEXEC)
-			unix.Close(fd)
-		}
-		if err != nil {
+		if err := l.reopen(workers); err != nil {
 			failed = append(failed, fmt.Errorf("the %s stays as it was: %w", l.what, err))
 		}
 	}
 	return errors.Join(failed...)
 }
 
+func (l *logFile) reopen(workers *syscall.Credential) error {
+	own, err := logfile.Open(l.path, workers)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(own)
+	fd, err := forWorkers(own, workers)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return errors.Join(unix.Dup3(own, l.own, unix.O_CLOEXEC), unix.Dup3(fd, l.fd, unix.O_CLOEXEC))
+}
+
 // close may take as long as open.
 func (f *logFiles) close() {
 	for _, l := range []*logFile{&f.access, &f.errors} {
-		if l.fd >= 0 {
-			unix.Close(l.fd)
+		for _, fd := range []int{l.fd, l.own} {
+			if fd >= 0 {
+				unix.Close(fd)
+			}
+		}
+	}
+}
+
+// straighten undoes what workers may have done to the flags of files that all have.
+func (f *logFiles) straighten() {
+	for _, l := range []*logFile{&f.access, &f.errors} {
+		if l.path != "" && l.fd >= 0 {
+			_ = logfile.Straighten(l.fd) // or in a second
 		}
 	}
 }
@@ -193,7 +228,7 @@ func (s *supervisor) followErrorLog(f *logFiles) {
 	switch fd := f.errors.fd; {
 	case s.errorLog == nil: // a test's
 	case fd >= 0:
-		fd, err := dup(fd)
+		fd, err := dup(f.errors.own)
 		if err != nil {
 			s.log.Error("the master's own error log stays where it was", "error", err)
 			return
@@ -257,7 +292,7 @@ func (s *supervisor) logAccess(g *generation, lines []byte) {
 		}
 	default:
 		if f.lines == nil {
-			fd, err := dup(f.access.fd)
+			fd, err := dup(f.access.own)
 			if err != nil {
 				s.log.Error("requests that were lost are missing in the access log", "error", err)
 				return

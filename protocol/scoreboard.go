@@ -21,8 +21,7 @@ const (
 	// MaxThreads bounds the Python threads of one worker.
 	MaxThreads = 256
 
-	scoreboardMagic = 0x686f73746c657201 // "hostler", layout 1
-	scoreboardSize  = int(unsafe.Sizeof(board{}))
+	scoreboardSize = int(unsafe.Sizeof(board{}))
 )
 
 // Methods are the values of the method label. Index 0 stands for every method
@@ -374,9 +373,9 @@ type Slot struct {
 	ThreadRecs [MaxThreads]Thread
 }
 
+// board is nothing but slots: a word in it that a worker needs to begin with, one that was
+// taken over could spoil for all that are to take its place.
 type board struct {
-	magic uint64
-	_     [56]byte
 	slots [MaxSlots]Slot
 }
 
@@ -386,7 +385,7 @@ type Scoreboard struct {
 	mem []byte
 }
 
-// ErrScoreboard reports memory that is not a scoreboard of this layout.
+// ErrScoreboard reports memory that is no scoreboard, or another version's.
 var ErrScoreboard = errors.New("not a scoreboard of this version")
 
 // CreateScoreboard makes a new, empty scoreboard and returns it with the memfd
@@ -405,11 +404,11 @@ func CreateScoreboard() (*Scoreboard, *os.File, error) {
 		f.Close()
 		return nil, nil, err
 	}
-	s.b.magic = scoreboardMagic
 	return s, f, nil
 }
 
-// OpenScoreboard maps the scoreboard behind fd. It keeps no reference to fd.
+// OpenScoreboard maps the scoreboard behind fd, of which the size has to be right; for the
+// rest, master and workers are of one binary. It keeps no reference to fd.
 func OpenScoreboard(fd int) (*Scoreboard, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -418,15 +417,7 @@ func OpenScoreboard(fd int) (*Scoreboard, error) {
 	if st.Size != int64(scoreboardSize) {
 		return nil, fmt.Errorf("cannot open the scoreboard: %w", ErrScoreboard)
 	}
-	s, err := mapBoard(fd)
-	if err != nil {
-		return nil, err
-	}
-	if s.b.magic != scoreboardMagic {
-		s.Close()
-		return nil, fmt.Errorf("cannot open the scoreboard: %w", ErrScoreboard)
-	}
-	return s, nil
+	return mapBoard(fd)
 }
 
 func mapBoard(fd int) (*Scoreboard, error) {

@@ -57,7 +57,7 @@ func TestOpenNeedsNoFileAfterwards(t *testing.T) {
 }
 
 func TestOpenRefuses(t *testing.T) {
-	memfd := func(size int64, content string) int {
+	memfd := func(size int64) int {
 		fd, err := unix.MemfdCreate("test", unix.MFD_CLOEXEC)
 		if err != nil {
 			t.Fatal(err)
@@ -66,18 +66,11 @@ func TestOpenRefuses(t *testing.T) {
 		if err := unix.Ftruncate(fd, size); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := unix.Pwrite(fd, []byte(content), 0); err != nil {
-			t.Fatal(err)
-		}
 		return fd
 	}
-	for name, fd := range map[string]int{
-		"another size":   memfd(4096, ""),
-		"no magic":       memfd(int64(scoreboardSize), ""),
-		"another layout": memfd(int64(scoreboardSize), "\x02relhsoh"),
-	} {
-		if b, err := OpenScoreboard(fd); !errors.Is(err, ErrScoreboard) || b != nil {
-			t.Errorf("%s: got %v", name, err)
+	for _, size := range []int64{0, 4096, int64(scoreboardSize) - 1, int64(scoreboardSize) + 1} {
+		if b, err := OpenScoreboard(memfd(size)); !errors.Is(err, ErrScoreboard) || b != nil {
+			t.Errorf("%d bytes: got %v", size, err)
 		}
 	}
 	if _, err := OpenScoreboard(-1); err == nil || errors.Is(err, ErrScoreboard) {

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hostler/internal/logfile"
 	"hostler/protocol"
 )
 
@@ -169,7 +170,7 @@ func (s *Spawner) forkLoop() {
 	for {
 		select {
 		case r := <-s.requests:
-			s.forkExec(r)
+			s.forkExec(&r)
 			r.close()
 		case <-s.done:
 			return
@@ -180,7 +181,7 @@ func (s *Spawner) forkLoop() {
 // forkExec starts a process. That may take any time: the interpreter may be on a
 // file system that does not answer. So there is no lock, and strangers are not
 // reaped meanwhile, lest the new process is taken for one.
-func (s *Spawner) forkExec(r spawnRequest) {
+func (s *Spawner) forkExec(r *spawnRequest) {
 	if r.child.hasEnded() { // not wanted any more
 		return
 	}
@@ -191,6 +192,7 @@ func (s *Spawner) forkExec(r spawnRequest) {
 		r.child.end(ending{err: err})
 		return
 	}
+	r.ownOutput()
 	r.attr.Dir = elsewhere(r.dir)
 	pid, err := syscall.ForkExec(r.python, r.argv, r.attr)
 	s.mu.Lock()
@@ -211,8 +213,23 @@ func (s *Spawner) forkExec(r spawnRequest) {
 	s.reapLater()
 }
 
+// ownOutput gives a process that is another principal's than we are open files of its own
+// for standard output and error, where there can be any: it has no say in the flags of ours,
+// and cannot read from our terminal.
+func (r *spawnRequest) ownOutput() {
+	if r.attr.Sys.Credential == nil {
+		return
+	}
+	for n := 1; n <= 2; n++ {
+		if fd, err := logfile.Again(int(r.attr.Files[n])); err == nil {
+			r.attr.Files[n] = uintptr(fd)
+			r.owned = append(r.owned, fd)
+		}
+	}
+}
+
 // giveLibrary has the process find the library that its interpreter can load.
-func (s *Spawner) giveLibrary(r spawnRequest) error {
+func (s *Spawner) giveLibrary(r *spawnRequest) error {
 	libc := libcOf(r.python)
 	lib, err := s.libraries.fd(libc)
 	if err != nil {
