@@ -701,7 +701,7 @@ func table() []*setting {
 		},
 		{
 			name: "otlp-protocol", group: groupLogs, arg: "PROTOCOL",
-			help:  "http/protobuf or grpc",
+			help:  "protocol of OTLP: http/protobuf or grpc",
 			more:  "If not given, `OTEL_EXPORTER_OTLP_PROTOCOL` says; else it is `http/protobuf`.",
 			value: custom("`http/protobuf` or `grpc`", func(c *Config) *string { return &c.OTLPProtocol }, parseOTLPProtocol),
 		},
