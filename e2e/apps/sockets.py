@@ -42,7 +42,7 @@ async def echo(scope, receive, send):
 
 async def look(scope, receive, send):
     """Tell of the scope."""
-    await opened(receive, send, subprotocol=scope["subprotocols"][-1], headers=[(b"x-accepted", b"yes")])
+    await opened(receive, send, subprotocol=(scope["subprotocols"] or [None])[-1], headers=[(b"x-accepted", b"yes")])
     told = [scope["type"], scope["scheme"], scope["http_version"], scope["asgi"]["spec_version"], str(scope["subprotocols"])]
     told += ["method" in scope, sorted(scope["extensions"]), scope["query_string"].decode()]
     await send({"type": "websocket.send", "text": " ".join(map(str, told))})
