@@ -47,6 +47,7 @@ type turn struct {
 // not begun to answer go on to their end.
 type spread struct {
 	began int64 // 0: the worker does not leave
+	late  bool  // half of the time is over
 }
 
 // NewAsync has the requests of l run by an event loop. It is called before Start.

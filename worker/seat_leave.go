@@ -1,6 +1,10 @@
 package worker
 
-import "time"
+import (
+	"time"
+
+	"hostler/worker/http1"
+)
 
 // lastWord is how long before the end those are cancelled that would go on; where there is
 // little time, for the last quarter of it.
@@ -13,7 +17,7 @@ func (a *Async) inspect(now int64) {
 	for _, t := range a.live {
 		if late {
 			t.alarm(NoticeLeave)
-		} else if quota > 0 && t.reply.streams() && t.watch.listens() && t.watch.told&NoticeLeave == 0 {
+		} else if quota > 0 && t.watch.listens() && a.pace.due(t) {
 			quota--
 			t.alarm(NoticeLeave)
 		}
@@ -32,17 +36,25 @@ func (p *spread) quota(a *Async, now int64) int {
 	if p.began == 0 {
 		p.began = now
 	}
+	half := p.began + (l.leave.leaveBy.Load()-p.began)/2 - now // what remains of it
+	p.late = half < sweepPeriod
 	left := 0
 	for _, t := range a.live {
-		if t.reply.streams() && !t.stays && t.watch.told&NoticeLeave == 0 {
+		if p.due(t) {
 			left++
 		}
 	}
-	half := p.began + (l.leave.leaveBy.Load()-p.began)/2 - now // what remains of it
-	if l.leave.stopping.Load() || half < sweepPeriod {
+	if l.leave.stopping.Load() || p.late {
 		return left
 	}
 	return (left*int(sweepPeriod) + int(half) - 1) / int(half)
+}
+
+// due reports whether t has a stream that is to be told, and has not been. What another method
+// than GET has begun is no subscription, which may go on for ever, but a result that somebody
+// waits for, as a language model's answer: it has half of the time.
+func (p *spread) due(t *Thread) bool {
+	return t.reply.streams() && !t.stays && t.watch.told&NoticeLeave == 0 && (p.late || t.Req.MethodID == http1.MethodGet)
 }
 
 // leaveAll has all requests that are left hear that the worker leaves now, once. It returns

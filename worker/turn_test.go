@@ -543,6 +543,50 @@ func TestTurnLeave(t *testing.T) {
 	}
 }
 
+// What a POST has begun to answer with may end by itself, and is told when half of the time is
+// over.
+func TestTurnLeaveLate(t *testing.T) {
+	for _, limit := range []time.Duration{time.Hour, 2 * time.Second} {
+		told := make(chan string, 8)
+		begun := make(chan *seatCall, 8)
+		e := serveAsync(t, asyncConfig(), func(c *seatCall) {
+			c.heard = func(what uint32) {
+				told <- c.target
+				c.finish()
+			}
+			c.head("200 OK")
+			c.e.a.SendHead(c.seat)
+			c.t.Await(NoticeGone)
+			begun <- c
+		})
+		post, get := e.dial(), e.dial()
+		send(t, post, "POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+		c := <-begun
+		send(t, get, "GET /get HTTP/1.1\r\nHost: x\r\n\r\n")
+		<-begun
+		e.Drain(protocol.DrainStop, limit)
+		if limit == time.Hour {
+			if got := <-told; got != "/get" {
+				t.Errorf("%s was told first", got)
+			}
+			e.soon(func() { c.finish() })
+			responses(t, post).want(200, "")
+		}
+		e.wg.Wait()
+		close(told)
+		n := 0
+		for got := range told {
+			n++
+			if limit == time.Hour {
+				t.Errorf("%s was told", got)
+			}
+		}
+		if limit != time.Hour && n != 2 {
+			t.Errorf("%d were told", n)
+		}
+	}
+}
+
 // A loop that does not get on is counted and told of, once, and other workers see that
 // there is no room in it; requests that have come meanwhile are run afterwards.
 func TestTurnBlocked(t *testing.T) {

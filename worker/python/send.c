@@ -30,6 +30,8 @@ static int is_true(PyObject *message, PyObject *key, int by_default) {
 }
 
 static int send_start(struct call *c, PyObject *message) {
+	if (c->begun && c->leaving) /* to the application its client has gone: it takes another way out, to nobody */
+		return gone_exception(), -1;
 	if (c->begun)
 		return wrong_order("http.response.start", "a second time");
 	int trailers = is_true(message, names.trailers, 0);
