@@ -10,7 +10,6 @@ import (
 	"mime/multipart"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -223,24 +222,5 @@ func TestASGISocketIO(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Error("the poll was not answered")
-	}
-}
-
-// TestASGIMCP has the client of the Model Context Protocol's SDK speak with its server:
-// streamable HTTP, and progress by events.
-func TestASGIMCP(t *testing.T) {
-	for _, loop := range loops {
-		t.Run(loop, func(t *testing.T) {
-			s := startASGI(t, "--loop", loop, "mcpapp:app")
-			ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-			defer cancel()
-			cmd := exec.CommandContext(ctx, asgiPython(t), "mcpclient.py", "http://"+s.addr+"/mcp")
-			cmd.Dir, cmd.Env = filepath.Join(apps, "asgi"), append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
-			out, err := cmd.CombinedOutput()
-			const want = "tools ['add', 'count']\nsum 2\nsum 3\nsum 4\ncounted to 3\nprogress [0, 1, 2]\n"
-			if err != nil || !strings.HasSuffix(string(out), want) {
-				t.Errorf("%v\n%s", err, out)
-			}
-		})
 	}
 }

@@ -1,4 +1,8 @@
-"""A server of the Model Context Protocol by its SDK: tools, one of which reports how far it is."""
+"""A server of the Model Context Protocol by its SDK: tools, some of which report how far they are;
+by streamable HTTP, and by the events and requests that were before that."""
+
+import asyncio
+import os
 
 from mcp.server.mcpserver import Context, MCPServer
 
@@ -19,4 +23,14 @@ async def count(to: int, ctx: Context) -> str:
     return "counted to %d" % to
 
 
+@server.tool()
+async def hold(ctx: Context) -> str:
+    """Tells that it has begun, and goes on when there is a file GO."""
+    await ctx.report_progress(0, 1)
+    while not os.path.exists(os.environ["GO"]):
+        await asyncio.sleep(0.02)
+    return "held to the end"
+
+
 app = server.streamable_http_app()
+sse = server.sse_app()
