@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +45,47 @@ func TestASGIFrameworks(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestASGIFrameworksEverywhere is the core of that, and of TestASGIFrameworkSockets, with the last
+// of each framework for each other CPython (scripts/asgi-packages).
+func TestASGIFrameworksEverywhere(t *testing.T) {
+	files := t.TempDir()
+	file := strings.Repeat("a file\n", 100_000)
+	if err := os.WriteFile(filepath.Join(files, "file.bin"), []byte(file), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	places, err := filepath.Glob("../build/asgi/frameworks/3.*")
+	if err != nil || len(places) == 0 {
+		t.Fatal("build/asgi/frameworks is missing: run make tools", err)
+	}
+	found, names := pythons(t)
+	n := 0
+	for _, name := range names {
+		version := strings.Replace(strings.Fields(name)[0], ".0", ".", 1)
+		packages, err := filepath.Abs("../build/asgi/frameworks/" + version)
+		if err != nil || !slices.Contains(places, "../build/asgi/frameworks/"+version) {
+			continue
+		}
+		n++
+		for _, app := range []string{"starletteapp:app", "fastapiapp:app", "djangoapp:channels", "quartapp:app", "litestarapp:app"} {
+			t.Run(version+"/"+app, func(t *testing.T) {
+				s := start(t, "--python", found[name], "--chdir", filepath.Join(apps, "asgi"), "-e", "PYTHONPATH="+packages, "-e", "FILES="+files, "-w", "1", app)
+				c := newCaller(t, "TCP", "http://shop.example:8080", protocols(false), "tcp", s.addr)
+				c.sized = app == "djangoapp:channels"
+				c.exercise(t, file)
+				c.live(t)
+				c.leave(t)
+				w := s.openSocket(t, "/ws", false, "Sec-WebSocket-Protocol: chat, other")
+				w.send(frameText, "héllo")
+				w.want(frameText, "echo héllo")
+				w.close(1000)
+			})
+		}
+	}
+	if n == 0 {
+		t.Log("no other CPython is here")
 	}
 }
 
