@@ -37,7 +37,8 @@ func (d *deputy) run() {
 	tick := unix.NsecToTimespec(int64(deputyTick))
 	var last uint64
 	still := 0
-	for ticks := 0; ; ticks++ {
+	yielded := int64(0)
+	for {
 		sleep, unsent := l.sched.rest(still > deputyRest)
 		if sleep {
 			d.lookout.sleeps()
@@ -53,7 +54,8 @@ func (d *deputy) run() {
 		} else {
 			_ = unix.Nanosleep(&tick, nil) // early is as good
 		}
-		if ticks%8 == 0 {
+		if now := l.now(); now-yielded > yieldEvery {
+			yielded = now
 			runtime.Gosched() // see Thread.yield
 		}
 		select {

@@ -117,13 +117,15 @@ func (l *Loop) NextHeld(t *Thread) int {
 	}
 }
 
+// yieldEvery is how often what stays in C, or in system calls, goes through Go's scheduler.
+const yieldEvery = int64(4 * time.Millisecond)
+
 // yield goes through Go's scheduler once in a while. A thread of C's that calls in
 // again and again does not; after 10 ms without it sysmon believes that a
 // goroutine hogs its P, takes the P away at each of its rounds, and makes a round
 // every 20 µs (runtime/proc.go, retake).
 func (t *Thread) yield() {
-	const often = int64(4 * time.Millisecond)
-	if t.seen-t.yielded > often {
+	if t.seen-t.yielded > yieldEvery {
 		t.yielded = t.seen
 		runtime.Gosched()
 	}

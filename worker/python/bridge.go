@@ -12,6 +12,7 @@ package python
 
 /*
 #cgo CFLAGS: -std=gnu11 -O2 -Wall -Wextra -fvisibility=hidden
+#cgo shared LDFLAGS: -Wl,--wrap=pthread_create
 #cgo !shared LDFLAGS: -Wl,--unresolved-symbols=ignore-all
 #include <stdint.h>
 #include <stdlib.h>

@@ -2,11 +2,14 @@
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <link.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 #include "bridge.h"
 
@@ -115,6 +118,34 @@ static void block_in_go(struct go_signal *all, int sig, const char *name) {
 		g->flags &= ~UNBLOCK;
 }
 
+/* The thread that has started Go's runtime, and how many others have made since. The first
+ * of these is sysmon (runtime.main). */
+static pthread_t starter;
+static atomic_int made;
+
+/* By how many nanoseconds a thread may be woken later than it asks for: sysmon, and others,
+ * as the kernel would have it. */
+enum { SYSMON_SLACK = 5000000 };
+static int slack;
+
+/* What Go makes its threads with (#cgo LDFLAGS). Whenever a call from C has been away for
+ * 10 ms, as those into a slow application all are, sysmon takes its P, and looks again every
+ * 20 us for a while, as there might be more to take: 60 times, which costs more than all
+ * else of such a request. With slack it sleeps about as long as in its quiet times. All that
+ * it does may come 10 ms late in these, too. A thread inherits its slack, sysmon's as well. */
+int __real_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg) {
+	int sysmon = !pthread_equal(pthread_self(), starter) && atomic_fetch_add(&made, 1) == 0;
+	int own = prctl(PR_GET_TIMERSLACK), its = sysmon ? SYSMON_SLACK : slack;
+	if (its == own || its <= 0 || own <= 0)
+		return __real_pthread_create(thread, attr, run, arg);
+	prctl(PR_SET_TIMERSLACK, (unsigned long)its);
+	int err = __real_pthread_create(thread, attr, run, arg);
+	prctl(PR_SET_TIMERSLACK, (unsigned long)own);
+	return err;
+}
+
 /* start_runtime starts Go's runtime, which no fork of the process will survive.
  * -1: it has been started by the dynamic linker, for all we know in a mold. */
 int start_runtime(void) {
@@ -126,6 +157,9 @@ int start_runtime(void) {
 		block_in_go(signals, SIGCHLD, "SIGCHLD");
 		block_in_go(signals, SIGPROF, "SIGPROF");
 	}
+	slack = prctl(PR_GET_TIMERSLACK);
+	starter = pthread_self();
+	atomic_store(&made, 0);
 	for (initialiser *const *f = hostler_late; f < hostler_late_end; f++)
 		(*f)(argc, argv, argv + argc + 1);
 	return 0;
