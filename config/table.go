@@ -712,6 +712,13 @@ func table() []*setting {
 			value: custom("a number from 0 to 1", func(c *Config) *string { return &c.TraceSample }, parseSample),
 		},
 		{
+			name: "metrics-path", group: groupLogs, arg: "PATH",
+			help: "answer this path of the application's with its metrics",
+			more: "An endpoint of the application's own shows what one worker has counted. With `--metrics-path /metrics` a GET or HEAD of exactly this path gets what all workers have, as `--admin-bind` shows it but without the server's own, and no Python runs for it, however busy it is. " +
+				"Prometheus keeps its target. **It is as public as the application is**: keep it from the world in the proxy, as the application's own would have to be. While the application has counted nothing with `prometheus_client`, it is asked itself.",
+			value: custom("a path that begins with /", func(c *Config) *string { return &c.MetricsPath }, parsePath),
+		},
+		{
 			name: "ctl-socket", group: groupLogs, arg: "PATH", def: settings.CtlAuto,
 			help: "socket for hostler ctl; auto, off",
 			more: "Only the user that hostler runs as (and root) can use it. `auto` is `PID.sock` in a directory that is this user's alone: `$RUNTIME_DIRECTORY` of the service manager, `/run/hostler` for root, `$XDG_RUNTIME_DIR/hostler`, or else `/tmp/hostler-UID`. " +

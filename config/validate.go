@@ -33,6 +33,9 @@ func (c *Config) Validate() []string {
 	if b := (settings.Bind{Network: "unix", Address: c.CtlSocket}); seen[b] || c.CtlSocket != "" && b == c.Admin {
 		problems = append(problems, fmt.Sprintf("%s: %s is also another server's address here", c.where("ctl-socket"), c.CtlSocket))
 	}
+	if c.MetricsPath != "" && !c.AppMetrics {
+		problems = append(problems, c.where("metrics-path")+": there is nothing to show without --app-metrics")
+	}
 	return append(problems, c.validateTLS(seen)...)
 }
 

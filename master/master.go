@@ -96,16 +96,17 @@ func New(opts Options) (*Master, error) {
 	}
 	c := systemClock()
 	now := c.now()
+	apps := appmetrics.New(opts.Log)
 	sup := &supervisor{
 		log: opts.Log, board: board, clock: c, set: opts.Settings,
 		oom: newOOMWatch(os.DirFS("/"), now), files: &clerk{log: opts.Log},
 		stderr: opts.Texts, screen: opts.Screen, errorLog: opts.ErrorLog,
 		events: make(chan any, 64), gone: make(chan struct{}),
-		stats: newStats(opts.Version, now), journal: new(journal),
+		stats: newStats(opts.Version, now), journal: new(journal), scrapes: scrapes{apps: apps},
 	}
 	sup.stdout = newAccessLines(sup, 1)
 	sup.publish()
-	return &Master{opts: opts, sup: sup, board: board, file: file, apps: appmetrics.New(opts.Log), down: make(chan struct{})}, nil
+	return &Master{opts: opts, sup: sup, board: board, file: file, apps: apps, down: make(chan struct{})}, nil
 }
 
 // Scoreboard returns what the workers write to. It stays mapped for as long as

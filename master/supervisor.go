@@ -193,7 +193,8 @@ type supervisor struct {
 	slow       slowTable
 	profile    *profiling  // being taken; nil: none
 	collection *collection // the last time that metrics were looked up; nil: there was none
-	profiles   uint64      // so far
+	scrapes    scrapes
+	profiles   uint64 // so far
 	dumps      map[*worker]*dumping
 	tickets    tickets
 	issuing    *issuing // nil: nobody gets certificates

@@ -132,6 +132,8 @@ type worker struct {
 	bootError   string      // what the worker said of its failed boot
 	counts      bool        // it shares metrics of the application's
 	collects    *collection // it has been asked to look some up, and has not answered; nil: it has not
+	scrapes     uint8       // the MetricsForms that it waits for, a bit each
+	owedMetrics uint8       // … and those that are being made for it
 	maxRequests int         // with jitter; 0: no limit
 	oldAt       time.Time   // when it has reached --max-age; zero: never
 
@@ -260,6 +262,8 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 		s.dumpCame(w, m.Text)
 	case protocol.KindCollected:
 		s.collected(w)
+	case protocol.KindScrape:
+		s.scrapeWanted(w, m.Text)
 	case protocol.KindDrained:
 		w.finished = true
 		s.log.Debug("worker has nothing left to do", "worker", w.number(), "pid", w.proc.PID())

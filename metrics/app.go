@@ -1,11 +1,6 @@
 package metrics
 
-import (
-	"slices"
-
-	"hostler/internal/appmetrics"
-	"hostler/protocol"
-)
+import "hostler/internal/appmetrics"
 
 var appFamilies = []family{
 	{name: "app_metrics_processes", typ: gauge,
@@ -24,12 +19,4 @@ var appFamilies = []family{
 				put(float64(s.app.LeftOut[reason]), reason)
 			}
 		}},
-}
-
-// inUse returns what tells generations that serve, or have workers still or already.
-func (c *Collector) inUse() func(generation int) bool {
-	snap := c.snapshot()
-	return func(generation int) bool {
-		return generation == snap.Generation || slices.ContainsFunc(snap.Workers, func(w protocol.WorkerStatus) bool { return w.Generation == generation })
-	}
 }

@@ -103,7 +103,8 @@ func (s *scraper) write(w io.Writer, format expfmt.Format, own []*dto.MetricFami
 			return err
 		}
 	}
-	if _, err := w.Write(s.c.app.Text(nil, format.FormatType() == expfmt.TypeOpenMetrics, s.c.inUse())); err != nil {
+	snap := s.c.snapshot()
+	if _, err := w.Write(s.c.app.Text(nil, format.FormatType() == expfmt.TypeOpenMetrics, snap.HasGeneration)); err != nil {
 		return err
 	}
 	return e.(expfmt.Closer).Close() // which OpenMetrics' end is written by

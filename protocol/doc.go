@@ -39,6 +39,8 @@
 //	              what the application counts is there from now on; see internal/appmetrics
 //	d Collected   worker → master
 //	              it has looked up what was asked for with Collect
+//	e Scrape      worker → master (Text)
+//	              a client waits for the application's metrics, in this MetricsForm
 //	P Forked      mold → master (Text)
 //	              it has forked the worker, or why not
 //	J Born        forked worker → master
@@ -59,6 +61,8 @@
 //	              take a profile, a ProfileRequest
 //	c Collect     master → worker (Text)
 //	              look up those of the application's metrics that have to be asked for; with CollectAll also those that one worker has for all
+//	f Scraped     master → worker (Text; beside it sealed memory)
+//	              the application's metrics in a MetricsForm; nothing: there are none
 //	L Level       master → worker (Text)
 //	              the log level from now on, as in WorkerConfig
 //	U Reopen      master → worker, mold, hooks (Text; beside it its file)

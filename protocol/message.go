@@ -40,6 +40,8 @@ const (
 	KindMetrics    Kind = 'A'
 	KindCollect    Kind = 'c'
 	KindCollected  Kind = 'd'
+	KindScrape     Kind = 'e'
+	KindScraped    Kind = 'f'
 )
 
 // DrainMode says what a draining worker still does.

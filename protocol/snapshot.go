@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"slices"
 	"time"
 
 	"hostler/settings"
@@ -37,6 +38,11 @@ type Snapshot struct {
 	CertificatesMissing             int                 // that are to be got by ACME, and never were
 	CertificateOrders               map[string]uint64   // by result: "success", "failure"; nil without ACME
 	Spans                           SpanCounts
+}
+
+// HasGeneration reports whether a generation serves, or has workers still or already.
+func (s *Snapshot) HasGeneration(number int) bool {
+	return number == s.Generation || slices.ContainsFunc(s.Workers, func(w WorkerStatus) bool { return w.Generation == number })
 }
 
 // LogLost counts lines of the logs that are lost.

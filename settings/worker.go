@@ -78,6 +78,7 @@ type Worker struct {
 	CaptureOutput    bool             `json:"capture_output,omitempty"` // what the application prints is the error log's
 	AppMetrics       bool             `json:"app_metrics,omitempty"`    // the application's own metrics are the server's, too
 	Tracing          *Tracing         `json:"tracing,omitempty"`        // nil: no request is a span
+	MetricsPath      string           `json:"metrics_path,omitempty"`   // where requests are answered with these; "": nowhere
 	// Development has the code watched: the master reloads when it changes, workers
 	// report their modules, and show what is wrong with it.
 	Development bool `json:"development,omitempty"`

@@ -124,13 +124,13 @@ func (d *deputy) stepIn() {
 }
 
 // readOn reads what has been left to a Python thread to read: frames of HTTP/2, as
-// those that are away may wait for just these, and bodies of its streams; and, where we serve files ourselves,
-// what may ask for one.
+// those that are away may wait for just these, and bodies of its streams; and, where we serve files or metrics
+// ourselves, what may ask for them.
 func (d *deputy) readOn() {
 	l := d.l
 	for range l.sched.depth(&l.sched.ready) { // more may be left meanwhile
 		c := l.sched.steal(&l.sched.ready, func(c *conn) bool {
-			return c.urgent() || l.static != nil && c.waitsToBeRead()
+			return c.urgent() || (l.static != nil || l.keeper.exposition != nil) && c.waitsToBeRead()
 		})
 		if c == nil {
 			return

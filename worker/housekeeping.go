@@ -23,6 +23,8 @@ type housekeeper struct {
 	remind  func() // looks at the time limits of those that run
 	sockets sockets
 	told    declined
+	// exposition answers requests for the application's metrics; nil: nobody does.
+	exposition *exposition
 	pressure
 }
 
@@ -58,6 +60,7 @@ func (hk *housekeeper) run() {
 			hk.sayDeclined(l.now())
 			l.slot.Gauges.Heartbeat.Store(l.now())
 			l.spools.sweep(l)
+			hk.exposition.sweep(l)
 			l.own.check(l)
 			l.gil.look(l)
 			hk.remind()

@@ -28,6 +28,8 @@ type input struct {
 	done    bool   // chunked: the last chunk has been seen
 	queued  bool   // whole, waiting for a Python thread
 	pass    *lane  // that it has a permit of; nil: none
+	passed  bool   // it has waited for metrics: the application is to answer it
+	exposed bool   // … or they are there
 	held    bool   // it has waited for a second free thread
 	until   int64  // … for no longer than this
 	dec     http1.Chunked

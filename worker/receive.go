@@ -278,7 +278,7 @@ func (l *Loop) accept(t *Thread, c *conn) bool {
 	if l.cfg.RequestID {
 		t.nameRequest(buf)
 	}
-	if l.static != nil && l.serveStatic(t, c) {
+	if l.keeper.exposition.serve(t, c) || l.static != nil && l.serveStatic(t, c) {
 		return false
 	}
 	if r.Flags&http1.FlagUpgrade != 0 {

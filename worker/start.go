@@ -61,7 +61,8 @@ func New(c Config) (*Loop, error) {
 			return nil, fmt.Errorf("cannot allocate the deputy's buffers: %w", err)
 		}
 	}
-	return l, nil
+	l.keeper.exposition, err = newExposition(l)
+	return l, err
 }
 
 // headLimits are the limits of a request's head. In the settings 0 means none: then

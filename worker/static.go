@@ -40,7 +40,13 @@ func (t *Thread) keepsConn() bool {
 // answered without Python.
 func (t *Thread) isStatic() bool {
 	l := t.l
-	return l.static != nil && l.static.Find(t.decodePath()) != nil || t.challenged() != ""
+	return l.static != nil && l.static.Find(t.decodePath()) != nil || t.challenged() != "" || t.asksForMetrics()
+}
+
+// asksForMetrics reports whether the request in t is for --metrics-path.
+func (t *Thread) asksForMetrics() bool {
+	e := t.l.keeper.exposition
+	return e != nil && (t.Req.MethodID == http1.MethodGet || t.Req.MethodID == http1.MethodHead) && string(t.decodePath()) == e.path
 }
 
 // challenged returns the answer to the request in t, if an authority asks whether a name
@@ -57,7 +63,7 @@ func (t *Thread) challenged() string {
 // next request would not.
 func (t *Thread) wantsStatic(in *input) bool {
 	l := t.l
-	if s := l.tls.Load(); l.static == nil && (s == nil || s.answers == nil) {
+	if s := l.tls.Load(); l.static == nil && l.keeper.exposition == nil && (s == nil || s.answers == nil) {
 		return false
 	}
 	if ok, _ := http1.Parse(in.mem[:in.n], 0, &l.limits, &t.Req); !ok {

@@ -634,3 +634,14 @@ func TestTunnelToFile(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestTunnelToMetrics: nor do those metrics that the server shows.
+func TestTunnelToMetrics(t *testing.T) {
+	cfg := socketConfig()
+	cfg.MetricsPath = "/metrics"
+	r := serveSockets(t, cfg, echoSocket)
+	c := r.client(t, r.dial())
+	if got := c.connect("websocket", "/metrics", false, "sec-websocket-version", "13").answer(); !strings.HasPrefix(got, ":status: 405\r\n") {
+		t.Errorf("%q", got)
+	}
+}

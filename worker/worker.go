@@ -77,6 +77,9 @@ func (w *Worker) Threads() int { return w.cfg.Threads }
 func (w *Worker) Serve() error {
 	w.Loop.SetReporter(w.trySend)
 	w.Loop.SetLost(w.lost)
+	if e := w.Loop.keeper.exposition; e != nil {
+		e.ask = w.trySend
+	}
 	w.Loop.own.take(protocol.FDControl)
 	w.Loop.Start()
 	fds := make([]int, len(w.cfg.Listeners))
@@ -204,6 +207,8 @@ func (w *Worker) control() {
 			if w.ask == nil || !w.ask(AskCollect, m.Text) {
 				go w.Collected() // there is nothing that could be looked up
 			}
+		case protocol.KindScraped:
+			w.Loop.keeper.exposition.came(w.Loop, m.Text, fd)
 		case protocol.KindReopen:
 			w.log.reopen(m.Text, fd)
 		case protocol.KindPage:
