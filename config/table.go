@@ -234,6 +234,19 @@ func table() []*setting {
 			value: list("`URL=DIR`, e.g. `/static=./static`", "", func(c *Config) *[]settings.Static { return &c.Static }, parseStatic),
 		},
 		{
+			name: "error-page", group: groupNetwork, arg: "STATUS=FILE",
+			help: "file for answers of hostler's own; may be repeated",
+			more: "`--error-page 5xx=sorry.html --error-page 503=busy.html`: the body of the answers that hostler makes itself, as 500 where the application has raised, 503 where there is too much to do, 504 at `--timeout`, 404 of `--static`; never of the application's own. " +
+				"A status comes before its class. The file's ending says its type: .html, .txt, .json or .xml. `{{request_id}}` in it becomes the request's identifier (`--request-id`; nothing where it has none). " +
+				"Files are read by the master, at the start and at a reload, which fails if one is missing; they may have 256 kB, and all of them 1 MB. Without one the answer names the status and that identifier, in HTML for who asks for it, else as text. " +
+				"In the file it may be a table: `[error_page]` and then `503 = \"busy.html\"`. See [http.md](http.md#answers-of-hostlers-own).",
+			value: func() value {
+				v := list("`STATUS=FILE`, e.g. `503=busy.html`", "", func(c *Config) *[]settings.ErrorPage { return &c.ErrorPages }, parseErrorPage)
+				v.keyed = true
+				return v
+			}(),
+		},
+		{
 			name: "proxy-protocol", group: groupNetwork, arg: "VERSION", def: "off",
 			help:  "connections begin with a PROXY header: v1, v2, auto",
 			more:  "Holds for connections from `--proxy-allow-ips`, which are closed if they do not begin so; others are plain HTTP. `auto` takes either version.",

@@ -73,6 +73,13 @@ func (c *Config) validateTLS(seen map[settings.Bind]bool) []string {
 		}
 		prefixes[d.Prefix] = true
 	}
+	statuses := make(map[int]bool)
+	for _, p := range c.ErrorPages {
+		if statuses[p.Status] {
+			problems = append(problems, fmt.Sprintf("%s: there are two files for %s", c.where("error-page"), statusName(p.Status)))
+		}
+		statuses[p.Status] = true
+	}
 	names := make(map[string]bool)
 	for _, p := range c.Pools {
 		if names[p.Name] {
@@ -118,6 +125,11 @@ func (c *Config) warnings() []string {
 	}
 	if len(c.Warmup) > 0 && !c.Preload {
 		warn("warmup", "does nothing without --preload")
+	}
+	for _, p := range c.ErrorPages {
+		if p.Status > 9 && !slices.Contains(ownErrors, p.Status) {
+			warn("error-page", "hostler never answers %d by itself", p.Status)
+		}
 	}
 	if len(c.ReloadExtra) > 0 && !c.Development {
 		warn("reload-extra", "does nothing without --reload")

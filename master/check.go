@@ -53,7 +53,7 @@ func Check(ctx context.Context, opts Options) error {
 	board.Slot(0).Assign(1, set.Threads)
 	cfg := set.workerConfig(opts.Version, 0, 1, 1, 0)
 	cfg.Check = true
-	spec := spawn.Spec{Python: python, Config: cfg, Identity: identity, Secrets: -1, Errors: -1}
+	spec := spawn.Spec{Python: python, Config: cfg, Identity: identity, Secrets: -1, Pages: -1, Errors: -1}
 	spec.Env, cfg.InternalEnv = workerEnv(slices.Concat(os.Environ(), loginEnv(set.User)), set.Env)
 	reports := make(chan spawn.Report, 8)
 	proc, err := sp.Start(spec, func(r spawn.Report) {

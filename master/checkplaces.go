@@ -27,6 +27,9 @@ func checkPlaces(set *Settings) error {
 			errs = append(errs, storeOf(&set.TLS.ACME).Check())
 		}
 	}
+	if _, err := readErrorPages(set.ErrorPages); err != nil {
+		errs = append(errs, err)
+	}
 	logs := newLogFiles(set)
 	for what, path := range map[string]string{"access log": logs.access.path, "error log": logs.errors.path} {
 		if err := checkFile(path); err != nil {

@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,7 +20,7 @@ func TestCheckPlaces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string][]byte{"pair.pem": append(cert, key...), "text": []byte("text")} {
+	for name, text := range map[string][]byte{"pair.pem": append(cert, key...), "text": []byte("text"), "most": make([]byte, maxErrorPage), "large": make([]byte, maxErrorPage+1)} {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -47,6 +48,10 @@ func TestCheckPlaces(t *testing.T) {
 		"another file":          {settings.Master{TLS: settings.TLS{Certs: []string{at("text")}}}, "cannot use the certificate"},
 		"no key":                {settings.Master{TLS: settings.TLS{Certs: []string{at("pair.pem")}, Keys: []string{at("none")}}}, "cannot read a certificate"},
 		"no authority":          {settings.Master{TLS: settings.TLS{Certs: []string{at("pair.pem")}, ClientCAs: at("text")}}, "cannot verify clients"},
+		"an error page":         {settings.Master{ErrorPages: []settings.ErrorPage{{Status: 500, File: at("text")}}}, ""},
+		"no error page":         {settings.Master{ErrorPages: []settings.ErrorPage{{Status: 500, File: at("none")}}}, "cannot read an error page"},
+		"one too large":         {settings.Master{ErrorPages: []settings.ErrorPage{{Status: 500, File: at("large")}}}, "cannot read an error page"},
+		"too many":              {settings.Master{ErrorPages: slices.Repeat([]settings.ErrorPage{{Status: 500, File: at("most")}}, 5)}, "cannot take so many error pages"},
 		"logs":                  {settings.Master{ErrorLog: at("e.log"), Worker: settings.Worker{AccessLog: at("text")}}, ""},
 		"streams for logs":      {settings.Master{ErrorLog: "-", Worker: settings.Worker{AccessLog: "/dev/stdout"}}, ""},
 		"an error log nowhere":  {settings.Master{ErrorLog: at("logs/e.log")}, "cannot write the error log"},

@@ -89,6 +89,10 @@ func pin(set *Settings, start string) {
 	for i := range set.Static {
 		paths = append(paths, &set.Static[i].Dir)
 	}
+	set.ErrorPages = slices.Clone(set.ErrorPages)
+	for i := range set.ErrorPages {
+		paths = append(paths, &set.ErrorPages[i].File)
+	}
 	for _, p := range paths {
 		if *p == "" {
 			continue

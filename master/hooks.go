@@ -67,7 +67,7 @@ func (s *supervisor) startHelper(g *generation, first string) error {
 	if g.set.BootTimeout > 0 {
 		h.deadline = h.started.Add(g.set.BootTimeout)
 	}
-	spec := spawn.Spec{Python: g.python, Dir: g.set.dir, Config: cfg, Env: g.env, Identity: g.identity, Secrets: -1, Errors: g.logs.errors.fd}
+	spec := spawn.Spec{Python: g.python, Dir: g.set.dir, Config: cfg, Env: g.env, Identity: g.identity, Secrets: -1, Pages: -1, Errors: g.logs.errors.fd}
 	proc, err := s.starter.Start(spec, func(r spawn.Report) { s.post(hookEvent{h.id, r}) })
 	if err != nil {
 		return fmt.Errorf("cannot run the hooks in %s: %w", cmp.Or(g.set.Hooks, g.set.Worker.Conf), g.set.startError(err))

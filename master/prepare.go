@@ -112,6 +112,7 @@ func (s *supervisor) discard(g *generation) {
 	if g.spans != nil {
 		g.spans.Close()
 	}
+	g.pages.close()
 }
 
 func (s *supervisor) discardApart(g *generation) {
@@ -152,6 +153,10 @@ func (p *preparation) run() (g *generation, err error) {
 	}
 	if g.certs, err = openCertificates(&set.TLS, p.tickets, p.now); err != nil {
 		return nil, err
+	}
+	p.at("reading the error pages")
+	if g.pages, err = openErrorPages(set.ErrorPages); err != nil {
+		return g, err
 	}
 	if g.logs = p.logs; g.logs == nil {
 		p.at("opening the log files")

@@ -17,6 +17,7 @@ func (s *supervisor) reconcile() {
 	s.closeCertificates()
 	s.closeLogs()
 	s.closeSpans()
+	s.closeErrorPages()
 	defer s.handLogs()
 	defer s.handSpans()
 	if s.phase == phaseStopping {
@@ -179,7 +180,7 @@ func (s *supervisor) start(g *generation, why string) error {
 	s.preFork(g, slot)
 	// The worker may write to its slot before Start returns.
 	w.board.Assign(uint32(g.number), g.set.Threads)
-	spec := spawn.Spec{Python: g.python, Dir: g.set.dir, Config: cfg, Env: g.env, Identity: g.identity, Listeners: g.fds(), Secrets: g.certs.fd(), Errors: g.logs.errors.fd}
+	spec := spawn.Spec{Python: g.python, Dir: g.set.dir, Config: cfg, Env: g.env, Identity: g.identity, Listeners: g.fds(), Secrets: g.certs.fd(), Pages: g.pages.fd(), Errors: g.logs.errors.fd}
 	proc, err := s.starter.Start(spec, func(r spawn.Report) { s.post(workerEvent{w.id, r}) })
 	if err != nil {
 		w.board.Free()

@@ -20,6 +20,9 @@ func (s *supervisor) boot(g *generation) {
 	if g.certs != nil {
 		s.certs = append(s.certs, g.certs)
 	}
+	if g.pages != nil {
+		s.pages = append(s.pages, g.pages)
+	}
 	g.logs.version = 1
 	s.logs = append(s.logs, g.logs)
 	if g.spans != nil {

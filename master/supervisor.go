@@ -171,6 +171,7 @@ type supervisor struct {
 	helpers   []*helper       // all that are not gone
 	molds     map[int]int     // generations of the molds that are there, by pid
 	certs     []*certificates // all that are open
+	pages     []*errorPages   // likewise
 	retiring  []*listener     // not of the settings any more, closed when their last worker is gone
 
 	waiting     []chan<- error // for the reload under way

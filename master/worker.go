@@ -186,6 +186,7 @@ type generation struct {
 	page      string                     // what is wrong with the code; "": nothing
 	certs     *certificates              // nil: no TLS
 	spans     SpanTaker                  // nil: no request is a span
+	pages     *errorPages                // nil: there are none
 	logs      *logFiles                  // nil: not opened yet
 	saidBig   bool                       // that --max-memory is too low
 	saidGrown bool                       // that it may be

@@ -4,10 +4,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
-
-	"golang.org/x/sys/unix"
 )
 
 // TLSMaterial is what a worker needs to serve TLS. It comes in a sealed memfd, on
@@ -73,18 +70,12 @@ func writeTLSMemory(m *TLSMaterial) (*os.File, error) {
 
 // ReadTLSMaterial returns what NewTLSMemory has written.
 func ReadTLSMaterial(fd int) (*TLSMaterial, error) {
-	var st unix.Stat_t
-	err := unix.Fstat(fd, &st)
+	b, err := readMemory(fd)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read TLS keys: %w", err)
 	}
-	b := make([]byte, st.Size)
-	n, err := unix.Pread(fd, b, 0)
-	if err != nil && err != io.EOF {
-		return nil, fmt.Errorf("cannot read TLS keys: %w", err)
-	}
 	m := new(TLSMaterial)
-	if err := json.Unmarshal(b[:n], m); err != nil {
+	if err := json.Unmarshal(b, m); err != nil {
 		return nil, fmt.Errorf("cannot read TLS keys: %w", err)
 	}
 	return m, nil

@@ -16,7 +16,8 @@ const (
 	FDHandOut    = 6 // see NewExchange
 	FDHandIn     = 7
 	FDSecrets    = 8 // see TLSMaterial; closed once it is read
-	FDListeners  = 9
+	FDPages      = 9 // see ErrorPage; closed once it is read
+	FDListeners  = 10
 	// Behind the last listener: the Python modules, whose number is an argument of its
 	// own; closed once they are compiled.
 )

@@ -18,7 +18,8 @@ type Master struct {
 	ReloadExtra []string // files and directories that count as code, with Development
 
 	Binds      []Bind
-	BindsGiven bool   // by the user; else sockets of the service manager come first
+	BindsGiven bool // by the user; else sockets of the service manager come first
+	ErrorPages []ErrorPage
 	Redirects  []Bind // addresses that send clients to the first of Binds, by https
 	TLS        TLS    // what Binds speak, but for unix sockets
 	Backlog    int

@@ -114,6 +114,13 @@ type Pool struct {
 	Threads int    `json:"threads"`
 }
 
+// ErrorPage is a file for the bodies of answers that are the server's own.
+type ErrorPage struct {
+	Status int    // 503; a digit stands for a class
+	Type   string // by the file's ending
+	File   string
+}
+
 // Static is a directory whose files workers serve themselves, below a path.
 type Static struct {
 	Prefix string `json:"prefix"` // "/static"

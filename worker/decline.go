@@ -1,7 +1,5 @@
 package worker
 
-import "hostler/worker/http1"
-
 const overloadDepth = 8
 
 // overloaded reports whether the request in t, which has waited since t.arrived, is
@@ -24,9 +22,8 @@ func (t *Thread) decline(c *conn) bool {
 	r.close = t.mustClose()
 	r.stage = stageSent
 	t.count()
-	isHead := t.Req.MethodID == http1.MethodHead
-	m := c.failure(t.out[:0], 503, "Retry-After: 1\r\n"+t.idLine(), r.close, isHead, *l.keeper.date.Load())
-	r.remaining, r.sent = 0, failureSize(503, isHead)
+	m := t.ownAnswer(c, "Retry-After: 1\r\n")
+	r.remaining = 0
 	t.transmit(c, m, 0)
 	now := l.now()
 	if l.access.on() {

@@ -374,7 +374,11 @@ func heardFrame(f http2.Frame) asked {
 	if method == "" || target == "" || strings.Contains(target, " ") || len(target) > heardLine {
 		return asked{isHead: method == "HEAD"}
 	}
-	return asked{method: []byte(method), target: []byte(target), minor: minorHTTP2, isHead: method == "HEAD"}
+	a := asked{method: []byte(method), target: []byte(target), minor: minorHTTP2, isHead: method == "HEAD"}
+	for _, field := range m.RegularFields() {
+		a.html = a.html || field.Name == "accept" && namesHTML([]byte(field.Value))
+	}
+	return a
 }
 
 func (h *http2Conn) onHeaders(f *http2.MetaHeadersFrame) error {

@@ -30,11 +30,10 @@ func (sections) trailers(b []byte, fields []byte) message {
 	return message{kind: itemTrailers, head: http1.AppendTrailerSection(b, fields), end: true}
 }
 
-func (sections) failure(b []byte, status int, extra string, _, bodiless bool, date []byte) message {
-	b = http1.AppendErrorSection(b, status, extra, date)
-	m := message{kind: itemHead, head: b, end: true}
-	if !bodiless {
-		m.data = http1.AppendErrorBody(nil, status)
+func (sections) own(b []byte, o *http1.Own, date []byte) message {
+	m := message{kind: itemHead, head: http1.AppendOwnSection(b, o, date), end: true}
+	if !o.Head {
+		m.data = o.Body
 	}
 	return m
 }

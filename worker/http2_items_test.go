@@ -88,7 +88,7 @@ func TestHTTP2WaitsAsItIs(t *testing.T) {
 		7:  {"200", "one, two"},
 		9:  {"200", "short", "INTERNAL_ERROR"},
 		11: {"100", "200", "abc"},
-		13: {"413", string(http1.AppendErrorBody(nil, 413))},
+		13: {"413", string(plainText(413, nil))},
 	} {
 		t.Run(fmt.Sprint(id), func(t *testing.T) {
 			cfg := *cfg

@@ -70,9 +70,10 @@ func (c *conn) reject(l *Loop, reason http1.Reason, q asked) {
 // refuse answers without the application and closes the connection.
 func (c *conn) refuse(l *Loop, status int, extra string, q asked) {
 	c.detach() // from the thread that was about to run it
-	m := c.failure(make([]byte, 0, 512), status, extra, true, q.isHead, *l.keeper.date.Load())
-	l.deliver(c, m, 0)
+	o := l.refusals.pages.answer(status, extra, q.html, nil)
+	o.Close, o.Head = true, q.isHead
+	l.deliver(c, c.own(make([]byte, 0, 512), &o, *l.keeper.date.Load()), 0)
 	l.slot.Counters.Requests[0][protocol.CodeIndex(status)].Add(1)
-	l.refused(c, q, status, failureSize(status, q.isHead))
+	l.refused(c, q, status, o.Size())
 	c.endSoon(l)
 }

@@ -174,7 +174,7 @@ func TestEveryRefusalShows(t *testing.T) {
 		case http1.ReasonBadProxyHeader, http1.ReasonMissingProxyHeader:
 			r, want = proxied, ""
 		case http1.ReasonUnknownProtocol:
-			r, want, sent = framed, "501 Not Implemented", http1.ErrorBodySize(501)
+			r, want, sent = framed, "501 Not Implemented", len(plainText(501, nil))
 		case http1.ReasonHTTP2Stream:
 			r, want, sent = framed, "\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x01", 0 // RST_STREAM, protocol error
 		case http1.ReasonHTTP2Connection:
@@ -262,7 +262,7 @@ func TestRefusedHead(t *testing.T) {
 					_ = c.CloseWrite()
 				}
 				head, body, whole := strings.Cut(readAll(c), "\r\n\r\n")
-				length := fmt.Sprintf("\r\nContent-Length: %d\r\n", http1.ErrorBodySize(reason.Status()))
+				length := fmt.Sprintf("\r\nContent-Length: %d\r\n", len(plainText(reason.Status(), nil)))
 				if !whole || body != "" || !strings.HasPrefix(head, fmt.Sprintf("HTTP/1.1 %d ", reason.Status())) || !strings.Contains(head, length) {
 					t.Errorf("%v, cut at %d: answered %q, %q", reason, cut, head, body)
 				}

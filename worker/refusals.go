@@ -18,6 +18,8 @@ const refusalPause = int64(time.Second)
 // many there were since the last one. Any thread may refuse; the lock is held for a
 // few instructions, and only by those who do.
 type refusals struct {
+	pages pages // what answers of the server's own say
+
 	hops atomic.Uint32 // bits of http1.Head.Dropped that have been logged
 
 	mu sync.Mutex

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"math/bits"
 	"time"
 
@@ -333,14 +334,12 @@ func (t *Thread) conclude() bool {
 	case r.stage == stageSent:
 	case failed || r.stage == stageNone:
 		r.close = t.mustClose()
-		r.status = 500
+		r.status = cmp.Or(r.own, 500)
 		if t.Result&ResultTimedOut != 0 {
 			r.status = 504
 		}
 		t.count()
-		isHead := t.Req.MethodID == http1.MethodHead
-		r.sent = failureSize(r.status, isHead)
-		m = c.failure(m.head, r.status, t.idLine(), r.close, isHead, *l.keeper.date.Load())
+		m = t.ownAnswer(c, r.fields)
 	default:
 		body := bytesAt(t.Out, int(t.OutLen))
 		m = t.openReply(t.OutLen)
@@ -372,6 +371,16 @@ func (t *Thread) conclude() bool {
 		return false
 	}
 	return l.nextOf(t, c, now)
+}
+
+// ownAnswer is the answer of the server's own to t's request, which says the reply's status,
+// and no more of what was wrong. fields are whole lines.
+func (t *Thread) ownAnswer(c *conn, fields string) message {
+	r := &t.reply
+	o := t.l.refusals.pages.answer(r.status, fields+t.idLine(), wantsHTML(&t.Req, t.head()), t.id)
+	o.Close, o.Head = r.close, t.Req.MethodID == http1.MethodHead
+	r.sent = o.Size()
+	return c.own(t.out[:0], &o, *t.l.keeper.date.Load())
 }
 
 // giveBack gives back what a request had beside its connection.

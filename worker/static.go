@@ -2,9 +2,11 @@ package worker
 
 import (
 	"encoding/binary"
+	"maps"
 	"net/http"
 	"net/textproto"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -166,6 +168,10 @@ func staticFields(r *http1.Request, buf []byte) http.Header {
 // sendStatic puts the answer where an application would have put its own, and a file
 // into the output.
 func (t *Thread) sendStatic(a static.Answer) {
+	if a.Status >= 400 { // conclude says it, as it does all errors
+		t.reply.own, t.reply.fields = a.Status, headLines(a.Header)
+		return
+	}
 	b := append(appendStatus(t.resp[:0], a.Status), ' ')
 	b = append(b, http1.StatusText(a.Status)...)
 	t.StatusLen = uint32(len(b))
@@ -202,6 +208,19 @@ func (t *Thread) sendStatic(a static.Answer) {
 	if a.File >= 0 {
 		unix.Close(a.File)
 	}
+}
+
+// headLines are the fields of an answer that is an error, but for those of its body.
+func headLines(h http.Header) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		for _, value := range h[name] {
+			if name != "Content-Type" {
+				b.WriteString(name + ": " + value + "\r\n")
+			}
+		}
+	}
+	return b.String()
 }
 
 func appendStatus(b []byte, status int) []byte {

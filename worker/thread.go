@@ -115,10 +115,12 @@ type reply struct {
 	cut       bool
 	short     bool // it has less than its Content-Length
 	counted   bool
-	ended     bool  // the last chunk is out
-	static    bool  // it is the server's own, of a file
-	looked    int64 // when it was last looked whether the client is there
-	silent    int64 // since when the client is known to send no more; 0: it may
+	ended     bool   // the last chunk is out
+	static    bool   // it is the server's own, of a file
+	own       int    // the status that there is an error with; 0: of the application
+	fields    string // … and what is to be said besides, as lines of a head
+	looked    int64  // when it was last looked whether the client is there
+	silent    int64  // since when the client is known to send no more; 0: it may
 }
 
 // bodyReader is the state of a body that was too large to be held in memory: first

@@ -107,8 +107,8 @@ type heads interface {
 	interim(b []byte, status int, fields []byte) message
 	// trailers ends the response with fields, which are records.
 	trailers(b []byte, fields []byte) message
-	// failure is a whole response of the server's own: see http1.AppendError.
-	failure(b []byte, status int, extra string, close, bodiless bool, date []byte) message
+	// own is a whole response of the server's own.
+	own(b []byte, o *http1.Own, date []byte) message
 	// accepted is the response that accepts a WebSocket; fields are records.
 	accepted(b []byte, h *websocket.Handshake, protocol string, fields, date []byte) message
 }
@@ -136,8 +136,12 @@ func (text) trailers(b []byte, fields []byte) message {
 
 var continueLine = []byte(http1.Continue)
 
-func (text) failure(b []byte, status int, extra string, close, bodiless bool, date []byte) message {
-	return message{head: http1.AppendError(b, status, extra, close, bodiless, date), end: true}
+func (text) own(b []byte, o *http1.Own, date []byte) message {
+	m := message{head: http1.AppendOwn(b, o, date), end: true}
+	if !o.Head {
+		m.data = o.Body
+	}
+	return m
 }
 
 func (text) accepted(b []byte, h *websocket.Handshake, protocol string, fields, date []byte) message {
@@ -309,12 +313,4 @@ func (s *socket) close(l *Loop) {
 	if l.leave.draining.Load() {
 		l.checkDrained()
 	}
-}
-
-// failureSize is the length of the body of a response of the server's own.
-func failureSize(status int, isHead bool) int64 {
-	if isHead {
-		return 0
-	}
-	return int64(http1.ErrorBodySize(status))
 }

@@ -60,6 +60,12 @@ func Open(settings string, wake int) (*Worker, error) {
 	if log.dumps.r != nil {
 		go w.gatherDumps()
 	}
+	pages, err := protocol.ReadPages(protocol.FDPages)
+	unix.Close(protocol.FDPages)
+	if err != nil {
+		return nil, err
+	}
+	w.Loop.refusals.pages = newPages(pages)
 	if !slices.ContainsFunc(cfg.Listeners, func(ln protocol.Listener) bool { return ln.TLS }) {
 		unix.Close(protocol.FDSecrets)
 		return w, nil

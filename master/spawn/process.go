@@ -35,6 +35,7 @@ type Spec struct {
 	Identity  *syscall.Credential // nil: the master's own
 	Listeners []int               // file descriptors, in the order of config.Listeners
 	Secrets   int                 // file descriptor of the TLS material, or -1
+	Pages     int                 // that of the error pages, or -1
 	Errors    int                 // file descriptor of the error log; -1: it is our standard error
 }
 

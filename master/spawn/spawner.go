@@ -337,19 +337,22 @@ func (s *Spawner) startFresh(spec Spec, to func(Report)) (*child, error) {
 	// Those of a generation may be closed before it is the process's turn. Raw
 	// numbers all through: os.File.Fd would switch the shared description of a
 	// listener to blocking, for every process that has it (golang/go#29277).
-	stderr, secrets, listeners, err := r.keep(spec)
+	stderr, secrets, pages, listeners, err := r.keep(spec)
 	if err != nil {
 		r.close()
 		c.Close()
 		return nil, err
 	}
 	files := []uintptr{s.stdin.Fd(), 1, 2, uintptr(theirs), uintptr(s.scoreboard), s.stdin.Fd(),
-		uintptr(s.Exchange[0]), uintptr(s.Exchange[1]), s.stdin.Fd()}
+		uintptr(s.Exchange[0]), uintptr(s.Exchange[1]), s.stdin.Fd(), s.stdin.Fd()}
 	if stderr >= 0 {
 		files[2] = uintptr(stderr)
 	}
 	if secrets >= 0 {
 		files[protocol.FDSecrets] = uintptr(secrets)
+	}
+	if pages >= 0 {
+		files[protocol.FDPages] = uintptr(pages)
 	}
 	// A worker that does not serve yet, and a mold, are of no use without us,
 	// and might not notice; workers that serve change this.
@@ -397,7 +400,7 @@ func SafePath(env []string) []string {
 }
 
 // keep copies the descriptors that are not the spawner's own.
-func (r *spawnRequest) keep(spec Spec) (stderr, secrets int, listeners []uintptr, err error) {
+func (r *spawnRequest) keep(spec Spec) (stderr, secrets, pages int, listeners []uintptr, err error) {
 	keep := func(fd int) int {
 		if fd < 0 {
 			return fd
@@ -410,11 +413,11 @@ func (r *spawnRequest) keep(spec Spec) (stderr, secrets int, listeners []uintptr
 		r.owned = append(r.owned, n)
 		return n
 	}
-	stderr, secrets = keep(spec.Errors), keep(spec.Secrets)
+	stderr, secrets, pages = keep(spec.Errors), keep(spec.Secrets), keep(spec.Pages)
 	for _, fd := range spec.Listeners {
 		listeners = append(listeners, uintptr(keep(fd)))
 	}
-	return stderr, secrets, listeners, err
+	return stderr, secrets, pages, listeners, err
 }
 
 // elsewhere returns the directory that a process of a generation has to change to; "":

@@ -20,7 +20,7 @@ func TestCloseWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	begun := make(chan struct{}, 1)
-	spec := Spec{Python: "/bin/sh", Config: &protocol.WorkerConfig{}, Secrets: -1, Errors: -1}
+	spec := Spec{Python: "/bin/sh", Config: &protocol.WorkerConfig{}, Secrets: -1, Pages: -1, Errors: -1}
 	p, err := s.Start(spec, func(r Report) {
 		if r.Begun {
 			begun <- struct{}{}

@@ -414,40 +414,42 @@ func AppendChunkHeader[N int | int64](dst []byte, n N) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// AppendError appends a whole response of the server's own. Its body names the
-// status and nothing from the request. extra holds whole field lines. head is for
-// the answer to a HEAD request: the same without the body.
-func AppendError(dst []byte, status int, extra string, close, head bool, date []byte) []byte {
-	text := StatusText(status)
+// Own is a response of the server's own.
+type Own struct {
+	Status int
+	Fields string // whole field lines
+	Type   string // of the body
+	Body   []byte
+	Close  bool // the connection ends with it
+	Head   bool // it answers a HEAD request: the same without the body
+}
+
+// AppendOwn appends the head of a response of the server's own.
+func AppendOwn(dst []byte, o *Own, date []byte) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
-	dst = strconv.AppendInt(dst, int64(status), 10)
+	dst = strconv.AppendInt(dst, int64(o.Status), 10)
 	dst = append(dst, ' ')
-	dst = append(dst, text...)
-	dst = append(dst, "\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: "...)
-	dst = strconv.AppendInt(dst, int64(ErrorBodySize(status)), 10)
+	dst = append(dst, StatusText(o.Status)...)
+	dst = append(dst, "\r\nContent-Type: "...)
+	dst = append(dst, o.Type...)
+	dst = append(dst, "\r\nContent-Length: "...)
+	dst = strconv.AppendInt(dst, int64(len(o.Body)), 10)
 	dst = append(dst, "\r\n"...)
-	dst = append(dst, extra...)
-	if close {
+	dst = append(dst, o.Fields...)
+	if o.Close {
 		dst = append(dst, "Connection: close\r\n"...)
 	}
 	dst = append(dst, "Date: "...)
 	dst = append(dst, date...)
-	dst = append(dst, "\r\nServer: hostler\r\n\r\n"...)
-	if head {
-		return dst
-	}
-	return AppendErrorBody(dst, status)
+	return append(dst, "\r\nServer: hostler\r\n\r\n"...)
 }
 
-// ErrorBodySize is the length of the body of AppendError's responses.
-func ErrorBodySize(status int) int { return len("400 \n") + len(StatusText(status)) }
-
-// AppendErrorBody appends the body of AppendError's responses.
-func AppendErrorBody(dst []byte, status int) []byte {
-	dst = strconv.AppendInt(dst, int64(status), 10)
-	dst = append(dst, ' ')
-	dst = append(dst, StatusText(status)...)
-	return append(dst, '\n')
+// Size is how much of its body is sent.
+func (o *Own) Size() int64 {
+	if o.Head {
+		return 0
+	}
+	return int64(len(o.Body))
 }
 
 // FormatDate appends t as a Date field has it: 29 bytes.

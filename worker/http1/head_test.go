@@ -197,10 +197,14 @@ func TestAppendHead(t *testing.T) {
 	}
 }
 
-func TestAppendError(t *testing.T) {
+func TestAppendOwn(t *testing.T) {
 	for _, status := range []int{400, 404, 414, 431, 500, 503, 599} {
 		for _, head := range []bool{false, true} {
-			b := AppendError(nil, status, "Retry-After: 1\r\n", !head, head, FormatDate(nil, noon))
+			o := Own{Status: status, Fields: "Retry-After: 1\r\n", Type: "text/x", Body: []byte("sorry"), Close: !head, Head: head}
+			b := AppendOwn(nil, &o, FormatDate(nil, noon))
+			if !head {
+				b = append(b, o.Body...)
+			}
 			method := "GET"
 			if head {
 				method = "HEAD"
@@ -213,11 +217,11 @@ func TestAppendError(t *testing.T) {
 			body, err := io.ReadAll(resp.Body)
 			rest, _ := io.ReadAll(in)
 			if err != nil || len(rest) > 0 || resp.StatusCode != status || resp.Close != !head || resp.Header.Get("Retry-After") != "1" ||
-				resp.Header.Get("Date") != noonText || resp.Header.Get("Server") != "hostler" || resp.ContentLength != int64(len(resp.Status)+1) {
+				resp.Header.Get("Date") != noonText || resp.Header.Get("Server") != "hostler" || resp.ContentLength != 5 || resp.Header.Get("Content-Type") != "text/x" || o.Size() != int64(len(body)) {
 				t.Errorf("%d: %v, left %q of\n%s", status, err, rest, b)
 			}
-			if want := resp.Status + "\n"; string(body) != want && !head || head && len(body) > 0 {
-				t.Errorf("%d: body %q, want %q", status, body, want)
+			if string(body) != "sorry" && !head || head && len(body) > 0 {
+				t.Errorf("%d: body %q", status, body)
 			}
 		}
 	}
@@ -264,7 +268,7 @@ func TestNoAllocs(t *testing.T) {
 		},
 		"refuse": func() {
 			_, reason := Parse(bad, 0, &lim, r)
-			out = AppendError(out[:0], reason.Status(), "", true, false, date)
+			out = AppendOwn(out[:0], &Own{Status: reason.Status(), Close: true}, date)
 		},
 		"chunked": func() {
 			var d Chunked

@@ -27,14 +27,13 @@ func AppendSection(dst, status, fields []byte, h *Head, o HeadOptions, date []by
 	return dst
 }
 
-// AppendErrorSection appends the section of a response of the server's own, whose body
-// is that of AppendErrorBody. extra holds whole field lines.
-func AppendErrorSection(dst []byte, status int, extra string, date []byte) []byte {
-	dst = strconv.AppendInt(dst, int64(status), 10)
-	dst = AppendRecord(dst, "content-type", "text/plain; charset=utf-8")
+// AppendOwnSection appends the section of a response of the server's own.
+func AppendOwnSection(dst []byte, o *Own, date []byte) []byte {
+	dst = strconv.AppendInt(dst, int64(o.Status), 10)
+	dst = AppendRecord(dst, "content-type", o.Type)
 	var digits [20]byte
-	dst = AppendRecord(dst, "content-length", strconv.AppendInt(digits[:0], int64(ErrorBodySize(status)), 10))
-	for line := range strings.Lines(extra) {
+	dst = AppendRecord(dst, "content-length", strconv.AppendInt(digits[:0], int64(len(o.Body)), 10))
+	for line := range strings.Lines(o.Fields) {
 		if name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ": "); ok {
 			dst = AppendRecord(dst, name, value)
 		}

@@ -7,7 +7,7 @@
 #include <sys/epoll.h>
 
 /* What the master left to us; see package protocol. */
-enum { FD_CONTROL = 3, FD_SECRETS = 8, FD_LISTENERS = 9 };
+enum { FD_CONTROL = 3, FD_SECRETS = 8, FD_LISTENERS = 10 };
 
 enum { MAX_EVENTS = 64 };
 

@@ -6,7 +6,7 @@ import sys
 
 from _hostler import log
 
-CONTROL, LIBRARY, SECRETS, LISTENERS = 3, 5, 8, 9  # 4: the scoreboard, 6 and 7: the exchange
+CONTROL, LIBRARY, SECRETS, LISTENERS = 3, 5, 8, 10  # 4: the scoreboard, 6 and 7: the exchange, 9: error pages
 
 # Of ours.
 READY, FAILED, MODULES, FORKED, HOOKS, HOOK_DONE, METRICS = b"R", b"F", b"M", b"P", b"N", b"K", b"A"
