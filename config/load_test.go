@@ -73,7 +73,7 @@ func TestDefaults(t *testing.T) {
 		"HeaderTimeout": 10 * time.Second, "BodyTimeout": 30 * time.Second, "WriteTimeout": time.Minute,
 		"LimitRequestLine": 8192, "LimitRequestFields": 100, "LimitRequestFieldSize": 8192, "LimitRequestBody": int64(0), "SpoolDir": "", "SpoolLimit": int64(1 << 30), "StreamUploads": []string(nil),
 		"Otel": false, "OTLPEndpoint": "", "OTLPProtocol": "", "TraceSample": "", "Tracing": (*settings.Tracing)(nil),
-		"LogLevel": "info", "LogFormat": logformat.Auto, "AccessLog": "", "AccessLogFormat": "combined", "AccessLogExclude": []string(nil), "RequestID": false, "CaptureOutput": false, "ErrorLog": "-", "Admin": settings.Bind{Network: "tcp", Address: "127.0.0.1:9191"},
+		"LogLevel": "info", "LogFormat": logformat.Auto, "AccessLog": "", "AccessLogFormat": "combined", "AccessLogExclude": []string(nil), "RequestID": false, "Debug": false, "CaptureOutput": false, "ErrorLog": "-", "Admin": settings.Bind{Network: "tcp", Address: "127.0.0.1:9191"},
 		"AdminHosts": []string(nil), "AdminQueries": false, "AdminToken": "",
 		"TLS":        settings.TLS{ACME: settings.ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory"}, ClientCerts: "required", MinVersion: tls.VersionTLS12, Protocols: []string{"h2", "http/1.1"}, Ciphers: []uint16{0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8}},
 		"BindsGiven": false, "AdminGiven": false,

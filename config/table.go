@@ -394,6 +394,13 @@ func table() []*setting {
 			value: list("a file or directory", "", func(c *Config) *[]string { return &c.ReloadExtra }, parseText),
 		},
 		{
+			name: "debug", group: groupPython,
+			help: "show clients the traceback of what was raised",
+			more: "For development only, and warned of at the start: the answer to a request whose application has raised (500) or run out of time (504) has the traceback in it, which the log has in any case. Whoever can connect sees it. " +
+				"It is about what comes as far as hostler: Django, Flask and Starlette answer exceptions themselves, and have a debug mode of their own. What keeps an application from being loaded is shown by `--reload`.",
+			value: boolean(func(c *Config) *bool { return &c.Debug }),
+		},
+		{
 			name: "paste", group: groupPython, arg: "FILE[#NAME]",
 			help:  "PasteDeploy file that describes the application",
 			more:  "Instead of MODULE:ATTR, as for Pyramid: `hostler --paste production.ini`. NAME is that of another section than `[app:main]`. What the file says of logging is set up; its `[server:…]` sections are not read. The application's environment has to have plaster and plaster_pastedeploy, or PasteDeploy.",

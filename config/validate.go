@@ -134,6 +134,12 @@ func (c *Config) warnings() []string {
 	if len(c.ReloadExtra) > 0 && !c.Development {
 		warn("reload-extra", "does nothing without --reload")
 	}
+	switch {
+	case c.Debug && !c.local():
+		warn("debug", "is for development: tracebacks of the application are shown to whoever can connect, and that is not this machine alone")
+	case c.Debug:
+		warn("debug", "is for development: tracebacks of the application are shown to whoever can connect")
+	}
 	if c.Development && !c.local() {
 		warn("reload", "is for development: tracebacks are shown to whoever can connect")
 	}

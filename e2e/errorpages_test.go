@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"html"
 	"io"
 	"net/http"
 	"os"
@@ -103,5 +104,54 @@ func TestErrorPageMissing(t *testing.T) {
 		if s.cmd.ProcessState.Success() || !strings.Contains(s.log.String(), "cannot read an error page") || !strings.Contains(s.log.String(), missing) {
 			t.Errorf("%v: %v, %s", more, s.cmd.ProcessState, s.log)
 		}
+	}
+}
+
+// TestDebug: with --debug the answer has the traceback, without it never; there is one warning.
+func TestDebug(t *testing.T) {
+	for kind, args := range kinds(t, "failing:app", "failing_async:app") {
+		t.Run(kind, func(t *testing.T) {
+			dir := write(t, t.TempDir(), map[string]string{"failing.py": failingWSGI, "failing_async.py": failingASGI, "500.html": "sorry"})
+			args := append([]string{"--chdir", dir, "--request-id", "--timeout", "1", "--error-page", "500=" + filepath.Join(dir, "500.html")}, args...)
+			raised := "raise RuntimeError('of mine')"
+			s := launch(t, append([]string{"--debug"}, args...)...)
+			s.waitLog("msg=serving")
+			for _, accept := range []string{"*/*", "text/html,*/*;q=0.8"} {
+				for path, want := range map[string][]string{"/raise": {"500", "failing", raised, "of mine"}, "/hang": {"504", "failing", "sleep("}} {
+					q, err := http.NewRequest("GET", "http://"+s.addr+path, nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					q.Header.Set("Accept", accept)
+					r, err := client.Do(q)
+					if err != nil {
+						t.Fatal(err)
+					}
+					b, err := io.ReadAll(r.Body)
+					r.Body.Close()
+					text := html.UnescapeString(string(b))
+					if strings.Contains(text, "<!DOCTYPE html>") != strings.Contains(accept, "html") || !strings.Contains(text, r.Header.Get("X-Request-ID")) || strings.Contains(text, "_hostler") {
+						t.Errorf("%s, %s: %v, %s", path, accept, r.Header, text)
+					}
+					for _, w := range want {
+						if err != nil || !strings.Contains(r.Status+text, w) {
+							t.Errorf("%s, %s: %q is missing: %v, %s, %s", path, accept, w, err, r.Status, text)
+						}
+					}
+				}
+			}
+			if status, b := s.get("/"); status != 503 || b != "the own" {
+				t.Errorf("the application's own: %d, %q", status, b)
+			}
+			if log := s.log.String(); strings.Count(log, "--debug") != 1 || strings.Count(log, raised) != 2 {
+				t.Errorf("%d warnings, %d tracebacks in the log", strings.Count(log, "--debug"), strings.Count(log, raised))
+			}
+			s.stop()
+			off := launch(t, args...)
+			off.waitLog("msg=serving")
+			if status, b := off.get("/raise"); status != 500 || b != "sorry" {
+				t.Errorf("without --debug: %d, %q", status, b)
+			}
+		})
 	}
 }

@@ -76,6 +76,7 @@ type Worker struct {
 	LogLevel         string           `json:"log_level"`                // debug, info, warning or error; see Level
 	LogFormat        logformat.Format `json:"log_format,omitempty"`     // in an assignment never Auto; "": Logfmt
 	CaptureOutput    bool             `json:"capture_output,omitempty"` // what the application prints is the error log's
+	Debug            bool             `json:"debug,omitempty"`          // who gets an error sees the traceback
 	AppMetrics       bool             `json:"app_metrics,omitempty"`    // the application's own metrics are the server's, too
 	Tracing          *Tracing         `json:"tracing,omitempty"`        // nil: no request is a span
 	MetricsPath      string           `json:"metrics_path,omitempty"`   // where requests are answered with these; "": nowhere

@@ -162,3 +162,51 @@ func TestErrorPagesMemory(t *testing.T) {
 		}
 	}
 }
+
+// TestRaisedIsShown: with --debug, who gets the error sees what was raised; in HTML without
+// anything of it being markup.
+func TestRaisedIsShown(t *testing.T) {
+	cfg := testConfig()
+	cfg.RequestID = true
+	r := newRig(t, cfg, func(c *call) {
+		switch c.target {
+		case "/sent":
+			c.head("200 OK", "Content-Length", "5")
+			c.write([]byte("abc"), false)
+		case "/whole":
+			c.ok("done")
+			c.t.Raised([]byte("in close()"))
+			return
+		case "/quiet":
+			c.t.Result = ResultFailed
+			return
+		}
+		c.t.Raised([]byte("Error: <script>&\n"))
+		c.t.Result = ResultFailed
+	})
+	r.refusals.pages = givenPages()
+	r.start()
+	c := r.dial()
+	in := responses(t, c)
+	ask := func(target, accept string) {
+		send(t, c, "GET "+target+" HTTP/1.1\r\nHost: x\r\nX-Request-ID: id-7\r\nAccept: "+accept+"\r\n\r\n")
+	}
+	ask("/", "*/*")
+	if p := in.want(500, "500 Internal Server Error\nRequest: id-7\n\nError: <script>&\n"); p.fields["x-content-type-options"] != "nosniff" || p.fields["cache-control"] != "no-store" {
+		t.Errorf("%v", p.fields)
+	}
+	ask("/", "text/html")
+	p := in.want(500, "*")
+	if !strings.Contains(p.body, "<pre>Error: &lt;script&gt;&amp;\n</pre>") || strings.Contains(p.body, "<script>") || !strings.Contains(p.body, "<code>id-7</code>") ||
+		p.fields["content-security-policy"] != "default-src 'none'; style-src 'unsafe-inline'" {
+		t.Errorf("%v", p)
+	}
+	ask("/whole", "text/html")
+	in.want(200, "done")
+	ask("/quiet", "*/*") // of an earlier request nothing is left
+	in.want(500, strings.ReplaceAll(large, "{{request_id}}", "id-7"))
+	ask("/sent", "text/html")
+	if p, err := in.read(false); err == nil || p.body != "abc" {
+		t.Errorf("behind a head: %v, %v", p, err)
+	}
+}

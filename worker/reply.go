@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"cmp"
 	"math/bits"
 	"time"
@@ -43,6 +44,9 @@ func (t *Thread) noteHops() {
 			"name", http1.HopByHop[bits.TrailingZeros32(news)], "target", string(t.Req.Target.In(t.head())))
 	}
 }
+
+// Raised says what t's request has raised. With --debug the answer shows it, if there is none yet.
+func (t *Thread) Raised(text []byte) { t.reply.raised = bytes.Clone(text) }
 
 // HeadSent reports whether the head of the response is out.
 func (t *Thread) HeadSent() bool { return t.reply.stage == stageSent }
@@ -377,7 +381,11 @@ func (t *Thread) conclude() bool {
 // and no more of what was wrong. fields are whole lines.
 func (t *Thread) ownAnswer(c *conn, fields string) message {
 	r := &t.reply
-	o := t.l.refusals.pages.answer(r.status, fields+t.idLine(), wantsHTML(&t.Req, t.head()), t.id)
+	html := wantsHTML(&t.Req, t.head())
+	o := t.l.refusals.pages.answer(r.status, fields+t.idLine(), html, t.id)
+	if r.raised != nil {
+		show(&o, r.raised, html, t.id)
+	}
 	o.Close, o.Head = r.close, t.Req.MethodID == http1.MethodHead
 	r.sent = o.Size()
 	return c.own(t.out[:0], &o, *t.l.keeper.date.Load())

@@ -119,6 +119,7 @@ type reply struct {
 	static    bool   // it is the server's own, of a file
 	own       int    // the status that there is an error with; 0: of the application
 	fields    string // … and what is to be said besides, as lines of a head
+	raised    []byte // with --debug, the traceback of what the application has raised
 	looked    int64  // when it was last looked whether the client is there
 	silent    int64  // since when the client is known to send no more; 0: it may
 }

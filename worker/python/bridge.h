@@ -171,6 +171,7 @@ void request_init(PyObject *report);
  * NOTICE_BODY or NOTICE_ROOM. -1: an exception, a signal handler's or the timeout's. The
  * request's clock stands still. */
 int wait_client(struct thread *th, uint32_t what);
+void show_raised(int index, PyObject *told); /* with --debug the client sees what the log was told */
 void log_exception(struct thread *);  /* and clear it */
 void leave_child(struct thread *);
 
@@ -195,6 +196,7 @@ extern int hostlerNext(int);
 extern int hostlerNextHeld(int);
 extern int hostlerHead(int, uint32_t *);
 extern int hostlerHeadSent(int);
+extern void hostlerRaised(int, char *, int64_t);
 extern void hostlerHeadError(int, char *, int);
 extern int hostlerWrite(int, void *, int64_t, uintptr_t, int);
 extern void hostlerEndBody(int);

@@ -38,8 +38,9 @@ static void log_raised(struct call *c) {
 	}
 	if (method && target) {
 		PyObject *r = PyObject_CallFunctionObjArgs(log_failure, method, target, type, value ? value : Py_None, tb ? tb : Py_None, NULL);
-		if (r)
-			Py_DecRef(r);
+		if (r && c->seat != NO_SEAT)
+			show_raised(c->seat, r);
+		drop(&r);
 	}
 	if (PyErr_Occurred())
 		PyErr_WriteUnraisable(log_failure);

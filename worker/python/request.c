@@ -33,6 +33,11 @@ int wait_client(struct thread *th, uint32_t what) {
 	return raise_pending(current);
 }
 
+void show_raised(int index, PyObject *told) {
+	if (type_of(told) == &PyBytes_Type && !forked) /* a child does not answer */
+		hostlerRaised(index, PyBytes_AsString(told), PyBytes_Size(told));
+}
+
 void log_exception(struct thread *th) {
 	struct task *t = th->task;
 	PyObject *type, *value, *tb;
@@ -43,8 +48,10 @@ void log_exception(struct thread *th) {
 	PyObject *target = decode(t->buf + t->req.target.off, t->req.target.len);
 	if (method && target) {
 		PyObject *r = PyObject_CallFunctionObjArgs(report, method, target, type, value ? value : Py_None, tb ? tb : Py_None, NULL);
-		if (r)
+		if (r) {
+			show_raised(th->index, r);
 			Py_DecRef(r);
+		}
 	}
 	if (PyErr_Occurred())
 		PyErr_WriteUnraisable(report);

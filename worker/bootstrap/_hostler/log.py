@@ -9,6 +9,7 @@ from _hostler.frames import text_of
 _behind = _record = None  # the library's say and printed, once it runs
 _format = ""  # as the server's log has it
 _twin = False  # standard output is the error log, too
+_debug = False  # clients are told, too
 _worker = 0  # its number; 0: it is something else
 # Levels, and what stands before a text or a line for them (sd-daemon(3)).
 PRIORITIES = {"ERROR": "<3>", "WARN": "<4>", "INFO": "<6>", "DEBUG": "<7>"}
@@ -22,7 +23,8 @@ def write_by(library_say, library_printed=None):
 
 def look_like(settings):
     """From here on what is ours looks as the server's log does."""
-    global _format, _worker
+    global _debug, _format, _worker
+    _debug = settings.get("debug", False)
     _format = settings.get("log_format", "")
     _worker = 0 if settings.get("mold") or settings.get("hooks_only") else settings["worker"]
 
@@ -140,6 +142,11 @@ CONTROLS = {c: "\\x%02x" % c for c in (*range(9), *range(11, 32), *range(127, 16
 
 
 def report(method, target, type_, value, tb):
-    """Log an exception that the application let go."""
+    """Log an exception that the application let go. With --debug, return what its client is
+    to be shown of it."""
     text = text_of(type_, value, tb).translate(CONTROLS)
     say("hostler: the application raised on %s %s\n%s" % (method, target.encode("ascii", "backslashreplace").decode(), text))
+    return text[-SHOWN:].encode("utf-8", "backslashreplace") if _debug else None
+
+
+SHOWN = 200_000  # characters; the end of a traceback says most

@@ -108,6 +108,15 @@ class Log(unittest.TestCase):
             log.report("GET", "/\xff\n", ValueError, e, None)
         self.assertEqual(said, ["hostler: the application raised on GET /\\xff\n\nValueError: \\x1b[2J\\x9b\\x07\n"])
 
+    def test_report_shown(self):
+        """With --debug it is returned for the client, too, the end of what is too long."""
+        e = ValueError("x" * log.SHOWN)
+        with error_log(), mock.patch.object(log, "_debug", False):
+            self.assertIsNone(log.report("GET", "/", ValueError, e, None))
+        with error_log(), mock.patch.object(log, "_debug", True):
+            shown = log.report("GET", "/", ValueError, e, None)
+        self.assertEqual(shown, b"x" * (log.SHOWN - 1) + b"\n")
+
     def test_flush(self):
         class Odd:
             def flush(self):

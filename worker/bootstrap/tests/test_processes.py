@@ -115,7 +115,7 @@ class Prepared(unittest.TestCase):
         begin = """
             import os, sys
             null = os.open("/dev/null", os.O_RDWR)
-            for fd in range(3, 9):
+            for fd in range(3, 10):
                 os.dup2(null, fd)
             from _hostler import stdlib
             stdlib.prefer_standard_library()
