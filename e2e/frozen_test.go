@@ -191,7 +191,7 @@ func TestDescriptorsClosed(t *testing.T) {
 	for _, c := range []struct{ code, log string }{
 		// Go's runtime may be the first to notice that its own is gone, too.
 		{"os.closerange(3, 1024)", "worker died"},
-		{"os.close(9)", "has closed descriptor 9"},
+		{"os.close(10)", "has closed descriptor 10"},
 		{"os.close(3)", "has closed its control socket"},
 		{"os.close(7)", "has closed descriptor 7"},
 		{"os.dup2(os.open('/dev/null', 0), 6)", "has closed its exchange"},

@@ -49,7 +49,7 @@ except BaseException as e:
     import traceback
     ctl.send(b"F" + traceback.format_exc().encode())
     sys.exit(1)
-socks = [socket.socket(fileno=9 + i) for i, _ in enumerate(cfg["listeners"] or ())]
+socks = [socket.socket(fileno=10 + i) for i, _ in enumerate(cfg["listeners"] or ())]
 for s in socks:
     s.setblocking(False)
 ctl.send(b"R")

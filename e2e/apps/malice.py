@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 
-CONTROL, SCOREBOARD, LIBRARY, OUT, IN, SECRETS, LISTENERS = 3, 4, 5, 6, 7, 8, 9
+CONTROL, SCOREBOARD, LIBRARY, OUT, IN, SECRETS, LISTENERS = 3, 4, 5, 6, 7, 8, 10
 SHARED = (SCOREBOARD, LIBRARY, SECRETS)
 
 # The server closes some of these before the first request; whoever means ill keeps them.
