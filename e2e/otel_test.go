@@ -440,3 +440,57 @@ func TestOtelCollectorAway(t *testing.T) {
 		}
 	}
 }
+
+const countedApp = `
+from prometheus_client import Counter, Histogram
+orders = Counter('shop_orders', 'Orders.')
+sizes = Histogram('shop_sizes', 'Sizes.')
+def app(environ, start_response):
+    orders.inc(2)
+    sizes.observe(1)
+    start_response('200 OK', [])
+    return [b'']
+`
+
+// TestOtelMetrics: the server's metrics get to the collector, and the application's, of all
+// workers; after a reload, too, and at the end.
+func TestOtelMetrics(t *testing.T) {
+	for _, kind := range []string{"http/protobuf", "grpc"} {
+		c := newCollector(t)
+		if kind == "grpc" {
+			c = newGRPCCollector(t)
+		}
+		dir := write(t, t.TempDir(), map[string]string{"sold.py": countedApp})
+		s := tracedWith(t, c, []string{"OTEL_METRIC_EXPORT_INTERVAL=200"}, "--otlp-protocol", kind, "-w", "2", "--chdir", dir, "sold:app")
+		want := func(name string, v float64) {
+			t.Helper()
+			s.eventually(fmt.Sprintf("%s: %s = %v", kind, name, v), func() bool {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				return c.metrics[name] == v
+			})
+		}
+		for range 5 {
+			s.get("/")
+		}
+		want("hostler_requests_total", 5)
+		want("shop_orders_total", 10)
+		want("shop_sizes", 5)
+		want("hostler_generation", 1)
+		s.signal(syscall.SIGHUP)
+		want("hostler_generation", 2)
+		s.get("/")
+		want("shop_orders_total", 12)
+		s.stop()
+	}
+	c := newCollector(t)
+	dir := write(t, t.TempDir(), map[string]string{"sold.py": countedApp})
+	s := tracedWith(t, c, []string{"OTEL_METRIC_EXPORT_INTERVAL=3600000", "OTEL_TRACES_EXPORTER=none"}, "--chdir", dir, "sold:app")
+	s.get("/")
+	s.stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.metrics["hostler_requests_total"] != 1 || len(c.spans) > 0 {
+		t.Errorf("at the end: %v, %d spans", c.metrics, len(c.spans))
+	}
+}

@@ -166,8 +166,8 @@ func (p *preparation) run() (g *generation, err error) {
 		}
 		g.logs = logs
 	}
-	if set.Otel && set.Tracing != nil {
-		p.at("preparing to export spans")
+	if set.Otel {
+		p.at("preparing to export spans and metrics")
 		if g.spans, err = p.host.OpenSpans(set); err != nil {
 			return g, err
 		}

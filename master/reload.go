@@ -125,6 +125,9 @@ func (s *supervisor) commit() {
 		s.replace(old, g)
 	}
 	s.issue()
+	if g.spans != nil {
+		g.spans.Serve()
+	}
 	s.reloadEnded(nil)
 }
 

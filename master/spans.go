@@ -14,7 +14,7 @@ import (
 
 // Spans makes what takes spans of requests from workers, and counts for all of these.
 type Spans interface {
-	// Open is called apart from the state goroutine, for settings with Tracing.
+	// Open is called apart from the state goroutine, for settings with Otel.
 	Open(ctx context.Context, set *Settings) (SpanTaker, error)
 	Counts() protocol.SpanCounts
 }
@@ -24,6 +24,8 @@ type SpanTaker interface {
 	// Take takes over the pipe that a worker writes lines to (protocol.Span). ended is
 	// called when the worker has. Neither waits for anything.
 	Take(pipe *os.File, worker int) (ended func())
+	// Serve says that the generation serves. It does not wait for anything.
+	Serve()
 	// Close waits until what there is has been sent, or for a moment, once all workers
 	// have ended.
 	Close()
@@ -78,7 +80,7 @@ func (s *supervisor) closeSpans() {
 // no room for the message gets it the next time.
 func (s *supervisor) handSpans() {
 	for _, w := range s.workers {
-		if w.gen.spans == nil || w.spansEnd != nil || w.ready.IsZero() || w.state == stateKilled {
+		if w.gen.spans == nil || w.gen.set.Tracing == nil || w.spansEnd != nil || w.ready.IsZero() || w.state == stateKilled {
 			continue
 		}
 		var p [2]int

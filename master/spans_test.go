@@ -38,6 +38,8 @@ func (f *fakeTaker) Take(pipe *os.File, worker int) func() {
 	return func() { f.say("end " + name) }
 }
 
+func (f *fakeTaker) Serve() { f.say("serve") }
+
 func (f *fakeTaker) Close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -62,7 +64,7 @@ func TestSpanTakers(t *testing.T) {
 			}
 		}
 		r.awaitServing()
-		want(0, false, "take 1", "take 2")
+		want(0, false, "serve", "take 1", "take 2")
 		for _, p := range r.all() {
 			if n, m := p.got(protocol.KindReopen); n != 1 || m.Text != protocol.LogSpans {
 				t.Errorf("told %d times, of %s", n, m.Text)
@@ -70,10 +72,10 @@ func TestSpanTakers(t *testing.T) {
 		}
 		r.signal(syscall.SIGHUP)
 		r.pass(bootTakes)
-		want(0, false, "take 1", "take 2") // its workers drain
-		want(1, false, "take 3", "take 4")
+		want(0, false, "serve", "take 1", "take 2") // its workers drain
+		want(1, false, "serve", "take 3", "take 4")
 		r.pass(leaveTakes)
-		want(0, true, "end 1", "end 2", "take 1", "take 2")
+		want(0, true, "end 1", "end 2", "serve", "take 1", "take 2")
 		// A reload that fails leaves nothing behind.
 		broken := testSettings()
 		broken.Otel, broken.Tracing, broken.Binds = true, set.Tracing, []settings.Bind{{Network: "tcp", Address: "taken"}}
@@ -86,7 +88,7 @@ func TestSpanTakers(t *testing.T) {
 			t.Error("the reload did not fail")
 		}
 		want(2, true)
-		want(1, false, "take 3", "take 4")
+		want(1, false, "serve", "take 3", "take 4")
 		// Nor does one that cannot prepare its exporter take place.
 		r.host.mu.Lock()
 		r.host.next = set
@@ -104,6 +106,6 @@ func TestSpanTakers(t *testing.T) {
 		if !r.s.spans.finish(endTime) {
 			t.Error("not finished")
 		}
-		want(1, true, "end 3", "end 4", "take 3", "take 4")
+		want(1, true, "end 3", "end 4", "serve", "take 3", "take 4")
 	})
 }

@@ -93,15 +93,19 @@ func serve(ctx context.Context, o serveOptions) error {
 	opts.Ctl = func(path string, takeover bool) (master.CtlServer, error) {
 		return serveCtl(path, takeover, running, history, o)
 	}
-	opts.Spans = exporters{otlp.New(o.version, o.log)}
+	export := exporters{otlp.New(o.version, o.log)}
+	opts.Spans = export
 	m, err := master.New(opts)
 	if err != nil {
 		return err
 	}
 	running, history = m, admin.NewHistory(m.Scoreboard())
-	if h, err = adminHandler(m, history, live, o); err != nil {
+	scrape, err := scraper(m, o.log)
+	if err != nil {
 		return err
 	}
+	export.Gather(metrics.Gatherer(scrape))
+	h = adminHandler(m, scrape, history, live, o)
 	ctx, end := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { history.Run(ctx) })
@@ -148,16 +152,17 @@ func (o *serveOptions) keepLive() (*atomic.Pointer[followed], error) {
 	return live, follow(o.config)
 }
 
-// adminHandler answers on the admin address.
-func adminHandler(m *master.Master, history *admin.History, live *atomic.Pointer[followed], o serveOptions) (http.Handler, error) {
+// scraper answers with all metrics that there are.
+func scraper(m *master.Master, log *slog.Logger) (http.Handler, error) {
 	c, err := metrics.New(metrics.Options{Board: m.Scoreboard(), Snapshot: m.Snapshot, RejectReasons: rejectReasons(), App: m.AppMetrics(), Collect: m.Collect})
 	if err != nil {
 		return nil, err
 	}
-	scrape, err := metrics.Handler(c, o.log)
-	if err != nil {
-		return nil, err
-	}
+	return metrics.Handler(c, log)
+}
+
+// adminHandler answers on the admin address.
+func adminHandler(m *master.Master, scrape http.Handler, history *admin.History, live *atomic.Pointer[followed], o serveOptions) http.Handler {
 	return admin.Handler(admin.Options{
 		Board: m.Scoreboard(), Snapshot: m.Snapshot, Alive: m.Alive, Metrics: scrape, History: history,
 		Queries: func() bool { return live.Load().AdminQueries },
@@ -170,7 +175,7 @@ func adminHandler(m *master.Master, history *admin.History, live *atomic.Pointer
 			o.log.Info("asked for at the admin address", "command", "profile")
 			return m.Profile(ctx, 0, d, profileRate)
 		},
-	}), nil
+	})
 }
 
 // rejectReasons are the names of the parser's reasons to refuse a request.

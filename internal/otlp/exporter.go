@@ -3,15 +3,20 @@ package otlp
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/sdk/instrumentation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	"go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"google.golang.org/grpc/grpclog"
 
 	"hostler/protocol"
 	"hostler/settings"
@@ -35,14 +40,38 @@ type counts struct{ exported, queue, collector, invalid atomic.Uint64 }
 type Exporters struct {
 	version string
 	log     *slog.Logger
+	from    prometheus.Gatherer // of metrics; nil: none are sent
 	counts  counts
+
+	mu      sync.Mutex
+	current *metrics // whose time it is to send them; nil: nobody's
 }
 
 // New returns Exporters of a server of that version.
 func New(version string, log *slog.Logger) *Exporters {
-	x := &Exporters{version: version, log: log}
-	return x
+	otel.SetErrorHandler(&remarks{log: log})
+	otel.SetLogger(logr.FromSlogHandler(log.Handler()))
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard)) // what goes wrong is an error to us
+	return &Exporters{version: version, log: log}
 }
+
+// remarks are what the SDK has to say besides errors that it returns: that the collector has not
+// taken a part of what it was sent, for one. There is one in a minute at most.
+type remarks struct {
+	log  *slog.Logger
+	last atomic.Int64 // Unix seconds
+}
+
+// Handle implements otel.ErrorHandler.
+func (r *remarks) Handle(err error) {
+	now, last := time.Now().Unix(), r.last.Load()
+	if now-last >= 60 && r.last.CompareAndSwap(last, now) {
+		r.log.Warn("of exporting to the collector", "error", err)
+	}
+}
+
+// Gather has metrics sent that are gathered there. It is called before Open.
+func (x *Exporters) Gather(from prometheus.Gatherer) { x.from = from }
 
 // Counts says what has become of spans that workers have told of.
 func (x *Exporters) Counts() protocol.SpanCounts {
@@ -50,23 +79,36 @@ func (x *Exporters) Counts() protocol.SpanCounts {
 	return protocol.SpanCounts{Exported: c.exported.Load(), Queue: c.queue.Load(), Collector: c.collector.Load(), Invalid: c.invalid.Load()}
 }
 
-// Open returns an exporter for spans, which does not connect yet. There has to be one: see
-// settings.Tracing.
+// Open returns an exporter of what set asks for, which does not connect yet.
 func (x *Exporters) Open(ctx context.Context, set *settings.Master) (*Exporter, error) {
-	to, err := traceExporter(ctx, set)
-	if err != nil {
-		return nil, fmt.Errorf("cannot export spans: %w", err)
-	}
 	of, err := describe(ctx, set)
 	if err != nil {
-		return nil, fmt.Errorf("cannot export spans: %w", err)
+		return nil, fmt.Errorf("cannot say whose spans and metrics these are: %w", err)
 	}
-	return x.open(to, of), nil
+	var m *metrics
+	if x.from != nil && !none("METRICS") {
+		if m, err = x.openMetrics(ctx, set, of); err != nil {
+			return nil, err
+		}
+	}
+	var to trace.SpanExporter = nothing{}
+	if set.Tracing != nil {
+		if to, err = traceExporter(ctx, set); err != nil {
+			return nil, fmt.Errorf("cannot export spans: %w", err)
+		}
+	}
+	return x.open(to, of, m), nil
 }
 
-func (x *Exporters) open(to trace.SpanExporter, of *resource.Resource) *Exporter {
+// nothing exports no spans.
+type nothing struct{}
+
+func (nothing) ExportSpans(context.Context, []trace.ReadOnlySpan) error { return nil }
+func (nothing) Shutdown(context.Context) error                          { return nil }
+
+func (x *Exporters) open(to trace.SpanExporter, of *resource.Resource, m *metrics) *Exporter {
 	e := &Exporter{
-		log: x.log, counts: &x.counts, to: to, resource: of, scope: instrumentation.Scope{Name: "hostler", Version: x.version},
+		all: x, metrics: m, log: x.log, counts: &x.counts, to: to, resource: of, scope: instrumentation.Scope{Name: "hostler", Version: x.version},
 		batch: number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", batchSize), delay: milliseconds("OTEL_BSP_SCHEDULE_DELAY", batchDelay),
 		timeout: milliseconds("OTEL_BSP_EXPORT_TIMEOUT", exportTimeout),
 		queue:   make(chan told, number("OTEL_BSP_MAX_QUEUE_SIZE", queueSize)), closing: make(chan struct{}), done: make(chan struct{}),
@@ -76,8 +118,10 @@ func (x *Exporters) open(to trace.SpanExporter, of *resource.Resource) *Exporter
 	return e
 }
 
-// Exporter sends spans.
+// Exporter sends spans, and when it is its time, metrics.
 type Exporter struct {
+	all      *Exporters
+	metrics  *metrics // nil: none
 	log      *slog.Logger
 	counts   *counts
 	to       trace.SpanExporter
@@ -107,11 +151,40 @@ func (e *Exporter) put(s told) {
 	}
 }
 
+// Serve says that these settings are those of the server now: metrics are sent by them, and no
+// more by those before. It does not wait for that.
+func (e *Exporter) Serve() {
+	e.readers.Go(func() {
+		e.all.mu.Lock()
+		defer e.all.mu.Unlock()
+		e.all.endMetrics(e.life)
+		if e.metrics != nil {
+			e.all.current = e.metrics
+			e.metrics.begin(e.all.from)
+		}
+	})
+}
+
+// endMetrics ends those that are being sent. x.mu is held.
+func (x *Exporters) endMetrics(ctx context.Context) {
+	if x.current != nil {
+		ctx, cancel := context.WithTimeout(ctx, closeTime/2)
+		defer cancel()
+		x.current.end(ctx)
+		x.current = nil
+	}
+}
+
 // Close sends what is left, waits for that for a moment at most, and ends. No process may
 // have a pipe of Take's any more, or its spans are lost.
 func (e *Exporter) Close() {
 	defer time.AfterFunc(closeTime, e.die).Stop()
 	e.readers.Wait()
+	e.all.mu.Lock()
+	if e.metrics != nil && e.all.current == e.metrics {
+		e.all.endMetrics(e.life)
+	}
+	e.all.mu.Unlock()
 	close(e.closing)
 	<-e.done
 }

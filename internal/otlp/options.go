@@ -35,6 +35,9 @@ func milliseconds(name string, standard time.Duration) time.Duration {
 	return time.Duration(number(name, int(standard/time.Millisecond))) * time.Millisecond
 }
 
+// none reports whether there is to be no exporter of a signal, TRACES or METRICS.
+func none(signal string) bool { return strings.EqualFold(variable("OTEL_"+signal+"_EXPORTER"), "none") }
+
 // protocolOf is how a signal travels. What is not known is not guessed.
 func protocolOf(set *settings.Master, signal string) (string, error) {
 	name := "OTEL_EXPORTER_OTLP_" + signal + "_PROTOCOL"

@@ -93,7 +93,7 @@ func TestBatches(t *testing.T) {
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000")
 	x, _ := newExporters()
 	to := newSink()
-	e := x.open(to, resource.Empty())
+	e := x.open(to, resource.Empty(), nil)
 	r, w := pipe(t)
 	e.Take(r, 3)
 	for n := range byte(6) {
@@ -109,7 +109,7 @@ func TestBatches(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
-	e = x.open(to, resource.Empty())
+	e = x.open(to, resource.Empty(), nil)
 	r, w = pipe(t)
 	e.Take(r, 3)
 	_, _ = w.Write(line(1))
@@ -124,7 +124,7 @@ func TestCollectorFails(t *testing.T) {
 	x, log := newExporters()
 	to := newSink()
 	to.fails(errors.New("is away"))
-	e := x.open(to, resource.Empty())
+	e := x.open(to, resource.Empty(), nil)
 	r, w := pipe(t)
 	e.Take(r, 1)
 	for n := range byte(3) {
@@ -153,7 +153,7 @@ func TestCollectorSlow(t *testing.T) {
 	x, _ := newExporters()
 	to := newSink()
 	to.hold = make(chan struct{})
-	e := x.open(to, resource.Empty())
+	e := x.open(to, resource.Empty(), nil)
 	r, w := pipe(t)
 	e.Take(r, 1)
 	_, _ = w.Write(line(0))
@@ -175,7 +175,7 @@ func TestCollectorSlow(t *testing.T) {
 func TestHostileLines(t *testing.T) {
 	x, log := newExporters()
 	to := newSink()
-	e := x.open(to, resource.Empty())
+	e := x.open(to, resource.Empty(), nil)
 	r, w := pipe(t)
 	e.Take(r, 7)
 	for _, b := range [][]byte{[]byte("nonsense\n"), []byte("\n"), line(1), bytes.Repeat([]byte("x"), 3*protocol.MaxSpan), []byte("\n"), line(2), line(3)[:40]} {
@@ -195,7 +195,7 @@ func TestHostileLines(t *testing.T) {
 func TestTakeEnds(t *testing.T) {
 	x, _ := newExporters()
 	to := newSink()
-	e := x.open(to, resource.Empty())
+	e := x.open(to, resource.Empty(), nil)
 	r, w := pipe(t)
 	ended := e.Take(r, 1)
 	_, _ = w.Write(line(1))
@@ -251,9 +251,10 @@ func TestStub(t *testing.T) {
 
 func TestOpen(t *testing.T) {
 	x, _ := newExporters()
+	traced := settings.Worker{Tracing: new(settings.Tracing)}
 	for protocol, ok := range map[string]bool{"": true, "http/protobuf": true, "grpc": true, "http/json": false} {
 		t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
-		for _, set := range []*settings.Master{{}, {OTLPEndpoint: "http://127.0.0.1:1"}} {
+		for _, set := range []*settings.Master{{Worker: traced}, {Worker: traced, OTLPEndpoint: "http://127.0.0.1:1"}} {
 			e, err := x.Open(t.Context(), set)
 			if (err == nil) != ok {
 				t.Errorf("%q: %v", protocol, err)
