@@ -3,12 +3,15 @@ package e2e
 import (
 	"compress/gzip"
 	"context"
+	"crypto/tls"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -492,5 +495,125 @@ func TestOtelMetrics(t *testing.T) {
 	defer c.mu.Unlock()
 	if c.metrics["hostler_requests_total"] != 1 || len(c.spans) > 0 {
 		t.Errorf("at the end: %v, %d spans", c.metrics, len(c.spans))
+	}
+}
+
+// TestOtelBelow: spans of Flask's and FastAPI's own instrumentation hang below the server's, over
+// HTTP/1.1 and, with TLS, HTTP/2.
+func TestOtelBelow(t *testing.T) {
+	c := newCollector(t)
+	dir := t.TempDir()
+	args := append(newPair(t, dir, "localhost", 1).args(), "--python", asgiPython(t), "--chdir", filepath.Join(apps, "asgi"))
+	for _, k := range []struct {
+		name string
+		args []string
+	}{
+		{"flask", []string{"otelapp:flaskapp"}},
+		{"preloaded", []string{"--preload", "--threads", "2", "otelapp:flaskapp"}},
+		{"green", []string{"--loop", "gevent", "-e", "PYTHONPATH=" + greenPackages(t, versionOf(t, asgiPython(t))), "otelapp:flaskapp"}},
+		{"fastapi", []string{"otelapp:fastapp"}},
+		{"uvloop", []string{"--loop", "uvloop", "--preload", "otelapp:fastapp"}},
+	} {
+		s := traced(t, c, append(args, k.args...)...)
+		for _, h2 := range []bool{false, true} {
+			tr := &http.Transport{ForceAttemptHTTP2: h2, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+			if !h2 {
+				tr.TLSClientConfig.NextProtos = []string{"http/1.1"}
+			}
+			for _, parent := range []string{"", someParent, hidden} {
+				path := fmt.Sprintf("/%s-%v-%s", k.name, h2, strings.TrimPrefix(parent, "00-"+someTrace+"-"+someSpan))
+				q, err := http.NewRequest("GET", "https://"+s.addr+path, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if parent != "" {
+					q.Header.Set("traceparent", parent)
+				}
+				r, err := (&http.Client{Transport: tr, Timeout: 30 * time.Second}).Do(q)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var app struct {
+					Trace, Parent string
+					Recorded      bool
+				}
+				err = json.NewDecoder(r.Body).Decode(&app)
+				r.Body.Close()
+				if err != nil || r.ProtoMajor != map[bool]int{false: 1, true: 2}[h2] {
+					t.Fatalf("%s: %v, %s", path, err, r.Proto)
+				}
+				if parent == hidden {
+					if app.Trace != someTrace || app.Recorded {
+						t.Errorf("%s: %+v", path, app)
+					}
+					continue
+				}
+				got := c.of(t, s, path, 1)[0]
+				if !app.Recorded || app.Trace != got.trace() || app.Parent != got.id() || parent != "" && (got.trace() != someTrace || got.parent() != someSpan) {
+					t.Errorf("%s: the application is at %+v, the span at %s %s below %s", path, app, got.trace(), got.id(), got.parent())
+				}
+				if version := map[bool]string{false: "1.1", true: "2"}[h2]; got.attr["network.protocol.version"] != version || got.attr["url.scheme"] != "https" {
+					t.Errorf("%s: %v", path, got.attr)
+				}
+			}
+			tr.CloseIdleConnections()
+		}
+		s.stop()
+	}
+}
+
+// TestOtelSocket: a WebSocket is one span, from its handshake to its end; so is one that a
+// stop has ended.
+func TestOtelSocket(t *testing.T) {
+	c := newCollector(t)
+	s := traced(t, c, "--python", asgiPython(t), "--chdir", filepath.Join(apps, "asgi"), "otelapp:fastapp")
+	first := s.dialSocket(t, "/socket", false, "Traceparent: "+someParent)
+	_, said := first.frame()
+	second := s.dialSocket(t, "/socket?second", false)
+	second.frame()
+	if got := c.all("/socket"); len(got) > 0 {
+		t.Errorf("a span of what is not over: %v", got)
+	}
+	first.send(frameText, "x")
+	got := c.of(t, s, "/socket", 1)[0]
+	if got.attr["http.response.status_code"] != "101" || got.parent() != someSpan || got.Name != "GET" || said != `["00-`+someTrace+`-`+got.id()+`-01"]` {
+		t.Errorf("%v; the application has %s", got, said)
+	}
+	s.stop()
+	if got := c.all("/socket"); len(got) != 2 {
+		t.Errorf("%d spans", len(got))
+	}
+}
+
+// TestOtelUpgrade: the old binary's spans get to the collector, too.
+func TestOtelUpgrade(t *testing.T) {
+	c := newCollector(t)
+	dir := write(t, t.TempDir(), map[string]string{"traced.py": tracedApp})
+	pid := filepath.Join(dir, "pid")
+	s := tracedWith(t, c, []string{"OTEL_BSP_SCHEDULE_DELAY=3600000"}, "-p", pid, "--chdir", dir, "traced:app")
+	s.eventually("the pid file", func() bool { return readPid(pid) != 0 })
+	old := readPid(pid)
+	for range 5 {
+		s.askWith("/old")
+	}
+	if err := syscall.Kill(old, syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	s.eventually("another binary", func() bool { p := readPid(pid); return p != 0 && p != old })
+	<-s.exited
+	if got := c.all("/old"); len(got) != 5 {
+		t.Errorf("%d spans of the old binary", len(got))
+	}
+	for range 3 {
+		s.askWith("/new")
+	}
+	if err := syscall.Kill(readPid(pid), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(30 * time.Second); len(c.all("/new")) < 3 && time.Now().Before(end); {
+		time.Sleep(20 * time.Millisecond)
+	}
+	if got := c.all("/new"); len(got) != 3 {
+		t.Errorf("%d spans of the new one", len(got))
 	}
 }
