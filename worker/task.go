@@ -57,6 +57,9 @@ const (
 
 const (
 	inBufferSize = 64 << 10
+	// readSize is how much a Python thread reads at once: a body of 64 kB comes whole with its
+	// head, and is the application's where it lies.
+	readSize = inBufferSize + 16<<10
 	// respBufferSize bounds an application's response head: more than any client takes.
 	// What is beyond largeHead is given back when the response is out.
 	respBufferSize = 1 << 20

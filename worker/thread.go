@@ -153,7 +153,7 @@ func newThread(l *Loop, index int) (*Thread, error) {
 	taskPages := (int(TaskSize) + 4095) &^ 4095
 	pathSize := max(inBufferSize, (limits.Line+7)&^7)
 	fields := (limits.Fields + 1) * int(unsafe.Sizeof(http1.Field{}))
-	mem, err := offHeap(taskPages + inBufferSize + pathSize + respBufferSize + fields)
+	mem, err := offHeap(taskPages + readSize + pathSize + respBufferSize + fields)
 	if err != nil {
 		return nil, err
 	}
@@ -161,9 +161,9 @@ func newThread(l *Loop, index int) (*Thread, error) {
 	if index >= 0 {
 		t.rec = &l.slot.ThreadRecs[index]
 	}
-	t.buf = mem[taskPages : taskPages+inBufferSize]
-	t.path = mem[taskPages+inBufferSize:][:pathSize]
-	t.resp = mem[taskPages+inBufferSize+pathSize:][:respBufferSize]
+	t.buf = mem[taskPages : taskPages+readSize]
+	t.path = mem[taskPages+readSize:][:pathSize]
+	t.resp = mem[taskPages+readSize+pathSize:][:respBufferSize]
 	t.Req.Fields = unsafe.Slice((*http1.Field)(unsafe.Pointer(&mem[len(mem)-fields])), limits.Fields+1)
 	t.Resp, t.RespCap = address(t.resp), respBufferSize
 	t.Epoll = int32(l.sched.set.fd)
