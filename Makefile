@@ -19,7 +19,7 @@ SOCKETS := build/sockets
 # What a fresh machine lacks is said in words, for apt and dnf.
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing. Debian, Ubuntu: apt-get install $(2); Fedora, RHEL: dnf install $(3)" >&2; exit 1; }
 
-.PHONY: help run test test-go test-asan test-pythons test-deploy test-install test-musl test-arm64 test-packages test-container packages release wheel chaos bench fuzz autobahn lint site reproducible reproducible-release generated tools clean check-tools
+.PHONY: help run test test-go test-asan test-pythons test-deploy test-install test-musl test-arm64 test-packages test-container packages release wheel chaos bench bench-check fuzz autobahn lint site reproducible reproducible-release generated tools clean check-tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -272,6 +272,9 @@ chaos: bin/hostler $(VENV)/.done $(ASGI)/.done ## torment a server under load (C
 
 bench: bin/hostler ## measure side by side with the peers; writes docs/benchmarks.md
 	$(PYTHON) bench/run.py
+
+bench-check: bin/hostler ## compare the CPU of a request with that of another revision (BASE=HEAD), on a busy machine, too
+	$(PYTHON) bench/check.py --base $(or $(BASE),HEAD) $(CHECK)
 
 FUZZTIME ?= 30s
 fuzz: check-tools ## run each fuzz target for FUZZTIME

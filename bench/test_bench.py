@@ -6,20 +6,23 @@ import contextlib
 import io
 import json
 import os
+import random
 import subprocess
 import sys
 import unittest
+import unittest.mock
 import xml.etree.ElementTree as ET
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import asynchronous
 import chart
+import check
 import peers
 import tables
 import run
 import strained
 from loads import quantile, read_h2load, read_load, read_wrk
-from procs import Failure, free_port, stat, tree
+from procs import Failure, Server, free_port, stat, tree
 from rounds import Results
 from targets import judge
 
@@ -119,6 +122,48 @@ class AsynchronousTest(unittest.TestCase):
         self.assertEqual([v.reached for v in judge(results) if "thread pool" in v.target], [True, False])
 
 
+class CheckTest(unittest.TestCase):
+    def ratios(self, middle: float, spread: float):
+        """Ratios that vary as much as on a busy machine, one in ten wildly."""
+        rng = random.Random(7)
+        return lambda: rng.gauss(middle, spread) * (3 if rng.random() < 0.1 else 1)
+
+    def test_what_is_dearer_is_found(self) -> None:
+        found, ratios = check.settle(self.ratios(1.10, 0.05), 200, 0.03)
+        self.assertEqual(found.verdict(0.03), "worse")
+        self.assertLess(len(ratios), 200)
+
+    def test_what_is_the_same_is_fine(self) -> None:
+        found, _ = check.settle(self.ratios(1.0, 0.03), 200, 0.03)
+        self.assertEqual(found.verdict(0.03), "fine")
+
+    def test_what_cannot_be_told_is_not_fine(self) -> None:
+        found, ratios = check.settle(self.ratios(1.03, 0.2), 6, 0.03)
+        self.assertEqual((found.verdict(0.03), len(ratios)), ("", 6))
+
+    def test_interval_holds_the_median(self) -> None:
+        self.assertEqual(check.interval([1.0, 1.0, 1.0]), (1.0, 1.0, 1.0))
+        found = check.interval([0.9, 1.0, 1.1, 1.2, 5.0])
+        self.assertTrue(0.9 <= found.low < found.median == 1.1 < found.high <= 5.0)
+
+    def test_status(self) -> None:
+        for verdicts, want in ((["fine", "fine"], 0), (["fine", "worse", "unsettled"], 1), (["fine", "unsettled"], 2), (["fine", "failed"], 2)):
+            self.assertEqual(check.status(verdicts), want)
+
+    def test_cost_counts_no_failures(self) -> None:
+        server = unittest.mock.Mock()
+        server.spent.side_effect = [1.0, 1.5]
+        self.assertEqual(check.cost(server, lambda _: {"requests": 1000, "errors": 0}), 500)
+        server.spent.side_effect = [1.0, 1.5]
+        with self.assertRaises(Failure):
+            check.cost(server, lambda _: {"requests": 1000, "errors": 1})
+
+    def test_arguments(self) -> None:
+        self.assertEqual(check.arguments([]).scenario, list(check.SCENARIOS))
+        with contextlib.redirect_stderr(io.StringIO()), self.assertRaises(SystemExit):
+            check.arguments(["--scenario", "hello,nonsense"])
+
+
 class ProcessTest(unittest.TestCase):
     def test_tree_has_the_children(self) -> None:
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
@@ -127,6 +172,16 @@ class ProcessTest(unittest.TestCase):
             self.assertEqual(int(stat(child.pid)[1]), os.getpid())
         finally:
             child.communicate(b"\n")
+
+    def test_spent_is_the_trees_cpu(self) -> None:
+        server = object.__new__(Server)
+        burn = "import os, time\nif os.fork(): os.wait()\nelse:\n while time.process_time() < 0.2: pass\n print(end='.', flush=True); input()"
+        server.process = subprocess.Popen([sys.executable, "-c", burn], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            server.process.stdout.read(1)
+            self.assertGreater(server.spent(), 0.2)
+        finally:
+            server.process.communicate(b"\n")
 
     def test_port_is_below_the_ephemeral_range(self) -> None:
         self.assertLess(free_port(), 32768)
