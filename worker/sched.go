@@ -155,7 +155,7 @@ func (s *scheduler) popNews() *Thread {
 	t := s.news[n-1]
 	s.news[n-1] = nil
 	s.news = s.news[:n-1]
-	t.watch.listed = false
+	t.listed = false
 	return t
 }
 
@@ -214,8 +214,8 @@ func (s *scheduler) tell(c *conn) {
 	}
 	s.mu.Lock()
 	var who sleeper
-	if !t.watch.listed {
-		t.watch.listed = true
+	if !t.listed {
+		t.listed = true
 		s.news = append(s.news, t)
 		who = s.someone()
 	}

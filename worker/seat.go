@@ -121,7 +121,7 @@ func (a *Async) give(t *Thread) {
 
 // occupy notes that t has a request.
 func (a *Async) occupy(t *Thread) {
-	t.watch = watch{listed: t.watch.listed}
+	t.watch = watch{}
 	t.place = len(a.live)
 	a.live = append(a.live, t)
 	a.l.slot.Gauges.Tasks.Store(int64(len(a.live)))

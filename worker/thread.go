@@ -60,14 +60,14 @@ type Thread struct {
 	seat      int              // … its number
 	place     int              // in Async.live
 	watch     watch
+	listed    bool // in scheduler.news, whose lock it belongs to
 
 	id     []byte // the request's identifier; empty: it has none
 	tlsEnv []byte // what Task.TLS points to; outside the heap, nil before it is needed
 	bell   int    // eventfd for streams of HTTP/2; -1: there are none
 }
 
-// watch is what a seat's request waits for. All of it is the event loop's thread's but
-// for listed, which belongs to the scheduler's lock.
+// watch is what a seat's request waits for. All of it is the event loop's thread's.
 //
 // Whoever takes an event of a connection that has an owner tells the owner's seat, which
 // only says that it is to be looked at (scheduler.tell): what is so is seen when it is.
@@ -79,7 +79,6 @@ type watch struct {
 	waits  bool   // for its client: its clock stands still
 	since  int64  // … from then on
 	gone   int64  // when its client was first seen to have gone; 0: it has not
-	listed bool
 }
 
 // span is where a request is in its trace. Unless its Flags have tracecontext.Sampled, nobody
