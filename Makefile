@@ -56,7 +56,7 @@ bin/hostler: $(PAYLOAD)/worker.so $(GOFILES) VERSION ## build bin/hostler
 	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags='-s -w -buildid= -X main.version=$(VERSION)' -o $@ ./cmd/hostler
 
 EXAMPLE ?= auto
-run: bin/hostler ## serve examples/ on 127.0.0.1:8000 (EXAMPLE=plain, flask, django or fastapi)
+run: bin/hostler ## serve examples/ on 127.0.0.1:8000 (EXAMPLE=plain, flask, django, … of examples/)
 	@scripts/run-example $(EXAMPLE)
 
 # --- tests -----------------------------------------------------------------
