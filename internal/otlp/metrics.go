@@ -24,14 +24,14 @@ func metricExporter(ctx context.Context, set *settings.Master) (metric.Exporter,
 	}
 	if p == settings.OTLPGRPC {
 		var o []otlpmetricgrpc.Option
-		if set.OTLPEndpoint != "" {
-			o = append(o, otlpmetricgrpc.WithEndpointURL(set.OTLPEndpoint))
+		if at := endpoint(set, "METRICS", grpcAddress, ""); at != "" {
+			o = append(o, otlpmetricgrpc.WithEndpointURL(at))
 		}
 		return otlpmetricgrpc.New(ctx, o...)
 	}
 	var o []otlpmetrichttp.Option
-	if set.OTLPEndpoint != "" {
-		o = append(o, otlpmetrichttp.WithEndpointURL(set.OTLPEndpoint+"/v1/metrics"))
+	if at := endpoint(set, "METRICS", httpAddress, "/v1/metrics"); at != "" {
+		o = append(o, otlpmetrichttp.WithEndpointURL(at))
 	}
 	return otlpmetrichttp.New(ctx, o...)
 }

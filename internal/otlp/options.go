@@ -51,6 +51,22 @@ func protocolOf(set *settings.Master, signal string) (string, error) {
 	return p, nil
 }
 
+// Where a collector is if nobody says. To the SDK's exporters, as they are without an
+// address, it speaks TLS there.
+const (
+	httpAddress = "http://localhost:4318"
+	grpcAddress = "http://localhost:4317"
+)
+
+// endpoint is where a signal goes, to path below what is given for all; "": a variable of the
+// environment says so, which the SDK reads.
+func endpoint(set *settings.Master, signal, standard, path string) string {
+	if set.OTLPEndpoint == "" && (variable("OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT") != "" || variable("OTEL_EXPORTER_OTLP_ENDPOINT") != "") {
+		return ""
+	}
+	return cmp.Or(set.OTLPEndpoint, standard) + path
+}
+
 // traceExporter returns the SDK's, which reads the rest of the environment itself. It does not
 // connect yet.
 func traceExporter(ctx context.Context, set *settings.Master) (trace.SpanExporter, error) {
@@ -60,14 +76,14 @@ func traceExporter(ctx context.Context, set *settings.Master) (trace.SpanExporte
 	}
 	if p == settings.OTLPGRPC {
 		var o []otlptracegrpc.Option
-		if set.OTLPEndpoint != "" {
-			o = append(o, otlptracegrpc.WithEndpointURL(set.OTLPEndpoint))
+		if at := endpoint(set, "TRACES", grpcAddress, ""); at != "" {
+			o = append(o, otlptracegrpc.WithEndpointURL(at))
 		}
 		return otlptracegrpc.New(ctx, o...)
 	}
 	var o []otlptracehttp.Option
-	if set.OTLPEndpoint != "" {
-		o = append(o, otlptracehttp.WithEndpointURL(set.OTLPEndpoint+"/v1/traces"))
+	if at := endpoint(set, "TRACES", httpAddress, "/v1/traces"); at != "" {
+		o = append(o, otlptracehttp.WithEndpointURL(at))
 	}
 	return otlptracehttp.New(ctx, o...)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -268,6 +269,36 @@ func TestOpen(t *testing.T) {
 	r, err := describe(t.Context(), &settings.Master{Name: "ours"})
 	if v, _ := r.Set().Value("service.name"); err != nil || v.AsString() != "theirs" {
 		t.Errorf("%v, %v", r, err)
+	}
+}
+
+// TestEndpoint: who says nothing of a collector has one on this machine, without TLS; what a
+// variable says is the SDK's to read, and a flag comes first.
+func TestEndpoint(t *testing.T) {
+	for _, c := range []struct{ flag, all, one, want string }{
+		{"", "", "", "http://localhost:4318/v1/traces"},
+		{"", "http://a:1", "", ""},
+		{"", "", "http://a:1/x", ""},
+		{"https://b", "http://a:1", "http://a:1/x", "https://b/v1/traces"},
+	} {
+		t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", c.all)
+		t.Setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", c.one)
+		if got := endpoint(&settings.Master{OTLPEndpoint: c.flag}, "TRACES", httpAddress, "/v1/traces"); got != c.want {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "")
+	e, err := traceExporter(t.Context(), &settings.Master{OTLPProtocol: settings.OTLPHTTP})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, ok := e.(interface{ MarshalLog() any })
+	if !ok {
+		t.Fatalf("%T does not say where it sends", e)
+	}
+	if at := fmt.Sprintf("%+v", m.MarshalLog()); !strings.Contains(at, "Endpoint:localhost:4318 Insecure:true") {
+		t.Error(at)
 	}
 }
 
