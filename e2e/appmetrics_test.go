@@ -436,6 +436,29 @@ func TestAppMetricsCollected(t *testing.T) {
 	}
 }
 
+// TestAppMetricsStuckAtTheEnd: a callback of the application's that does not come back keeps
+// no worker from leaving, when it is looked at for the last time.
+func TestAppMetricsStuckAtTheEnd(t *testing.T) {
+	for _, args := range [][]string{{"collected:app"}, {"--threads", "2", "collected:app"}, {"collected:async_app"}, {"--loop", "gevent", "collected:app"}} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			if slices.Contains(args, "gevent") {
+				args = greenArgs(t, "collected:app")
+			}
+			s := start(t, append([]string{"-w", "1", "--max-requests", "0", "--graceful-timeout", "30"}, args...)...)
+			s.get("/order")
+			if text := s.collected(t); !strings.Contains(text, "\nstock") {
+				t.Errorf("no stock in\n%s", text)
+			}
+			s.get("/stuck")
+			s.signal(syscall.SIGTERM)
+			<-s.exited
+			if log := s.log.String(); strings.Contains(log, "killed") || !strings.Contains(log, "cause=stopped status=exit:0") {
+				t.Errorf("it did not leave by itself:\n%s", log)
+			}
+		})
+	}
+}
+
 // collected is a scrape for which workers are asked: they are once a second.
 func (s *server) collected(t *testing.T) string {
 	t.Helper()

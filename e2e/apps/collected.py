@@ -4,6 +4,7 @@ import os
 import time
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import REGISTRY, Counter, Enum, Gauge, Info
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -14,7 +15,8 @@ HANDLES = Gauge("handles", "Per worker, too.", ["kind"])
 HANDLES.labels("pid").set_function(os.getpid)
 Info("shop", "What runs.").info({"version": "1.2"})
 Enum("mood", "How it is.", states=["good", "bad"]).state("bad")
-ORDERS = MeterProvider([PrometheusMetricReader()]).get_meter("shop").create_counter("orders")
+METER = MeterProvider([PrometheusMetricReader()]).get_meter("shop")
+ORDERS = METER.create_counter("orders")
 
 
 class Queue:
@@ -22,6 +24,7 @@ class Queue:
 
     looks = 0
     slow = 0
+    stuck = 0
 
     def collect(self):
         Queue.looks += 1
@@ -34,6 +37,14 @@ class Queue:
         age = HistogramMetricFamily("queue_age", "Age.")
         age.add_metric([], [("1.0", 2), ("2.5", 5), ("+Inf", 6)], sum_value=9)
         yield age
+
+
+def stock(options):
+    time.sleep(Queue.stuck)
+    return [Observation(5)]
+
+
+METER.create_observable_gauge("stock", [stock])
 
 
 class Broken:
@@ -52,6 +63,8 @@ def answer(path):
         ORDERS.add(1)
     if path == "/slow/%d" % os.getpid():
         Queue.slow = 3600
+    if path == "/stuck":
+        Queue.stuck = 3600
     if path == "/die":
         os.kill(os.getpid(), 9)
     return b"%d" % os.getpid()

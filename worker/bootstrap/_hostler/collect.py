@@ -8,6 +8,7 @@ import time
 from _hostler.frames import text_of_raised
 from _hostler.log import say
 
+LAST = 0.5  # seconds for the last look
 MOST = 20000  # samples of a collector, which may have no end
 # How the values of one worker, which answers for all, are known to the registry.
 ONE = "livemostrecent"
@@ -72,10 +73,14 @@ class Collector:
         self.shown = said  # those that were said the last time only go with their objects
 
     def end(self):
-        """Read what counts for this process, which is about to end, for the last time."""
+        """Read what counts for this process, which is about to end, for the last time. The
+        application's callbacks have as long as at a scrape."""
         values = sys.modules.get("prometheus_client.values")
         if values and values.ValueClass is self.server.metrics_type():  # else nobody has asked
-            self.each(lambda collector: is_own(collector) and self.read(collector, {}, True))
+            self.threads.within(LAST, self.read_own)
+
+    def read_own(self):
+        self.each(lambda collector: is_own(collector) and self.read(collector, {}, True))
 
     def each(self, look):
         registry = sys.modules["prometheus_client.registry"].REGISTRY

@@ -120,6 +120,12 @@ class Greenlets:
         self.jobs.append((target, args))
         self.watcher.send()
 
+    def within(self, seconds, target):
+        """As that of Threads, for whoever is in a greenlet."""
+        from gevent import spawn
+
+        spawn(target).join(seconds)
+
     def spawn(self):
         from gevent import spawn
 

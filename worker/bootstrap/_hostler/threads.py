@@ -29,6 +29,10 @@ class Threads:
             return thread
         return PlainThread(self, target, args, name)
 
+    def within(self, seconds, target):
+        """Have something done, and wait for it no longer than that."""
+        self.start(target, (), "hostler-metrics").join(seconds)
+
 
 class PlainThread:
     """A thread that the module threading has not made."""

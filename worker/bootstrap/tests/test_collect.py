@@ -6,6 +6,7 @@ import unittest
 from unittest import mock
 
 from _hostler import collect
+from _hostler.threads import Threads
 
 
 class Value:
@@ -84,7 +85,7 @@ class Collecting(unittest.TestCase):
             self.addCleanup(what.stop)
         self.server = mock.Mock()
         self.server.metrics_type.return_value = Value
-        self.collector = collect.Collector(self.server, None)
+        self.collector = collect.Collector(self.server, Threads())
 
     def values(self, *collectors, for_all=True):
         """What is set when these are asked."""
@@ -159,6 +160,15 @@ class Collecting(unittest.TestCase):
         self.collector.end()
         self.assertEqual(Value.all, {})
         self.assertEqual(self.said, [])
+
+    def test_end_is_bounded(self):
+        over = threading.Event()
+        stuck = Exporter()
+        stuck.collect = lambda: iter(()) if over.wait() else None
+        self.collectors[:] = [stuck]
+        with mock.patch.object(collect, "LAST", 0.01):
+            self.collector.end()  # or never
+        over.set()
 
     def test_endless(self):
         endless = Said()
