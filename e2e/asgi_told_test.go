@@ -24,18 +24,23 @@ func TestASGITold(t *testing.T) {
 			until(t, bufio.NewReader(p.ask(getHead("/sse"))), "data: x")
 			p.ask(getHead("/wait"))
 			p.await("waiting")
-			slow := p.ask("GET /slow?3 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+			slow := p.ask("GET /slow/until HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
 			p.await("slow begun")
 			if text := ctl("status"); !strings.Contains(text, "3 tasks, 0 WebSockets") {
 				t.Errorf("status:\n%s", text)
 			}
 			p.waitLog("a slow request; the stack of its task follows")
+			// Its stack is asked for a little later, if it still runs by then.
+			p.eventually("the stack of the slow one", func() bool { return strings.Contains(ctl("slow"), "await asyncio.sleep(") })
+			if err := os.WriteFile(p.file+".enough", nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
 			if b, err := io.ReadAll(slow); err != nil || !strings.HasSuffix(string(b), "slow") {
 				t.Errorf("answered %q, %v", b, err)
 			}
 			p.eventually("the slow ones", func() bool {
 				text := ctl("slow")
-				return strings.Contains(text, "200  /slow?3") && strings.Contains(text, "await asyncio.sleep(")
+				return strings.Contains(text, "200  /slow/until") && strings.Contains(text, "await asyncio.sleep(")
 			})
 
 			// A blocked loop is called so, and tasks are told while it is.

@@ -50,7 +50,52 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
-	os.Exit(m.Run())
+	os.Setenv(runVariable, strconv.Itoa(os.Getpid()))
+	code := m.Run()
+	if left := leftBehind(); len(left) > 0 {
+		fmt.Fprintf(os.Stderr, "e2e: servers are left behind:\n%s\n", strings.Join(left, "\n"))
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// In the environment (in which HOSTLER_ is for settings) of what the tests start are the number of their process, and of most of
+// it the test's name.
+const (
+	runVariable  = "E2E_RUN"
+	testVariable = "E2E_TEST="
+)
+
+// leftBehind kills the servers that no test has ended, or whose successors, and names them.
+// Those that are about to end have some time.
+func leftBehind() (left []string) {
+	for end := time.Now().Add(15 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		late := time.Now().After(end)
+		n := 0
+		all, _ := filepath.Glob("/proc/[0-9]*/environ")
+		for _, path := range all {
+			dir := filepath.Dir(path)
+			exe, _ := os.Readlink(dir + "/exe")
+			if strings.TrimSuffix(exe, " (deleted)") != binary {
+				continue
+			}
+			b, _ := os.ReadFile(path)
+			env := strings.Split(string(b), "\x00")
+			if !slices.Contains(env, runVariable+"="+os.Getenv(runVariable)) {
+				continue
+			}
+			n++
+			if pid, err := strconv.Atoi(filepath.Base(dir)); err == nil && late {
+				title, _ := os.ReadFile(dir + "/cmdline")
+				of := slices.IndexFunc(env, func(kv string) bool { return strings.HasPrefix(kv, testVariable) })
+				left = append(left, fmt.Sprintf("%d: %s %s", pid, strings.Trim(string(title), " \x00"), env[max(of, 0)]))
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+		if n == 0 || late {
+			return left
+		}
+	}
 }
 
 var nextPort atomic.Int64
@@ -135,7 +180,7 @@ func launchBy(t *testing.T, cmd *exec.Cmd, dir string) *server {
 	t.Helper()
 	s := &server{t: t, log: new(logBuffer), exited: make(chan struct{}), cmd: cmd}
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-	s.cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
+	s.cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", testVariable+t.Name())
 	if dir != "" {
 		s.cmd.Dir, s.cmd.Env = dir, append(s.cmd.Env, "PWD="+dir)
 	}

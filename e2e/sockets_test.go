@@ -240,6 +240,7 @@ func TestUpgradeDropsAddresses(t *testing.T) {
 	s := launchPlain(t, "-c", file, "-w", "1", "--timeout", "0", "-p", filepath.Join(dir, "pid"), "faults:app")
 	s.addr = stays
 	s.waitLog("msg=serving")
+	s.successor(filepath.Join(dir, "pid")) // is stopped, too
 	worker := s.workers()[0]
 	if err := syscall.Kill(worker, syscall.SIGSTOP); err != nil { // it accepts nobody
 		t.Fatal(err)

@@ -280,7 +280,11 @@ async def slow(scope, receive, send):
     """Is answered after a while."""
     note("slow begun")
     try:
-        await asyncio.sleep(float(scope["query_string"] or b"1"))
+        if scope["path"].endswith("/until"):  # there is a file
+            while not os.path.exists(LOG + ".enough"):
+                await asyncio.sleep(0.2)
+        else:
+            await asyncio.sleep(float(scope["query_string"] or b"1"))
     except asyncio.CancelledError as e:
         note_error("slow cancelled", e)
         raise
