@@ -381,6 +381,25 @@ func table() []*setting {
 			value: list("a path that begins with /", "", func(c *Config) *[]string { return &c.Warmup }, parsePath),
 		},
 		{
+			name: "ready-path", group: groupPython, arg: "PATH",
+			help: "what a worker has to answer before it serves",
+			more: "`--ready-path /healthz`: each new worker has its application answer that request with a status below 400, or it is not ready: a start or a reload of which one worker does not fails, the old workers serve on, and the log, `hostler ctl reload` and `/status` have the status with the first line of the body, or what was raised. A worker that is to take another's place is tried again ([master.md](internals/master.md#reload)). " +
+				"The request is run in the worker, through no socket, before it accepts; no line of the access log, no metric and no hook is about it. The application sees a GET from 127.0.0.1 by `hostler/VERSION`. A redirect counts as an answer. Where it is not ready at once it is asked again, for `--ready-timeout`.",
+			value: custom("a path that begins with /", func(c *Config) *string { return &c.ReadyPath }, parseReadyPath),
+		},
+		{
+			name: "ready-host", group: groupPython, arg: "NAME", def: "localhost",
+			help:  "the Host of --ready-path, as of ALLOWED_HOSTS",
+			more:  "Django answers 400 to a name that is not among its `ALLOWED_HOSTS`.",
+			value: custom("a host name, with a port or without", func(c *Config) *string { return &c.ReadyHost }, parseText),
+		},
+		{
+			name: "ready-timeout", group: groupPython, arg: "SECS", def: "10",
+			help:  "for how long --ready-path may fail",
+			more:  "Every fifth of a second it is asked again. An application of WSGI's that does not come back at all is a matter of `--boot-timeout`.",
+			value: duration(func(c *Config) timePtr { return &c.ReadyTimeout }),
+		},
+		{
 			name: "reload", group: groupPython,
 			help: "development: new workers whenever the code changes",
 			more: "Watches the files of the modules that the application has imported (less Python's own), and reloads as SIGHUP does when one changes. While the code is broken, the traceback is on the console and is what every request is answered with; " +

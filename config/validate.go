@@ -131,6 +131,11 @@ func (c *Config) warnings() []string {
 			warn("error-page", "hostler never answers %d by itself", p.Status)
 		}
 	}
+	for _, name := range []string{"ready-host", "ready-timeout"} {
+		if c.Given(name) && c.ReadyPath == "" {
+			warn(name, "does nothing without --ready-path")
+		}
+	}
 	if len(c.ReloadExtra) > 0 && !c.Development {
 		warn("reload-extra", "does nothing without --reload")
 	}

@@ -187,6 +187,14 @@ func parsePath(s string) (string, error) {
 	return s, nil
 }
 
+// parseReadyPath allows the empty text, too.
+func parseReadyPath(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	return parsePath(s)
+}
+
 func number(lo, hi int, field func(*Config) *int) value {
 	accepts := fmt.Sprintf("a whole number from %d to %d", lo, hi)
 	if hi >= 1<<40 {

@@ -51,7 +51,7 @@ func TestPythonSide(t *testing.T) {
 		more string
 	}{
 		"plain":   {nil, ""},
-		"preload": {[]string{"--preload"}, "audit mold title"},
+		"preload": {[]string{"--preload"}, "audit mold ready title"},
 		"reload":  {[]string{"--reload"}, "reload"},
 		"hooks":   {[]string{"--hooks", "myhooks"}, "conf hooks title"},
 	} {

@@ -17,11 +17,15 @@ type Worker struct {
 	PythonPath []string `json:"pythonpath,omitempty"`
 	Preload    bool     `json:"preload,omitempty"` // workers are forked from a mold
 	Warmup     []string `json:"warmup,omitempty"`  // request targets that the mold runs first
-	Hooks      string   `json:"hooks,omitempty"`   // module of functions that are run at certain moments
-	Conf       string   `json:"conf,omitempty"`    // settings file of Gunicorn's, a path or python:MODULE, which is run before the application
-	Interface  string   `json:"interface"`         // InterfaceAuto or another: what the application is for
-	Loop       string   `json:"loop"`              // the event loop of an ASGI application: auto, asyncio, uvloop or MODULE:FACTORY; or gevent, of a WSGI application
-	Lifespan   string   `json:"lifespan"`          // LifespanAuto or another: whether an ASGI application is told of start and end
+
+	ReadyPath    string        `json:"ready_path,omitempty"`    // the application has to answer this before its worker serves; "": nothing
+	ReadyHost    string        `json:"ready_host,omitempty"`    // for whom that request is
+	ReadyTimeout time.Duration `json:"ready_timeout,omitempty"` // how long it is asked again
+	Hooks        string        `json:"hooks,omitempty"`         // module of functions that are run at certain moments
+	Conf         string        `json:"conf,omitempty"`          // settings file of Gunicorn's, a path or python:MODULE, which is run before the application
+	Interface    string        `json:"interface"`               // InterfaceAuto or another: what the application is for
+	Loop         string        `json:"loop"`                    // the event loop of an ASGI application: auto, asyncio, uvloop or MODULE:FACTORY; or gevent, of a WSGI application
+	Lifespan     string        `json:"lifespan"`                // LifespanAuto or another: whether an ASGI application is told of start and end
 
 	Threads           int      `json:"threads"`
 	SpareThread       bool     `json:"spare_thread,omitempty"` // keep the last free thread from routes known to be slow

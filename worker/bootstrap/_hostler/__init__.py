@@ -7,10 +7,10 @@ latest, before it serves:
     all        stdlib start interpreter descriptors protocol signals threads app interface
                reasons frames log
     worker     worker library wsgi objects profile collect
-    mold       those of its workers, and mold audit title
+    mold       those of its workers, and mold ready audit title
     hooks      hooks conf title
     as told    paste (--paste), hooks conf observe (--hooks, --config), reload (--reload),
-               appmetrics (--app-metrics), in workers and molds
+               ready (--ready-path), appmetrics (--app-metrics), in workers and molds
 
 A kind of application that is served in another way, on an event loop for one, is told by
 interface.py, served by a module beside worker.py, and imported by worker.py alone, once

@@ -2,42 +2,24 @@
 
 import _signal
 import gc
-import io
 import os
 import posix
 import sys
 import warnings
-from urllib.parse import unquote_to_bytes
 
 from _hostler.audit import audit, open_sockets, warn
 from _hostler.frames import text_of
 from _hostler.library import load_library
 from _hostler.log import flush, report
 from _hostler.protocol import FORK, FORKED, LISTENERS, READY, SECRETS, CONTROL, control_socket, receive, tell
+from _hostler.ready import internal_environ
 from _hostler.signals import own_signals
 from _hostler.title import set_title, title
-from _hostler.wsgi import base_environ
 
 
 def warm_up(settings, app, target):
     """Run one request through the application; its answer is thrown away."""
-    path, _, query = target.partition("?")
-    listener = settings["listeners"][0]
-    env = base_environ(settings, listener, None, None)
-    if path.startswith(env["SCRIPT_NAME"] + "/"):
-        path = path[len(env["SCRIPT_NAME"]) :]
-    del env["wsgi.early_hints"], env["hostler.deadline"]
-    env.update(
-        {
-            "REQUEST_METHOD": "GET",
-            "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
-            "QUERY_STRING": query,
-            "RAW_URI": target,
-            "HTTP_HOST": "localhost",
-            "REMOTE_ADDR": "127.0.0.1",
-            "wsgi.input": io.BytesIO(),
-        }
-    )
+    env = internal_environ(settings, target, "localhost")
     result = None
     try:
         result = app(env, lambda status, headers, exc_info=None: lambda data: None)

@@ -151,12 +151,22 @@ def is_green(settings):
     return settings.get("loop") == "gevent"
 
 
+def questions(settings):
+    """Has the application to answer --ready-path? What stands in for one that is broken has not."""
+    return settings.get("ready_path") and not settings.get("page")
+
+
 def wsgi_worker(worker, app, modules, hooks):
     """Return what serves until the worker is to leave, and calls a function once it does."""
     if is_green(worker.settings):
         from _hostler.greensockets import offers
 
         worker.green_websocket = offers(app)
+    asked = questions(worker.settings)
+    if asked:
+        from _hostler.ready import be_ready
+
+        bare = app  # of hooks this is no matter
     if hooks:
         app = hooks.wrapper("_hostler.observe")(app)
     if modules:
@@ -168,8 +178,13 @@ def wsgi_worker(worker, app, modules, hooks):
         worker.serve()
         begun()
 
-    def serve(begun):
+    def prepare():
+        if asked:
+            be_ready(worker.settings, bare)
         worker.prepare(app)
+
+    def serve(begun):
+        prepare()
         begin(begun)
         worker.run()
 
@@ -177,7 +192,7 @@ def wsgi_worker(worker, app, modules, hooks):
         from _hostler.green import GreenWorker
 
         def serve(begun):
-            worker.prepare(app)
+            prepare()
             GreenWorker(worker.server, worker.settings["worker"], lambda: begin(begun), worker.collector).run()
 
     return serve
@@ -189,6 +204,10 @@ def asgi_worker(worker, app, modules, hooks):
 
     observed = hooks.wrapper("_hostler.asgi.observe") if hooks else lambda call: call
     app.around = observed
+    if questions(worker.settings):
+        from _hostler.asgi import ready
+
+        worker.be_ready = ready.be_ready
     if modules:
         from _hostler.asgi.page import or_error_page
 
@@ -202,6 +221,6 @@ def asgi_worker(worker, app, modules, hooks):
             worker.serve()
             begun()
 
-        AsyncWorker(worker.server, worker.settings, serve).run(app)
+        AsyncWorker(worker.server, worker.settings, serve, worker.be_ready).run(app)
 
     return serve

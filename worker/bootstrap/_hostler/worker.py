@@ -34,6 +34,7 @@ class Worker:
         self.profiler = Profiler(server.profiled, threads)
         self.collector = Collector(server, threads)
         self.count = 0  # of threads that serve
+        self.be_ready = None  # what has an ASGI application answer --ready-path
         self.green_websocket = None  # makes environ["wsgi.websocket"], where greenlets serve
 
     def prepare(self, app):

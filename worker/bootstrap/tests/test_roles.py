@@ -36,7 +36,7 @@ class Roles(unittest.TestCase):
 
     def test_mold(self):
         ours, _ = self.loaded("from _hostler import library, mold, worker")
-        self.assertEqual(ours, WORKER | {"mold", "audit", "title"})
+        self.assertEqual(ours, WORKER | {"mold", "ready", "audit", "title"})
 
     def test_hooks(self):
         ours, _ = self.loaded("from _hostler import hooks")

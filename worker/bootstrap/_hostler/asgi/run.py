@@ -22,8 +22,8 @@ LEAST_TIME = 1.0  # seconds that each part of the end has, whatever is left
 class AsyncWorker:
     """bridge is the C side; serve is called once the application has started."""
 
-    def __init__(self, bridge, settings, serve):
-        self.bridge, self.settings, self.serve = bridge, settings, serve
+    def __init__(self, bridge, settings, serve, be_ready=None):
+        self.bridge, self.settings, self.serve, self.be_ready = bridge, settings, serve, be_ready
         self.first = settings["worker"] <= 1
 
     def run(self, application):
@@ -75,6 +75,8 @@ class AsyncWorker:
             lifespan = Lifespan(app, self.settings.get("lifespan") or "auto", self.bridge.drain)
             await lifespan.startup(self.note)
             await warm_up(self.settings, app, lifespan.state)
+            if self.be_ready:
+                await self.be_ready(self.settings, app, lifespan.state)
         except (StartupFailed, LoadError) as e:
             fail(str(e))
         except BaseException as e:

@@ -20,7 +20,7 @@ async def warm_up(settings, app, state):
             report("GET", target, type(e), e, e.__traceback__)
 
 
-def scope_of(settings, target):
+def scope_of(settings, target, host="localhost"):
     path, _, query = target.partition("?")
     scope = base_scope(settings["listeners"][0])
     root = scope["root_path"]
@@ -30,7 +30,7 @@ def scope_of(settings, target):
         path=unquote_to_bytes(path).decode("utf-8", "replace"),
         raw_path=path.encode("latin-1", "replace"),
         query_string=query.encode("latin-1", "replace"),
-        headers=[(b"host", b"localhost")],
+        headers=[(b"host", host.encode("latin-1", "replace"))],
         client=("127.0.0.1", 0),
     )
     return scope
