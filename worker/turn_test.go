@@ -74,7 +74,7 @@ func serveForeign(t testing.TB, cfg *protocol.WorkerConfig, begin func(*seatCall
 // has asked for it.
 func (e *eventLoop) runForeign() {
 	evs := make([]unix.EpollEvent, 4)
-	more := false
+	more := true // as the first callback of a loop is a turn: until then nobody leads, and the deputy takes what comes
 	for {
 		wait := -1
 		if more {
