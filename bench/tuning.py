@@ -12,7 +12,7 @@ import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SHAPES = ["1", "2", "4", "2x4", "2x16", "16"]
+SHAPES = ["1", "2", "4", "2x4", "2x16", "16", "2xauto"]
 PATHS = ["/wait", "/work", "/both"]
 
 

@@ -34,7 +34,7 @@ func TestHelpText(t *testing.T) {
 	help := config.Help()
 	for _, line := range []string{
 		"  -w, --workers N[:MAX]         worker processes; auto: as many as CPUs;\n                                MIN:MAX: by need [1]",
-		"      --threads N               Python threads per worker [1]",
+		"      --threads N               Python threads per worker; auto: as many as help\n                                [1]",
 		"      --limit-request-field-size BYTES\n                                longest header field; 0: any [8192]",
 		"  -h, --help                    print this and exit",
 		"Signals to the master:",

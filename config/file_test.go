@@ -65,7 +65,7 @@ func TestFileProblems(t *testing.T) {
 		{"workers = true", []string{`1: workers: "true" is not a whole number from 1 to 128, or "auto"`}},
 		{"timeout = inf", []string{`1: timeout: "+Inf" is not a time: give seconds (30, 0.5) or a number with ms, s, m, h or d (2m)`}},
 		{"bind = [\n ':1',\n '2',\n]\n\nthreads = 0", []string{
-			`6: threads: "0" is not a whole number from 1 to 256`,
+			`6: threads: "0" is not a whole number from 1 to 256, or "auto"`,
 			`1: bind: "2" is only a port: for all addresses write :2, for this machine alone 127.0.0.1:2`,
 		}},
 		{"name = '''a\nb'''\nchdir = \"a\\u0001\"", []string{
@@ -118,7 +118,7 @@ func TestProjectFile(t *testing.T) {
 	for text, want := range map[string]string{
 		"[tool.hostler]\nwrkers = 1":      "pyproject.toml:2: unknown key wrkers (did you mean workers?)",
 		"[tool]\nhostler.workers.min = 1": "pyproject.toml:2: workers: is a table; give one value",
-		"[tool.hostler]\nthreads = 0":     `pyproject.toml:2: threads: "0" is not a whole number from 1 to 256`,
+		"[tool.hostler]\nthreads = 0":     `pyproject.toml:2: threads: "0" is not a whole number from 1 to 256, or "auto"`,
 		"[tool.hostler]\nthreads":         "pyproject.toml:2: ",
 	} {
 		if got := problems(t, files{"pyproject.toml": text}, nil, "shop"); len(got) != 1 || !strings.HasPrefix(got[0], want) {

@@ -62,7 +62,7 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("warnings: %q", got.Warnings)
 	}
 	want := map[string]any{
-		"App": "shop", "Workers": 1, "WorkersAuto": false, "MaxWorkers": 0, "Hooks": "", "Interface": "auto", "Loop": "auto", "Lifespan": "auto", "RecycleJitter": 10, "MaxUnavailable": 1, "Threads": 1, "Queue": 512, "WorkerConcurrency": 0, "Pools": []settings.Pool(nil), "Static": []settings.Static(nil), "ErrorPages": []settings.ErrorPage(nil),
+		"App": "shop", "Workers": 1, "WorkersAuto": false, "MaxWorkers": 0, "Hooks": "", "Interface": "auto", "Loop": "auto", "Lifespan": "auto", "RecycleJitter": 10, "MaxUnavailable": 1, "Threads": 1, "ThreadsAuto": false, "Queue": 512, "WorkerConcurrency": 0, "Pools": []settings.Pool(nil), "Static": []settings.Static(nil), "ErrorPages": []settings.ErrorPage(nil),
 		"Binds": []settings.Bind{{Network: "tcp", Address: "127.0.0.1:8000"}}, "Backlog": 2048, "WorkerConnections": 10000,
 		"KeepAlive": 5 * time.Second, "ForwardedAllowIPs": []string{"127.0.0.1/32", "::1/128", "unix"}, "ForwardedUntrusted": "keep",
 		"Python": "", "Chdir": "", "PythonPath": []string(nil), "Env": []string(nil), "Preload": false, "Development": false, "ReloadExtra": []string(nil), "User": "", "Group": "", "Umask": "", "Warmup": []string(nil), "ReadyPath": "", "ReadyHost": "localhost", "ReadyTimeout": 10 * time.Second,
@@ -253,7 +253,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		"hostler.toml:3: unknown key workrs (did you mean workers?)",
 		"hostler.toml:4: bind: is a table; give one value",
 		`application: "a/b.py" is a path: give the module as Python imports it (package.module), and its directory with --chdir`,
-		`hostler.toml:2: threads: "0" is not a whole number from 1 to 256`,
+		`hostler.toml:2: threads: "0" is not a whole number from 1 to 256, or "auto"`,
 		`--bind: "80" is only a port: for all addresses write :80, for this machine alone 127.0.0.1:80`,
 		`--bind: "here" has no port: write here:8000`,
 		`HOSTLER_BACKLOG: "-1" is not a whole number from 1 to 1048576`,

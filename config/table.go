@@ -13,9 +13,11 @@ import (
 const (
 	maxWorkers = 128
 	maxThreads = 256
-	maxPools   = 16
-	maxFields  = 1 << 15
-	maxHead    = 1 << 20
+	// autoThreads is how many there are at most with --threads auto; each costs 70 kB.
+	autoThreads = 32
+	maxPools    = 16
+	maxFields   = 1 << 15
+	maxHead     = 1 << 20
 )
 
 // setting is one entry of the table.
@@ -96,9 +98,10 @@ func table() []*setting {
 		},
 		{
 			name: "threads", group: groupProcesses, arg: "N", def: "1",
-			help:  "Python threads per worker",
-			more:  "Each runs one request at a time. More than one suits applications that wait for databases and other services.",
-			value: number(1, maxThreads, func(c *Config) *int { return &c.Threads }),
+			help: "Python threads per worker; auto: as many as help",
+			more: "Each runs one request at a time. More than one suits applications that wait for databases and other services, and are made for threads. " +
+				"With `auto` there are up to 32: one more where requests wait while all threads are away and the GIL is free, one fewer where requests wait for the GIL for a good part of their time.",
+			value: threads(),
 		},
 		{
 			name: "user", short: "u", group: groupProcesses, arg: "USER",

@@ -209,7 +209,22 @@ func number(lo, hi int, field func(*Config) *int) value {
 	})
 }
 
-// workers is a number, or "auto", which is left to Load.
+// threads is a number of threads, or "auto".
+func threads() value {
+	accepts := fmt.Sprintf("a whole number from 1 to %d, or `auto`", maxThreads)
+	return value{accepts: accepts, set: func(c *Config, texts []string) []error {
+		text := texts[len(texts)-1]
+		n, err := strconv.Atoi(text)
+		if c.ThreadsAuto = text == "auto"; c.ThreadsAuto {
+			n = autoThreads
+		} else if err != nil || n < 1 || n > maxThreads {
+			return []error{fmt.Errorf("%q is not %s", text, strings.ReplaceAll(accepts, "`", `"`))}
+		}
+		c.Threads = n
+		return nil
+	}}
+}
+
 // workers is a number of processes, or the bounds of one.
 func workers() value {
 	accepts := fmt.Sprintf("a whole number from 1 to %d, or `auto`, or two of these with a colon between them", maxWorkers)

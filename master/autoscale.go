@@ -80,6 +80,9 @@ func (s *supervisor) glance(want int, seconds float64, mono int64, first bool) g
 		}
 		serving++
 		threads := w.threads()
+		if w.gen.set.ThreadsAuto {
+			threads = int(min(max(w.board.Gauges.Threads.Load(), 1), int64(threads)))
+		}
 		capacity += threads
 		for i := range threads {
 			if w.board.ThreadRecs[i].Started() != 0 {
@@ -98,6 +101,9 @@ func (s *supervisor) glance(want int, seconds float64, mono int64, first bool) g
 			}
 			w.cpu = cpu
 		}
+	}
+	if s.set.ThreadsAuto && serving > 0 {
+		g.threads = (capacity + serving - 1) / serving
 	}
 	before := sc.waits
 	sc.waits = countWaits(s.board)

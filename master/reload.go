@@ -144,7 +144,7 @@ func (s *supervisor) firstServes(g *generation) {
 		s.greet(g)
 		level = slog.LevelDebug // it is said
 	}
-	s.log.Log(context.Background(), level, "serving", "app", s.set.title(), "workers", s.target(s.set), "threads", s.set.Threads,
+	s.log.Log(context.Background(), level, "serving", "app", s.set.title(), "workers", s.target(s.set), "threads", s.set.threadsSaid(),
 		"listening", joinBinds(g.listeners), "python", g.python)
 	s.callHook(g.helper, protocol.HookCall{Hook: hookReady})
 	// The binary before us ends as soon as it hears that we serve: the manager

@@ -234,6 +234,29 @@ func TestScaleByNeedOtherSigns(t *testing.T) {
 	})
 }
 
+// TestScaleByNeedThreadsAuto: threads that a worker could have, and does not use, are no reason
+// for fewer workers.
+func TestScaleByNeedThreadsAuto(t *testing.T) {
+	set := byNeed()
+	set.Threads, set.ThreadsAuto = 32, true
+	withRig(t, set, nil, func(r *rig) {
+		r.plenty()
+		r.awaitServing()
+		r.crowd(5)
+		r.pass(bootTakes)
+		r.expect("1:serving/1 2:serving/1")
+		for _, p := range r.all() {
+			r.slotOf(p).Gauges.Threads.Store(2)
+			r.begin(p, 1, "/", 0)
+		}
+		r.pass(2*shrinkAfter + leaveTakes)
+		r.expect("1:serving/1 2:serving/1")
+		r.slotOf(r.all()[0]).Gauges.Threads.Store(1 << 40) // as a worker may say that is not believed
+		r.pass(2*shrinkAfter + leaveTakes)
+		r.expect("1:serving/1")
+	})
+}
+
 // TestScaleHeld: no CPU, then no memory; it is said once.
 func TestScaleHeld(t *testing.T) {
 	withRig(t, byNeed(), nil, func(r *rig) {

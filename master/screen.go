@@ -24,6 +24,7 @@ type Greeting struct {
 	Listening                    []string // as for --bind
 	TLS                          bool
 	Workers, MaxWorkers, Threads int
+	ThreadsAuto                  bool // at most so many
 }
 
 // Waited is a request that a stop waits for.
@@ -40,7 +41,7 @@ const mostWaited = 5
 func (s *supervisor) greet(g *generation) {
 	s.screen.Serving(Greeting{
 		App: s.set.title(), Python: g.python, Version: s.stats.version, Listening: strings.Fields(joinBinds(g.listeners)), TLS: s.set.TLS.On(),
-		Workers: s.target(s.set), MaxWorkers: s.set.MaxWorkers, Threads: s.set.Threads,
+		Workers: s.target(s.set), MaxWorkers: s.set.MaxWorkers, Threads: s.set.Threads, ThreadsAuto: s.set.ThreadsAuto,
 	})
 }
 

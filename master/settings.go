@@ -28,6 +28,14 @@ func (s *Settings) shortestTimeout() time.Duration {
 	return s.Timeout
 }
 
+// threadsSaid is the number of a worker's Python threads, for people.
+func (s *Settings) threadsSaid() any {
+	if s.ThreadsAuto {
+		return "auto"
+	}
+	return s.Threads
+}
+
 // mostUnavailable is how many workers may be replaced at a time.
 func (s *Settings) mostUnavailable() int { return max(1, s.MaxUnavailable) }
 

@@ -243,7 +243,7 @@ func fullConfig() *WorkerConfig {
 func fullSettings() settings.Worker {
 	return settings.Worker{
 		App: "pkg.mod:create_app(x=\"é\")", Paste: "production.ini#main", Chdir: "/srv/shop", Umask: "027",
-		PythonPath: []string{"a", "b"}, Preload: true, Warmup: []string{"/"}, ReadyPath: "/up", ReadyHost: "x", ReadyTimeout: 15, Hooks: "hooks", Conf: "/srv/gunicorn.conf.py", Interface: "asgi", Loop: "uvloop", Lifespan: "on", Threads: 8, WorkerConnections: 1000, Queue: 64,
+		PythonPath: []string{"a", "b"}, Preload: true, Warmup: []string{"/"}, ReadyPath: "/up", ReadyHost: "x", ReadyTimeout: 15, Hooks: "hooks", Conf: "/srv/gunicorn.conf.py", Interface: "asgi", Loop: "uvloop", Lifespan: "on", Threads: 8, ThreadsAuto: true, WorkerConnections: 1000, Queue: 64,
 		HTTP2Cleartext: true, MinRate: 8, WSPingInterval: 11, WSPingTimeout: 12, WSMaxSize: 13, WSPerMessageDeflate: true, QueueWait: 9, SpareThread: true, LimitBuffers: 10, HealthPaths: []string{"/up"},
 		KeepAlive: 1, HeaderTimeout: 2, BodyTimeout: 3, WriteTimeout: 4, GracefulTimeout: 1<<63 - 1, DisconnectGrace: 7, WorkerConcurrency: 8, Timeout: 5, TotalTimeout: 6, Pools: []settings.Pool{{Name: "x", Pattern: "/x*", Threads: 2}}, Static: []settings.Static{{Prefix: "/static", Dir: "/srv"}},
 		LimitRequestLine: 5, LimitRequestFields: 6, LimitRequestFieldSize: 7, LimitRequestBody: 1 << 40, SpoolDir: "/spool", SpoolLimit: 1 << 41, StreamUploads: []string{"/put/*"},
@@ -281,7 +281,7 @@ func TestWorkerConfigEncoding(t *testing.T) {
 	const want = `{"slot":3,"worker":4,"generation":2,"app":"pkg.mod:create_app(x=\"é\")","name":"shop","version":"1","argv":["hostler","shop:app"],
 		"chdir":"/srv/shop","umask":"027","pythonpath":["a","b"],"preload":true,"mold":true,
 		"warmup":["/"],"ready_path":"/up","ready_host":"x","ready_timeout":15,"paste":"production.ini#main","hooks":"hooks","conf":"/srv/gunicorn.conf.py","interface":"asgi","loop":"uvloop","lifespan":"on","hooks_only":true,"master_pid":7,"workers":4,
-		"threads":8,"spare_thread":true,"pools":[{"name":"x","pattern":"/x*",
+		"threads":8,"threads_auto":true,"spare_thread":true,"pools":[{"name":"x","pattern":"/x*",
 		"threads":2}],"static":[{"prefix":"/static","dir":"/srv"}],
 		"worker_connections":1000,"queue":64,"worker_concurrency":8,
 		"listeners":[{"network":"tcp","host":"::1","port":"8000","tls":true,"redirect":"443"},{"network":"unix","host":"/run/shop.sock","port":""}],

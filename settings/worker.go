@@ -28,6 +28,7 @@ type Worker struct {
 	Lifespan     string        `json:"lifespan"`                // LifespanAuto or another: whether an ASGI application is told of start and end
 
 	Threads           int      `json:"threads"`
+	ThreadsAuto       bool     `json:"threads_auto,omitempty"` // at most so many, as they help
 	SpareThread       bool     `json:"spare_thread,omitempty"` // keep the last free thread from routes known to be slow
 	Pools             []Pool   `json:"pools,omitempty"`
 	Static            []Static `json:"static,omitempty"`

@@ -5,7 +5,7 @@ const overloadDepth = 8
 // overloaded reports whether the request in t, which has waited since t.arrived, is
 // better declined.
 func (l *Loop) overloaded(t *Thread, buf []byte, now int64) bool {
-	return l.pace.overload.tooLate(now, now-t.arrived) && l.slot.Gauges.QueueDepth.Load() >= int64(overloadDepth*len(l.threads)) &&
+	return l.pace.overload.tooLate(now, now-t.arrived) && l.slot.Gauges.QueueDepth.Load() >= int64(overloadDepth)*l.sched.inUse.Load() &&
 		!l.isHealthCheck(t.Req.Path.In(buf))
 }
 

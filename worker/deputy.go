@@ -25,6 +25,7 @@ type deputy struct {
 	away    func()
 	stacked func(since int64, stack string)
 	lookout *lookout // for a loop that does not say when it is away
+	tuner   *tuner   // nil: the number of threads is fixed
 }
 
 // run looks every millisecond whether the Python threads get on, while
@@ -42,6 +43,7 @@ func (d *deputy) run() {
 		sleep, unsent := l.sched.rest(still > deputyRest)
 		if sleep {
 			d.lookout.sleeps()
+			d.tuner.settle()
 			select {
 			case <-l.sched.deputyWake:
 				still = 0
@@ -73,6 +75,7 @@ func (d *deputy) run() {
 			d.tick()
 		}
 		d.lookout.tick()
+		d.tuner.tick()
 		if l.sched.waiting.Load() > 0 {
 			d.letGo()
 		}
@@ -107,6 +110,7 @@ func (d *deputy) stepIn() {
 		return
 	}
 	l.setWedged(true)
+	d.tuner.missed()
 	if d.away != nil {
 		d.away()
 	}

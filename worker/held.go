@@ -34,7 +34,7 @@ func (l *Loop) mayRun(t *Thread, c *conn, routes map[uint64]*route, buf []byte, 
 // otherThreads counts the Python threads of all workers except for this worker's
 // index-th, and those of them that are free.
 func (l *Loop) otherThreads(index int) (free, all int) {
-	for i := range l.threads {
+	for i := range int(l.sched.inUse.Load()) {
 		if i != index {
 			all++
 			if l.slot.ThreadRecs[i].Started() == 0 {

@@ -105,9 +105,9 @@ func (t *Thread) giveUp() int {
 func (t *Thread) rivals() int {
 	l := t.l
 	if t.pass != nil {
-		return min(t.pass.permits, len(l.threads))
+		return min(t.pass.permits, int(l.sched.inUse.Load()))
 	}
-	return len(l.threads)
+	return int(l.sched.inUse.Load())
 }
 
 // crawls reports whether t's client has taken next to nothing for long enough to lose its
@@ -140,7 +140,7 @@ func (l *Loop) giveOne(now int64) bool {
 	}
 	l.slot.Counters.Evicted[protocol.EvictedWrite].Add(1)
 	if said := v.said.Load(); (said == 0 || now-said >= pressurePause) && v.said.CompareAndSwap(said, now) {
-		l.log.Warn("requests wait for threads that wait for clients: those that take next to nothing are closed", "threads", len(l.threads))
+		l.log.Warn("requests wait for threads that wait for clients: those that take next to nothing are closed", "threads", l.sched.inUse.Load())
 	}
 	return true
 }

@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -27,6 +29,7 @@ type scheduler struct {
 	set        *pollSet
 	deputyWake poke
 	waiting    atomic.Int64 // in held: to be asked without the lock
+	inUse      atomic.Int64 // threads that may be awake: those below that index, and no others; see tuner
 	pools      []*pool      // each with a lane; nil: none
 
 	mu         sync.Mutex // everything below, and what is in lanes
@@ -53,6 +56,7 @@ func newScheduler(set *pollSet, queue int, g *protocol.Gauges) *scheduler {
 	s := &scheduler{set: set, deputyWake: newPoke(), asleep: true, batch: newBatch()}
 	s.ready = lane{max: queue, depth: &g.QueueDepth, oldest: &g.QueueOldest}
 	s.held = lane{max: queue, depth: &s.waiting}
+	s.inUse.Store(math.MaxInt64)
 	return s
 }
 
@@ -72,6 +76,9 @@ const (
 
 // next says what t does next.
 func (s *scheduler) next(t *Thread) (*conn, unix.EpollEvent, chosen) {
+	if !s.used(t) && s.replace(t) {
+		return nil, unix.EpollEvent{}, choseFollow
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.garbage) > 0 {
@@ -290,17 +297,61 @@ func (s *scheduler) follow(t *Thread) {
 	s.idle = append(s.idle, t)
 }
 
-// unpark takes the follower that slept last off the list; the caller wakes it. The lock
-// is held.
+// used reports whether t is one of those that may be awake.
+func (s *scheduler) used(t *Thread) bool { return int64(t.index) < s.inUse.Load() }
+
+// unpark takes the follower that slept last off the list, of those that may be awake; the
+// caller wakes it. The lock is held.
 func (s *scheduler) unpark() *Thread {
-	n := len(s.idle)
-	if n == 0 {
-		return nil
+	for i := len(s.idle) - 1; i >= 0; i-- {
+		if t := s.idle[i]; s.used(t) {
+			s.idle = slices.Delete(s.idle, i, i+1)
+			t.parked = false
+			return t
+		}
 	}
-	t := s.idle[n-1]
-	s.idle = s.idle[:n-1]
-	t.parked = false
-	return t
+	return nil
+}
+
+// spare reports whether a follower may be woken. The lock is held.
+func (s *scheduler) spare() bool { return slices.ContainsFunc(s.idle, s.used) }
+
+// use has n threads in use from now on. Those beyond go to sleep when they have done what
+// they are at.
+func (s *scheduler) use(n int) {
+	s.mu.Lock()
+	s.inUse.Store(int64(n))
+	var who sleeper
+	if s.work() {
+		who = s.someone()
+	}
+	s.mu.Unlock()
+	s.rouse(who)
+}
+
+// replace makes t, which is not in use any more, a follower, and has one that is go on with
+// what there is. It returns false if there is something for t, as for any thread.
+func (s *scheduler) replace(t *Thread) bool {
+	s.mu.Lock()
+	if s.used(t) || s.exiting || len(s.garbage) > 0 {
+		s.mu.Unlock()
+		return false
+	}
+	s.follow(t)
+	var who sleeper
+	if s.leader == nil || s.work() {
+		who = s.someone()
+	}
+	s.mu.Unlock()
+	s.rouse(who)
+	return true
+}
+
+// parked reports whether t, which is not in use, has gone to sleep.
+func (s *scheduler) parked(t *Thread) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return t.parked
 }
 
 // sleeper is who is to be woken when the lock has been let go: a follower, or the
@@ -491,7 +542,7 @@ func (s *scheduler) depth(w *lane) int {
 func (s *scheduler) starved(t *Thread) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return t.pass != nil && t.pass.n > 0 || s.leader == nil && len(s.idle) == 0 && s.work()
+	return t.pass != nil && t.pass.n > 0 || s.leader == nil && !s.spare() && s.work()
 }
 
 // work says that there is something for a thread to do. The lock is held.
@@ -574,9 +625,11 @@ func (s *scheduler) takeGarbage(dst []uintptr) int {
 func (s *scheduler) exit() {
 	s.mu.Lock()
 	s.exiting = true
-	for f := s.unpark(); f != nil; f = s.unpark() {
+	for _, f := range s.idle { // those that are not in use, too
+		f.parked = false
 		f.wake()
 	}
+	s.idle = nil
 	who := s.someone()
 	s.mu.Unlock()
 	s.rouse(who)

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -307,7 +308,9 @@ func schedule(t *testing.T, seed uint64) {
 	for range 3 {
 		clients.Go(func() {
 			for range 60 {
-				switch c.n(7) {
+				switch c.n(8) {
+				case 3:
+					c.use(1 + c.n(threads))
 				case 0:
 					c.discard(uintptr(refs.Add(1)))
 				case 1:
@@ -330,6 +333,7 @@ func schedule(t *testing.T, seed uint64) {
 		c.rest()
 	}
 	clients.Wait()
+	c.use(1 + c.n(threads))
 	// Everybody gets what is there, and comes to rest.
 	time.Sleep(time.Second)
 	c.scheduler.mu.Lock()
@@ -339,7 +343,7 @@ func schedule(t *testing.T, seed uint64) {
 			t.Errorf("%s: %d are left", name, n)
 		}
 	}
-	if c.leader == nil || len(c.idle) != threads-1 {
+	if c.leader == nil || len(c.idle) != threads-1 || slices.ContainsFunc(c.idle, func(t *Thread) bool { return !t.parked }) {
 		t.Errorf("of %d threads %d follow, with a leader: %v", threads, len(c.idle), c.leader != nil)
 	}
 	if !c.asleep {

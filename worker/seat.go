@@ -64,6 +64,8 @@ func NewAsync(l *Loop) *Async {
 func NewGreen(l *Loop) *Async {
 	first := l.threads[0]
 	l.threads = l.threads[:1]
+	l.sched.use(1)
+	l.deputy.tuner = nil
 	l.slot.Gauges.Threads.Store(1)
 	l.spare.off = true // a request that waits takes nothing from others
 	// What has come while the loop was busy would wait in sockets else, where nobody sees it.

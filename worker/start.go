@@ -56,6 +56,10 @@ func New(c Config) (*Loop, error) {
 		}
 		l.threads = append(l.threads, t)
 	}
+	l.sched.use(len(l.threads))
+	if s.ThreadsAuto {
+		l.deputy.tuner = newTuner(l)
+	}
 	for _, t := range []**Thread{&l.deputy.t, &l.keeper.sweeper} {
 		if *t, err = newThread(l, -1); err != nil {
 			return nil, fmt.Errorf("cannot allocate the deputy's buffers: %w", err)

@@ -76,6 +76,14 @@ func Open(settings string, wake int) (*Worker, error) {
 	return w, nil
 }
 
+// SetContended says by what it is found out whether a request waits for the GIL right now. It
+// is called before Serve.
+func (w *Worker) SetContended(contended func() bool) {
+	if t := w.Loop.deputy.tuner; t != nil {
+		t.contended = contended
+	}
+}
+
 // Threads is the number of Python threads that shall call Loop.Next.
 func (w *Worker) Threads() int { return w.cfg.Threads }
 

@@ -69,7 +69,7 @@ func TestVersionFromBuildInfo(t *testing.T) {
 func TestProblemsAreUsageErrors(t *testing.T) {
 	status, stdout, stderr := command(t, []string{"HOSTLER_THREADS=x"}, "--wrkers", "3")
 	want := `hostler: unknown flag --wrkers (did you mean --workers?)
-hostler: HOSTLER_THREADS: "x" is not a whole number from 1 to 256
+hostler: HOSTLER_THREADS: "x" is not a whole number from 1 to 256, or "auto"
 hostler: no application given: hostler MODULE:ATTR, e.g. hostler shop.wsgi:application
 hostler --help tells about the settings.
 `

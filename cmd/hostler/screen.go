@@ -61,7 +61,11 @@ func (s *screen) Serving(g master.Greeting) {
 	if g.MaxWorkers > 0 {
 		workers += fmt.Sprintf(" (%d at most)", g.MaxWorkers)
 	}
-	row("Workers", workers+", each with "+plural(g.Threads, "Python thread"))
+	threads := plural(g.Threads, "Python thread")
+	if g.ThreadsAuto {
+		threads = "up to " + threads
+	}
+	row("Workers", workers+", each with "+threads)
 	row("Python", harmless(g.Python))
 	if at := s.admin.Load(); at != nil {
 		row("Admin", s.paint(link, url(*at, false)))

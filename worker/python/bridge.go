@@ -20,6 +20,7 @@ package python
 extern int hostler_intervene(int what, int thread, int64_t taken);
 extern int hostler_ask(int what, char *request, int64_t n);
 extern void hostler_owns(int fd);
+extern int gil_contended(void);
 */
 import "C"
 
@@ -57,6 +58,7 @@ func hostlerInit(settings *C.char, n C.int64_t, wake C.int, why *C.char, size C.
 	w.Loop.SetIntervene(func(what, thread int, taken int64) bool {
 		return C.hostler_intervene(C.int(what), C.int(thread), C.int64_t(taken)) == 0
 	})
+	w.SetContended(func() bool { return C.gil_contended() != 0 })
 	w.Loop.SetOwner(func(fd int) { C.hostler_owns(C.int(fd)) })
 	w.SetAsk(func(what int, request string) bool {
 		text := C.CString(request)

@@ -182,7 +182,9 @@ void run_request(struct thread *); /* from the application's call to the end of 
 /* loop.c */
 int loop_init(PyObject *app);
 int thread_loop(struct thread *); /* 0, or -1 with an exception: this is a child that the application forked */
-int threads_wait(void);           /* likewise; -1 for what a signal handler raised, too */
+int threads_wait(void);
+/* gil_contended reports whether a request waits for the GIL right now. Any thread. */
+int gil_contended(void);           /* likewise; -1 for what a signal handler raised, too */
 
 /* leave_if_forked stands after each return from the application's code. */
 static inline void leave_if_forked(struct thread *th) {

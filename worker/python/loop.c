@@ -66,6 +66,8 @@ static int no_server(void) {
 	return -1;
 }
 
+int gil_contended(void) { return atomic_load_explicit(&waiting, memory_order_relaxed) > 0; }
+
 /* run_with_gil takes the GIL for one request, and for what else is ready if
  * getting it was slow. */
 static void run_with_gil(struct thread *th, PyThreadState **ts) {
