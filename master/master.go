@@ -24,9 +24,9 @@ const endTime = 2 * time.Second
 
 // Payload is what the master carries for its workers.
 type Payload struct {
-	// Library reads the worker library for a C library, an ELF shared object: megabytes,
+	// Library returns the worker library for a C library, an ELF shared object: megabytes,
 	// which nobody needs any more once workers can load it.
-	Library   func(spawn.Libc) ([]byte, error)
+	Library   func(spawn.Libc) (*io.SectionReader, error)
 	Bootstrap string // Python source that loads it, for python -c
 	Modules   []byte // of Python's, which Bootstrap loads
 }

@@ -31,7 +31,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func noLibrary(spawn.Libc) ([]byte, error) { return []byte("no library"), nil }
+func noLibrary(spawn.Libc) (*io.SectionReader, error) {
+	return io.NewSectionReader(strings.NewReader("no library"), 0, 10), nil
+}
 
 // standIn is a worker without the library: a single-threaded server that speaks
 // the control protocol. It answers with its pid and generation. The application

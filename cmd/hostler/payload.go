@@ -4,6 +4,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 
 	"hostler/master"
@@ -35,11 +36,15 @@ func payload() (master.Payload, error) {
 	return master.Payload{Library: library, Bootstrap: bootstrap.Launch, Modules: bootstrap.Modules()}, nil
 }
 
-// library returns a copy of the one for libc.
-func library(libc spawn.Libc) ([]byte, error) {
-	b, err := payloadFiles.ReadFile(libraries[libc])
+// library returns the one for libc, where it lies.
+func library(libc spawn.Libc) (*io.SectionReader, error) {
+	f, err := payloadFiles.Open(libraries[libc])
 	if err != nil {
 		return nil, fmt.Errorf("it is built for %s, and this hostler has no worker library for that: docs/install.md says which one has", libc)
 	}
-	return b, nil
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return io.NewSectionReader(f.(io.ReaderAt), 0, info.Size()), nil // files of embed are
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -21,7 +22,7 @@ type Libraries struct {
 
 // NewLibraries returns those that read gives, which is asked for each once at most. dir
 // is where they are kept if they cannot be in memory; "": in the user's cache.
-func NewLibraries(log *slog.Logger, read func(Libc) ([]byte, error), dir string) *Libraries {
+func NewLibraries(log *slog.Logger, read func(Libc) (*io.SectionReader, error), dir string) *Libraries {
 	return &Libraries{files: make(map[Libc]*os.File), open: func(libc Libc) (*os.File, error) {
 		lib, err := read(libc)
 		if err != nil {
@@ -54,7 +55,7 @@ func (l *Libraries) close() {
 // file descriptor, and returns that. A sealed memfd needs no writable file
 // system, and all workers share its pages. Where the kernel forbids executable
 // memfds, a file in the cache directory serves.
-func openLibrary(log *slog.Logger, lib []byte, cacheDir string) (*os.File, error) {
+func openLibrary(log *slog.Logger, lib *io.SectionReader, cacheDir string) (*os.File, error) {
 	f, err := memfdLibrary(lib)
 	if err == nil {
 		return f, nil
@@ -67,7 +68,7 @@ func openLibrary(log *slog.Logger, lib []byte, cacheDir string) (*os.File, error
 	return f, nil
 }
 
-func memfdLibrary(lib []byte) (*os.File, error) {
+func memfdLibrary(lib *io.SectionReader) (*os.File, error) {
 	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
 	fd, err := unix.MemfdCreate("hostler-worker.so", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
 	if errors.Is(err, unix.EINVAL) { // before Linux 6.3 all memfds are executable
@@ -77,7 +78,7 @@ func memfdLibrary(lib []byte) (*os.File, error) {
 		return nil, fmt.Errorf("memfd_create: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "hostler-worker.so")
-	if _, err := f.Write(lib); err != nil {
+	if err := fill(f, lib); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("cannot fill the memfd: %w", err)
 	}
@@ -85,7 +86,7 @@ func memfdLibrary(lib []byte) (*os.File, error) {
 		f.Close()
 		return nil, fmt.Errorf("cannot seal the memfd: %w", err)
 	}
-	if len(lib) == 0 {
+	if lib.Size() == 0 {
 		return f, nil
 	}
 	// vm.memfd_noexec and security modules refuse late, when a worker maps the
@@ -99,10 +100,17 @@ func memfdLibrary(lib []byte) (*os.File, error) {
 	return f, nil
 }
 
+// fill writes all of the library to w, piece by piece: a copy of its own would be what the
+// master's start costs most.
+func fill(w io.Writer, lib *io.SectionReader) error {
+	_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{io.NewSectionReader(lib, 0, lib.Size())}, make([]byte, 256<<10))
+	return err
+}
+
 // cachedLibrary returns the library as a file named after its content, writing
 // it if it is not there. The directory must be ours alone: the file is code
 // that runs in the application.
-func cachedLibrary(lib []byte, dir string) (*os.File, error) {
+func cachedLibrary(lib *io.SectionReader, dir string) (*os.File, error) {
 	if dir == "" {
 		base, err := os.UserCacheDir()
 		if err != nil {
@@ -120,7 +128,11 @@ func cachedLibrary(lib []byte, dir string) (*os.File, error) {
 	if int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 {
 		return nil, fmt.Errorf("cannot use %s: others may write there", dir)
 	}
-	sum := sha256.Sum256(lib)
+	hash := sha256.New()
+	if err := fill(hash, lib); err != nil {
+		return nil, fmt.Errorf("cannot read the library: %w", err)
+	}
+	sum := [sha256.Size]byte(hash.Sum(nil))
 	path := filepath.Join(dir, "worker-"+hex.EncodeToString(sum[:8])+".so")
 	if have, err := os.ReadFile(path); err == nil && sha256.Sum256(have) == sum {
 		return os.Open(path)
@@ -130,8 +142,7 @@ func cachedLibrary(lib []byte, dir string) (*os.File, error) {
 		return nil, fmt.Errorf("cannot write the library: %w", err)
 	}
 	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(lib)
-	err = errors.Join(err, tmp.Chmod(0o500), tmp.Close())
+	err = errors.Join(fill(tmp, lib), tmp.Chmod(0o500), tmp.Close())
 	if err == nil {
 		err = os.Rename(tmp.Name(), path) // whole or not at all, also for masters that start beside us
 	}

@@ -6,15 +6,20 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
+func section(text string) *io.SectionReader {
+	return io.NewSectionReader(strings.NewReader(text), 0, int64(len(text)))
+}
+
 func TestLibrary(t *testing.T) {
 	lib := []byte("\x7fELF and so on")
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	f, err := openLibrary(log, lib, t.TempDir())
+	f, err := openLibrary(log, section(string(lib)), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +34,7 @@ func TestLibrary(t *testing.T) {
 
 	dir := filepath.Join(t.TempDir(), "cache")
 	for range 2 { // the second finds it
-		c, err := cachedLibrary(lib, dir)
+		c, err := cachedLibrary(section(string(lib)), dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +54,7 @@ func TestLibrary(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, entries[0].Name()), []byte("evil"), 0o500); err != nil {
 		t.Fatal(err)
 	}
-	c, err := cachedLibrary(lib, dir)
+	c, err := cachedLibrary(section(string(lib)), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +65,7 @@ func TestLibrary(t *testing.T) {
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := cachedLibrary(lib, dir); err == nil {
+	if _, err := cachedLibrary(section(string(lib)), dir); err == nil {
 		t.Error("a directory that others may write was used")
 	}
 }

@@ -14,7 +14,7 @@ import (
 // sockets that they had.
 func TestCloseWaits(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	libs := NewLibraries(log, func(Libc) ([]byte, error) { return []byte("none"), nil }, t.TempDir())
+	libs := NewLibraries(log, func(Libc) (*io.SectionReader, error) { return section("none"), nil }, t.TempDir())
 	s, err := New(log, "exec sleep 1000", 0, libs, 0)
 	if err != nil {
 		t.Fatal(err)
