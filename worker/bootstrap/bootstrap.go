@@ -14,6 +14,8 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -25,19 +27,31 @@ var Launch string
 //go:embed _hostler/*.py _hostler/asgi/*.py
 var files embed.FS
 
+// first are the modules that every worker imports, in that order: they are compiled while it
+// does (see launch.py).
+var first = strings.Fields(`_hostler _hostler.stdlib _hostler.start _hostler.interpreter _hostler.protocol _hostler.log
+	_hostler.frames _hostler.app _hostler.interface _hostler.reasons _hostler.descriptors _hostler.signals _hostler.threads`)
+
 // Modules returns the modules' texts, each behind a line with its name and size.
 func Modules() []byte {
-	var b bytes.Buffer
+	found := make(map[string][]byte)
 	err := fs.WalkDir(files, "_hostler", func(file string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
 		}
 		text, err := files.ReadFile(file)
-		fmt.Fprintf(&b, "%s %d\n%s", moduleName(file), len(text), text)
+		found[moduleName(file)] = text
 		return err
 	})
 	if err != nil {
 		panic(err) // it is compiled in
+	}
+	var b bytes.Buffer
+	for _, name := range slices.Concat(first, slices.Sorted(maps.Keys(found))) {
+		if text, ok := found[name]; ok {
+			fmt.Fprintf(&b, "%s %d\n%s", name, len(text), text)
+			delete(found, name)
+		}
 	}
 	return b.Bytes()
 }

@@ -88,7 +88,14 @@ from _hostler import other
 def main(finder):
     names = set(vars(__main__)) - {"__name__", "__doc__", "__package__", "__loader__", "__spec__", "__annotations__", "__builtins__"}
     assert not names, names
+    finder.whole()
     assert not os.path.exists("/proc/self/fd/3")
+    try:
+        raise AssertionError("a child is there", os.waitpid(-1, os.WNOHANG))
+    except ChildProcessError:
+        pass
+    from _hostler import later
+    assert later.TEXT == "later"
     assert other.TEXT == "größer", other.TEXT
     assert sys.modules["_hostler.other"] is other and not hasattr(other, "__file__")
     import theirs
@@ -119,19 +126,41 @@ func TestLaunch(t *testing.T) {
 		"other.py": "", "start.py": "raise ImportError('theirs')", "stdlib.py": "raise ImportError('theirs')",
 		"marshal.py": "raise ImportError('theirs')", "_frozen_importlib.py": "raise ImportError('theirs')",
 		"theirs.py": "import other\n",
+		// No child can be made, or it does not get far: the modules are there all the same.
+		"sitecustomize.py": `
+import builtins, os
+how, fork, compile_ = os.environ.get("HOW"), os.fork, builtins.compile
+def no_fork():
+    raise OSError("no memory")
+def fork_and_die():
+    pid = fork()
+    if pid == 0:
+        n = [0]
+        def dies(*args):
+            n[0] += 1
+            if n[0] == 3:
+                os.kill(os.getpid(), 9)
+            return compile_(*args)
+        builtins.compile = dies
+    return pid
+if how:
+    os.fork = no_fork if how == "fork" else fork_and_die
+`,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	modules := framed(map[string]string{
-		"_hostler": "", "_hostler.stdlib": "def prefer_standard_library():\n    pass\n", "_hostler.start": start, "_hostler.late": "",
+		"_hostler": "", "_hostler.stdlib": "def prefer_standard_library():\n    pass\n", "_hostler.start": start, "_hostler.late": "", "_hostler.later": "TEXT = 'later'\n",
 		"_hostler.other": "TEXT = 'größer'\n\n\ndef fails():\n    1 / 0\n" + strings.Repeat("# more than a pipe takes\n", 10000),
 	})
 	for _, python := range pythons(t) {
-		out, err := launch(t, python, modules, "{}", "PYTHONPATH="+dir)
-		if err != nil || !strings.Contains(out, `File "<hostler/other.py>", line 5, in fails`) {
-			t.Errorf("%s: %v\n%s", python, err, out)
+		for _, how := range []string{"", "fork", "killed"} {
+			out, err := launch(t, python, modules, "{}", "PYTHONPATH="+dir, "HOW="+how)
+			if err != nil || !strings.Contains(out, `File "<hostler/other.py>", line 5, in fails`) {
+				t.Errorf("%s, %q: %v\n%s", python, how, err, out)
+			}
 		}
 	}
 }
@@ -192,6 +221,11 @@ func TestModules(t *testing.T) {
 			t.Errorf("%s is not %s (%v)", name, file, err)
 		}
 		names[name], rest = true, after[size:]
+	}
+	for _, name := range first {
+		if !names[name] {
+			t.Errorf("%s is to come first, and is not there", name)
+		}
 	}
 	onDisk, err := filepath.Glob("_hostler/*.py")
 	inPackages, _ := filepath.Glob("_hostler/*/*.py")

@@ -1,7 +1,8 @@
 # What python runs as -c, with the settings and the number of a descriptor as its
 # arguments. Behind that are the modules of the package _hostler, as text. To compile
-# them takes more than two megabytes, which Python would not give back: a child does that,
-# and this process never sees the text.
+# them takes more than two megabytes, which Python would not give back, and tens of
+# milliseconds: a child does that, in the order in which they are needed, while this process,
+# which never sees the text, imports what it has of them.
 #
 # It must be valid for any Python up to the version's check, and imports nothing but what
 # each Python has built in, since the application's directory may be where Python looks
@@ -40,66 +41,94 @@ def launch():
             found[name], data = data[: int(size)], data[int(size) :]
         return found
 
-    def compiled(fd):
-        """The modules' code, marshalled, by their names."""
-        return {
-            name: marshal.dumps(compile(text, "<%s.py>" % name.replace("_hostler", "hostler").replace(".", "/"), "exec"))
-            for name, text in texts(fd).items()
-        }
-
-    def compiled_elsewhere(fd):
-        r, w = os.pipe()
-        try:
-            pid = os.fork()
-        except OSError:
-            pid = -1
-        if pid == 0:
-            try:
-                os.close(r)  # or a child whose parent is killed would wait for itself to read
-                data = marshal.dumps(compiled(fd))
-                while data:
-                    data = data[os.write(w, data) :]
-            finally:
-                os._exit(0)
-        os.close(w)
-        data = b""
-        if pid > 0:
-            with os.fdopen(r, "rb") as f:
-                data = f.read()
-            os.waitpid(pid, 0)
-        else:
-            os.close(r)
-        try:
-            return marshal.loads(data)
-        except (EOFError, ValueError, TypeError):
-            return compiled(fd)  # if that fails, here is where it is said
+    def code(name, text):
+        return marshal.dumps(compile(text, "<%s.py>" % name.replace("_hostler", "hostler").replace(".", "/"), "exec"))
 
     class Finder:
-        """Finds and loads the package and its modules, each once, and nothing else."""
+        """Finds and loads the package and its modules, each once, and nothing else. While a
+        child compiles them, in the order in which they come, those that have been compiled
+        can be imported."""
 
-        def __init__(self, codes):
-            self.codes = codes
+        def __init__(self, fd):
+            self.fd, self.names, self.codes, self.used = fd, (), {}, set()
+            r, w = os.pipe()
+            try:
+                self.child = os.fork()
+            except OSError:
+                self.child = -1
+            if self.child == 0:
+                try:
+                    os.close(r)  # or a child whose parent is killed would wait for itself to read
+                    with os.fdopen(w, "wb") as out:
+                        modules = texts(fd)
+                        marshal.dump(list(modules), out)
+                        for name in modules:
+                            marshal.dump((name, code(name, modules[name])), out)
+                            out.flush()
+                finally:
+                    os._exit(0)
+            os.close(w)
+            self.pipe = os.fdopen(r, "rb")
+            self.names = self.read() or list(texts(fd))
+
+        def read(self):
+            """What the child says next, or None if it says nothing more."""
+            try:
+                return marshal.load(self.pipe)
+            except (EOFError, ValueError, TypeError):
+                return None
+
+        def more(self):
+            """Wait for another module."""
+            found = self.pipe and self.read()
+            if found:
+                self.codes[found[0]] = found[1]
+            return found
+
+        def whole(self):
+            """Wait until all are there, and the child has ended: what comes now may be others'
+            code. What could not be compiled elsewhere is compiled here; if that fails, here
+            is where it is said."""
+            if not self.pipe:
+                return
+            while self.more():
+                pass
+            self.pipe.close()
+            self.pipe = None
+            if self.child > 0:
+                os.waitpid(self.child, 0)
+            missing = [n for n in self.names if n not in self.codes and n not in self.used]
+            if missing:
+                modules = texts(self.fd)
+                self.codes.update((n, code(n, modules[n])) for n in missing)
+            os.close(self.fd)
 
         def find_spec(self, name, path=None, target=None):
-            if name in self.codes:
-                return ModuleSpec(name, self, origin="hostler", is_package=any(n.startswith(name + ".") for n in self.codes))
+            if name in self.names:
+                return ModuleSpec(name, self, origin="hostler", is_package=any(n.startswith(name + ".") for n in self.names))
             return None
 
         def create_module(self, spec):
             return None
 
         def exec_module(self, module):
-            exec(marshal.loads(self.codes.pop(module.__name__)), vars(module))
+            name = module.__name__
+            while name not in self.codes:
+                if not self.more():
+                    self.whole()
+                    break
+            self.used.add(name)
+            exec(marshal.loads(self.codes.pop(name)), vars(module))
 
         def close(self):
             """No more modules are needed."""
+            self.whole()
+            self.names = ()
             self.codes.clear()
             if self in sys.meta_path:
                 sys.meta_path.remove(self)
 
-    fd = int(sys.argv[2])
-    finder = Finder(compiled_elsewhere(fd))
-    os.close(fd)
+    finder = Finder(int(sys.argv[2]))
     sys.meta_path.insert(0, finder)
     del globals()["launch"]
 

@@ -16,7 +16,7 @@ from _hostler.threads import Threads
 
 def main(finder):
     """Be what the settings say. finder finds modules of this package, until no more are
-    needed."""
+    needed. A child compiles them meanwhile; it has ended before there is code of others."""
     interpreter.check()
     raw = sys.argv[1]
     settings = json.loads(raw)
@@ -32,6 +32,7 @@ def main(finder):
         from _hostler.reload import Modules
 
         modules = Modules()
+    finder.whole()
     if settings.get("hooks") or settings.get("conf"):
         from _hostler.hooks import Hooks
 

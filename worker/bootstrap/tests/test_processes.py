@@ -224,6 +224,9 @@ class Ready(unittest.TestCase):
         """A check imports the application, and says that it is ready."""
 
         class Finder:
+            def whole(self):
+                pass
+
             def close(self):
                 pass
 
