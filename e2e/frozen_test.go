@@ -117,7 +117,7 @@ func TestShutListener(t *testing.T) {
 				return err
 			}
 			for round := range 2 {
-				s.do("[at(n).shutdown(2) for n in (9, 10)]")
+				s.do("[at(n).shutdown(2) for n in (10, 11)]")
 				s.waitLog("it is open again\" address="+s.addr, round+1)
 				s.waitLog("it is open again\" address=unix:"+path, round+1)
 				for range 20 {
