@@ -22,6 +22,7 @@ type tuner struct {
 	crowded int64 // … of which at so many a request waited for the GIL
 	began   int64 // when that was first so
 	cpu     int64 // the process's by then, ns
+	ousted  int64 // … and how often it had lost a processor to others
 	last    int64 // when it was last so
 
 	was tally // when it was last looked at
@@ -79,6 +80,13 @@ func processCPU() int64 {
 	return ts.Nano()
 }
 
+// ousted is how often a thread of the process has lost its processor to somebody else.
+func ousted() int64 {
+	var u unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &u) // cannot fail
+	return u.Nivcsw
+}
+
 // missed is called at each tick at which all threads are away.
 func (t *tuner) missed() {
 	if t == nil || t.l.slot.Gauges.QueueDepth.Load() == 0 || t.inUse() == len(t.l.threads) {
@@ -86,7 +94,7 @@ func (t *tuner) missed() {
 	}
 	now := t.l.now()
 	if t.missing == 0 || now-t.last > missingApart {
-		t.missing, t.crowded, t.began, t.cpu = 0, 0, now, processCPU()
+		t.missing, t.crowded, t.began, t.cpu, t.ousted = 0, 0, now, processCPU(), ousted()
 	}
 	t.last = now
 	if t.contended() {
@@ -99,7 +107,9 @@ func (t *tuner) missed() {
 	if t.crowded > missingEnough/2 {
 		return
 	}
-	if busy := float64(processCPU()-t.cpu) / float64(max(now-t.began, 1)); busy < idleShare || now >= t.growAfter {
+	// On a machine that has too much to do a process gets little of it, whatever it does.
+	busy := float64(processCPU()-t.cpu) / float64(max(now-t.began, 1))
+	if idle := busy < idleShare && ousted() == t.ousted; idle || now >= t.growAfter {
 		t.use(t.inUse() + 1)
 	}
 }
