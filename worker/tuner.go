@@ -28,9 +28,9 @@ type tuner struct {
 	was tally // when it was last looked at
 	due int64 // when it is again; 0: it was not yet
 
-	growAfter int64 // not before that, but where nothing else is done
+	growAfter int64 // no further thread is tried before that, unless the GIL is free for certain
 	pause     int64 // between a thread fewer and the next try
-	calm      int64 // when a thread was last one too many
+	shrunk    int64 // when there was last a thread fewer
 }
 
 const (
@@ -139,8 +139,8 @@ func (t *tuner) tick() {
 		// That part of each thread's time would be free without the others.
 		t.use(max(n/2, int(math.Ceil(float64(n)*(1-float64(waited)/float64(took)))), 1))
 		t.pause = min(max(2*t.pause, leastPause), mostPause)
-		t.growAfter, t.calm = now+t.pause, now
-	case now-t.calm > t.pause+calmEnough:
+		t.growAfter, t.shrunk = now+t.pause, now
+	case now-t.shrunk > t.pause+calmEnough:
 		t.pause = 0
 	}
 }
