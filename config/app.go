@@ -8,8 +8,8 @@ import (
 	"unicode"
 )
 
-// parseApp checks the syntax of MODULE[:ATTR | :FACTORY()]. Whether there is
-// such a module only Python can tell.
+// parseApp checks the syntax of MODULE[:ATTR | :FACTORY(ARGUMENTS)]. Whether there is
+// such a module, and whether the arguments are literals, only Python can tell.
 func parseApp(s string) (string, error) {
 	const form = "MODULE, MODULE:ATTR or MODULE:FACTORY()"
 	module, attr, hasAttr := strings.Cut(s, ":")
@@ -26,16 +26,9 @@ func parseApp(s string) (string, error) {
 	case !hasAttr:
 		return s, nil
 	}
-	name, isCall := strings.CutSuffix(attr, ")")
-	if isCall {
-		function, arguments, _ := strings.Cut(name, "(")
-		if isDotted(function) && arguments != "" {
-			return "", fmt.Errorf("%q gives arguments to the factory: it is called without, as %s:%s()", s, module, function)
-		}
-		name, isCall = strings.CutSuffix(name, "(")
-		if !isCall {
-			return "", fmt.Errorf("%q is not %s", s, form)
-		}
+	name, _, isCall := strings.Cut(attr, "(")
+	if isCall != strings.HasSuffix(attr, ")") {
+		return "", fmt.Errorf("%q is not %s", s, form)
 	}
 	if !isDotted(name) {
 		return "", fmt.Errorf("%q is not %s: %q is no attribute's name", s, form, name)

@@ -81,7 +81,7 @@ func table() []*setting {
 		{
 			name: "app", arg: "MODULE[:ATTR | :FACTORY()]",
 			help: "the application to serve",
-			more: "A module as Python imports it, and in it the WSGI callable, or a function without arguments that makes one: `shop.wsgi`, `shop:app`, `shop:create_app()`. " +
+			more: "A module as Python imports it, and in it the WSGI callable, or a function that makes one: `shop.wsgi`, `shop:app`, `shop:create_app()`. The function may be given literals: `shop:create_app('prod', debug=True)`. " +
 				"Without `:ATTR` it is `application`, or `app` if there is no `application`.",
 			value: custom("`MODULE[:ATTR]` or `MODULE:FACTORY()`", func(c *Config) *string { return &c.App }, parseApp),
 		},

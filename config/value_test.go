@@ -178,7 +178,8 @@ func TestBadValues(t *testing.T) {
 		{"app", "1shop", `"1shop"` + form + `: "1shop" is no module's name`},
 		{"app", "shop:", `"shop:"` + form + `: "" is no attribute's name`},
 		{"app", "shop:a:b", `"shop:a:b"` + form + `: "a:b" is no attribute's name`},
-		{"app", "shop:make('x')", `"shop:make('x')" gives arguments to the factory: it is called without, as shop:make()`},
+		{"app", "shop:make(", `"shop:make("` + form},
+		{"app", "shop:a-b('x')", `"shop:a-b('x')"` + form + `: "a-b" is no attribute's name`},
 		{"app", "shop:make)", `"shop:make)"` + form},
 		{"app", "shop:()", `"shop:()"` + form + `: "" is no attribute's name`},
 	} {
@@ -193,7 +194,7 @@ func TestBadValues(t *testing.T) {
 }
 
 func TestGoodApplications(t *testing.T) {
-	for _, app := range []string{"shop", "shop.wsgi", "shop.wsgi:application", "shop:a.b", "shop:make()", "shop:a.make()", "_x9:_", "größe:app"} {
+	for _, app := range []string{"shop", "shop.wsgi", "shop.wsgi:application", "shop:a.b", "shop:make()", "shop:a.make()", `shop:make("x:y", b={"c": (1, None)})`, "_x9:_", "größe:app"} {
 		if got := mustLoad(t, nil, nil, app); got.App != app {
 			t.Errorf("%s became %s", app, got.App)
 		}

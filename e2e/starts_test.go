@@ -71,6 +71,9 @@ func TestFailedStarts(t *testing.T) {
 		{"syntax error", "syntax.py\", line 1", nil, []string{"syntax:app"}, false},
 		{"sys.exit on import", "exits", nil, []string{"exits:app"}, true},
 		{"os._exit on import", "exit:5", nil, []string{"hard:app"}, false},
+		{"no Python", "ended (exit:0) before it was ready: is /bin/true a Python?", nil, []string{"--python", "/bin/true", "fine:app"}, false},
+		{"arguments that are no literals", "cannot call the factory as make(x): ", nil, []string{"factory:make(x)"}, false},
+		{"arguments too many", "takes 0 positional arguments but 1 was given", nil, []string{"factory:odd(1)"}, false},
 		{"no such module", "No module named 'nowhere' (Python: ", nil, []string{"nowhere:app"}, false},
 		{"no such module, and where", "looked in " + dir, nil, []string{"nowhere:app"}, false},
 		{"no such module in the application", "No module named 'no_flask' (Python: ", nil, []string{"needs:app"}, true},
@@ -172,7 +175,8 @@ func TestAppNames(t *testing.T) {
 		"one.py": strings.ReplaceAll(fmt.Sprintf(minimal, "application"), "def app", "def application") + fmt.Sprintf(minimal, "app"),
 		"two.py": fmt.Sprintf(minimal, "app only"),
 		"three.py": "class Deep:\n    @staticmethod\n" + "    def app(e, s):\n        s('200 OK', [])\n        return [b'attribute']\n" +
-			"def make():\n    return Deep.app\n",
+			"def make():\n    return Deep.app\n" +
+			"def given(text, **named):\n    def app(e, s):\n        s('200 OK', [])\n        return [('%s %r' % (text, named)).encode()]\n    return app\n",
 	})
 	if err := os.Mkdir(dir+"/package", 0o700); err != nil {
 		t.Fatal(err)
@@ -181,7 +185,8 @@ func TestAppNames(t *testing.T) {
 	elsewhere := write(t, t.TempDir(), map[string]string{"four.py": fmt.Sprintf(minimal, "elsewhere")})
 	for name, want := range map[string]string{
 		"one": "application", "one:app": "app", "two": "app only", "three:Deep.app": "attribute", "three:make()": "attribute",
-		"package.wsgi:app": "package", "four:app": "elsewhere",
+		"three:given('a:b', debug=True)": "a:b {'debug': True}",
+		"package.wsgi:app":               "package", "four:app": "elsewhere",
 	} {
 		s := start(t, "--chdir", dir, "--pythonpath", elsewhere, name)
 		if code, b := s.get("/"); code != 200 || b != want {

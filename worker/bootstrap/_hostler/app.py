@@ -1,4 +1,4 @@
-"""The application, found by its name: MODULE[:ATTR | :FACTORY()]."""
+"""The application, found by its name: MODULE[:ATTR | :FACTORY(ARGUMENTS)]."""
 
 import importlib
 
@@ -34,7 +34,7 @@ class Application:
 
 
 def load_app(spec, wanted="auto"):
-    """Return the application that MODULE[:ATTR | :FACTORY()] names."""
+    """Return the application that MODULE[:ATTR | :FACTORY(ARGUMENTS)] names."""
     name, _, attr = spec.partition(":")
     module = importlib.import_module(name)
     where = "module %r%s" % (name, file_of(module))
@@ -44,21 +44,39 @@ def load_app(spec, wanted="auto"):
                 break
         else:
             raise LoadError("%s has neither 'application' nor 'app'; say which: %s:NAME" % (where, name))
-    factory = attr.endswith("()")
+    path, factory, _ = attr.partition("(")
     obj = module
-    for part in (attr[:-2] if factory else attr).split("."):
+    for part in path.split("."):
         try:
             obj = getattr(obj, part)
         except AttributeError:
             raise LoadError("cannot find %r in %s" % (attr, where))
     if factory:
         if not callable(obj):
-            raise LoadError("%r in %s is not callable" % (attr[:-2], where))
-        if is_async(obj) and takes_nothing(obj):
-            return Application(obj, "asgi", "%r in %s" % (attr, where), wanted)
-        obj = obj()
+            raise LoadError("%r in %s is not callable" % (path, where))
+        made = call_of(obj, path, attr)
+        if is_async(obj) and (made is not obj or takes_nothing(obj)):
+            return Application(made, "asgi", "%r in %s" % (attr, where), wanted)
+        obj = made()
     check(obj, "%r in %s" % (attr, where), "" if factory else "; if it makes the application, say %s:%s()" % (name, attr), wanted)
     return Application(obj, chosen(obj, wanted)[0])
+
+
+def call_of(function, path, attr):
+    """Return what calls the factory at path as attr, PATH(ARGUMENTS), says: with literals alone."""
+    if attr == path + "()":
+        return function
+    import ast  # few give arguments
+
+    try:
+        call = ast.parse("factory" + attr[len(path) :], mode="eval").body
+        if type(call.func) is not ast.Name or any(keyword.arg is None for keyword in call.keywords):
+            raise ValueError
+        args = [ast.literal_eval(arg) for arg in call.args]
+        kwargs = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (ValueError, AttributeError, SyntaxError):
+        raise LoadError("cannot call the factory as %s: it can be given numbers, texts and other literals of Python" % attr)
+    return lambda: function(*args, **kwargs)
 
 
 def file_of(module):

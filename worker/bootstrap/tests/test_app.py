@@ -24,6 +24,12 @@ def any_arguments(*args):
 def create_app(config=None):
     return application
 
+def given(first, *more, **named):
+    return lambda environ, start_response: [first, more, named]
+
+async def given_later(name):
+    return name
+
 def odd():
     return 7
 
@@ -68,6 +74,22 @@ class LoadApp(unittest.TestCase):
                 later.check(3)
             with self.assertRaisesRegex(app.LoadError, "serves no WSGI application"):
                 later.check(lambda environ, start_response: [])
+
+    def test_arguments(self):
+        """As Gunicorn's factories they may be given literals."""
+        with folder(shop=MODULE):
+            for spec, want in (
+                ("shop:given('prod')", ["prod", (), {}]),
+                ("shop:given('a:b', -1, debug=True, tags={'x': [None, 1.5]},)", ["a:b", (-1,), {"debug": True, "tags": {"x": [None, 1.5]}}]),
+            ):
+                self.assertEqual(app.load_app(spec).call({}, None), want)
+            later = app.load_app("shop:given_later('name')")
+            self.assertEqual(later.interface, "asgi")
+            with self.assertRaisesRegex(StopIteration, "name"):
+                later.call().send(None)
+            for arguments in ("(1)(2)", "(1).__class__(2)", "(number)", "(*[1])", "(**{'first': 1})", "(1) or (2)", "(__import__('os'))", "(1,,)", "(\0)"):
+                with self.assertRaisesRegex(app.LoadError, "other literals of Python"):
+                    app.load_app("shop:given" + arguments)
 
     def test_wanted(self):
         """--interface has its way, unless it is known to be wrong."""
