@@ -331,7 +331,8 @@ func TestTLSBadStarts(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no such file":        {[]string{"--certfile", dir + "/none", "--keyfile", a.key}, "cannot read a certificate: open " + dir + "/none: no such file"},
+		"no such file":        {[]string{"--certfile", dir + "/none", "--keyfile", a.key}, "--certfile: cannot read a certificate: open " + dir + "/none: no such file"},
+		"no such key":         {[]string{"--certfile", a.cert, "--keyfile", dir + "/none"}, "--keyfile: cannot read a certificate: open " + dir + "/none: no such file"},
 		"another one's key":   {[]string{"--certfile", a.cert, "--keyfile", b.key}, "private key does not match"},
 		"no certificate":      {[]string{"--certfile", a.key}, "cannot use the certificate"},
 		"a key alone":         {[]string{"--keyfile", a.key}, "--keyfile: a key without --certfile"},

@@ -66,11 +66,11 @@ func Check(ctx context.Context, opts Options) error {
 		return set.startError(err)
 	}
 	defer proc.Close()
-	return awaitCheck(ctx, &set, proc, reports)
+	return awaitCheck(ctx, &set, python, proc, reports)
 }
 
 // awaitCheck follows the worker to its end.
-func awaitCheck(ctx context.Context, set *Settings, proc spawn.Process, reports <-chan spawn.Report) error {
+func awaitCheck(ctx context.Context, set *Settings, python string, proc spawn.Process, reports <-chan spawn.Report) error {
 	var late <-chan time.Time
 	if set.BootTimeout > 0 {
 		late = time.After(set.BootTimeout)
@@ -85,7 +85,7 @@ func awaitCheck(ctx context.Context, set *Settings, proc spawn.Process, reports 
 			case r.Exited && ready:
 				return nil
 			case r.Exited && why == "":
-				return &BootError{App: set.App, Reason: "the worker ended (" + spawn.StatusText(r.Status) + ") before it was ready"}
+				return &BootError{App: set.App, Reason: "the worker " + spawn.EndedEarly(r.Status, python)}
 			case r.Exited:
 				return &BootError{App: set.App, Reason: why}
 			case r.Message.Kind == protocol.KindReady:

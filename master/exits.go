@@ -82,11 +82,11 @@ func bootExitReason(w *worker, why cause, ws syscall.WaitStatus) string {
 	if why == causeOOM {
 		return fmt.Sprintf("worker %d was killed for want of memory before it was ready", w.number())
 	}
-	reason := fmt.Sprintf("worker %d ended (%s) before it was ready", w.number(), spawn.StatusText(ws))
+	as := ""
 	if w.gen.identity != nil { // it may not have been able to read what Python needs
-		reason += ", as " + w.gen.set.workersUser()
+		as = ", as " + w.gen.set.workersUser() + ","
 	}
-	return reason
+	return fmt.Sprintf("worker %d%s %s", w.number(), as, spawn.EndedEarly(ws, w.gen.python))
 }
 
 // reportLost names the requests that died with w, in the error log and in the

@@ -92,10 +92,10 @@ func readCertificates(set *settings.TLS, tickets [][32]byte) (*certificateFiles,
 	m := &protocol.TLSMaterial{MinVersion: set.MinVersion, Ciphers: set.Ciphers, Protocols: set.Protocols, TicketKeys: tickets}
 	sum := sha256.New()
 	var err error
-	read := func(name string) []byte {
+	read := func(setting, name string) []byte {
 		b, e := inode.ReadRegular(name, maxCertificate)
 		if e != nil && err == nil {
-			err = fmt.Errorf("cannot read a certificate: %w", e)
+			err = fmt.Errorf("--%s: cannot read a certificate: %w", setting, e)
 		}
 		addSum(sum, b)
 		return b
@@ -103,16 +103,16 @@ func readCertificates(set *settings.TLS, tickets [][32]byte) (*certificateFiles,
 	files := &certificateFiles{material: m}
 	for i, cert := range set.Certs {
 		key := set.Key(i)
-		p := protocol.KeyPair{Name: cert, Cert: read(cert)}
+		p := protocol.KeyPair{Name: cert, Cert: read("certfile", cert)}
 		if p.Key = p.Cert; key != cert {
-			p.Key = read(key)
+			p.Key = read("keyfile", key)
 		}
 		if err != nil {
 			return nil, err
 		}
 		pair, err := p.Parse()
 		if err != nil {
-			return nil, fmt.Errorf("cannot use the certificate %s with the key %s: %w", cert, key, err)
+			return nil, fmt.Errorf("--certfile: cannot use the certificate %s with the key %s: %w", cert, key, err)
 		}
 		m.Pairs = append(m.Pairs, p)
 		files.list = append(files.list, protocol.CertificateStatus{Name: nameOf(pair.Leaf, cert), NotAfter: pair.Leaf.NotAfter})
@@ -140,11 +140,11 @@ func readCertificates(set *settings.TLS, tickets [][32]byte) (*certificateFiles,
 	}
 	if set.ClientCAs != "" {
 		m.ClientCerts = set.ClientCerts
-		if m.ClientCAs = read(set.ClientCAs); err != nil {
+		if m.ClientCAs = read("ca-certs", set.ClientCAs); err != nil {
 			return nil, err
 		}
 		if !x509.NewCertPool().AppendCertsFromPEM(m.ClientCAs) {
-			return nil, fmt.Errorf("cannot verify clients with %s: no certificate is in it", set.ClientCAs)
+			return nil, fmt.Errorf("--ca-certs: cannot verify clients with %s: no certificate is in it", set.ClientCAs)
 		}
 	}
 	for _, k := range m.TicketKeys {

@@ -368,7 +368,7 @@ func (m *mold) exited(r Report) MoldEvent {
 	case r.Err != nil:
 		why = r.Err.Error()
 	case why == "":
-		why = "the process to fork it from ended (" + StatusText(r.Status) + ")"
+		why = "the process to fork it from " + EndedEarly(r.Status, m.spec.Python)
 	}
 	rebuild := m.phase == moldReady && !m.retired
 	m.phase = moldBoots

@@ -83,6 +83,16 @@ func StatusText(ws syscall.WaitStatus) string {
 	return fmt.Sprintf("exit:%d", ws.ExitStatus())
 }
 
+// EndedEarly describes the end of a process of python's that has not said that it is
+// ready, nor why it is not.
+func EndedEarly(ws syscall.WaitStatus, python string) string {
+	text := "ended (" + StatusText(ws) + ") before it was ready"
+	if ws.Signaled() {
+		return text
+	}
+	return text + ": is " + python + " a Python? Does the application end the process when it is imported?"
+}
+
 // RawFD returns f's descriptor without switching it to blocking.
 func RawFD(f *os.File) int {
 	n := -1
