@@ -62,7 +62,7 @@ func TestFileProblems(t *testing.T) {
 		{"env = { A = [] }", []string{"1: env: has something else than text under A"}},
 		{"workers = 2026-01-01", []string{"1: workers: is neither text nor a number"}},
 		{"[[bind]]\na = 1", []string{"1: bind: is neither text nor a number"}},
-		{"workers = true", []string{`1: workers: "true" is not a whole number from 1 to 128, or "auto"`}},
+		{"workers = true", []string{`1: workers: "true" is not a whole number from 1 to 512, or "auto"`}},
 		{"timeout = inf", []string{`1: timeout: "+Inf" is not a time: give seconds (30, 0.5) or a number with ms, s, m, h or d (2m)`}},
 		{"bind = [\n ':1',\n '2',\n]\n\nthreads = 0", []string{
 			`6: threads: "0" is not a whole number from 1 to 256, or "auto"`,

@@ -109,7 +109,7 @@ func TestGunicornCmdArgs(t *testing.T) {
 	if want := []string{"GUNICORN_CMD_ARGS: statsd_host: hostler speaks Prometheus: scrape /metrics at --admin-bind"}; len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "Prometheus") {
 		t.Errorf("got %q, want %q", c.Warnings, want)
 	}
-	want := []string{`GUNICORN_CMD_ARGS: --workers: "x" is not a whole number from 1 to 128, or "auto", or two of these with a colon between them`}
+	want := []string{`GUNICORN_CMD_ARGS: --workers: "x" is not a whole number from 1 to 512, or "auto", or two of these with a colon between them`}
 	if got := problems(t, nil, []string{"GUNICORN_CMD_ARGS=--workers x"}, "shop"); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -65,7 +65,7 @@ func checkConfig(t *testing.T, c *config.Config) {
 			t.Errorf("%s is %d", name, n)
 		}
 	}
-	within("workers", c.Workers, 1, 128)
+	within("workers", c.Workers, 1, 512)
 	within("workers", c.MaxWorkers, 0, 128)
 	within("threads", c.Threads, 1, 256)
 	within("queue", c.Queue, 1, 1<<16)

@@ -11,7 +11,7 @@ import (
 // generations of maxWorkers and records for maxThreads and maxPools in each, and a
 // worker can be told to take maxFields headers, and maxHead bytes of them.
 const (
-	maxWorkers = 128
+	maxWorkers = 512
 	maxThreads = 256
 	// autoThreads is how many there are at most with --threads auto; each costs 70 kB.
 	autoThreads = 32

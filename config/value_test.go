@@ -18,7 +18,7 @@ func TestGoodValues(t *testing.T) {
 		field string
 		want  any
 	}{
-		{[]string{"-w", "128"}, "Workers", 128},
+		{[]string{"-w", "512"}, "Workers", 512},
 		{[]string{"-w4"}, "Workers", 4},
 		{[]string{"-w", "2", "-w", "3"}, "Workers", 3},
 		{[]string{"--threads=256"}, "Threads", 256},
@@ -96,14 +96,14 @@ func TestBadValues(t *testing.T) {
 	for _, c := range []struct {
 		flag, value, want string
 	}{
-		{"workers", "-3", `"-3" is not a whole number from 1 to 128, or "auto", or two of these with a colon between them`},
-		{"workers", "0", `"0" is not a whole number from 1 to 128, or "auto", or two of these with a colon between them`},
-		{"workers", "129", `"129" is not a whole number from 1 to 128, or "auto", or two of these with a colon between them`},
-		{"workers", "1:2:3", `"1:2:3" is not a whole number from 1 to 128, or "auto", or two of these with a colon between them`},
-		{"workers", "2:", `"2:" is not a whole number from 1 to 128, or "auto", or two of these with a colon between them`},
-		{"workers", "1:129", `"1:129" is not a whole number from 1 to 128, or "auto", or two of these with a colon between them`},
+		{"workers", "-3", `"-3" is not a whole number from 1 to 512, or "auto", or two of these with a colon between them`},
+		{"workers", "0", `"0" is not a whole number from 1 to 512, or "auto", or two of these with a colon between them`},
+		{"workers", "513", `"513" is not a whole number from 1 to 512, or "auto", or two of these with a colon between them`},
+		{"workers", "1:2:3", `"1:2:3" is not a whole number from 1 to 512, or "auto", or two of these with a colon between them`},
+		{"workers", "2:", `"2:" is not a whole number from 1 to 512, or "auto", or two of these with a colon between them`},
+		{"workers", "1:513", `"1:513" is not a whole number from 1 to 512, or "auto", or two of these with a colon between them`},
 		{"workers", "4:2", `"4:2" allows more workers at least than at most`},
-		{"workers", "", `"" is not a whole number from 1 to 128, or "auto", or two of these with a colon between them`},
+		{"workers", "", `"" is not a whole number from 1 to 512, or "auto", or two of these with a colon between them`},
 		{"threads", "257", `"257" is not a whole number from 1 to 256, or "auto"`},
 		{"threads", "1.5", `"1.5" is not a whole number from 1 to 256, or "auto"`},
 		{"queue", "0", `"0" is not a whole number from 1 to 65536`},
@@ -216,7 +216,7 @@ func TestAuto(t *testing.T) {
 		}
 	}
 	c, err := config.Load([]string{"shop", "-w", "auto"}, nil, config.Options{ReadFile: files{}.read, CPUs: func() int { return 1000 }})
-	if err != nil || c.Workers < 1 || c.Workers > 128 {
+	if err != nil || c.Workers < 1 || c.Workers > 512 {
 		t.Errorf("on this machine: %v, %v", c, err)
 	}
 }

@@ -172,7 +172,7 @@ func TestCtlScale(t *testing.T) {
 		s.must("scale", c.arg)
 		s.eventually(c.arg, func() bool { st := s.status(); return len(st.pids()) == c.want && st.Master.TargetWorkers == c.want })
 	}
-	if status, _, stderr := s.ctl("scale", "1000"); status != 1 || !strings.Contains(stderr, "there can be 1 to 128 workers") {
+	if status, _, stderr := s.ctl("scale", "1000"); status != 1 || !strings.Contains(stderr, "there can be 1 to 512 workers") {
 		t.Errorf("too many: status %d, %q", status, stderr)
 	}
 	// It holds over a reload.

@@ -17,7 +17,7 @@ const (
 	// MaxSlots bounds the workers that may exist at one time: two generations
 	// and those that are still draining from earlier ones. The scoreboard is
 	// sparse, so unused slots cost address space only.
-	MaxSlots = 256
+	MaxSlots = 1024
 	// MaxThreads bounds the Python threads of one worker.
 	MaxThreads = 256
 
