@@ -34,11 +34,16 @@ func startEvilMold(t *testing.T, more ...string) *evilMold {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	code, err := os.ReadFile(filepath.Join(apps, "evilmold.py"))
-	if err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"evilmold.py", "malice.py"} {
+		code, err := os.ReadFile(filepath.Join(apps, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), code, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	for _, err := range []error{os.Chmod(dir, 0o755), os.WriteFile(dir+"/evilmold.py", code, 0o644), os.Mkdir(dir+"/run", 0o755), os.Chown(dir+"/run", nobody, nobody)} {
+	for _, err := range []error{os.Chmod(dir, 0o755), os.Mkdir(dir+"/run", 0o755), os.Chown(dir+"/run", nobody, nobody)} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,7 +58,7 @@ func startEvilMold(t *testing.T, more ...string) *evilMold {
 	})
 	addr, admin := fmt.Sprintf("127.0.0.1:%d", freePort(t)), fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	e.server = launchWith(t, append([]string{"-b", addr, "--admin-bind", admin, "--python", "/usr/bin/python3", "--chdir", dir, "--user", "nobody", "--preload",
-		"-w", "2", "--boot-timeout", "4", "-e", "PLAY=" + e.play, "-e", fmt.Sprint("VICTIM=", e.victim.Process.Pid), "evilmold:app"}, more...)...)
+		"-w", "2", "--boot-timeout", "10", "-e", "PLAY=" + e.play, "-e", fmt.Sprint("VICTIM=", e.victim.Process.Pid), "-e", fmt.Sprint("PORT=", deaf(t)), "evilmold:app"}, more...)...)
 	e.addr, e.admin = addr, admin
 	e.waitLog("msg=serving")
 	return e
@@ -134,6 +139,11 @@ func TestMaliciousMold(t *testing.T) {
 		{"stopped", "giving up the process that workers are forked from", false},
 		{"deaf", "giving up the process that workers are forked from", false},
 		{"orphans", "", true},
+		{"lingers", "the mold died", false},
+		{"lingering birth", "a process of this server sent a packet that is not one of its messages", true},
+		{"lingering stillbirth", "", true},
+		{"spoilt", "the mold died", false},
+		{"full", "a process says that it is a forked worker, and is not", false},
 	} {
 		t.Run(c.how, func(t *testing.T) {
 			t.Parallel()
@@ -184,7 +194,7 @@ func TestMaliciousMoldHides(t *testing.T) {
 // TestMaliciousMoldStop: whatever the mold does, the server ends when it is told to,
 // and nothing of it is left.
 func TestMaliciousMoldStop(t *testing.T) {
-	for _, how := range []string{"silent", "handler", "stopped", "deaf", "lie", "hidden"} {
+	for _, how := range []string{"silent", "handler", "stopped", "deaf", "lie", "hidden", "lingers", "lingering birth", "lingering stillbirth", "spoilt", "full"} {
 		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGQUIT} {
 			t.Run(fmt.Sprint(how, " ", sig), func(t *testing.T) {
 				t.Parallel()
@@ -227,5 +237,30 @@ func TestMaliciousMoldStop(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestMaliciousHooks: the process of the hooks is the workers' user's, too.
+func TestMaliciousHooks(t *testing.T) {
+	for _, how := range []string{"forged", "spoilt", "full", "lingers", "deaf", "stopped"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			m := takenOver(t, "http", "app", "--hooks", "malice", "-e", "HOOK="+how, "-e", fmt.Sprint("PORT=", deaf(t)))
+			m.eventually("the hook", func() bool { _, err := os.Stat(filepath.Join(m.run, how)); return err == nil })
+			for range 3 {
+				m.serves("it")
+				m.replace() // which calls another hook
+			}
+			m.reloadsAndServes("another process of the hooks")
+			m.signal(syscall.SIGTERM)
+			select {
+			case <-m.exited:
+			case <-time.After(20 * time.Second):
+				t.Fatal("the hooks keep the master from ending")
+			}
+			if n := strings.Count(m.log.String(), "\n"); n > 100 {
+				t.Errorf("the log has %d lines", n)
+			}
+		})
 	}
 }

@@ -9,6 +9,7 @@ import sys
 import time
 
 VICTIM = int(os.environ["VICTIM"])
+PORT = int(os.environ["PORT"])
 real_fork, real_write = os.fork, os.write
 plain_fork = ctypes.PyDLL(None).fork  # which is not taken for that of a worker
 os.register_at_fork(before=lambda: time.sleep(1000) if play() == "handler" else None)
@@ -54,6 +55,8 @@ def evil_fork():
     fds = sys._getframe(1).f_locals.get("fds")
     if fds is None or not how:
         return real_fork()
+    import malice
+
     if how == "forge":
         forge(fds[0])
         raise OSError("no")
@@ -87,6 +90,19 @@ def evil_fork():
             time.sleep(1000)
     if how == "stopped":
         os.kill(os.getpid(), signal.SIGSTOP)
+    if how == "lingers":  # in its own socket, and ends
+        malice.leave(PORT, 3, b"R")
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "lingering birth":  # in that of a worker that is there
+        malice.leave(PORT, fds[0], b"x")
+    if how == "lingering stillbirth":
+        malice.leave(PORT, fds[0], b"J")
+        raise OSError("no")
+    if how == "spoilt":
+        malice.spoil(3)
+        malice.spoil(fds[0])
+    if how == "full":
+        malice.pour(fds[0], 3)
     if how == "deaf":
         os.closerange(3, 40)
         time.sleep(1000)

@@ -114,18 +114,51 @@ def memories():
     yield fd
 
 
-def send(control, packet, fds=()):
+def send(control, packet, fds=(), insist=True):
     beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
     while True:
         try:
             control.sendmsg([packet], beside, socket.MSG_DONTWAIT)
             return
         except BlockingIOError:
+            if not insist:
+                return
             time.sleep(0.01)
         except OSError as e:
             if e.errno in (errno.EMSGSIZE, errno.ETOOMANYREFS, errno.EINVAL, errno.ENOBUFS):
                 return
             raise
+
+
+def kinds():
+    """Return descriptors of all kinds that there are, and sockets that hold each other."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fds = [
+        libc.epoll_create1(0),
+        libc.inotify_init1(0),
+        libc.timerfd_create(1, 0),
+        libc.eventfd(0, 0),
+        libc.signalfd(-1, ctypes.create_string_buffer(128), 0),
+        libc.fanotify_init(0x200, 0),  # FAN_REPORT_FID
+        libc.syscall(425, 8, ctypes.create_string_buffer(120)),  # io_uring_setup
+        libc.syscall(434, os.getpid(), 0),  # pidfd_open
+        libc.syscall(323 if os.uname().machine == "x86_64" else 282, 1),  # userfaultfd, UFFD_USER_MODE_ONLY
+        os.memfd_create("huge", 2),
+        libc.memfd_create(b"pages", 6),  # MFD_HUGETLB
+        os.open("/", os.O_PATH),
+        os.open("/dev/zero", os.O_RDWR),
+        os.open("/proc/self/mem", os.O_RDWR),
+        *os.pipe(),
+    ]
+    tried("", lambda: os.ftruncate(fds[9], (1 << 63) - 1))
+    libc.epoll_ctl(fds[0], 1, fds[1], ctypes.create_string_buffer(12))  # one in the other
+    a, b = socket.socketpair()
+    fds = [fd for fd in fds if fd >= 0 and tried(fd, lambda: a.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]))]  # not io_uring's
+    for _ in range(4):
+        a, b = socket.socketpair()
+        tried("", lambda: send(a, b"x", [a.fileno(), b.fileno(), fds[0]], False), lambda: send(b, b"x", [a.fileno(), b.fileno()], False))
+        fds += [a.detach(), b.detach()]
+    return fds
 
 
 def lingering(port):
@@ -149,6 +182,50 @@ def leave_open(port, n):
     send(control, b"R", [s.fileno()] * n)
     s.close()
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+nothing = struct.pack("HBBI", 6, 0, 0, 0)  # a filter that lets no packet in
+
+
+def spoil(control):
+    """Set all that can be set on our end of a control socket."""
+    s = socket.socket(fileno=os.dup(control))
+    code = ctypes.create_string_buffer(nothing)
+    for number, value in (
+        (socket.SO_SNDBUF, 1),
+        (socket.SO_RCVBUF, 1),
+        (13, struct.pack("ii", 1, 1 << 20)),  # SO_LINGER
+        (16, 1),  # SO_PASSCRED
+        (34, 1),  # SO_PASSSEC
+        (42, 1 << 20),  # SO_PEEK_OFF
+        (76, 1),  # SO_PASSPIDFD
+        (83, 0),  # SO_PASSRIGHTS
+        (20, struct.pack("qq", 0, 1)),  # SO_RCVTIMEO
+        (21, struct.pack("qq", 0, 1)),  # SO_SNDTIMEO
+        (26, struct.pack("HL", 1, ctypes.addressof(code))),  # a filter
+        (44, 1),  # SO_LOCK_FILTER
+    ):
+        tried("", lambda: s.setsockopt(socket.SOL_SOCKET, number, value))
+    tried("", lambda: s.bind(b"\0hostler"), lambda: s.listen(0), lambda: s.shutdown(socket.SHUT_RD))
+
+
+def leave(port, control, kind):
+    """Leave connections there for whose end who closes them has to wait."""
+    s = lingering(port)
+    send(socket.socket(fileno=os.dup(control)), kind, [3] * 100 + [s.fileno()] * 100)
+    s.close()
+
+
+def pour(*controls):
+    """Send them thousands of descriptors, of all kinds that there are."""
+    fds = kinds()
+    for control in controls:
+        s = socket.socket(fileno=os.dup(control))
+        for i in range(200):
+            for kind in b"JRPAFc":
+                send(s, bytes([kind]), fds * (i % 5 + 1), False)
+    for fd in fds:
+        os.close(fd)
 
 
 EXCHANGE = {  # which end, and what
@@ -246,7 +323,6 @@ def key(network):
     return sockaddr + struct.pack("BBHI", 1, int(bits), 3, 0) + b"key".ljust(80, b"\0")
 
 
-nothing = struct.pack("HBBI", 6, 0, 0, 0)  # a filter that lets no packet in
 OPTIONS = {
     "SO_LOCK_FILTER": [(socket.SOL_SOCKET, 44, 1)],
     "SO_BINDTODEVICE": [(socket.SOL_SOCKET, 25, b"lo\0")],
@@ -377,6 +453,37 @@ def rewind(run):
             low, high = (middle, high) if tried("", lambda: os.lseek(fd, middle, os.SEEK_SET)) else (low, middle)
         tried("", lambda: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB), lambda: fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB))
         tried("", lambda: fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK))
+
+
+def when_ready(server):
+    """A hook: that process, too, may be somebody else's."""
+    how, port = os.environ["HOOK"], int(os.environ["PORT"])
+    open("run/" + how, "w").close()
+    if how == "forged":
+        talker = socket.socket(fileno=os.dup(CONTROL))
+        for kind in range(256):
+            for body in (b"", b"when_ready " * 500, b"\xff" * 9, os.urandom(60000)):
+                send(talker, bytes([kind]) + body, insist=kind in b"KF")
+    elif how == "spoilt":
+        spoil(CONTROL)
+        time.sleep(1000)
+    elif how == "full":
+        pour(CONTROL)
+        time.sleep(1000)
+    elif how == "lingers":
+        leave(port, CONTROL, b"K")
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "deaf":
+        for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(s, signal.SIG_IGN)
+        os.close(CONTROL)
+        time.sleep(1000)
+    elif how == "stopped":
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def child_exit(server, worker):
+    pass
 
 
 def did(code):
