@@ -15,6 +15,18 @@ import (
 // maxSocketPath is what fits in a sockaddr_un, less its closing zero.
 const maxSocketPath = 107
 
+// parseListen is parseBind, or fd://N for a socket that listens already.
+func parseListen(s string) (settings.Bind, error) {
+	number, ok := strings.CutPrefix(s, "fd://")
+	if !ok {
+		return parseBind(s)
+	}
+	if n, err := strconv.ParseUint(number, 10, 16); err != nil || strconv.FormatUint(n, 10) != number || n == 1 || n == 2 {
+		return settings.Bind{}, fmt.Errorf("%q is no descriptor of a socket: write fd://3", s)
+	}
+	return settings.Bind{Network: "fd", Address: number}, nil
+}
+
 // parseBind reads an address to listen on.
 func parseBind(s string) (settings.Bind, error) {
 	if path, ok := strings.CutPrefix(s, "unix:"); ok {
@@ -108,7 +120,7 @@ func parseAdmin(s string) (settings.Bind, error) {
 
 // binds is a list that must not be empty.
 func binds(field func(*Config) *[]settings.Bind) value {
-	v := list("an address, or several with commas between them", ",", field, parseBind)
+	v := list("an address, or several with commas between them", ",", field, parseListen)
 	set := v.set
 	v.set = func(c *Config, texts []string) []error {
 		before := *field(c)

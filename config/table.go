@@ -170,9 +170,10 @@ func table() []*setting {
 
 		{
 			name: "bind", short: "b", group: groupNetwork, arg: "ADDRESS", def: "127.0.0.1:8000",
-			help: "HOST:PORT, :PORT or unix:PATH; may be repeated",
+			help: "HOST:PORT, :PORT, unix:PATH or fd://N; may be repeated",
 			more: "An IPv6 address stands in brackets: `[::1]:8000`. Several addresses may also be given in one value with commas between them. `:PORT` listens on every address of the machine, IPv4 and IPv6. " +
-				"Started by systemd with sockets (see `deploy/systemd/hostler.socket`), hostler takes these for the addresses that they have, and for all of them where no `--bind` is given.",
+				"Started by systemd with sockets (see `deploy/systemd/hostler.socket`), hostler takes these for the addresses that they have, and for all of them where no `--bind` is given. " +
+				"`fd://N` is a socket that listens already, which another program that starts the server gives to it as the descriptor of that number.",
 			defaults: []fallback{{variable: "PORT", prefix: "0.0.0.0:"}},
 			value:    binds(func(c *Config) *[]settings.Bind { return &c.Binds }),
 		},

@@ -48,7 +48,7 @@ func (c *Config) validateTLS(seen map[settings.Bind]bool) []string {
 		}
 		seen[b] = true
 	}
-	tcp := slices.ContainsFunc(c.Binds, func(b settings.Bind) bool { return b.Network == "tcp" })
+	tcp := slices.ContainsFunc(c.Binds, func(b settings.Bind) bool { return b.Network != "unix" })
 	switch {
 	case len(c.TLS.Certs) == 0 && len(c.TLS.Keys) > 0:
 		problems = append(problems, c.where("keyfile")+": a key without --certfile")
@@ -100,7 +100,7 @@ func (c *Config) validateTLS(seen map[settings.Bind]bool) []string {
 func (c *Config) local() bool {
 	return !slices.ContainsFunc(c.Binds, func(b settings.Bind) bool {
 		if b.Network != "tcp" {
-			return false
+			return b.Network == "fd" // nobody knows
 		}
 		host, _, _ := net.SplitHostPort(b.Address) // has been parsed
 		a, err := netip.ParseAddr(host)

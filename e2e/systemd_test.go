@@ -304,3 +304,91 @@ func TestSocketActivationWithBinds(t *testing.T) {
 		t.Error("it is not said which")
 	}
 }
+
+// TestGivenDescriptors: fd://N, as supervisors other than systemd hand sockets on. They
+// are served, through a reload and an upgrade, and listen on when the server has ended.
+func TestGivenDescriptors(t *testing.T) {
+	web, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer web.Close()
+	path := filepath.Join(t.TempDir(), "http.sock")
+	local, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer local.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	var files []*os.File
+	for _, l := range []interface{ File() (*os.File, error) }{web.(*net.TCPListener), local.(*net.UnixListener)} {
+		f, err := l.File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		files = append(files, f)
+	}
+	given := func(args ...string) *exec.Cmd {
+		cmd := exec.Command(binary, append([]string{"--python", venv, "--chdir", apps, "--admin-bind", "off"}, args...)...)
+		cmd.ExtraFiles = append(files, null)
+		return cmd
+	}
+	pidfile := filepath.Join(t.TempDir(), "pid")
+	s := launchBy(t, given("-b", "fd://3", "-b", "fd://4", "-w", "2", "-p", pidfile, "faults:app"), "")
+	s.addr = web.Addr().String()
+	s.waitLog("msg=serving")
+	master := s.successor(pidfile)
+	overUnix := func() {
+		t.Helper()
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		b := make([]byte, 15)
+		if _, _ = c.Read(b); string(b) != "HTTP/1.1 200 OK" {
+			t.Errorf("over the Unix socket: %q", b)
+		}
+	}
+	overUnix()
+	s.underLoad(func() {
+		s.signal(syscall.SIGHUP)
+		s.waitLog("cause=reload", 2)
+		old := master()
+		s.signal(syscall.SIGUSR2)
+		<-s.exited
+		if now := master(); now == old || !alive(now) {
+			t.Errorf("master %d after the upgrade, %d before", now, old)
+		}
+	})
+	overUnix()
+	if err := syscall.Kill(master(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); alive(master()); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the new master does not end")
+		}
+	}
+	for _, l := range []net.Listener{web, local} {
+		c, err := net.Dial(l.Addr().Network(), l.Addr().String())
+		if err != nil {
+			t.Errorf("they do not listen any more: %v", err)
+			continue
+		}
+		c.Close()
+	}
+	for bind, want := range map[string]string{"fd://5": "it is no socket", "fd://300": "whoever started the server has given it no such socket"} {
+		out, err := given("-b", bind, "faults:app").CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "cannot listen on "+bind+": "+want) {
+			t.Errorf("%s: %v, %s", bind, err, out)
+		}
+	}
+}

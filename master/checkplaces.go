@@ -114,8 +114,11 @@ func access(path string, how uint32) error {
 // checkBind looks whether b is an address of this machine, that we may have. The socket
 // never listens.
 func checkBind(b settings.Bind) error {
-	if b.Network == "unix" {
+	switch b.Network {
+	case "unix":
 		return checkSocket(b.Address)
+	case "fd": // it is the server's that is to be started
+		return nil
 	}
 	addr, err := net.ResolveTCPAddr(goNetwork(b), b.Address)
 	if err != nil {

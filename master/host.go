@@ -88,11 +88,14 @@ func newSystemHost(opts Options, down chan<- struct{}) (*systemHost, error) {
 			return nil, err
 		}
 	}
-	if h.unit, err = unitSockets(flip, flip.HasParent()); err != nil {
+	if h.unit, err = unitSockets(flip, flip.HasParent(), opts.Settings.Binds); err != nil {
 		h.close()
 		return nil, err
 	}
-	h.withUnit(opts.Settings)
+	if err := h.withUnit(opts.Settings); err != nil {
+		h.close()
+		return nil, err
+	}
 	h.warnUnused(opts.Log, opts.Settings)
 	if h.exchange, err = takeOrMakeExchange(flip); err != nil {
 		h.close()
@@ -176,7 +179,9 @@ func (h *systemHost) ReadSettings() (*Settings, error) {
 		return nil, missing
 	}
 	pin(set, h.dir)
-	h.withUnit(set)
+	if err := h.withUnit(set); err != nil {
+		return nil, err
+	}
 	h.warnUnused(h.log, set)
 	return set, nil
 }

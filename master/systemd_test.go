@@ -266,7 +266,9 @@ func TestUnitSocketsUsed(t *testing.T) {
 		{name: "more", bind: settings.Bind{Network: "unix", Address: "/c"}, addr: &net.UnixAddr{Name: "/c"}},
 	}}
 	set := &Settings{Master: settings.Master{Binds: []settings.Bind{{Network: "tcp", Address: "127.0.0.1:8000"}}, Admin: settings.Bind{Network: "tcp", Address: "127.0.0.1:9191"}}}
-	h.withUnit(set)
+	if err := h.withUnit(set); err != nil {
+		t.Fatal(err)
+	}
 	if !slices.Equal(set.Binds, []settings.Bind{{Network: "unix", Address: "/a"}, {Network: "unix", Address: "/c"}}) {
 		t.Errorf("without --bind: %v", set.Binds)
 	}
@@ -274,7 +276,9 @@ func TestUnitSocketsUsed(t *testing.T) {
 		t.Errorf("for the admin server: %v", u)
 	}
 	set = &Settings{Master: settings.Master{Binds: []settings.Bind{{Network: "tcp", Address: "127.0.0.1:8000"}, {Network: "unix", Address: "/a"}}, BindsGiven: true}}
-	h.withUnit(set)
+	if err := h.withUnit(set); err != nil {
+		t.Fatal(err)
+	}
 	if len(set.Binds) != 2 || h.findUnit(set.Binds[0]) != nil || h.findUnit(set.Binds[1]) != h.unit[0] {
 		t.Errorf("with --bind: %v", set.Binds)
 	}
@@ -301,7 +305,7 @@ func TestUnitSocketsOfAnUpgrade(t *testing.T) {
 		keep[fmt.Sprintf("unit socket %d", i)] = f
 	}
 	t.Setenv("LISTEN_FDNAMES", "one:two")
-	all, err := unitSockets(keep, true)
+	all, err := unitSockets(keep, true, nil)
 	if err != nil || len(all) != 2 || all[0].name != "one" || all[1].name != "two" || all[0].bind.Network != "tcp" {
 		t.Errorf("%v, %v", all, err)
 	}
@@ -311,7 +315,7 @@ func TestUnitSocketsOfAnUpgrade(t *testing.T) {
 	}
 	defer null.Close()
 	keep["unit socket 1"] = null
-	if _, err := unitSockets(keep, true); err == nil || !strings.Contains(err.Error(), `"two": it is no socket`) {
+	if _, err := unitSockets(keep, true, nil); err == nil || !strings.Contains(err.Error(), `"two": it is no socket`) {
 		t.Errorf("a file for a socket: %v", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -18,10 +19,12 @@ import (
 )
 
 // unitSocket is a listening socket that the service manager has opened for us
-// (sd_listen_fds(3)). It stays the manager's: we neither shut it down nor remove
-// its file, nor change its backlog, and it listens on while we restart.
+// (sd_listen_fds(3)), or another program that has started us (fd://N). It stays
+// theirs: we neither shut it down nor remove its file, nor change its backlog, and it
+// listens on while we restart.
 type unitSocket struct {
-	name string        // FileDescriptorName= of the unit, for messages
+	name string        // FileDescriptorName= of the unit, or fd://N, for messages
+	fd   string        // the number of the descriptor with which it came
 	bind settings.Bind // as one would write it for --bind
 	addr net.Addr
 	file *os.File
@@ -36,9 +39,12 @@ type fileKeeper interface {
 	File(name string) (*os.File, error)
 }
 
-// unitSockets returns the sockets of the service manager, or those that the
-// previous binary had from it.
-func unitSockets(keep fileKeeper, hasParent bool) ([]*unitSocket, error) {
+// firstUnit is the descriptor of the service manager's first socket (SD_LISTEN_FDS_START).
+const firstUnit = 3
+
+// unitSockets returns the sockets of the service manager and those that binds name by
+// their descriptors, or what the previous binary had of them.
+func unitSockets(keep fileKeeper, hasParent bool, binds []settings.Bind) ([]*unitSocket, error) {
 	key := func(i int) string { return fmt.Sprintf("unit socket %d", i) }
 	var files []*os.File
 	if !hasParent {
@@ -66,7 +72,7 @@ func unitSockets(keep fileKeeper, hasParent bool) ([]*unitSocket, error) {
 	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
 	var all []*unitSocket
 	for i, f := range files {
-		u := &unitSocket{name: fmt.Sprint("number ", i+1), file: f}
+		u := &unitSocket{name: fmt.Sprint("number ", i+1), fd: fmt.Sprint(firstUnit + i), file: f}
 		if i < len(names) && names[i] != "" {
 			u.name = names[i]
 		}
@@ -75,7 +81,55 @@ func unitSockets(keep fileKeeper, hasParent bool) ([]*unitSocket, error) {
 		}
 		all = append(all, u)
 	}
+	for _, b := range binds {
+		if b.Network != "fd" || findFD(all, b) != nil {
+			continue
+		}
+		u := &unitSocket{name: b.String(), fd: b.Address}
+		if err := u.take(keep, hasParent); err != nil {
+			return nil, fmt.Errorf("cannot listen on %s: %w", b, err)
+		}
+		all = append(all, u)
+	}
 	return all, nil
+}
+
+// findFD returns which of all came as the descriptor of b, or nil.
+func findFD(all []*unitSocket, b settings.Bind) *unitSocket {
+	i := slices.IndexFunc(all, func(u *unitSocket) bool { return u.fd == b.Address })
+	if i < 0 {
+		return nil
+	}
+	return all[i]
+}
+
+var errNotGiven = errors.New("whoever started the server has given it no such socket")
+
+// take finds u.fd: ours from the start, or the previous binary's.
+func (u *unitSocket) take(keep fileKeeper, hasParent bool) (err error) {
+	if hasParent {
+		if u.file, err = keep.File(u.name); err == nil && u.file == nil {
+			err = errNotGiven
+		}
+		if err != nil {
+			return err
+		}
+		return u.look()
+	}
+	n, err := strconv.Atoi(u.fd)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.FcntlInt(uintptr(n), unix.F_DUPFD_CLOEXEC, 10)
+	if err != nil {
+		return errNotGiven
+	}
+	u.file = os.NewFile(uintptr(fd), u.name)
+	if err := u.look(); err != nil {
+		return err
+	}
+	unix.CloseOnExec(n) // not for the workers' children
+	return keep.AddFile(u.name, u.file)
 }
 
 // look finds out where the socket listens.
@@ -87,7 +141,7 @@ func (u *unitSocket) look() error {
 	}
 	listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 	if kind != unix.SOCK_STREAM || err != nil || listens == 0 {
-		return errors.New("it does not listen for connections: the unit wants ListenStream=, and Accept=no")
+		return errors.New("it does not listen for connections: a unit wants ListenStream=, and Accept=no")
 	}
 	sa, err := unix.Getsockname(fd)
 	if err != nil {
@@ -161,10 +215,22 @@ func (h *systemHost) findUnitAdmin(b settings.Bind) *unitSocket {
 	return h.unit[i]
 }
 
-// withUnit makes the sockets of the unit the addresses of set if it names none.
-func (h *systemHost) withUnit(set *Settings) {
+// withUnit puts addresses in the place of the descriptors that set names, and makes the
+// sockets of the unit its addresses if it names none.
+func (h *systemHost) withUnit(set *Settings) error {
+	set.Binds = slices.Clone(set.Binds)
+	for i, b := range set.Binds {
+		if b.Network != "fd" {
+			continue
+		}
+		u := findFD(h.unit, b)
+		if u == nil {
+			return fmt.Errorf("cannot listen on %s: %w", b, errNotGiven)
+		}
+		set.Binds[i] = u.bind
+	}
 	if set.BindsGiven || len(h.unit) == 0 {
-		return
+		return nil
 	}
 	var binds []settings.Bind
 	for _, u := range h.unit {
@@ -175,6 +241,7 @@ func (h *systemHost) withUnit(set *Settings) {
 	if len(binds) > 0 {
 		set.Binds = binds
 	}
+	return nil
 }
 
 // warnUnused names the sockets on which clients would wait for ever.

@@ -48,14 +48,17 @@ type Master struct {
 
 // Bind is an address to listen on. The zero value is none.
 type Bind struct {
-	Network string // "tcp" or "unix"
-	Address string // host:port, or the path
+	Network string // "tcp", "unix", or "fd": a socket that whoever starts the server gives to it
+	Address string // host:port, the path, or the descriptor's number
 }
 
 // String returns b as one would write it for --bind.
 func (b Bind) String() string {
-	if b.Network == "unix" {
+	switch b.Network {
+	case "unix":
 		return "unix:" + b.Address
+	case "fd":
+		return "fd://" + b.Address
 	}
 	return b.Address
 }
@@ -63,7 +66,7 @@ func (b Bind) String() string {
 // Fixed reports whether no two sockets can have b: it is neither none nor a port that
 // the kernel is to choose.
 func (b Bind) Fixed() bool {
-	return b.Network == "unix" || b.Network == "tcp" && b.Address[len(b.Address)-2:] != ":0"
+	return b.Network == "unix" || b.Network == "fd" || b.Network == "tcp" && b.Address[len(b.Address)-2:] != ":0"
 }
 
 // Values of OTLPProtocol.

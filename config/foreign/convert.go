@@ -190,7 +190,7 @@ func (o *Outcome) combine(parts map[string]Assigned, app string) {
 		app = with(app, callable)
 		put("app", app, partCallable)
 	}
-	if text(partFactory) != "" && app != "" && !strings.HasSuffix(app, "()") {
+	if text(partFactory) != "" && app != "" && !strings.HasSuffix(app, ")") {
 		put("app", app+"()", partFactory)
 	}
 	number := func(part string) string {

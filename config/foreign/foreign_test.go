@@ -96,7 +96,7 @@ func TestReadArgs(t *testing.T) {
 		{"--umask 18", "umask=022"},
 		{"--umask 027 -R --no-sendfile", "umask=027"},
 		{"--bind unix:///run/a.sock --bind tcp://a:1 --bind ::1", "bind=unix:/run/a.sock+a:1+[::1]:8000"},
-		{"--bind fd://3", ""},
+		{"--bind fd://3", "bind=fd://3"},
 		{"--forwarded-allow-ips *", "forwarded-allow-ips=*"},
 		{"--proxy-protocol --preload", "proxy-protocol=auto preload=true"},
 		{"--proxy-protocol v2", "proxy-protocol=v2"},

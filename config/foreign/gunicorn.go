@@ -257,10 +257,6 @@ func bind(v any) result {
 			if a = strings.TrimSpace(a); a == "" {
 				continue
 			}
-			if strings.HasPrefix(a, "fd://") {
-				r.fate, r.why = Changed, "sockets that systemd hands over are taken by themselves, and need no fd://"
-				continue
-			}
 			all = append(all, address(a))
 		}
 	}
@@ -272,6 +268,9 @@ func bind(v any) result {
 
 // address is a as hostler writes it: Gunicorn's has a default port, and prefixes.
 func address(a string) string {
+	if strings.HasPrefix(a, "fd://") {
+		return a
+	}
 	if strings.HasPrefix(a, "unix:") {
 		return "unix:" + strings.TrimPrefix(strings.TrimPrefix(a, "unix:"), "//")
 	}

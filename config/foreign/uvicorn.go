@@ -25,7 +25,7 @@ func uvicorn() []*setting {
 		u(flags(One, "--host"), changed(partHost, "with --port it is --bind HOST:PORT")),
 		u(flags(One, "--port"), changed(partPort, "with --host it is --bind HOST:PORT")),
 		u(flags(One, "--uds"), changed("bind", "is --bind unix:PATH"), by(func(v any) result { return prefixed("bind", "unix:", v) })),
-		u(flags(One, "--fd"), idle("sockets that systemd hands over are taken by themselves")),
+		u(flags(One, "--fd"), changed("bind", "is --bind fd://N"), by(func(v any) result { return prefixed("bind", "fd://", v) })),
 		u(flags(One, "--reload-dir"), changed("reload-extra", "is --reload-extra; the modules that are imported are watched anyway")),
 		u(flags(One, "--reload-include", "--reload-exclude"), lost("what is watched is what has been imported, and --reload-extra")),
 		u(flags(One, "--reload-delay"), idle("a change is seen at once")),
