@@ -47,6 +47,7 @@ func (l *loader) readProject(path string, data []byte) bool {
 }
 
 func (l *loader) badTOML(path string, err error) {
+	l.appUnknown = true
 	var syntax toml.ParseError
 	if errors.As(err, &syntax) {
 		l.problemf("%s:%d: %s", path, syntax.Position.Line, strings.TrimPrefix(syntax.Message, "toml: "))

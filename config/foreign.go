@@ -86,6 +86,7 @@ func (l *loader) readProgram(path string, opts Options) {
 		}
 		return ""
 	}
+	l.appUnknown = true // until the file has told
 	got, err := opts.Evaluate(Evaluation{File: path, Python: given("python"), Chdir: given("chdir"), User: given("user"), Group: given("group")})
 	if err != nil {
 		l.problemf("%s: %v", path, err)
@@ -103,6 +104,7 @@ func (l *loader) readProgram(path string, opts Options) {
 			return
 		}
 	}
+	l.appUnknown = false
 	l.conf = &conf{location: location, hooks: c.Hooks}
 	l.take(foreign.Convert(c.Uses, foreign.Where{Unprivileged: got.Unprivileged}), path+": ")
 }

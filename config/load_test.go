@@ -265,6 +265,19 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	}
 }
 
+// TestApplicationInABadFile: where the file that may name it cannot be read, that is all
+// that is wrong.
+func TestApplicationInABadFile(t *testing.T) {
+	for path, data := range map[string]string{"hostler.toml": "workers = = 2\napp = 'shop'", "pyproject.toml": "[tool.hostler\nx]\napp = 'shop'"} {
+		if got := problems(t, files{path: data}, nil); len(got) != 1 || !strings.HasPrefix(got[0], path+":") {
+			t.Errorf("%s: %q", path, got)
+		}
+	}
+	if got := problems(t, nil, nil, "-c", "none.toml"); !slices.Equal(got, []string{"--config: cannot read none.toml: file does not exist"}) {
+		t.Errorf("no file: %q", got)
+	}
+}
+
 func TestCrossChecks(t *testing.T) {
 	for _, c := range []struct {
 		args []string

@@ -175,6 +175,7 @@ func (l *loader) readFile(opts Options) {
 	case !asked && errors.Is(err, fs.ErrNotExist):
 		l.findProject(s, opts.ReadFile)
 	default:
+		l.appUnknown = true
 		origin := ""
 		if asked {
 			origin = c.origin + ": "

@@ -165,6 +165,12 @@ func boolean(field func(*Config) *bool) value {
 }
 
 func parseBool(s string) (bool, error) {
+	switch strings.ToLower(s) { // what people write in variables
+	case "yes", "on":
+		return true, nil
+	case "no", "off":
+		return false, nil
+	}
 	b, err := strconv.ParseBool(s)
 	if err != nil {
 		return false, fmt.Errorf("%q is neither true nor false", s)

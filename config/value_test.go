@@ -18,6 +18,8 @@ func TestGoodValues(t *testing.T) {
 		field string
 		want  any
 	}{
+		{[]string{"--preload=yes"}, "Preload", true},
+		{[]string{"--preload", "--preload=OFF"}, "Preload", false},
 		{[]string{"-w", "512"}, "Workers", 512},
 		{[]string{"-w4"}, "Workers", 4},
 		{[]string{"-w", "2", "-w", "3"}, "Workers", 3},

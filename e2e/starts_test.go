@@ -74,6 +74,7 @@ func TestFailedStarts(t *testing.T) {
 		{"no Python", "ended (exit:0) before it was ready: is /bin/true a Python?", nil, []string{"--python", "/bin/true", "fine:app"}, false},
 		{"arguments that are no literals", "cannot call the factory as make(x): ", nil, []string{"factory:make(x)"}, false},
 		{"arguments too many", "takes 0 positional arguments but 1 was given", nil, []string{"factory:odd(1)"}, false},
+		{"no directory for the pid file", "cannot write the pid file: stat " + dir + "/none: no such file or directory", nil, []string{"--pid", dir + "/none/pid", "fine:app"}, false},
 		{"no such module", "No module named 'nowhere' (Python: ", nil, []string{"nowhere:app"}, false},
 		{"no such module, and where", "looked in " + dir, nil, []string{"nowhere:app"}, false},
 		{"no such module in the application", "No module named 'no_flask' (Python: ", nil, []string{"needs:app"}, true},

@@ -87,6 +87,10 @@ func newSystemHost(opts Options, down chan<- struct{}) (*systemHost, error) {
 			h.close()
 			return nil, err
 		}
+		if err := checkWritable(filepath.Dir(path)); err != nil && h.owner {
+			h.close()
+			return nil, fmt.Errorf("cannot write the pid file: %w", err)
+		}
 	}
 	if h.unit, err = unitSockets(flip, flip.HasParent(), opts.Settings.Binds); err != nil {
 		h.close()
