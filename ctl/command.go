@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hostler/internal/cli"
+	"hostler/internal/visible"
 	"hostler/protocol"
 )
 
@@ -108,12 +109,12 @@ func (c *Command) findServer(ctx context.Context) error {
 }
 
 func (c *Command) print(text string) error {
-	return c.write(visible(text, c.json))
+	return c.write(visible.Text(text, c.json))
 }
 
 // complain writes text of others to standard error, as a line.
 func (c *Command) complain(text string) {
-	fmt.Fprintln(c.Stderr, visible(text, false))
+	fmt.Fprintln(c.Stderr, visible.Text(text, false))
 }
 
 // write writes text of our own.

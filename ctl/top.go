@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"hostler/admin"
+	"hostler/internal/visible"
 	"hostler/protocol"
 )
 
@@ -362,7 +363,7 @@ func fill(s string, width int) string { return s + strings.Repeat(" ", max(width
 func cutLine(line []piece, width int) []piece {
 	fit := make([]piece, 0, len(line))
 	for _, p := range line {
-		r := []rune(strings.ReplaceAll(visible(p.text, false), "\t", " "))
+		r := []rune(strings.ReplaceAll(visible.Text(p.text, false), "\t", " "))
 		if len(r) > width {
 			r = r[:width]
 		}

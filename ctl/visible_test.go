@@ -7,6 +7,7 @@ import (
 	"time"
 	"unicode"
 
+	"hostler/internal/visible"
 	"hostler/protocol"
 )
 
@@ -23,15 +24,15 @@ func harmless(t *testing.T, what, s string) {
 }
 
 func TestVisible(t *testing.T) {
-	harmless(t, "text", visible(nasty, false))
-	if got := visible("é\n\t\U0001f40e\x1b", false); got != "é\n\t\U0001f40e\\x1b" {
+	harmless(t, "text", visible.Text(nasty, false))
+	if got := visible.Text("é\n\t\U0001f40e\x1b", false); got != "é\n\t\U0001f40e\\x1b" {
 		t.Errorf("%q", got)
 	}
 	b, err := json.Marshal(map[string]string{"target": nasty})
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown := visible(string(b), true)
+	shown := visible.Text(string(b), true)
 	harmless(t, "JSON", shown)
 	var before, after map[string]string
 	if json.Unmarshal(b, &before) != nil || json.Unmarshal([]byte(shown), &after) != nil || before["target"] != after["target"] {

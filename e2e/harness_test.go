@@ -178,8 +178,16 @@ func launchIn(t *testing.T, dir string, args ...string) *server {
 // launchBy runs a command that is hostler, or becomes it, in a directory.
 func launchBy(t *testing.T, cmd *exec.Cmd, dir string) *server {
 	t.Helper()
-	s := &server{t: t, log: new(logBuffer), exited: make(chan struct{}), cmd: cmd}
-	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	return launchTo(t, cmd, new(logBuffer), dir)
+}
+
+// launchTo is launchBy with a log, which somebody else fills if the command has an output.
+func launchTo(t *testing.T, cmd *exec.Cmd, log *logBuffer, dir string) *server {
+	t.Helper()
+	s := &server{t: t, log: log, exited: make(chan struct{}), cmd: cmd}
+	if s.cmd.Stdout == nil {
+		s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	}
 	s.cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", testVariable+t.Name())
 	if dir != "" {
 		s.cmd.Dir, s.cmd.Env = dir, append(s.cmd.Env, "PWD="+dir)

@@ -2,11 +2,19 @@ package e2e
 
 import (
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // What a worker shares with the master or with other workers, or sends them: the open file
@@ -134,4 +142,109 @@ func TestMaliciousOutput(t *testing.T) {
 	m.replace()
 	logged("replaced")
 	m.reloadsAndServes("all that")
+}
+
+// TestMaliciousSocket: standard output and error are a socket, as the journal's is. Workers
+// write there, and end nobody's log.
+func TestMaliciousSocket(t *testing.T) {
+	for _, args := range [][]string{nil, {"--preload", "--error-log", "/dev/stderr", "--access-log", "/dev/stdout"}} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			t.Parallel()
+			pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ours, theirs := os.NewFile(uintptr(pair[0]), "ours"), os.NewFile(uintptr(pair[1]), "theirs")
+			cmd := exec.Command(binary)
+			cmd.Stdout, cmd.Stderr = theirs, theirs
+			log := new(logBuffer)
+			copied := make(chan struct{})
+			go func() {
+				defer close(copied)
+				defer ours.Close()
+				_, _ = io.Copy(log, ours)
+			}()
+			m := takenOverAs(t, cmd, log, "http", "app", args...)
+			theirs.Close()
+			m.evil("print('a worker speaks', flush=True) or os.write(2, b'and shouts\\n')")
+			m.waitLog("a worker speaks\n")
+			m.waitLog("and shouts\n")
+			if got := m.evil("end_output()"); got != "[]" {
+				t.Errorf("done to the socket: %s", got)
+			}
+			m.reloadsAndServes("the socket was spoiled")
+			m.evil("output()")
+			m.reloadsAndServes("it was filled")
+			m.signal(syscall.SIGUSR1)
+			m.waitLog("reopening log files")
+			m.evil("__import__('atexit').register(os.write, 2, b'last words\\n')")
+			m.signal(syscall.SIGTERM)
+			<-m.exited
+			<-copied
+			for _, want := range []string{"last words\n", "msg=stopped"} {
+				if !strings.Contains(log.String(), want) {
+					t.Errorf("no %q in the log", want)
+				}
+			}
+		})
+	}
+}
+
+// TestMaliciousTerminal: somebody at a terminal has started the server, and goes on to be the
+// one who sits there.
+func TestMaliciousTerminal(t *testing.T) {
+	for _, args := range [][]string{nil, {"--preload"}} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			if os.Geteuid() != 0 {
+				t.Skip("only root has workers of another user")
+			}
+			t.Parallel()
+			dir, err := os.MkdirTemp("", "hostler-malice")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { os.RemoveAll(dir) })
+			text, err := os.ReadFile(filepath.Join(apps, "malice.py"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, err := range []error{os.Chmod(dir, 0o755), os.WriteFile(dir+"/malice.py", text, 0o644)} {
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			x, addr := atTerminal(t, nil, append(args, "--python", "/usr/bin/python3", "--chdir", dir, "--user", "nobody", "-w", "1", "--admin-bind", "off", "malice:app")...)
+			x.wait(`Ctrl-C stops it`)
+			evil := func(code string) string {
+				t.Helper()
+				r, err := http.Post("http://"+addr+"/", "text/x-python", strings.NewReader(code))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.Body.Close()
+				b, err := io.ReadAll(r.Body)
+				if err != nil || strings.Contains(string(b), "Traceback") {
+					t.Fatalf("%s: %s, %v", code, b, err)
+				}
+				return string(b)
+			}
+			before, err := unix.IoctlGetTermios(int(x.master.Fd()), unix.TCGETS)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := evil("terminal()"); got != "[]" {
+				t.Errorf("done to the terminal: %s", got)
+			}
+			if after, err := unix.IoctlGetTermios(int(x.master.Fd()), unix.TCGETS); err != nil || *after != *before {
+				t.Errorf("its modes were %+v and are %+v, %v", before, after, err)
+			}
+			evil(`print("\x1b[31mred\x1b[0m \x1b]0;owned\x07 \x1b[6n \x9b2J", flush=True)`)
+			x.wait(regexp.QuoteMeta("\x1b[31mred\x1b[0m " + `\x1b]0;owned\x07 \x1b[6n \x9b2J` + "\r\n"))
+			evil("output()")
+			x.write("\x03")
+			if code := x.left(); code != 0 {
+				t.Errorf("Ctrl-C: exit status %d", code)
+			}
+		})
+	}
 }

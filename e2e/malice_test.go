@@ -41,6 +41,13 @@ type taken struct {
 // takenOver starts a server of which the workers are nobody's.
 func takenOver(t *testing.T, scheme, app string, args ...string) *taken {
 	t.Helper()
+	return takenOverAs(t, exec.Command(binary), new(logBuffer), scheme, app, args...)
+}
+
+// takenOverAs is takenOver for a command that is hostler without its arguments, and whose
+// output, if it has any of its own, is copied to log.
+func takenOverAs(t *testing.T, cmd *exec.Cmd, log *logBuffer, scheme, app string, args ...string) *taken {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("workers of another user take a master that is root")
 	}
@@ -71,8 +78,9 @@ func takenOver(t *testing.T, scheme, app string, args ...string) *taken {
 	m.bystander = sleep.Process.Pid
 	socket := filepath.Join(m.run, "ctl")
 	addr, admin := fmt.Sprintf("127.0.0.1:%d", freePort(t)), fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	m.server = launchWith(t, append([]string{"--python", "/usr/bin/python3", "--chdir", dir, "--user", "nobody", "-w", "1", "-b", addr, "--admin-bind", admin,
-		"-b", "unix:" + m.run + "/s", "--ctl-socket", socket, "--pid", dir + "/pid", "--graceful-timeout", "5", "malice:" + app}, args...)...)
+	cmd.Args = append(append(cmd.Args, "--python", "/usr/bin/python3", "--chdir", dir, "--user", "nobody", "-w", "1", "-b", addr, "--admin-bind", admin,
+		"-b", "unix:"+m.run+"/s", "--ctl-socket", socket, "--pid", dir+"/pid", "--graceful-timeout", "5", "malice:"+app), args...)
+	m.server = launchTo(t, cmd, log, "")
 	m.addr, m.admin = addr, admin
 	m.steer = ctlServer{server: m.server, socket: socket}
 	m.url = scheme + "://" + addr + "/"

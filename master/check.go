@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"hostler/internal/relay"
 	"hostler/master/spawn"
 	"hostler/protocol"
 )
@@ -48,6 +49,7 @@ func Check(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
+	defer relay.Finish(lastLines)
 	defer sp.Close()
 
 	board.Slot(0).Assign(1, set.Threads)

@@ -14,6 +14,7 @@ import (
 	"hostler/internal/accesslog"
 	"hostler/internal/logfile"
 	"hostler/internal/logwriter"
+	"hostler/internal/relay"
 	"hostler/master/spawn"
 	"hostler/protocol"
 )
@@ -105,12 +106,10 @@ func (l *logFile) open(workers *syscall.Credential) (err error) {
 }
 
 // forWorkers returns another descriptor of a log. If they are another principal, it is
-// another open file, where there can be one.
+// another open file.
 func forWorkers(fd int, workers *syscall.Credential) (int, error) {
 	if workers != nil {
-		if again, err := logfile.Again(fd); err == nil {
-			return again, nil
-		}
+		return relay.Open(fd)
 	}
 	return dup(fd)
 }

@@ -15,6 +15,7 @@ import (
 
 	"hostler/internal/appmetrics"
 	"hostler/internal/logwriter"
+	"hostler/internal/relay"
 	"hostler/master/spawn"
 	"hostler/protocol"
 )
@@ -243,6 +244,7 @@ func (m *Master) openLogs() error {
 
 // flushLogs gives the last lines a moment.
 func (m *Master) flushLogs() {
+	relay.Finish(lastLines)
 	m.sup.flushLogs()
 	m.opts.ErrorLog.Flush(lastLines)
 }

@@ -10,6 +10,7 @@ import random
 import signal
 import socket
 import struct
+import termios
 import threading
 import time
 import traceback
@@ -33,7 +34,7 @@ def tried(name, *calls):
         try:
             call()
             done.append(name)
-        except (OSError, ValueError):
+        except (OSError, ValueError, termios.error):
             pass
     return done
 
@@ -425,6 +426,52 @@ def output():
                 os.write(fd, b"nonsense" * 1024)
         except OSError:
             pass
+
+
+def end_output():
+    """What can be done to standard output and error if they are a socket."""
+    done = []
+    for fd in (1, 2):
+        tried("", lambda: fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK))
+        tried("", lambda: fcntl.fcntl(fd, 1031, 4096), lambda: fcntl.ioctl(fd, 0x5421, struct.pack("i", 1)))  # F_SETPIPE_SZ, FIONBIO
+        try:
+            s = socket.socket(fileno=os.dup(fd))
+        except OSError:
+            continue
+        spoil(fd)
+        done += tried("shut down", lambda: s.shutdown(socket.SHUT_RDWR))
+        done += tried("read", lambda: s.recv(1, socket.MSG_DONTWAIT))
+    return done
+
+
+def terminal():
+    """What can be done to the terminal that the server was started at."""
+    done = tried("opened", lambda: os.open("/dev/tty", os.O_RDWR))
+    for fd in (0, 1, 2):
+        here = "/proc/self/fd/%d" % fd
+        done += tried("it is one", lambda: termios.tcgetattr(fd))
+        if fd:
+            done += tried("opened again", lambda: os.open(here, os.O_RDONLY | os.O_NONBLOCK))
+        for name, number, value in (
+            ("typed", termios.TIOCSTI, b"x"),
+            ("foreground", termios.TIOCSPGRP, struct.pack("i", os.getpgrp())),
+            ("ours", termios.TIOCSCTTY, 0),
+            ("exclusive", termios.TIOCEXCL, 0),
+            ("a size", termios.TIOCSWINSZ, struct.pack("HHHH", 1, 1, 1, 1)),
+            ("a discipline", termios.TIOCSETD, struct.pack("i", 3)),
+            ("stopped", termios.TCXONC, termios.TCOOFF),
+            ("flushed", termios.TCFLSH, termios.TCIOFLUSH),
+            ("console", termios.TIOCCONS, 0),
+            ("not ours", termios.TIOCNOTTY, 0),
+        ):
+            done += tried(name, lambda: fcntl.ioctl(fd, number, value))
+        try:
+            raw = termios.tcgetattr(fd)
+            raw[0] = raw[1] = raw[3] = 0
+            done += tried("raw", lambda: termios.tcsetattr(fd, termios.TCSANOW, raw))
+        except termios.error:
+            pass
+    return done
 
 
 def owned_by(pid):

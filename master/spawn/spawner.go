@@ -1,6 +1,7 @@
 package spawn
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,7 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"hostler/internal/logfile"
+	"hostler/internal/relay"
 	"hostler/protocol"
 )
 
@@ -185,14 +186,13 @@ func (s *Spawner) forkExec(r *spawnRequest) {
 	if r.child.hasEnded() { // not wanted any more
 		return
 	}
-	s.mu.Lock()
-	s.starting = true
-	s.mu.Unlock()
-	if err := s.giveLibrary(r); err != nil {
+	if err := cmp.Or(s.giveLibrary(r), r.ownOutput()); err != nil {
 		r.child.end(ending{err: err})
 		return
 	}
-	r.ownOutput()
+	s.mu.Lock()
+	s.starting = true
+	s.mu.Unlock()
 	r.attr.Dir = elsewhere(r.dir)
 	pid, err := syscall.ForkExec(r.python, r.argv, r.attr)
 	s.mu.Lock()
@@ -213,19 +213,21 @@ func (s *Spawner) forkExec(r *spawnRequest) {
 	s.reapLater()
 }
 
-// ownOutput gives a process that is another principal's than we are open files of its own
-// for standard output and error, where there can be any: it has no say in the flags of ours,
-// and cannot read from our terminal.
-func (r *spawnRequest) ownOutput() {
+// ownOutput gives a process that is another principal's than we are what is not ours for
+// standard output and error: see package relay.
+func (r *spawnRequest) ownOutput() error {
 	if r.attr.Sys.Credential == nil {
-		return
+		return nil
 	}
 	for n := 1; n <= 2; n++ {
-		if fd, err := logfile.Again(int(r.attr.Files[n])); err == nil {
-			r.attr.Files[n] = uintptr(fd)
-			r.owned = append(r.owned, fd)
+		fd, err := relay.Open(int(r.attr.Files[n]))
+		if err != nil {
+			return fmt.Errorf("cannot give it an output: %w", err)
 		}
+		r.owned = append(r.owned, fd)
+		r.attr.Files[n] = uintptr(fd)
 	}
+	return nil
 }
 
 // giveLibrary has the process find the library that its interpreter can load.
