@@ -388,7 +388,7 @@ func table() []*setting {
 			name: "ready-path", group: groupPython, arg: "PATH",
 			help: "what a worker has to answer before it serves",
 			more: "`--ready-path /healthz`: each new worker has its application answer that request with a status below 400, or it is not ready: a start or a reload of which one worker does not fails, the old workers serve on, and the log, `hostler ctl reload` and `/status` have the status with the first line of the body, or what was raised. A worker that is to take another's place is tried again ([master.md](internals/master.md#reload)). " +
-				"The request is run in the worker, through no socket, before it accepts; no line of the access log, no metric and no hook is about it. The application sees a GET from 127.0.0.1 by `hostler/VERSION`. A redirect counts as an answer. Where it is not ready at once it is asked again, for `--ready-timeout`.",
+				"The request is run in the worker, through no socket, before it accepts; no line of the access log, no metric and no hook is about it. The application sees a GET from 127.0.0.1 by `hostler/VERSION`. Where it answers with a redirect to its own host, as to https or to a language, that is asked, five times at most (by https with `X-Forwarded-Proto`); one to another host counts as an answer. Where it is not ready at once it is asked again, for `--ready-timeout`. The lifespan of an ASGI application that is not ready is ended.",
 			value: custom("a path that begins with /", func(c *Config) *string { return &c.ReadyPath }, parseReadyPath),
 		},
 		{
@@ -400,7 +400,7 @@ func table() []*setting {
 		{
 			name: "ready-timeout", group: groupPython, arg: "SECS", def: "10",
 			help:  "for how long --ready-path may fail",
-			more:  "Every fifth of a second it is asked again. An application of WSGI's that does not come back at all is a matter of `--boot-timeout`.",
+			more:  "Every fifth of a second it is asked again. One answer of an ASGI application's may take what is left of this time, and five seconds; where it waits is logged then. An application of WSGI's that does not come back at all is a matter of `--boot-timeout`.",
 			value: duration(func(c *Config) timePtr { return &c.ReadyTimeout }),
 		},
 		{

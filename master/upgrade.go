@@ -2,6 +2,7 @@ package master
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"hostler/protocol"
@@ -45,8 +46,8 @@ func (s *supervisor) upgrade() error {
 // or has failed.
 func (s *supervisor) upgradeEnded(left []*listener, err error) {
 	s.upgrading = false
-	s.answerAll(&s.waitUpgrade, err)
 	if err != nil {
+		s.answerAll(&s.waitUpgrade, fmt.Errorf("the upgrade failed, and the old binary serves on: %w (what the new one has said is in the error log)", err))
 		s.stats.upgrades["failure"]++
 		s.note(protocol.Event{Kind: "upgrade_failed", Text: err.Error()})
 		if s.phase == phaseServing {
@@ -55,6 +56,7 @@ func (s *supervisor) upgradeEnded(left []*listener, err error) {
 		s.reloadAgain()
 		return
 	}
+	s.answerAll(&s.waitUpgrade, nil)
 	s.stats.upgrades["success"]++
 	s.upgraded = true
 	s.note(protocol.Event{Kind: "upgraded", Text: "another binary serves"})

@@ -30,17 +30,17 @@ def own_signals():
     os.register_at_fork(after_in_child=restore)
 
 
-def drain_on_sigterm(server):
-    """Leave in good order, unless the application has a handler of its own."""
+def drain_on_sigterm(drain):
+    """Leave in good order, by a function, unless the application has a handler of its own."""
     if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         return
 
-    def drain(*_):
-        server.drain()
+    def handler(*_):
+        drain()
 
     def restore():
-        if signal.getsignal(signal.SIGTERM) is drain:
+        if signal.getsignal(signal.SIGTERM) is handler:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    signal.signal(signal.SIGTERM, drain)
+    signal.signal(signal.SIGTERM, handler)
     os.register_at_fork(after_in_child=restore)

@@ -208,7 +208,7 @@ def asgi_worker(worker, app, modules, hooks):
     if questions(worker.settings):
         from _hostler.asgi import ready
 
-        worker.be_ready = ready.be_ready
+        worker.be_ready = lambda call, lifespan: ready.be_ready(worker, call, lifespan)
     if modules:
         from _hostler.asgi.page import or_error_page
 

@@ -35,6 +35,7 @@ class Worker:
         self.collector = Collector(server, threads)
         self.count = 0  # of threads that serve
         self.be_ready = None  # what has an ASGI application answer --ready-path
+        self.stop, self.told = None, False  # what ends that where the worker is to leave
         self.green_websocket = None  # makes environ["wsgi.websocket"], where greenlets serve
 
     def prepare(self, app):
@@ -59,7 +60,24 @@ class Worker:
         os.close(LIBRARY)
         log.write_by(server.say, server.printed)
         faulthandler.register(DUMP, file=server.dump_fd(), all_threads=True, chain=False)
-        drain_on_sigterm(server)
+        drain_on_sigterm(self.drain)
+
+    def drain(self):
+        """Leave in good order."""
+        self.told = True
+        self.server.drain()
+        self.stop_asking()
+
+    def leaving(self, loop, stop):
+        """Have a function called in a loop when the worker is told to leave; None: no more."""
+        self.stop = loop and (loop, stop)
+        if self.told:
+            self.stop_asking()
+
+    def stop_asking(self):
+        if self.stop:
+            loop, stop = self.stop
+            loop.call_soon_threadsafe(stop)
 
     def serve(self):
         """Accept connections."""

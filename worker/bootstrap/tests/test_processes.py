@@ -45,7 +45,7 @@ class Signals(unittest.TestCase):
         def check():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             server = mock.Mock()
-            signals.drain_on_sigterm(server)
+            signals.drain_on_sigterm(server.drain)
             os.kill(os.getpid(), signal.SIGTERM)
             return server.drain.call_count == 1 and in_child(lambda: signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
 

@@ -3,33 +3,76 @@
 import asyncio
 import time
 
+from _hostler.asgi.tasks import stack_of
 from _hostler.asgi.warmup import Receive, scope_of
-from _hostler.ready import PAUSE, Question
+from _hostler.protocol import fail
+from _hostler.ready import PAUSE, NotReady, Question
+
+LEAST_TIME = 5.0  # seconds that an answer may take, whatever is left of the time
 
 
-async def be_ready(settings, app, state):
+async def be_ready(worker, app, lifespan):
+    """Is the application ready? It has answered well, then. If it has not in its time, the master
+    is told; False: the worker has been told to leave. Either way the lifespan is over."""
+    asking = asyncio.ensure_future(answered(worker.settings, app, lifespan.state))
+    worker.leaving(asyncio.get_event_loop(), asking.cancel)
+    try:
+        await asking
+        return True
+    except (NotReady, asyncio.CancelledError) as e:
+        await lifespan.shutdown(worker.settings["graceful_timeout"] / 1e9)
+        if isinstance(e, NotReady):
+            fail(str(e))
+        return False
+    finally:
+        worker.leaving(None, None)
+
+
+async def answered(settings, app, state):
     question = Question(settings)
     while True:
-        await ask(settings, app, state, question)
+        question.begin()
+        while await ask(settings, app, state, question):
+            pass
         if question.settled():
             return
         await asyncio.sleep(PAUSE)
 
 
 async def ask(settings, app, state, question):
-    scope = scope_of(settings, question.target, question.host)
+    """Ask once. True: where the answer leads is to be asked, too."""
+    scope = scope_of(settings, question.at, question.host)
+    scope["headers"] += [(n.encode(), v.encode()) for n, v in question.fields()]
+    if question.secure:
+        scope["scheme"] = "https"
     if state is not None:
         scope["state"] = dict(state)
-    status, body = [""], []
+    said, body = [("", [])], []
 
     async def send(message):
         if message["type"] == "http.response.start":
-            status[0] = str(message["status"])
+            headers = [(bytes(n).decode("latin-1"), bytes(v).decode("latin-1")) for n, v in message.get("headers") or ()]
+            said[0] = (str(message["status"]), headers)
         elif message["type"] == "http.response.body":
             body.append(bytes(message.get("body") or b""))
 
+    async def run():
+        await app(scope, Receive(), send)
+
+    coro = run()
+    task = asyncio.ensure_future(coro)
+    seconds = max(LEAST_TIME, question.over - time.monotonic())
     try:
-        await asyncio.wait_for(app(scope, Receive(), send), max(PAUSE, question.over - time.monotonic()))
-        question.answered(status[0], b"".join(body))
+        done, _ = await asyncio.wait([task], timeout=seconds)
+        if not done:
+            waits = "".join('  File "%s", line %d, in %s\n' % place for place in reversed(stack_of(coro)[:-1]))
+            question.note("was not answered within %.1f s" % seconds)
+            question.wrong = "what is asked by --ready-path waits here:\n" + waits + question.wrong
+            return False
+        task.result()
+        return question.answered(*said[0], b"".join(body))
     except Exception as e:
         question.raised(e)
+        return False
+    finally:
+        task.cancel()

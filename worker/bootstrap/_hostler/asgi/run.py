@@ -75,8 +75,8 @@ class AsyncWorker:
             lifespan = Lifespan(app, self.settings.get("lifespan") or "auto", self.bridge.drain)
             await lifespan.startup(self.note)
             await warm_up(self.settings, app, lifespan.state)
-            if self.be_ready:
-                await self.be_ready(self.settings, app, lifespan.state)
+            if self.be_ready and not await self.be_ready(app, lifespan):
+                return
         except (StartupFailed, LoadError) as e:
             fail(str(e))
         except BaseException as e:
