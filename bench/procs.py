@@ -110,7 +110,7 @@ class Server:
         self.request(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", timeout=5)
 
     def _wait_until_up(self, ready: Callable[[Server], None]) -> None:
-        until = time.monotonic() + 15
+        until = time.monotonic() + 60  # 64 workers on two cores
         while time.monotonic() < until:
             if self.process.poll() is not None:
                 break

@@ -8,6 +8,7 @@ import re
 import subprocess
 import textwrap
 
+import growth
 import peers
 import strained
 from chart import Panel, render
@@ -106,7 +107,7 @@ def page(results: Results, missing: dict[str, str], about: dict[str, str]) -> st
     out += section("Memory of an idle worker",
                    f"PSS of the whole tree, master included, divided by its {WORKERS} workers (waitress has no workers: one process).",
                    table(["server", "MB per worker", "without the master"], rows), results, "memory")  # fmt: skip
-    out += strained.sections(results)
+    out += strained.sections(results) + growth.sections(results)
     out += ["## Method", "", METHOD]
     out += ["* " + line for line in machine()] + ["* " + software(), "* load average at the start: " + about["load"], ""]
     out += [f"* {name}: {note}" for name, note in peers.NOTES.items()] + [""]

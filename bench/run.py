@@ -10,7 +10,8 @@ figures replace whole ones; --out says otherwise.
 
 procs.py starts and weighs servers, peers.py knows their commands, loads.py and
 load/ the clients, scenarios.py says what is measured (with asynchronous.py:
-ASGI, secure.py: TLS and HTTP/2, strain.py: what is hard), rounds.py holds what
+ASGI, secure.py: TLS and HTTP/2, strain.py: what is hard, growth.py: the
+same where there is more and more of it), rounds.py holds what
 came of it, targets.py what is to be reached; report.py, strained.py, tables.py and
 chart.py write it down.
 """

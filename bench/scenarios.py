@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import asynchronous
+import growth
 import peers
 import secure
 import strain
@@ -100,6 +101,7 @@ ONCE: list[tuple[Job, str, list[str]]] = [  # what does not vary, or takes long
     (strain.idle, "idle", THREADED),
     (strain.slow, "slow", THREADED),
     (strain.django, "django", THREADED),
+    (growth.growth, "growth-workers", ["hostler"]),
 ]
 
 

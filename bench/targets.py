@@ -83,6 +83,25 @@ def asynchronous(results: Results) -> list[Verdict]:
     return verdicts
 
 
+def grown(results: Results) -> list[Verdict]:
+    """That nothing grows faster than the work: what growth.py measures."""
+
+    def level(text: str, scenario: str, what: str, limit: float, most: str, least: str, unit: str) -> Verdict:
+        return compare(text, limit, median(results, scenario, most, what), median(results, scenario, least, what), unit)
+
+    return [
+        level("64 workers: CPU of a request ≤ 1.5 × with one", "growth-workers", "cpu", 1.5, "64", "1", "µs"),
+        level("64 workers: a scrape ≤ 16 × that of 4", "growth-workers", "scrape", 16, "64", "4", "ms"),
+        level("20,000 connections: p99 ≤ 1.5 × with one", "growth-connections", "p99", 1.5, "20,000", "1", "ms"),
+        level("a body of 1 GB: memory ≤ 1.2 × for 1 MB", "growth-down", "most", 1.2, "1,073,741,824", "1,048,576", "MB"),
+        level("an upload of 1 GB: memory ≤ 1.2 × for 1 MB", "growth-up", "most", 1.2, "1,073,741,824", "1,048,576", "MB"),
+        level("a body of 1 GB: CPU of a MB ≤ 1.2 × for 1 MB", "growth-down", "per_mb", 1.2, "1,073,741,824", "1,048,576", "µs"),
+        level("an upload of 1 GB: CPU of a MB ≤ 1.2 × for 1 MB", "growth-up", "per_mb", 1.2, "1,073,741,824", "1,048,576", "µs"),
+        level("10,000 files: CPU of a request ≤ 1.5 × with one", "growth-files", "cpu", 1.5, "10,000", "1", "µs"),
+        level("200 fields: CPU of a request ≤ 4 × with 50", "growth-fields", "cpu", 4, "200", "50", "µs"),
+    ]
+
+
 def judge(results: Results) -> list[Verdict]:
     def cpu(scenario: str, server: str = "hostler") -> float | None:
         return median(results, scenario, server, "cpu")
@@ -109,8 +128,8 @@ def judge(results: Results) -> list[Verdict]:
     rps = median(results, "sleepers", "hostler", "rps")
     verdicts.append(Verdict("8 threads, an application that sleeps 10 ms: ≥ 0.95 of 800 requests/s",
                             "not measured" if rps is None else f"{rps:.0f} requests/s", None if rps is None else rps >= 760))  # fmt: skip
-    verdicts += strained(results) + asynchronous(results)
-    measured = any(results.samples.get(s, {}).get("hostler") for s in results.samples)
-    bad = sum(errors(results, s, name) for s in results.samples for name in results.samples[s] if name.startswith("hostler"))
+    verdicts += strained(results) + asynchronous(results) + grown(results)
+    measured = any(results.samples.get(s, {}).get("hostler") or s.startswith("growth") for s in results.samples)
+    bad = sum(errors(results, s, name) for s in results.samples for name in results.samples[s] if name.startswith("hostler") or s.startswith("growth"))
     verdicts.append(Verdict("no failed request of hostler in any run", f"{bad} failed" if measured else "not measured", bad == 0 if measured else None))
     return verdicts

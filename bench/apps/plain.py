@@ -36,6 +36,26 @@ def bulk(environ, start_response):
     return [body]
 
 
+def sized(environ, start_response):
+    """GET /N: N bytes in pieces of 64 kB. POST: reads the body in such, and says how long it was."""
+    if environ["REQUEST_METHOD"] == "POST":
+        got = 0
+        while piece := environ["wsgi.input"].read(1 << 16):
+            got += len(piece)
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(str(got))))])
+        return [b"%d" % got]
+    size = int(environ["PATH_INFO"][1:] or 1)
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(size))])
+    return pieces(size)
+
+
+def pieces(left):
+    piece = b"x" * (1 << 16)
+    while left > 0:
+        yield piece if left >= len(piece) else piece[:left]
+        left -= len(piece)
+
+
 def sleepy(environ, start_response):
     """Waits 10 ms without the GIL, as for a database."""
     time.sleep(0.01)
