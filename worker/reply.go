@@ -320,7 +320,7 @@ func (t *Thread) conclude() bool {
 	l := t.l
 	r, c := &t.reply, t.conn
 	t.hasRoom() // it may have left in the middle of a wait
-	failed := t.Result&ResultFailed != 0
+	failed := t.Result&(ResultFailed|ResultWhole) == ResultFailed
 	m := message{head: t.out[:0], end: true}
 	switch {
 	case r.gone:

@@ -25,6 +25,7 @@ const (
 	ResultFailed   = 1 << iota // it raised, or broke PEP 3333 beyond repair
 	ResultFinal                // Out is the whole body
 	ResultTimedOut             // with ResultFailed: after the timeout's exception was raised in it
+	ResultWhole                // with ResultFailed: behind the end of its response, which stays good
 )
 
 // What Thread.Write says; part of the ABI with worker/python.

@@ -71,7 +71,7 @@ static int only_gone(void) {
 /* judge says what the application's exception, which is set, means for the response: a
  * RESULT_. All but a cancellation, which is the Task's to know, is cleared. */
 static uint32_t judge(struct call *c) {
-	uint32_t result = RESULT_FAILED;
+	uint32_t result = c->ended ? RESULT_FAILED | RESULT_WHOLE : RESULT_FAILED;
 	if (c->timed_out)
 		result |= RESULT_TIMED_OUT;
 	if (!PyErr_ExceptionMatches(cancelled_error)) {

@@ -31,7 +31,7 @@ func TestLayout(t *testing.T) {
 		"Run": worker.Run, "Lead": worker.Lead, "Follow": worker.Follow,
 		"Exit": worker.Exit, "None": worker.None, "Garbage": worker.Garbage, "Yield": worker.Yield,
 		"ForwardedHTTPS": worker.ForwardedHTTPS, "ForwardedHost": worker.ForwardedHost, "ForwardedPrefix": worker.ForwardedPrefix, "ForwardedHTTP": worker.ForwardedHTTP, "ForwardedStray": worker.ForwardedStray,
-		"ResultFailed": worker.ResultFailed, "ResultFinal": worker.ResultFinal, "ResultTimedOut": worker.ResultTimedOut,
+		"ResultFailed": worker.ResultFailed, "ResultFinal": worker.ResultFinal, "ResultTimedOut": worker.ResultTimedOut, "ResultWhole": worker.ResultWhole,
 		"InterveneProbe": worker.InterveneProbe, "InterveneRaise": worker.InterveneRaise, "InterveneStack": worker.InterveneStack,
 		"WriteOK": worker.WriteOK, "WriteWait": worker.WriteWait, "WriteCut": worker.WriteCut, "FileCopy": worker.FileCopy,
 		"WriteGone": worker.WriteGone, "WriteNoHead": worker.WriteNoHead,

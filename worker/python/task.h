@@ -15,7 +15,7 @@ enum { NEXT_RUN = 1, NEXT_LEAD, NEXT_FOLLOW, NEXT_EXIT, NEXT_NONE, NEXT_GARBAGE,
 enum { TURN_IDLE = 0, TURN_MORE, TURN_RUN, TURN_NOTICE, TURN_GARBAGE, TURN_EXIT };
 enum { NOTICE_BODY = 1, NOTICE_GONE = 2, NOTICE_ROOM = 4, NOTICE_TIMEOUT = 8, NOTICE_GRACE = 16, NOTICE_LEAVE = 32, NOTICE_SLOW = 64 };
 enum { SOCKET_SEAT = 1 << 30 }; /* a notice for a WebSocket: its number is beside this */
-enum { RESULT_FAILED = 1, RESULT_FINAL = 2, RESULT_TIMED_OUT = 4 };
+enum { RESULT_FAILED = 1, RESULT_FINAL = 2, RESULT_TIMED_OUT = 4, RESULT_WHOLE = 8 };
 enum { WRITE_OK = 0, WRITE_WAIT = 1, WRITE_CUT = 2, WRITE_GONE = -1, WRITE_NO_HEAD = -2, FILE_COPY = 3 };
 enum { PIECE_LAST = 0, PIECE_WHOLE = 1, PIECE_MORE = 2 }; /* of a body: its end follows, it is the whole body, others follow */
 enum { READ_END = 0, READ_WAIT = -1, READ_BROKEN = -2, READ_BAD = -3, READ_TOO_LARGE = -4, READ_DISK = -5 };
