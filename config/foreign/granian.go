@@ -5,6 +5,9 @@ import (
 	"strconv"
 )
 
+// socketMode is what becomes of the mode that others give a socket.
+const socketMode = "the file of a socket can be written to by everybody, so that a proxy can; the mode of its directory says who gets there (or SocketMode= of a socket unit of systemd)"
+
 // granian returns granian's flags, less those that Gunicorn or uvicorn have, too.
 func granian() []*setting {
 	g := func(entries ...entry) *setting { return newSetting(Granian, "", entries...) }
@@ -14,9 +17,7 @@ func granian() []*setting {
 		static = "is half of --static URL=DIR"
 	)
 	return []*setting{
-		g(flags(One, "--uds-permissions"), changed("umask", "the file of a socket has the mode that the umask of whoever starts hostler leaves it"), by(func(any) result {
-			return result{fate: Lost, why: "the file of a socket has the mode that the umask of whoever starts hostler leaves it (systemd: UMask=, or SocketMode= of a socket unit)"}
-		})),
+		g(flags(One, "--uds-permissions"), lost(socketMode)),
 		g(flags(Nothing, "--no-ws"), idle("an application that takes no WebSockets gets none")),
 		g(flags(One, "--blocking-threads"), changed("threads", "is --threads"), by(capped("threads", mostThreads))),
 		g(flags(One, "--blocking-threads-idle-timeout", "--runtime-threads", "--runtime-blocking-threads", "--runtime-mode", "--task-impl"), idle(rust)),

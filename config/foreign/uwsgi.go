@@ -41,7 +41,7 @@ func uwsgi() []*setting {
 		u("uwsgi-socket", refused(proto), inDraft(spoke, uwsgiAddress)),
 		u("fastcgi-socket", refused("hostler speaks HTTP only")),
 		u("scgi-socket", refused("hostler speaks HTTP only")),
-		u("chmod-socket", flags(Maybe, "--chmod-socket"), lost("the file of a socket has the mode that the umask of whoever starts hostler leaves it (systemd: UMask=, or SocketMode= of a socket unit)")),
+		u("chmod-socket", flags(Maybe, "--chmod-socket"), lost(socketMode)),
 		u("chown-socket", lost("the file of a socket is whoever's starts hostler (systemd: SocketUser= of a socket unit)")),
 		u("listen", changed("backlog", "is --backlog")),
 		u("reuse-port", flags(Maybe, "--reuse-port"), idle("the kernel wakes one worker for a connection here")),
