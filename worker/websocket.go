@@ -55,6 +55,7 @@ type webSocket struct {
 	opened  int64        // when
 	heard   int64        // when the peer last said something
 	pinged  int64        // when it was last asked to
+	owed    []byte       // what the peer's last ping says, which has no answer yet; nil: it has
 	closeBy int64        // closing: when the peer's close frame has to be here
 	room    func()       // see conn.onRoom
 	line    *lastingLine // of the access log; nil: there is none

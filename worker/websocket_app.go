@@ -60,6 +60,7 @@ func (w *webSocket) happened() uint32 {
 func (w *webSocket) hasRoom() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.pongOwed()
 	if w.stage != socketOver && w.c.out.left() <= outLimit/2 {
 		w.tell(NoticeRoom)
 	}

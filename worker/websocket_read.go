@@ -132,18 +132,26 @@ func (w *webSocket) deliver(m *websocket.Message) {
 	w.tell(NoticeBody)
 }
 
-// pongBacklog is how much may wait for a client before its pings are passed over: it need
-// not be answered all of them (RFC 6455, 5.5.3).
+// pongBacklog is how much may wait for a client before its pings wait, too. Of those only the
+// last is answered (RFC 6455, 5.5.3).
 const pongBacklog = 64 << 10
 
 // pong answers a ping.
 func (w *webSocket) pong(data []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.stage == socketOpen && w.c.out.left() <= pongBacklog {
-		var b [maxControl]byte
-		w.control(websocket.AppendControl(b[:0], websocket.Pong, data))
+	w.owed = append([]byte{}, data...)
+	w.pongOwed()
+}
+
+// pongOwed answers the last ping, if there is room. w.mu is held.
+func (w *webSocket) pongOwed() {
+	if w.owed == nil || w.stage != socketOpen || w.c.out.left() > pongBacklog {
+		return
 	}
+	var b [maxControl]byte
+	w.control(websocket.AppendControl(b[:0], websocket.Pong, w.owed))
+	w.owed = nil
 }
 
 // peerCloses answers a close frame, and ends the connection: the server does so first

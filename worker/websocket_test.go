@@ -436,6 +436,45 @@ func testWebSocketBackPressure(t *testing.T, open openSocket) {
 	}
 }
 
+// Who does not read for a while has the last of his pings answered when he does again.
+func TestWebSocketPingsOwed(t *testing.T) { overBoth(t, testWebSocketPingsOwed) }
+
+func testWebSocketPingsOwed(t *testing.T, open openSocket) {
+	full, heard := make(chan int, 1), make(chan bool)
+	r := serveSockets(t, socketConfig(), func(a *socketApp) {
+		data := bytes.Repeat([]byte("x"), 100000)
+		n := 1
+		for ; ; n++ {
+			if rc, _ := a.w.Send(websocket.Binary, data, 0); rc == WriteWait {
+				break
+			}
+		}
+		full <- n
+		a.receive()
+		close(heard)
+		_, _, _ = a.receive()
+		a.w.Done(websocket.Normal, "")
+	})
+	p, _ := open(r, "/", "")
+	n := <-full
+	for _, ping := range []string{"one", "two", ""} {
+		p.send(0x89, ping)
+		p.send(0x89, "last"+ping)
+	}
+	p.send(0x81, "all pings have come")
+	<-heard
+	for pongs := 0; n > 0 || pongs == 0; {
+		switch got := p.frame(); {
+		case len(got) == 100002:
+			n--
+		case got == "10 last":
+			pongs++
+		default:
+			t.Fatalf("%.100q", got)
+		}
+	}
+}
+
 // Pings are answered, and the end seen, while all threads are away.
 func TestWebSocketWhileBlocked(t *testing.T) { overBoth(t, testWebSocketWhileBlocked) }
 
