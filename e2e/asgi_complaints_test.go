@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"regexp"
 	"strings"
@@ -96,5 +97,39 @@ func TestASGIComplaintsHTTP2(t *testing.T) {
 		if want := map[bool]string{true: "200", false: "400"}[path == "/%C3%B6/"]; got != want {
 			t.Errorf("%q: %s, not %s", path, got, want)
 		}
+	}
+}
+
+// TestASGIComplaintsSockets: the same of WebSockets, by an application whose lifespan ends
+// without a word (hypercorn#315: the server waits for ever).
+func TestASGIComplaintsSockets(t *testing.T) {
+	for _, loop := range loops {
+		t.Run(loop, func(t *testing.T) {
+			s := startASGI(t, "--loop", loop, "complainedsockets:app")
+			// hypercorn#225, uvicorn#393: a frame right behind the handshake breaks the worker.
+			w := wsOpenWith(t, s.dialTCP(), "/echo", "", "\x81\x85\x00\x00\x00\x00early")
+			w.want("1 early")
+
+			// websockets#16, aiohttp#2934, cpython#74116: who sends while another waits for room fails.
+			w = s.websocket("/crowd", "")
+			w.say(0x81, "go")
+			s.waitLog("the crowd sends go")
+			for i := range 200 {
+				w.want(fmt.Sprintf("1 %03d", i) + strings.Repeat("x", 50000))
+			}
+			w.want("close 1000 ")
+
+			// starlette#1369: a task that waits for a message when another closes fails.
+			w = s.websocket("/closer", "")
+			w.want("close 4000 ")
+			w.say(0x88, "\x0f\xa0")
+			s.waitLog("closer: websocket.disconnect 4000")
+
+			// websockets#1162: another thread's frames are mixed with those of the loop.
+			s.websocket("/stranger", "").want("1 RuntimeError", "close 1000 ")
+			if strings.Contains(s.log.String(), "Traceback") {
+				t.Error("an exception is in the log")
+			}
+		})
 	}
 }
