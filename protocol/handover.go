@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -57,19 +58,25 @@ func (h *Handover) Append(dst []byte) []byte {
 	dst = append(dst, handoverKind, h.Hops, flags)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(h.Arrived))
 	dst = binary.LittleEndian.AppendUint64(dst, h.From)
-	peer, _ := h.Peer.MarshalBinary() // of AddrPort: cannot fail
-	if !h.Peer.IsValid() {
-		peer = nil
-	}
-	for _, s := range [][]byte{[]byte(h.Listener.Network), []byte(h.Listener.Host), []byte(h.Listener.Port), peer} {
+	for _, s := range [...]string{h.Listener.Network, h.Listener.Host, h.Listener.Port} {
 		dst = binary.LittleEndian.AppendUint16(dst, uint16(len(s)))
 		dst = append(dst, s...)
 	}
+	at := len(dst)
+	dst = append(dst, 0, 0)
+	if h.Peer.IsValid() {
+		dst, _ = h.Peer.AppendBinary(dst) // of AddrPort: cannot fail
+	}
+	binary.LittleEndian.PutUint16(dst[at:], uint16(len(dst)-at-2))
 	return append(dst, h.Data...)
 }
 
 // ParseHandover decodes a packet. Data aliases p; FD is -1.
-func ParseHandover(p []byte) (Handover, error) {
+func ParseHandover(p []byte) (Handover, error) { return parseHandover(p, &Listener{}) }
+
+// parseHandover does so for who has had a packet of a connection of this listener's before:
+// most have the same, whose name is not made again.
+func parseHandover(p []byte, last *Listener) (Handover, error) {
 	bad := func(what string) (Handover, error) { return Handover{}, fmt.Errorf("%s: %w", what, ErrHandover) }
 	const fixed = 3 + 8 + 8
 	if len(p) < fixed || p[0] != handoverKind || p[2] >= 1<<handoverFlags {
@@ -89,7 +96,10 @@ func ParseHandover(p []byte) (Handover, error) {
 		}
 		part[i], p = p[:n], p[n:]
 	}
-	h.Listener = Listener{Network: string(part[0]), Host: string(part[1]), Port: string(part[2])}
+	if string(part[0]) != last.Network || string(part[1]) != last.Host || string(part[2]) != last.Port {
+		*last = Listener{Network: string(part[0]), Host: string(part[1]), Port: string(part[2])}
+	}
+	h.Listener = *last
 	if len(part[3]) > 0 {
 		if err := h.Peer.UnmarshalBinary(part[3]); err != nil || !h.Peer.IsValid() { // a port alone is none
 			return bad("no address")
@@ -112,11 +122,14 @@ func NewExchange() (out, in int, err error) {
 }
 
 // SendHandover puts h into the exchange, without waiting: EAGAIN says that it is
-// full. buf is for the encoding. The caller keeps h.FD, and is to close it if, and
-// only if, the result is nil.
-func SendHandover(out int, h *Handover, buf []byte) error {
+// full. The caller keeps h.FD, and is to close it if, and only if, the result is nil.
+func SendHandover(out int, h *Handover) error {
+	var room [1024]byte // of a request without a body
+	data := h.Append(room[:0])
+	beside := right{Cmsghdr: unix.Cmsghdr{Level: unix.SOL_SOCKET, Type: unix.SCM_RIGHTS}, fd: int32(h.FD)}
+	beside.SetLen(unix.CmsgLen(4))
 	for {
-		err := unix.Sendmsg(out, h.Append(buf[:0]), unix.UnixRights(h.FD), nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		err := unix.Sendmsg(out, data, unsafe.Slice((*byte)(unsafe.Pointer(&beside)), unsafe.Sizeof(beside)), nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 		if err == unix.EINTR {
 			continue
 		}
@@ -125,6 +138,12 @@ func SendHandover(out int, h *Handover, buf []byte) error {
 		}
 		return nil
 	}
+}
+
+// right is a descriptor beside a packet, as the kernel has it.
+type right struct {
+	unix.Cmsghdr
+	fd int32
 }
 
 // nudgeKind is a packet that carries nothing: see Receiver.Receive.
@@ -137,15 +156,27 @@ var ErrExchangeEnded = errors.New("the exchange has ended")
 // ErrNoDescriptor says that this process has no descriptor left for a connection.
 var ErrNoDescriptor = errors.New("no descriptor is left")
 
-// Receiver takes connections from an exchange.
+// Receiver takes connections from an exchange. Where workers are busy they move with every
+// few requests, so what this needs it keeps.
 type Receiver struct {
-	out, in      int
-	seen, packet []byte
+	out, in   int
+	look, own *packet
+	listener  Listener // of the last connection
+}
+
+// packet is room for one, and what recvmsg(2) has put there.
+type packet struct {
+	to   unix.Msghdr
+	iov  unix.Iovec
+	fds  []int // that came with it
+	cut  int   // what had no room: MSG_TRUNC, MSG_CTRUNC
+	oob  [BesideRoom]byte
+	data [maxHandover]byte
 }
 
 // NewReceiver returns a Receiver for the exchange with these ends.
 func NewReceiver(out, in int) *Receiver {
-	return &Receiver{out: out, in: in, seen: make([]byte, maxHandover), packet: make([]byte, maxHandover)}
+	return &Receiver{out: out, in: in, look: new(packet), own: new(packet)}
 }
 
 // Receive waits for a connection. The caller owns its FD, which is
@@ -158,10 +189,11 @@ func NewReceiver(out, in int) *Receiver {
 // for other receivers. Only one of them is woken for each packet, which was us; so
 // another packet is sent after it, to wake the next.
 func (r *Receiver) Receive() (Handover, error) {
-	seen, fds, cut, err := receive(r.in, r.seen, unix.MSG_PEEK)
+	seen, err := r.look.receive(r.in, unix.MSG_PEEK)
 	if err != nil {
 		return Handover{}, err
 	}
+	fds, cut := r.look.fds, r.look.cut
 	if len(seen) == 0 && len(fds) == 0 && hungUp(r.in) {
 		return Handover{}, ErrExchangeEnded
 	}
@@ -170,7 +202,7 @@ func (r *Receiver) Receive() (Handover, error) {
 		_ = unix.Sendmsg(r.out, []byte{nudgeKind}, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) // full: others are awake
 		return Handover{}, ErrNoDescriptor
 	}
-	packet, own, ownCut, err := receive(r.in, r.packet, unix.MSG_DONTWAIT)
+	data, err := r.own.receive(r.in, unix.MSG_DONTWAIT)
 	switch {
 	case err == unix.EAGAIN: // somebody else was faster
 		closeAll(fds)
@@ -178,18 +210,18 @@ func (r *Receiver) Receive() (Handover, error) {
 	case err != nil:
 		closeAll(fds)
 		return Handover{}, err
-	case ownCut == unix.MSG_CTRUNC && len(own) == 0 && bytes.Equal(packet, seen):
+	case r.own.cut == unix.MSG_CTRUNC && len(r.own.fds) == 0 && bytes.Equal(data, seen):
 		// The room has gone in this moment, but we have the first copy: no other
 		// packet is like this one.
 	default:
 		// It may be another packet than we saw, which somebody else took.
 		closeAll(fds)
-		fds, cut = own, ownCut
+		fds, cut = r.own.fds, r.own.cut
 	}
-	if len(packet) == 1 && packet[0] == nudgeKind && len(fds) == 0 {
+	if len(data) == 1 && data[0] == nudgeKind && len(fds) == 0 {
 		return Handover{}, unix.EINTR
 	}
-	h, err := ParseHandover(packet)
+	h, err := parseHandover(data, &r.listener)
 	switch {
 	case err != nil:
 	case len(fds) != 1 || cut != 0:
@@ -224,14 +256,20 @@ func hungUp(fd int) bool {
 	return err == nil && n > 0 && p[0].Revents&(unix.POLLHUP|unix.POLLRDHUP) != 0
 }
 
-// receive reads a packet into buf. cut says what had no room: MSG_TRUNC, MSG_CTRUNC.
-func receive(in int, buf []byte, how int) (packet []byte, fds []int, cut int, err error) {
-	var oob [BesideRoom]byte
-	n, m, flags, _, err := unix.Recvmsg(in, buf, oob[:], unix.MSG_CMSG_CLOEXEC|how)
-	if err != nil {
-		return nil, nil, 0, err
+// receive is recvmsg(2) into p, whose data it returns.
+func (p *packet) receive(in, how int) ([]byte, error) {
+	p.iov.Base = &p.data[0]
+	p.iov.SetLen(len(p.data))
+	p.to = unix.Msghdr{Iov: &p.iov, Control: &p.oob[0]}
+	p.to.SetIovlen(1)
+	p.to.SetControllen(len(p.oob))
+	n, _, e := unix.Syscall(unix.SYS_RECVMSG, uintptr(in), uintptr(unsafe.Pointer(&p.to)), uintptr(unix.MSG_CMSG_CLOEXEC|how))
+	if e != 0 {
+		return nil, e
 	}
-	return buf[:n], rights(oob[:m]), flags & (unix.MSG_TRUNC | unix.MSG_CTRUNC), nil
+	p.fds = appendRights(p.fds[:0], p.oob[:p.to.Controllen])
+	p.cut = int(p.to.Flags) & (unix.MSG_TRUNC | unix.MSG_CTRUNC)
+	return p.data[:n], nil
 }
 
 func closeAll(fds []int) {
@@ -242,13 +280,13 @@ func closeAll(fds []int) {
 
 // BesideRoom is room for all that can come beside a packet: as many descriptors as the
 // kernel lets anybody send, and whatever else somebody has asked the socket for. What has
-// no room is closed by the kernel, while we wait: see rights.
+// no room is closed by the kernel, while we wait: see appendRights.
 const BesideRoom = 2048
 
 // Beside returns the descriptor that came with a message, which the caller owns, or
 // -1. oob is what recvmsg(2) has returned beside the packet.
 func Beside(oob []byte) int {
-	fds := rights(oob)
+	fds := appendRights(nil, oob)
 	if len(fds) == 0 {
 		return -1
 	}
@@ -256,21 +294,25 @@ func Beside(oob []byte) int {
 	return fds[0]
 }
 
-// rights returns all descriptors that came with a packet. Whoever sent them may mean ill:
-// the last close(2) of a socket that lingers would hold us up for as long as its sender
-// likes.
-func rights(oob []byte) []int {
-	var fds []int
-	msgs, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return nil
-	}
-	for i := range msgs {
-		got, err := unix.ParseUnixRights(&msgs[i])
-		if m := &msgs[i]; err != nil && m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_PIDFD && len(m.Data) >= 4 {
-			unix.Close(int(int32(binary.NativeEndian.Uint32(m.Data)))) // nobody here wants the sender's
+// appendRights appends all descriptors that came with a packet to fds, which is empty. Whoever
+// sent them may mean ill: the last close(2) of a socket that lingers would hold us up for as
+// long as its sender likes.
+func appendRights(fds []int, oob []byte) []int {
+	for len(oob) >= unix.CmsgLen(0) {
+		header, data, rest, err := unix.ParseOneSocketControlMessage(oob)
+		if err != nil {
+			break
 		}
-		fds = append(fds, got...)
+		oob = rest
+		switch {
+		case header.Level != unix.SOL_SOCKET:
+		case header.Type == unix.SCM_RIGHTS:
+			for ; len(data) >= 4; data = data[4:] {
+				fds = append(fds, int(int32(binary.NativeEndian.Uint32(data))))
+			}
+		case header.Type == unix.SCM_PIDFD && len(data) >= 4:
+			unix.Close(int(int32(binary.NativeEndian.Uint32(data)))) // nobody here wants the sender's
+		}
 	}
 	for _, fd := range fds {
 		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{}) // of what is no socket: nothing

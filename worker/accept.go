@@ -224,7 +224,7 @@ func (l *Loop) putBack(h *protocol.Handover) bool {
 	}
 	h.Hops++
 	h.From = x.stamp()
-	if protocol.SendHandover(x.Out, h, nil) != nil {
+	if protocol.SendHandover(x.Out, h) != nil {
 		return false
 	}
 	unix.Close(h.FD)

@@ -62,7 +62,7 @@ func (l *Loop) handOver(c *conn, data []byte) bool {
 	if c.in != nil {
 		h.Arrived = c.in.arrived
 	}
-	if err := protocol.SendHandover(x.Out, &h, nil); err != nil {
+	if err := protocol.SendHandover(x.Out, &h); err != nil {
 		if !errors.Is(err, unix.EAGAIN) {
 			x.trouble.say(l.log, slog.LevelError, "connections stay where they are", "error", err)
 			if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
