@@ -19,7 +19,7 @@ SOCKETS := build/sockets
 # What a fresh machine lacks is said in words, for apt and dnf.
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing. Debian, Ubuntu: apt-get install $(2); Fedora, RHEL: dnf install $(3)" >&2; exit 1; }
 
-.PHONY: help run test test-go test-asan test-pythons test-deploy test-install test-musl test-arm64 test-packages test-container packages release wheel chaos bench bench-check fuzz autobahn lint site reproducible reproducible-release generated tools clean check-tools
+.PHONY: help run test test-go test-asan test-pythons test-deploy test-install test-musl test-arm64 test-packages test-container packages release wheel chaos bench bench-check fuzz autobahn lint site screenshots reproducible reproducible-release generated tools clean check-tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -292,6 +292,9 @@ build/site-tools/.done: scripts/requirements-site.txt
 
 site: build/site-tools/.done ## the documentation as a site, in build/site; a link that leads nowhere ends it
 	NO_MKDOCS_2_WARNING=1 build/site-tools/bin/mkdocs build --strict
+
+screenshots: bin/hostler $(VENV)/.done ## the pictures of docs/status.md, of a busy server in a real Chromium
+	go run ./e2e/screenshots
 
 reproducible: bin/hostler ## the same bytes come of a build in another folder, with nothing cached
 	scripts/reproducible bin/hostler

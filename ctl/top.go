@@ -230,7 +230,7 @@ func headLines(v *topView) [][]piece {
 	}
 	lines := [][]piece{
 		{{cmp.Or(m.Name, m.App), strong}, {"  ", plain}, {state, tone}, {fmt.Sprintf("  hostler %s, master %d, up %s", m.Version, m.PID, span(m.Uptime)), faint}},
-		{{fmt.Sprintf("generation %d, %d of %d workers serve, %s, %d queued, %d connections", m.Generation, serving, m.TargetWorkers, busyText(st), st.Queue.Depth,
+		{{fmt.Sprintf("generation %d, %d of %d workers serve, %s, %d queued, %d conns", m.Generation, serving, m.TargetWorkers, busyText(st), st.Queue.Depth,
 			st.Connections.Idle+st.Connections.Reading+st.Connections.Running+st.Connections.Writing), plain}},
 	}
 	switch {
