@@ -136,6 +136,11 @@ func (w *webSocket) over(code int, reason string) {
 func (w *webSocket) last(code int, why, reason string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.lastNow(code, why, reason)
+}
+
+// lastNow is last with w.mu held.
+func (w *webSocket) lastNow(code int, why, reason string) {
 	if w.stage == socketOpen {
 		w.sendClose(code, why)
 	}

@@ -234,9 +234,10 @@ func (w *webSocket) expire(l *Loop) {
 	case late:
 		l.slot.Counters.Timeouts[protocol.TimeoutPing].Add(1)
 		w.mu.Lock()
-		w.say(websocket.Abnormal, "no answer to a ping")
+		w.say(websocket.Abnormal, "no answer to a ping") // who hears it may close it at once
+		w.lastNow(websocket.InternalError, "keepalive ping timeout", "")
 		w.mu.Unlock()
-		w.fail(websocket.InternalError, "keepalive ping timeout")
+		w.c.endSoon(l)
 		return
 	}
 	w.ping(now)
