@@ -29,7 +29,7 @@ import (
 
 const (
 	addr, admin = "127.0.0.1:8391", "127.0.0.1:8392"
-	traffic     = 90 * time.Second // what the curves show
+	traffic     = 60 * time.Second // what the curves show
 	clients     = 3
 )
 
@@ -40,6 +40,14 @@ import json, random, time
 def prices(n):
     return sorted(hash((i, n)) % 9973 for i in range(n))
 
+def orders(connection, page=20):
+    rows = query(connection, page)
+    return json.dumps([dict(row, tax=row['price'] * 0.19) for row in rows])
+
+def query(connection, page):
+    time.sleep(random.expovariate(50))
+    return [{'order': i, 'price': p} for i, p in enumerate(prices(100 * page))]
+
 def basket():
     return json.dumps({str(p): p * 1.19 for p in prices(4000)})
 
@@ -48,7 +56,8 @@ def app(environ, start_response):
     if path == '/report':
         time.sleep(12)
     elif path.startswith('/orders'):
-        time.sleep(random.expovariate(30))
+        orders(None)
+    elif path == '/checkout':
         basket()
     else:
         prices(6000)
