@@ -139,6 +139,19 @@ func TestMaliciousOutput(t *testing.T) {
 		}
 	}
 	logged("after")
+	if err := os.Chown(dir, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	m.evil(fmt.Sprintf("leased(%q)", access))
+	m.signal(syscall.SIGUSR1)
+	m.waitLog("the access log stays as it was: " + access + ": resource temporarily unavailable")
+	m.serves("a lease")
+	for _, err := range []error{os.Chown(dir, 0, 0), os.Rename(access+".away", access)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	logged("leased")
 	m.replace()
 	logged("replaced")
 	m.reloadsAndServes("all that")

@@ -373,3 +373,72 @@ func (m *taken) swapped() {
 		t.Errorf("the socket in its old place: %s", got)
 	}
 }
+
+// TestMaliciousCrowd: hundreds of thousands of descriptors, in many processes that hide, do
+// not hold up the end, nor keep the addresses.
+func TestMaliciousCrowd(t *testing.T) {
+	m := takenOver(t, "http", "app")
+	pids := m.evil("crowd(60)")
+	hidden := strings.Split(strings.Trim(pids, "[]"), ", ")
+	if len(hidden) != 60 {
+		t.Fatal(pids)
+	}
+	m.serves("a crowd")
+	m.signal(syscall.SIGTERM)
+	select {
+	case <-m.exited:
+	case <-time.After(20 * time.Second):
+		t.Error("it does not end")
+	}
+	for _, text := range hidden {
+		pid, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for end := time.Now().Add(30 * time.Second); alive(pid); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("process %d goes on, with the addresses", pid)
+			}
+		}
+	}
+	if n := strings.Count(m.log.String(), "forked in secret"); n == 0 || n > 30 {
+		t.Errorf("said %d times", n)
+	}
+	l, err := net.Listen("tcp", m.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+}
+
+// TestNoProcessesLeft: the workers' user has used up the processes that he may have, so none
+// can be started. That is said, and another worker comes as soon as there is room.
+func TestNoProcessesLeft(t *testing.T) {
+	m := takenOver(t, "http", "app")
+	m.serves("the start")
+	limit := func(n uint64) (was unix.Rlimit) {
+		t.Helper()
+		if err := unix.Prlimit(m.pid, unix.RLIMIT_NPROC, nil, &was); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Prlimit(m.pid, unix.RLIMIT_NPROC, &unix.Rlimit{Cur: n, Max: was.Max}, nil); err != nil {
+			t.Fatal(err)
+		}
+		return was
+	}
+	was := limit(0)
+	m.replace()
+	m.waitLog("a worker did not boot; it is tried again")
+	m.waitLog("Resource temporarily unavailable")
+	m.eventually("that it is not ready", func() bool { status, _ := fetch(t, "http://"+m.admin+"/readyz"); return status == 503 })
+	limit(was.Cur)
+	m.serves("there is room")
+	limit(0)
+	m.replace()
+	m.signal(syscall.SIGTERM)
+	select {
+	case <-m.exited:
+	case <-time.After(20 * time.Second):
+		t.Error("it does not end")
+	}
+}

@@ -7,6 +7,7 @@ import fcntl
 import mmap
 import os
 import random
+import resource
 import signal
 import socket
 import struct
@@ -401,6 +402,46 @@ def hide():
         os._exit(0)
     os.waitpid(child, 0)
     return int(os.read(r, 20))
+
+
+def crowd(processes):
+    """Hide so many times, with as many descriptors as there can be, those that count the
+    last of all."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    fork = ctypes.PyDLL(None).fork
+    r, w = os.pipe()
+    if fork() == 0:
+        os.setsid()
+        most = min(most, 500000)
+        keep = [w] + [fd for n, fd in held.items() if n >= LISTENERS]
+        for i, fd in enumerate(keep):
+            os.dup2(fd, most - 1 - i)
+        w = most - 1
+        for fd in range(3, most - len(keep)):
+            os.dup2(0, fd)
+        for _ in range(processes):
+            if fork() == 0:
+                os.write(w, b"%d " % os.getpid())
+                os.close(w)
+                while True:
+                    time.sleep(1000)
+        os._exit(0)
+    os.close(w)
+    pids = b""
+    while True:
+        more = os.read(r, 1000)
+        if not more:
+            return [int(pid) for pid in pids.split()]
+        pids += more
+
+
+def leased(path):
+    """Hold a file of ours so that who opens it has to wait."""
+    os.rename(path, path + ".away")
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGIO])
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
 
 
 def others(master, bystander):

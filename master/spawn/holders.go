@@ -21,6 +21,9 @@ import (
 // worker that a mold has just forked.
 const holdersRest = 2 * forkTime
 
+// sayHolders is how many of them are named.
+const sayHolders = 10
+
 // adoptOrphans makes us a subreaper: the kernel makes orphans among our descendants our children.
 // Called with s.mu held.
 func (s *Spawner) adoptOrphans() error {
@@ -53,8 +56,22 @@ func (s *Spawner) noteSockets(spec Spec) {
 	}
 }
 
+// search is a look for the orphans of ours that have a listening socket. Whoever hides may
+// do so in a crowd, with as many descriptors as there can be, and an end has its time.
+type search struct {
+	until   time.Time    // from then on who has not been looked at counts as one; zero: there is time
+	cleared map[int]bool // have been looked at, and have none
+}
+
+// manyDescriptors is how many of a process are looked at. One that has more counts as one
+// that hides something.
+const manyDescriptors = 10000
+
+// late reports whether there is no time left.
+func (l *search) late() bool { return !l.until.IsZero() && time.Now().After(l.until) }
+
 // holders returns the orphans of ours that have a listening socket.
-func (s *Spawner) holders() map[int]bool {
+func (s *Spawner) holders(l *search) map[int]bool {
 	dir, err := os.Open("/proc")
 	if err != nil {
 		return nil
@@ -63,8 +80,14 @@ func (s *Spawner) holders() map[int]bool {
 	names, _ := dir.Readdirnames(-1) // what it has got until then
 	found := make(map[int]bool)
 	for _, name := range names {
-		if pid, err := strconv.Atoi(name); err == nil && s.isOrphan(pid) && s.holds(pid) {
+		pid, err := strconv.Atoi(name)
+		switch {
+		case err != nil || !s.isOrphan(pid) || isZombie(pid):
+		case l.late() && l.cleared[pid]:
+		case s.holds(pid, l):
 			found[pid] = true
+		default:
+			l.cleared[pid] = true
 		}
 	}
 	return found
@@ -79,7 +102,7 @@ func (s *Spawner) isOrphan(pid int) bool {
 
 // holds reports whether pid is the other principal's, as a new binary is not, and has one
 // of our listening sockets.
-func (s *Spawner) holds(pid int) bool {
+func (s *Spawner) holds(pid int, l *search) bool {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return false
@@ -96,7 +119,10 @@ func (s *Spawner) holds(pid int) bool {
 		return false
 	}
 	defer fds.Close()
-	for {
+	for looked := 0; ; looked += 1000 {
+		if l.late() || looked >= manyDescriptors {
+			return true
+		}
 		names, err := fds.Readdirnames(1000)
 		for _, name := range names {
 			to, _ := os.Readlink(fds.Name() + "/" + name)
@@ -113,8 +139,8 @@ func (s *Spawner) holds(pid int) bool {
 	}
 }
 
-// endHolders kills those.
-func (s *Spawner) endHolders(which map[int]bool) {
+// endHolders kills those, and says so of each that was not said yet.
+func (s *Spawner) endHolders(which, said map[int]bool) {
 	for pid := range which {
 		s.mu.Lock()
 		ours := s.kids[pid] == nil && isOurs(pid) // nobody else reaps it, so the number is its own
@@ -122,9 +148,20 @@ func (s *Spawner) endHolders(which map[int]bool) {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}
 		s.mu.Unlock()
-		if ours {
+		if !ours || said[pid] {
+			continue
+		}
+		said[pid] = true
+		if len(said) <= sayHolders {
 			s.log.Error("killed a process that was forked in secret and had the listening sockets", "pid", pid)
 		}
+	}
+}
+
+// sayRest says how many there were beyond those that were named.
+func (s *Spawner) sayRest(said map[int]bool) {
+	if more := len(said) - sayHolders; more > 0 {
+		s.log.Error("killed more processes that were forked in secret and had the listening sockets", "processes", more)
 	}
 }
 
@@ -136,12 +173,15 @@ func (s *Spawner) endAllHolders(patience time.Duration) {
 	if none {
 		return
 	}
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(orphansLook) {
-		found := s.holders() // what they have forked is ours when they have ended
+	now := time.Now()
+	l, said := &search{until: now.Add(patience / 2), cleared: make(map[int]bool)}, make(map[int]bool)
+	defer s.sayRest(said)
+	for end := now.Add(patience); time.Now().Before(end); time.Sleep(orphansLook) {
+		found := s.holders(l) // what they have forked is ours when they have ended
 		if len(found) == 0 {
 			return
 		}
-		s.endHolders(found)
+		s.endHolders(found, said)
 	}
 	s.log.Error("there are still processes that were forked in secret and have the listening sockets")
 }
@@ -149,18 +189,21 @@ func (s *Spawner) endAllHolders(patience time.Duration) {
 // endHoldersLater does so after a mold that had to be given up, while others may fork
 // workers that are not known yet.
 func (s *Spawner) endHoldersLater() {
-	before := s.holders()
+	look := func() map[int]bool { return s.holders(&search{cleared: make(map[int]bool)}) }
+	before := look()
 	if len(before) == 0 {
 		return
 	}
 	time.AfterFunc(holdersRest, func() {
-		still := s.holders()
+		still := look()
 		for pid := range still {
 			if !before[pid] {
 				delete(still, pid)
 			}
 		}
-		s.endHolders(still)
+		said := make(map[int]bool)
+		s.endHolders(still, said)
+		s.sayRest(said)
 		if len(still) > 0 {
 			time.AfterFunc(time.Second, s.endHoldersLater) // what they have forked
 		}

@@ -149,7 +149,7 @@ func (s *Spawner) Close() {
 	}()
 	select {
 	case <-over:
-	case <-time.After(time.Until(end)):
+	case <-time.After(max(time.Until(end), closeTime/4)): // orphans may have taken all the time
 		s.log.Warn("leaving a process behind that could not be started yet")
 	}
 }
