@@ -124,7 +124,7 @@ func (h *History) sample() {
 	for i := range h.board.Used() {
 		slot := h.board.Slot(i)
 		state := protocol.SlotState(slot.State.Load())
-		if state != protocol.SlotServing && state != protocol.SlotDraining {
+		if state != protocol.SlotServing && state != protocol.SlotDraining && state != protocol.SlotCanary {
 			continue
 		}
 		s.queue += int32(min(max(slot.Gauges.QueueDepth.Load(), 0), 1<<20))

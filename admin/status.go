@@ -50,6 +50,7 @@ type MasterStatus struct {
 type Reload struct {
 	Time       time.Time `json:"time"`
 	Successful bool      `json:"successful"`
+	Error      string    `json:"error,omitempty"` // why it was not
 }
 
 // Connections counts open connections by what they are in.
@@ -192,7 +193,7 @@ func masterStatus(snap *protocol.Snapshot, now time.Time) MasterStatus {
 		RequestTimeouts: snap.RequestTimeouts, BootFailures: snap.BootFailures, NextBoot: when(snap.NextBoot),
 	}
 	if !snap.LastReload.IsZero() {
-		m.LastReload = &Reload{Time: snap.LastReload.UTC(), Successful: snap.LastReloadSuccessful}
+		m.LastReload = &Reload{Time: snap.LastReload.UTC(), Successful: snap.LastReloadSuccessful, Error: snap.LastReloadError}
 	}
 	return m
 }

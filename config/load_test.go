@@ -62,7 +62,7 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("warnings: %q", got.Warnings)
 	}
 	want := map[string]any{
-		"App": "shop", "Workers": 1, "WorkersAuto": false, "MaxWorkers": 0, "Hooks": "", "Interface": "auto", "Loop": "auto", "Lifespan": "auto", "RecycleJitter": 10, "MaxUnavailable": 1, "Threads": 1, "ThreadsAuto": false, "Queue": 512, "WorkerConcurrency": 0, "Pools": []settings.Pool(nil), "Static": []settings.Static(nil), "ErrorPages": []settings.ErrorPage(nil),
+		"App": "shop", "Workers": 1, "WorkersAuto": false, "MaxWorkers": 0, "Hooks": "", "Interface": "auto", "Loop": "auto", "Lifespan": "auto", "RecycleJitter": 10, "Canary": settings.Canary{}, "MaxUnavailable": 1, "Threads": 1, "ThreadsAuto": false, "Queue": 512, "WorkerConcurrency": 0, "Pools": []settings.Pool(nil), "Static": []settings.Static(nil), "ErrorPages": []settings.ErrorPage(nil),
 		"Binds": []settings.Bind{{Network: "tcp", Address: "127.0.0.1:8000"}}, "Backlog": 2048, "WorkerConnections": 10000,
 		"KeepAlive": 5 * time.Second, "ForwardedAllowIPs": []string{"127.0.0.1/32", "::1/128", "unix"}, "ForwardedUntrusted": "keep",
 		"Python": "", "Chdir": "", "PythonPath": []string(nil), "Env": []string(nil), "Preload": false, "Development": false, "ReloadExtra": []string(nil), "User": "", "Group": "", "Umask": "", "Warmup": []string(nil), "ReadyPath": "", "ReadyHost": "localhost", "ReadyTimeout": 10 * time.Second,

@@ -549,6 +549,12 @@ func table() []*setting {
 			more:  "It holds for the limits above and for `hostler ctl restart`. Workers that have died, or still start, count as well. What ran into `--timeout` or `--max-memory-hard` does not wait.",
 			value: number(1, maxWorkers, func(c *Config) *int { return &c.MaxUnavailable }),
 		},
+		{
+			name: "canary", group: groupLife, arg: "SHARE:TIME",
+			help:  "at a reload try the new workers on a share first",
+			more:  "`--canary 5%:30s`: a reload first starts as many new workers as a twentieth of them are, one at least, and gives them a twentieth of the requests for 30 seconds, beside the old ones. If they do clearly worse than these, the reload fails and the old ones serve on; else it goes on. What is clearly worse, and what else happens meanwhile: [reloading.md](reloading.md#a-canary). Not at the first start, nor with `--reload`.",
+			value: custom(acceptsCanary, func(c *Config) *settings.Canary { return &c.Canary }, parseCanary),
+		},
 
 		{
 			name: "limit-request-line", group: groupLimits, arg: "BYTES", def: "8192",

@@ -66,7 +66,7 @@ func TestTableIsSound(t *testing.T) {
 }
 
 // samples hold a value for every kind of setting, other than none.
-var samples = []string{"1", "2:4", "auto", "auto:auto", "true", "x", "/x", "x=/x:1", "/x=.", ":1", "unix:/x", "v1", "nginx", "x@x.example", "https://x.example/x", "grpc", "503=x.html"}
+var samples = []string{"1", "2:4", "auto", "auto:auto", "true", "x", "/x", "x=/x:1", "/x=.", ":1", "unix:/x", "v1", "nginx", "x@x.example", "https://x.example/x", "grpc", "503=x.html", "5%:2s"}
 
 // byLoad are the fields that are no setting's: Load fills them.
 var byLoad = map[string]string{

@@ -38,7 +38,7 @@ func statusTable(st, before *Status) string {
 		st.Connections.Idle+st.Connections.Reading+st.Connections.Running+st.Connections.Writing)
 	b.WriteString(trafficLine(st.Traffic))
 	if m.LastReload != nil && !m.LastReload.Successful {
-		fmt.Fprintf(&b, "the last reload failed at %s; hostler ctl events says why\n", m.LastReload.Time.Local().Format(time.DateTime))
+		fmt.Fprintf(&b, "the last reload failed at %s: %s\n", m.LastReload.Time.Local().Format(time.DateTime), m.LastReload.Error)
 	}
 	b.WriteByte('\n')
 	cpu := "CPU"

@@ -45,7 +45,7 @@ func (s *supervisor) scaleByNeed(now time.Time, mono int64) {
 	}
 	sc.lookAt = now.Add(lookOften)
 	want := s.target(s.set)
-	if _, ready := s.count(s.current); ready < want || s.reloading() || s.upgrading {
+	if _, ready := s.count(s.current); ready < want || s.reloading() && s.trial == nil || s.upgrading {
 		// What the last decision does to the waiting is not to be seen yet.
 		sc.looked, sc.trend.late = time.Time{}, 0
 		return

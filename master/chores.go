@@ -35,6 +35,7 @@ var chores = [...]chore{
 	{"read new certificates", (*supervisor).certificatesDue, func(s *supervisor, now time.Time, _ int64) { s.checkCertificates(now) }},
 	{"wait no longer until certificates are shared", (*supervisor).sharingDue, func(s *supervisor, _ time.Time, _ int64) { s.answerSharing() }},
 	{"feed the service manager's watchdog", (*supervisor).feedDue, (*supervisor).feed},
+	{"judge a canary", (*supervisor).judgeDue, (*supervisor).judge},
 	{"scale by need", (*supervisor).scaleDue, (*supervisor).scaleByNeed},
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hostler/master/spawn"
+	"hostler/settings"
 )
 
 // TestChores: each chore says when it is due, and what is due is done: it is not due again
@@ -79,6 +80,12 @@ func TestChores(t *testing.T) {
 		r.behave(manner{})
 		r.pass(30 * time.Minute)
 		look("all are old")
+		tried := *set
+		tried.Canary = settings.Canary{Share: 0.1, Time: time.Minute}
+		r.host.next = &tried
+		r.signal(syscall.SIGHUP)
+		r.pass(10 * time.Second)
+		look("a canary is tried")
 		goOn := r.host.setHang()
 		r.signal(syscall.SIGHUP)
 		look("a reload hangs")

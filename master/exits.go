@@ -49,6 +49,8 @@ func (s *supervisor) workerExited(w *worker, ws syscall.WaitStatus) {
 	switch {
 	case w.ready.IsZero():
 		s.bootFailed(w, bootExitReason(w, why, ws))
+	case w.canary && s.trial != nil:
+		s.goBack(fmt.Sprintf("worker %d died: %s", w.number(), spawn.StatusText(ws)))
 	case w.gen == s.next:
 		s.abandon(&BootError{App: w.gen.set.App, Reason: fmt.Sprintf("worker %d died as soon as it was ready: %s",
 			w.number(), spawn.StatusText(ws))})

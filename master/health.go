@@ -58,6 +58,7 @@ func (s *supervisor) look(now time.Time) {
 			w.owed = false
 			s.giveExchange(w)
 			s.giveListeners(w)
+			s.giveTrial(w)
 		}
 	}
 	for _, f := range s.logs {
@@ -151,7 +152,7 @@ func (s *supervisor) giveExchange(w *worker) {
 		return
 	}
 	s.sendFile(w, protocol.FDHandOut, s.exchange[0])
-	s.sendFile(w, protocol.FDHandIn, s.exchange[1])
+	s.sendFile(w, protocol.FDHandIn, s.exchangeIn(w))
 }
 
 // checkListener has a listening socket looked at, apart.

@@ -356,6 +356,9 @@ func (h *systemHost) ExchangeEnded() string {
 	return "a worker set options on it: " + strings.Join(spoiled, ", ")
 }
 
+// Exchange implements host.
+func (h *systemHost) Exchange() [2]int { return h.exchange }
+
 // NewExchange implements host. The numbers stay, so that workers to come find it.
 func (h *systemHost) NewExchange() ([2]int, error) {
 	out, in, err := protocol.NewExchange()

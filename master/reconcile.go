@@ -56,6 +56,14 @@ func (s *supervisor) bootNext() {
 	if g.waitsForHook() {
 		return
 	}
+	if why := s.unwell(); why != "" {
+		s.goBack(why)
+		return
+	}
+	first := s.canaries(g)
+	if first > 0 {
+		want = first
+	}
 	live, ready := s.count(g)
 	for ; live < want; live++ {
 		if err := s.start(g, "new generation"); err != nil {
@@ -67,7 +75,11 @@ func (s *supervisor) bootNext() {
 		s.shrink(g, live-want)
 		_, ready = s.count(g)
 	}
-	if ready >= want {
+	switch {
+	case ready < want:
+	case first > 0 && s.trial == nil:
+		s.try(g)
+	case first == 0:
 		s.commit()
 	}
 }
@@ -161,6 +173,7 @@ func (s *supervisor) start(g *generation, why string) error {
 		limit = jittered(g.set, limit)
 	}
 	cfg := g.set.workerConfig(s.stats.version, slot, g.number, max(s.target(g.set), g.set.MaxWorkers), limit)
+	cfg.Canary = g == s.next && s.canaries(g) > 0
 	cfg.Listeners = g.listenerInfos()
 	cfg.InternalEnv, cfg.MasterPID = g.internal, os.Getpid()
 	if g.page != "" {
@@ -170,7 +183,7 @@ func (s *supervisor) start(g *generation, why string) error {
 		cfg.LogLevel = s.level
 	}
 	s.ids++
-	w := &worker{id: s.ids, slot: slot, gen: g, board: s.board.Slot(slot), state: stateBooting,
+	w := &worker{id: s.ids, slot: slot, gen: g, board: s.board.Slot(slot), state: stateBooting, canary: cfg.Canary,
 		why: why, quiet: s.crashes.tries > 0,
 		started: s.clock.now(), maxRequests: limit, late: make(map[int]late), stuck: make(map[int]int64), slow: make(map[int]slowSeen)}
 	if age := g.set.MaxAge; age > 0 {
@@ -227,6 +240,7 @@ func (s *supervisor) startRefused(w *worker, err error) {
 
 // remove forgets w, whose process is gone.
 func (s *supervisor) remove(w *worker) {
+	s.unwatch(w)
 	s.profileLost(w)
 	s.dumpEnded(w)
 	s.collected(w)

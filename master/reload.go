@@ -49,6 +49,8 @@ func (s *supervisor) reload(done chan<- error) {
 			s.answer(done, errStopping)
 		}
 		return
+	case s.trial != nil:
+		s.abandon(errNewer)
 	case s.reloading() || s.upgrading:
 		s.notifyReloading()
 		s.log.Info("a reload will follow what is under way")
@@ -84,13 +86,14 @@ func (s *supervisor) abandon(err error) {
 		s.quickly()
 		return
 	}
+	s.canaryOver(canaryEnded)
 	g := s.next
 	s.next = nil
 	if g != nil {
 		s.endHelper(g.helper)
 		s.starter.Retire(g.number)
 	}
-	s.stats.reloaded(false, s.clock.now())
+	s.stats.reloaded(err, s.clock.now())
 	failed := s.numbers
 	if g == nil { // it never got a number
 		failed++
@@ -185,7 +188,7 @@ func (s *supervisor) replace(old, g *generation) {
 			s.drain(w, mode, g.set.GracefulTimeout, causeReload)
 		}
 	}
-	s.stats.reloaded(true, s.clock.now())
+	s.stats.reloaded(nil, s.clock.now())
 	s.note(protocol.Event{Kind: "reloaded", Generation: g.number})
 	s.log.Info("reloaded", "generation", g.number, "workers", s.target(s.set))
 	if g.admin != nil {

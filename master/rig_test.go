@@ -411,6 +411,7 @@ func (h *fakeHost) ExchangeEnded() string {
 	}
 	return ""
 }
+func (h *fakeHost) Exchange() [2]int { return [2]int{100, 101} }
 func (h *fakeHost) NewExchange() ([2]int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

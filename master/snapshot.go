@@ -14,7 +14,9 @@ type stats struct {
 	reloads     map[string]uint64
 	reloadOK    bool
 	reloadAt    time.Time
+	reloadErr   string // why the last one failed; "": it did not
 	exits       map[cause]uint64
+	canaries    map[string]uint64
 	upgrades    map[string]uint64
 	orders      map[string]uint64 // of certificates
 	timeouts    uint64
@@ -26,6 +28,7 @@ type stats struct {
 func newStats(version string, now time.Time) stats {
 	st := stats{version: version, started: now,
 		reloads:  map[string]uint64{"success": 0, "failure": 0},
+		canaries: map[string]uint64{canaryPassed: 0, canaryFailed: 0, canaryEnded: 0},
 		upgrades: map[string]uint64{"success": 0, "failure": 0},
 		orders:   map[string]uint64{"success": 0, "failure": 0},
 		exits:    make(map[cause]uint64)}
@@ -49,13 +52,14 @@ func more[T int | float64](all []T, at int, n T) []T {
 	return all
 }
 
-func (st *stats) reloaded(ok bool, now time.Time) {
-	result := "failure"
-	if ok {
-		result = "success"
+func (st *stats) reloaded(err error, now time.Time) {
+	st.reloadOK, st.reloadAt, st.reloadErr = err == nil, now, ""
+	if err != nil {
+		st.reloadErr = err.Error()
+		st.reloads["failure"]++
+		return
 	}
-	st.reloads[result]++
-	st.reloadOK, st.reloadAt = ok, now
+	st.reloads["success"]++
 }
 
 // publish makes an immutable copy of the state for other goroutines.
@@ -73,6 +77,8 @@ func (s *supervisor) publish() {
 		Reloads:              maps.Clone(s.stats.reloads),
 		LastReloadSuccessful: s.stats.reloadOK,
 		LastReload:           s.stats.reloadAt,
+		Canaries:             maps.Clone(s.stats.canaries),
+		LastReloadError:      s.stats.reloadErr,
 		Exits:                make(map[string]uint64, len(s.stats.exits)),
 		RequestTimeouts:      s.stats.timeouts,
 		Upgrades:             maps.Clone(s.stats.upgrades),
@@ -109,7 +115,7 @@ func (s *supervisor) publish() {
 	for _, w := range s.workers {
 		v.Workers = append(v.Workers, protocol.WorkerStatus{
 			Slot: w.slot, Number: w.number(), PID: w.proc.PID(), Generation: w.gen.number,
-			State: w.state.slotState(), Frozen: w.frozen && w.state == stateServing, Started: w.started, ReadySince: w.ready, Pools: w.gen.set.Pools,
+			State: w.slotState(), Frozen: w.frozen && w.state == stateServing, Started: w.started, ReadySince: w.ready, Pools: w.gen.set.Pools,
 		})
 	}
 	s.view.Store(v)

@@ -165,6 +165,7 @@ func (s *supervisor) leave(mode protocol.DrainMode, grace time.Duration) {
 		}
 		s.note(protocol.Event{Kind: "stopping"})
 	}
+	s.canaryOver(canaryEnded)
 	for _, w := range s.workers {
 		s.drain(w, mode, grace, causeStopped)
 		if kill := s.stopping.kill; !kill.IsZero() && w.state == stateDraining {

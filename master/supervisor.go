@@ -87,6 +87,8 @@ type host interface {
 	// ExchangeEnded says why connections do not move through the exchange any more, or not
 	// all of them; "": they do.
 	ExchangeEnded() (why string)
+	// Exchange returns both ends of the exchange.
+	Exchange() [2]int
 	// NewExchange puts another one in its place and returns both ends of it.
 	NewExchange() ([2]int, error)
 	// CPU returns how many seconds of CPU time a process has used.
@@ -162,6 +164,7 @@ type supervisor struct {
 	current   *generation
 	next      *generation  // boots; nil unless starting or reloading
 	preparing *preparation // of the next; nil: none is
+	trial     *trial       // the next is tried; nil: it is not
 	numbers   int          // generations so far
 	ids       int          // workers so far
 	workers   []*worker    // all that are not gone, oldest first
@@ -393,7 +396,7 @@ func (s *supervisor) become(w *worker, next workerState) {
 		s.taken[w.slot] = false
 		return
 	}
-	w.board.State.Store(uint32(next.slotState()))
+	w.board.State.Store(uint32(w.slotState()))
 }
 
 // send tells w something. A worker that cannot be reached is about to be

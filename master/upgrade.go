@@ -15,6 +15,8 @@ func (s *supervisor) upgrade() error {
 	switch {
 	case s.phase != phaseServing:
 		why = "the server is starting or stopping"
+	case s.trial != nil:
+		why = "a canary is under way, until " + s.trial.until.Format("15:04:05")
 	case s.reloading():
 		why = "a reload is under way"
 	case s.upgrading:

@@ -127,7 +127,7 @@ func (s *supervisor) checkMemory(w *worker, now time.Time) {
 // recycle condemns workers that have served their --max-requests, or are too old
 // or too large, as many at a time as --max-unavailable allows.
 func (s *supervisor) recycle(now time.Time) {
-	if s.phase != phaseServing || s.reloading() {
+	if s.phase != phaseServing || s.reloading() && s.trial == nil { // a trial may be long
 		return
 	}
 	room := s.set.mostUnavailable() - s.missing()

@@ -53,11 +53,14 @@ func (s workerState) canBecome(next workerState) bool {
 }
 
 // slotState is what the scoreboard shows for it.
-func (s workerState) slotState() protocol.SlotState {
-	switch s {
+func (w *worker) slotState() protocol.SlotState {
+	switch w.state {
 	case stateBooting:
 		return protocol.SlotBooting
 	case stateServing:
+		if w.canary {
+			return protocol.SlotCanary
+		}
 		return protocol.SlotServing
 	case stateDraining, stateKilled:
 		return protocol.SlotDraining
@@ -99,6 +102,9 @@ type worker struct {
 	gen   *generation
 	proc  spawn.Process
 	board *protocol.Slot
+
+	canary   bool // it is tried, or is to be: see canary.go
+	promoted bool // it was, and does what all do
 
 	state   workerState
 	started time.Time
@@ -183,6 +189,7 @@ type generation struct {
 	covered   []int                      // by which of them each of the latter is: see keepCovered
 	opened    []*listener                // those that no earlier generation had
 	admin     *adminAddress              // to be answered when the generation serves; nil: that of the one before
+	tried     bool                       // it may boot as a whole
 	page      string                     // what is wrong with the code; "": nothing
 	certs     *certificates              // nil: no TLS
 	spans     SpanTaker                  // nil: no request is a span
@@ -238,6 +245,8 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 		s.noteWorker(w, protocol.Event{Kind: "worker_ready"})
 		s.giveExchange(w)
 		s.giveListeners(w)
+		s.watch(w, w.ready)
+		s.giveTrial(w)
 		s.showPage(w)
 	case protocol.KindTaken:
 		w.certsOwed = max(w.certsOwed-1, 0)

@@ -90,7 +90,7 @@ func readWorkers(s *scrape, put put) {
 	for i := range s.snap.Workers {
 		states[s.snap.Workers[i].StateName()]++
 	}
-	for _, state := range [...]string{protocol.SlotBooting.String(), protocol.SlotServing.String(), protocol.SlotDraining.String(), protocol.StateFrozen} {
+	for _, state := range [...]string{protocol.SlotBooting.String(), protocol.SlotServing.String(), protocol.SlotCanary.String(), protocol.SlotDraining.String(), protocol.StateFrozen} {
 		put(float64(states[state]), state)
 	}
 }

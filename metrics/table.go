@@ -324,6 +324,13 @@ var serverFamilies = []family{
 	{name: "last_reload_timestamp_seconds", typ: gauge,
 		help: "End of the last reload, successful or not, since the Unix epoch; 0 before the first.",
 		read: func(s *scrape, put put) { put(timestamp(s.snap.LastReload)) }},
+	{name: "canaries_total", labels: []string{"result"},
+		help: "Canaries of reloads by result: carried on (success), gone back (failure), or ended by something else, as another reload.",
+		read: func(s *scrape, put put) {
+			for _, result := range [...]string{"success", "failure", "ended"} {
+				put(float64(s.snap.Canaries[result]), result)
+			}
+		}},
 	{name: "upgrades_total", labels: []string{"result"},
 		help: "Replacements of the running binary that were tried, by result.",
 		read: func(s *scrape, put put) { byResult(s.snap.Upgrades, put) }},

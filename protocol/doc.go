@@ -73,6 +73,8 @@
 //	              there is other TLS material
 //	V Descriptor  master → worker (Number; beside it what takes its place)
 //	              a descriptor that was given at exec is replaced
+//	g Canary      master → worker (Text; beside it an end of the canary's exchange)
+//	              the share of the requests that a canary is to have, "" when it has ended: who has it gives (out) or takes what is left (in); a worker of the canary itself begins to take, or serves as all do
 //	W Fork        master → mold (Text; beside it its control socket, its FDSecrets)
 //	              fork a worker with these settings
 //	H Hook        master → hooks (Text)

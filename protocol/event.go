@@ -7,7 +7,7 @@ import "time"
 type Event struct {
 	Time time.Time `json:"time"`
 	// Kind says what happened. To the server: serving, reload_started, reloaded,
-	// reload_failed, upgrade_started, upgraded, upgrade_failed, scale, scale_held,
+	// reload_failed, canary_started, canary_passed, upgrade_started, upgraded, upgrade_failed, scale, scale_held,
 	// restart_started, restarted, restart_failed, boot_failed, boots_again, crash_loop,
 	// hook_failed, certificates_changed, certificates_failed, certificate_issued,
 	// certificate_not_issued, exchange_mended, listener_mended, stopping. To a worker: worker_started, worker_ready,

@@ -194,7 +194,7 @@ func (r *Receiver) Receive() (Handover, error) {
 		return Handover{}, err
 	}
 	fds, cut := r.look.fds, r.look.cut
-	if len(seen) == 0 && len(fds) == 0 && hungUp(r.in) {
+	if len(seen) == 0 && len(fds) == 0 && HungUp(r.in) {
 		return Handover{}, ErrExchangeEnded
 	}
 	// One that is too long is none of ours, and must not stay.
@@ -249,8 +249,8 @@ func isConnection(fd int) bool {
 	return err == nil && listens == 0 && unix.SetNonblock(fd, true) == nil
 }
 
-// hungUp reports whether nothing more can come from a socket.
-func hungUp(fd int) bool {
+// HungUp reports whether nothing more can come from a socket.
+func HungUp(fd int) bool {
 	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
 	n, err := unix.Poll(p, 0)
 	return err == nil && n > 0 && p[0].Revents&(unix.POLLHUP|unix.POLLRDHUP) != 0

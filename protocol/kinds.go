@@ -74,6 +74,7 @@ var kinds = [...]MessageKind{
 	{KindPage, "Page", PartyMaster, PartyDeveloped, PayloadText, "", "answer every request with this, which says what is wrong with the code"},
 	{KindTLS, "TLS", PartyMaster, PartyWorker, PayloadNone, "sealed memory", "there is other TLS material"},
 	{KindDescriptor, "Descriptor", PartyMaster, PartyWorker, PayloadDescriptor, "what takes its place", "a descriptor that was given at exec is replaced"},
+	{KindCanary, "Canary", PartyMaster, PartyWorker, PayloadText, "an end of the canary's exchange", `the share of the requests that a canary is to have, "" when it has ended: who has it gives (out) or takes what is left (in); a worker of the canary itself begins to take, or serves as all do`},
 	{KindFork, "Fork", PartyMaster, PartyMold, PayloadText, "its control socket, its FDSecrets", "fork a worker with these settings"},
 	{KindHook, "Hook", PartyMaster, PartyHooks, PayloadText, "", "run a hook, a HookCall"},
 }

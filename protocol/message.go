@@ -42,6 +42,7 @@ const (
 	KindCollected  Kind = 'd'
 	KindScrape     Kind = 'e'
 	KindScraped    Kind = 'f'
+	KindCanary     Kind = 'g'
 )
 
 // DrainMode says what a draining worker still does.

@@ -30,7 +30,7 @@ var messages = []Message{
 	{Kind: KindDump}, {Kind: KindDump, Text: DumpTell}, {Kind: KindDumped, Text: "Thread 0x1"}, {Kind: KindDumped},
 	{Kind: KindModules, Text: "/srv/a.py\x00/srv/b.py\x00"},
 	{Kind: KindPage, Text: "Traceback"}, {Kind: KindPage},
-	{Kind: KindTLS}, {Kind: KindTaken},
+	{Kind: KindTLS}, {Kind: KindTaken}, {Kind: KindCanary, Text: "0.05"}, {Kind: KindCanary},
 	{Kind: KindReady},
 	{Kind: KindDrained},
 	{Kind: KindDump},
@@ -233,7 +233,7 @@ func FuzzParseMessage(f *testing.F) {
 
 func fullConfig() *WorkerConfig {
 	return &WorkerConfig{
-		Slot: 3, Number: 4, Generation: 2, Name: "shop", Version: "1", Argv: []string{"hostler", "shop:app"}, Mold: true, HooksOnly: true, MasterPID: 7, Workers: 4,
+		Slot: 3, Number: 4, Generation: 2, Name: "shop", Version: "1", Argv: []string{"hostler", "shop:app"}, Mold: true, Canary: true, HooksOnly: true, MasterPID: 7, Workers: 4,
 		Listeners:   []Listener{{Network: "tcp", Host: "::1", Port: "8000", TLS: true, Redirect: "443"}, {Network: "unix", Host: "/run/shop.sock"}},
 		MaxRequests: 1050, Check: true, Page: "broken", InternalEnv: []string{"GOGC"},
 		Worker: fullSettings(),
@@ -279,7 +279,7 @@ func TestWorkerConfigRoundTrip(t *testing.T) {
 // TestWorkerConfigEncoding: the bootstrap reads these names, and times as nanoseconds.
 func TestWorkerConfigEncoding(t *testing.T) {
 	const want = `{"slot":3,"worker":4,"generation":2,"app":"pkg.mod:create_app(x=\"é\")","name":"shop","version":"1","argv":["hostler","shop:app"],
-		"chdir":"/srv/shop","umask":"027","pythonpath":["a","b"],"preload":true,"mold":true,
+		"chdir":"/srv/shop","umask":"027","pythonpath":["a","b"],"preload":true,"mold":true,"canary":true,
 		"warmup":["/"],"ready_path":"/up","ready_host":"x","ready_timeout":15,"paste":"production.ini#main","hooks":"hooks","conf":"/srv/gunicorn.conf.py","interface":"asgi","loop":"uvloop","lifespan":"on","hooks_only":true,"master_pid":7,"workers":4,
 		"threads":8,"threads_auto":true,"spare_thread":true,"pools":[{"name":"x","pattern":"/x*",
 		"threads":2}],"static":[{"prefix":"/static","dir":"/srv"}],

@@ -343,6 +343,7 @@ const (
 	SlotBooting
 	SlotServing
 	SlotDraining
+	SlotCanary // it serves what others give it: see WorkerConfig.Canary
 )
 
 func (s SlotState) String() string {
@@ -355,6 +356,8 @@ func (s SlotState) String() string {
 		return "serving"
 	case SlotDraining:
 		return "draining"
+	case SlotCanary:
+		return "canary"
 	}
 	return fmt.Sprintf("SlotState(%d)", uint32(s))
 }

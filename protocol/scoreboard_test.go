@@ -316,7 +316,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("MethodIndex(%q) = %d", m, MethodIndex(m))
 		}
 	}
-	for s, want := range map[SlotState]string{SlotFree: "free", SlotBooting: "booting", SlotServing: "serving", SlotDraining: "draining", 9: "SlotState(9)"} {
+	for s, want := range map[SlotState]string{SlotFree: "free", SlotBooting: "booting", SlotServing: "serving", SlotDraining: "draining", SlotCanary: "canary", 9: "SlotState(9)"} {
 		if s.String() != want {
 			t.Errorf("%d is %q", uint32(s), s)
 		}

@@ -21,6 +21,8 @@ type Snapshot struct {
 	Reloads                         map[string]uint64 // by result: "success", "failure"
 	LastReloadSuccessful            bool
 	LastReload                      time.Time         // zero: never
+	LastReloadError                 string            // why it failed; "": it did not
+	Canaries                        map[string]uint64 // by result: "success", "failure", "ended"
 	Exits                           map[string]uint64 // worker exits by cause
 	RequestTimeouts                 uint64
 	Upgrades                        map[string]uint64 // by result: "success", "failure"

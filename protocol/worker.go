@@ -47,6 +47,7 @@ type WorkerConfig struct {
 
 	settings.Worker
 
+	Canary    bool `json:"canary,omitempty"`     // it takes connections from nobody but who gives them to it: see KindCanary
 	Mold      bool `json:"mold,omitempty"`       // this process is the mold
 	HooksOnly bool `json:"hooks_only,omitempty"` // this process runs the master's hooks, and is no worker
 	MasterPID int  `json:"master_pid"`           // for hooks

@@ -36,6 +36,7 @@ type Master struct {
 	PIDFile      string   // "": none
 	ErrorLog     string   // "" or "-": standard error
 
+	Canary            Canary        // how a reload tries what it brings; zero: it does not
 	BootTimeout       time.Duration // 0: none
 	MaxRequests       int           // 0: no limit
 	MaxRequestsJitter int
@@ -44,6 +45,12 @@ type Master struct {
 	MaxMemoryHard     int64         // bytes of anonymous memory; 0: no limit
 	RecycleJitter     int           // percent that is taken off these limits, at most
 	MaxUnavailable    int           // workers that may be replaced at a time; 0 means 1
+}
+
+// Canary is how a new generation is tried before it takes the place of the old one.
+type Canary struct {
+	Share float64 // of the requests, that it has meanwhile: more than 0, half of them at most
+	Time  time.Duration
 }
 
 // Bind is an address to listen on. The zero value is none.

@@ -27,7 +27,9 @@ type accepter struct {
 	mode atomic.Int32 // what to do next: one of accept…
 	tid  atomic.Int32
 	done chan struct{}
-	wake int // signal that interrupts accept4, or 0
+
+	started sync.Once
+	wake    int // signal that interrupts accept4, or 0
 
 	said   time.Time // when its failure was last logged
 	failed int       // times since
@@ -76,11 +78,24 @@ func (l *Loop) Listen(fds []int, wake int) error {
 		l.doors.accepters = append(l.doors.accepters, l.receiver(wake))
 		l.doors.accepting.Add(1)
 	}
-	for _, a := range l.doors.accepters {
-		go a.run()
+	if l.exchange != nil && l.cfg.Canary {
+		l.exchange.canary.returns.Store(true)
+		return nil // it is told when to begin: see canary.goOn
 	}
+	l.doors.open(func(*accepter) bool { return true })
 	return nil
 }
+
+// open starts accepters that have not been started.
+func (d *doors) open(which func(*accepter) bool) {
+	for _, a := range d.accepters {
+		if which(a) {
+			a.start()
+		}
+	}
+}
+
+func (a *accepter) start() { a.started.Do(func() { go a.run() }) }
 
 func (a *accepter) run() {
 	runtime.LockOSThread() // never unlocked: its signal mask is like no other's
@@ -94,7 +109,7 @@ func (a *accepter) run() {
 	}
 	a.tid.Store(int32(unix.Gettid()))
 	for a.mode.Load() == acceptGo {
-		if a.l.saturated() {
+		if a.l.saturated() && !a.lent() {
 			if a.l.full() && a.someoneWaits() {
 				a.l.keeper.wanted.give()
 			}
@@ -112,6 +127,13 @@ func (a *accepter) run() {
 	a.closeOwn()
 	a.l.doors.accepting.Add(-1)
 	a.l.checkDrained()
+}
+
+// lent says that a takes what is lent to a canary, and that there is somewhere to put it.
+// Nobody else would take it while we are busy: then it goes back at once, see putBack.
+func (a *accepter) lent() bool {
+	x := a.l.exchange
+	return x != nil && a.fd == x.In && x.canary.returns.Load() && (!a.l.full() || x.free() > 0)
 }
 
 // someoneWaits says that there is something to take off the descriptor.
@@ -168,6 +190,7 @@ const acceptPause = 10 * time.Second
 // so it is interrupted until it has understood.
 func (a *accepter) stop(mode int32) {
 	a.mode.Store(mode)
+	a.start() // if it never was, it only leaves
 	for {
 		if tid := a.tid.Load(); a.wake != 0 && tid != 0 {
 			_ = unix.Tgkill(unix.Getpid(), int(tid), unix.Signal(a.wake))
@@ -254,7 +277,8 @@ func (l *Loop) receiver(wake int) *accepter {
 			}
 		case err == protocol.ErrExchangeEnded:
 			// The master sees it, says so, and sends another one.
-			l.exchange.ended.Store(true)
+			// If it is a canary's, all goes on through the ordinary one.
+			l.exchange.ended.Store(!l.exchange.canary.returns.Load() && protocol.HungUp(in))
 			time.Sleep(100 * time.Millisecond)
 		case err == protocol.ErrNoDescriptor:
 			l.exchange.trouble.say(l.log, slog.LevelWarn, "cannot take a connection over; another worker will", "error", err)

@@ -28,7 +28,7 @@ func (c *conn) afterReply(l *Loop) bool {
 	}
 	c.hops = 0
 	c.setPhase(phaseIdle, l.idleDeadline(l.now()))
-	return !(l.leave.moving.Load() && l.handOver(c, c.unparsed()))
+	return !(c.moves(l) && l.handOver(c, c.unparsed()))
 }
 
 // afterCoalescing goes on with a connection when its reply has been sent, or its client is found

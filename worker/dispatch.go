@@ -168,6 +168,9 @@ func (l *Loop) event(t *Thread, ev unix.EpollEvent) bool {
 	if hup {
 		c.hup = true
 	}
+	if !hup && l.exchange != nil && phase(c.phase.Load()) == phaseIdle && l.exchange.canary.lend(l, c) {
+		return false
+	}
 	if t == l.deputy.t && l.deputy.surplus > 0 && phase(c.phase.Load()) == phaseIdle && l.handOver(c, nil) {
 		l.deputy.surplus-- // before a byte is read
 		return false

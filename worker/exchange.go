@@ -1,7 +1,9 @@
 package worker
 
 import (
+	"math/rand/v2"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +16,7 @@ type Exchange struct {
 	Board   *protocol.Scoreboard
 	Slot    int // this worker's, on Board
 
+	canary  canary
 	ended   atomic.Bool   // nothing goes through it any more
 	sent    atomic.Uint64 // packets: see stamp
 	trouble seldom
@@ -122,3 +125,35 @@ func (x *Exchange) stamp() uint64 { return x.sent.Add(1)<<idBits | x.id() }
 
 // isOwn reports whether this worker has sent a packet itself.
 func (x *Exchange) isOwn(h *protocol.Handover) bool { return h.From&(1<<idBits-1) == x.id() }
+
+// canary is a worker's part in a canary: see canary.go.
+type canary struct {
+	giver   atomic.Pointer[giver] // nil: there is nobody to give to
+	returns atomic.Bool           // this worker is the canary's: connections go back when they have their answer
+}
+
+// giver chooses what goes to the canary.
+type giver struct {
+	mu    sync.Mutex
+	out   int // the end to give into; -1: no more
+	share float64
+	due   float64 // the share of the requests so far …
+	next  float64 // … and at how much of it the next is to go
+	given float64
+}
+
+// turn says whether a request is to go: one in 1/share, of these any one, for a client that
+// asks for two things by turns would always have the same one go.
+func (g *giver) turn() bool {
+	g.due += g.share
+	if g.due < g.next {
+		return false
+	}
+	g.given++
+	g.next = g.given + rand.Float64()
+	return true
+}
+
+// takesBack reports whether a connection that has its answer goes back to the workers that
+// serve: there are some.
+func (k *canary) takesBack(x *Exchange) bool { return k.returns.Load() && x.others() > 0 }

@@ -45,13 +45,29 @@ func (l *Loop) handOver(c *conn, data []byte) bool {
 		l.leave.moving.Store(false) // a drain does not wait for another one
 		return false
 	}
-	if x == nil || !c.plain() || c.hops >= maxHops || len(data) > protocol.MaxHandoverData || c.out.pending.Load() {
+	if x == nil {
 		return false
+	}
+	gone, err := x.give(l, c, data, x.Out)
+	if err != nil && !errors.Is(err, unix.EAGAIN) {
+		x.trouble.say(l.log, slog.LevelError, "connections stay where they are", "error", err)
+		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+			x.ended.Store(true) // until another comes
+		}
+		l.leave.moving.Store(false)
+	}
+	return gone
+}
+
+// give is handOver through an end of this exchange, or of another one.
+func (x *Exchange) give(l *Loop, c *conn, data []byte, out int) (gone bool, err error) {
+	if !c.plain() || c.hops >= maxHops || len(data) > protocol.MaxHandoverData || c.out.pending.Load() {
+		return false, nil
 	}
 	// By itself the set would go on to report it: a registration lives for as
 	// long as any process has the socket open.
 	if l.sched.set.control(unix.EPOLL_CTL_DEL, c.fd, unix.EpollEvent{}) != nil {
-		return false
+		return false, nil
 	}
 	if c.out.quick { // nobody there knows
 		limitUnsent(c.fd, notSentMost)
@@ -62,23 +78,21 @@ func (l *Loop) handOver(c *conn, data []byte) bool {
 	if c.in != nil {
 		h.Arrived = c.in.arrived
 	}
-	if err := protocol.SendHandover(x.Out, &h); err != nil {
-		if !errors.Is(err, unix.EAGAIN) {
-			x.trouble.say(l.log, slog.LevelError, "connections stay where they are", "error", err)
-			if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
-				x.ended.Store(true) // until another comes
-			}
-			l.leave.moving.Store(false)
-		}
+	if err = protocol.SendHandover(out, &h); err != nil {
 		if c.watch(l, unix.EPOLL_CTL_ADD) != nil {
 			c.close(l)
-			return true
+			return true, err
 		}
-		return false
+		return false, err
 	}
 	l.slot.Counters.HandedOut.Add(1)
 	c.close(l)
-	return true
+	return true, nil
+}
+
+// moves reports whether a connection that has its answer is to go on in another worker.
+func (c *conn) moves(l *Loop) bool {
+	return l.leave.moving.Load() || l.exchange != nil && l.exchange.canary.takesBack(l.exchange)
 }
 
 // moveAll hands over what rests, when the worker drains and others go on. What

@@ -51,7 +51,7 @@ var layers = strings.Fields(`
 	leave.go transport.go queue.go handover.go output.go doc.go afterreply.go linger.go
 	http2_charges.go room.go refusal.go intervene.go body.go notice.go setaside.go held.go
 	cork.go websocket.go websocket_keep.go accept.go http2_request.go client.go redirect.go
-	requestid.go logs.go coalesce.go reply.go decline.go websocket_thread.go tls.go replace.go
+	requestid.go logs.go coalesce.go reply.go decline.go websocket_thread.go canary.go tls.go replace.go
 	dispatch.go exposition.go blocked.go spooling.go files.go websocket_read.go websocket_app.go pressure.go
 	websocket_accept.go websocket_turn.go drain.go lookout.go tuner.go pools.go seat.go http2.go
 	housekeeping.go seat_leave.go turn.go dumps.go http2_frames.go gather.go deputy.go

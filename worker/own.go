@@ -48,6 +48,15 @@ func (o *own) has(fd int) bool {
 	return !listed || ok && f == known
 }
 
+// release closes a descriptor, if it is still ours, and forgets it: it had no number that
+// stays.
+func (o *own) release(fd int) {
+	o.close(fd)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.files, fd)
+}
+
 // close closes a descriptor, if it is still ours.
 func (o *own) close(fd int) {
 	if o.has(fd) {

@@ -455,7 +455,7 @@ func (l *Loop) nextOf(t *Thread, c *conn, now int64) bool {
 		return false
 	}
 	c.hops = 0
-	if l.leave.moving.Load() && l.handOver(c, t.buf[t.pos:t.end]) {
+	if c.moves(l) && l.handOver(c, t.buf[t.pos:t.end]) {
 		t.pos, t.end = 0, 0
 		return false
 	}

@@ -221,6 +221,8 @@ func (w *Worker) control() {
 			if w.ask == nil || !w.ask(AskCollect, m.Text) {
 				go w.Collected() // there is nothing that could be looked up
 			}
+		case protocol.KindCanary:
+			w.Loop.exchange.canary.goOn(w.Loop, m.Text, fd)
 		case protocol.KindScraped:
 			w.Loop.keeper.exposition.came(w.Loop, m.Text, fd)
 		case protocol.KindReopen:

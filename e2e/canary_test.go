@@ -1,0 +1,265 @@
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const releaseWSGI = `
+import os, time
+release = open(os.environ['RELEASE']).read().strip()
+
+def app(environ, start_response):
+    status = '200 OK'
+    if release == 'broken':
+        status = '500 Internal Server Error'
+    elif release == 'slow':
+        time.sleep(0.6)
+    elif release == 'crashes':
+        os._exit(7)
+    start_response(status, [('Content-Length', str(len(release)))])
+    return [release.encode()]
+`
+
+const releaseASGI = `
+import asyncio, os
+release = open(os.environ['RELEASE']).read().strip()
+
+async def app(scope, receive, send):
+    assert scope['type'] == 'http'
+    status = 200
+    if release == 'broken':
+        status = 500
+    elif release == 'slow':
+        await asyncio.sleep(0.6)
+    elif release == 'crashes':
+        os._exit(7)
+    await send({'type': 'http.response.start', 'status': status, 'headers': [(b'content-length', str(len(release)).encode())]})
+    await send({'type': 'http.response.body', 'body': release.encode()})
+`
+
+// tried is a server whose code is one of several, the one that its file names.
+type tried struct {
+	ctlServer
+	dir string
+}
+
+func startTried(t *testing.T, args ...string) tried {
+	t.Helper()
+	dir := write(t, t.TempDir(), map[string]string{"rel.py": releaseWSGI, "rel_async.py": releaseASGI, "release": "one"})
+	socket := filepath.Join(t.TempDir(), "ctl")
+	s := tried{ctlServer{launch(t, append([]string{"--ctl-socket", socket, "--chdir", dir, "-e", "RELEASE=" + filepath.Join(dir, "release")}, args...)...), socket}, dir}
+	s.waitLog("msg=serving")
+	return s
+}
+
+// release makes it the code to come.
+func (s *tried) release(name string) {
+	s.t.Helper()
+	write(s.t, s.dir, map[string]string{"release": name})
+}
+
+// traffic is what clients that stay connected see of the server.
+type traffic struct {
+	mu       sync.Mutex
+	bodies   map[string]int // how often each was the answer
+	answers  int
+	closed   int
+	failures []string // connections that broke, or were closed
+	stop     chan struct{}
+	over     sync.WaitGroup
+}
+
+// drive keeps n connections busy until end, of which no client closes one.
+func (s *tried) drive(n int) *traffic {
+	l := &traffic{bodies: make(map[string]int), stop: make(chan struct{})}
+	for range n {
+		l.over.Go(func() {
+			var c net.Conn
+			var br *bufio.Reader
+			for {
+				select {
+				case <-l.stop:
+					if c != nil {
+						c.Close()
+					}
+					return
+				default:
+				}
+				body, closes, err := "", false, error(nil)
+				if c == nil {
+					if c, err = net.Dial("tcp", s.addr); err == nil {
+						br = bufio.NewReader(c)
+					}
+				}
+				if err == nil {
+					body, closes, err = askOn(c, br)
+				}
+				l.mu.Lock()
+				if err != nil {
+					l.failures = append(l.failures, err.Error())
+				} else {
+					l.bodies[body]++
+					l.answers++
+				}
+				if closes {
+					l.closed++
+				}
+				l.mu.Unlock()
+				if (err != nil || closes) && c != nil {
+					c.Close()
+					c = nil
+				}
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	return l
+}
+
+// askOn sends a request on a connection that stays.
+func askOn(c net.Conn, br *bufio.Reader) (body string, closes bool, err error) {
+	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	if _, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		return "", false, fmt.Errorf("write: %w", err)
+	}
+	r, err := http.ReadResponse(br, nil)
+	if err != nil {
+		return "", false, fmt.Errorf("head: %w", err)
+	}
+	b, err := io.ReadAll(r.Body)
+	return string(b), r.Close, err
+}
+
+func (l *traffic) count(body string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.bodies[body]
+}
+
+// all is how many answers there were.
+func (l *traffic) all() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.answers
+}
+
+// forget begins to count anew.
+func (l *traffic) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.bodies, l.answers = make(map[string]int), 0
+}
+
+// end ends it, and fails the test if a connection broke or was closed, or an answer is none of
+// those that there may be.
+func (l *traffic) end(t *testing.T, bodies ...string) {
+	t.Helper()
+	close(l.stop)
+	l.over.Wait()
+	if len(l.failures) > 0 || l.closed > 0 {
+		t.Errorf("of %d requests %d failed, and %d connections were closed: %.3q", l.answers, len(l.failures), l.closed, l.failures)
+	}
+	for body := range l.bodies {
+		if !strings.Contains(" "+strings.Join(bodies, " ")+" ", " "+body+" ") {
+			t.Errorf("%d answers are %q", l.bodies[body], body)
+		}
+	}
+}
+
+// TestCanaryShare: a new generation has its share of the requests, whatever connections there
+// are, and nobody's is closed when it is carried on.
+func TestCanaryShare(t *testing.T) {
+	for kind, args := range kinds(t, "rel:app", "rel_async:app") {
+		t.Run(kind, func(t *testing.T) {
+			s := startTried(t, append([]string{"-w", "3", "--canary", "10%:1h"}, args...)...)
+			l := s.drive(6)
+			s.eventually("an answer", func() bool { return l.count("one") > 0 })
+			s.release("two")
+			s.signal(syscall.SIGHUP)
+			s.waitLog("trying the new generation")
+			s.eventually("the canary's first answer", func() bool { return l.count("two") > 0 })
+			l.forget()
+			s.eventually("2000 answers", func() bool { return l.all() >= 2000 })
+			two, all := l.count("two"), l.all()
+			if share := float64(two) / float64(all); share < 0.08 || share > 0.12 {
+				t.Errorf("the canary has had %d of %d requests", two, all)
+			}
+			if n := s.metric("hostler_workers", `state="canary"`); n != 1 {
+				t.Errorf("%v workers are the canary's", n)
+			}
+			l.end(t, "one", "two")
+		})
+	}
+}
+
+// TestCanaryVerdict: a release that does as well as the one before is carried on to all workers;
+// one that does worse goes back, and nobody's connection is closed for either.
+func TestCanaryVerdict(t *testing.T) {
+	for release, want := range map[string]string{
+		"two":     "",
+		"broken":  "were answered 5xx",
+		"slow":    "of its",
+		"crashes": "died: exit:7",
+	} {
+		t.Run(release, func(t *testing.T) {
+			span := "1h" // what is clear ends it before
+			if want == "" {
+				span = "2s"
+			}
+			s := startTried(t, "-w", "3", "--threads", "4", "--canary", "20%:"+span, "rel:app")
+			l := s.drive(8)
+			s.eventually("an answer", func() bool { return l.count("one") > 0 })
+			s.release(release)
+			status, out, said := s.ctl("reload")
+			if (status == 0) != (want == "") {
+				t.Errorf("ctl reload: %d, %s%s", status, out, said)
+			}
+			if want == "" {
+				s.eventually("the new generation alone", func() bool { return s.metric("hostler_workers", "") == 3 })
+				l.forget()
+				s.eventually("answers", func() bool { return l.all() > 100 })
+				if l.count("one") > 0 {
+					t.Error("the old generation serves on")
+				}
+				l.end(t, "two")
+			} else {
+				s.waitLog("the reload failed; the old workers serve on")
+				if !strings.Contains(said, "the canary goes back: ") || !strings.Contains(said, want) {
+					t.Errorf("it is said: %s", said)
+				}
+				s.eventually("the end of the canary", func() bool { return s.metric("hostler_workers", "") == 3 })
+				l.forget()
+				s.eventually("answers", func() bool { return l.all() > 100 })
+				if l.count(release) > 0 {
+					t.Error("the canary serves on")
+				}
+				if release == "crashes" { // what ran in it is lost
+					l.mu.Lock()
+					if len(l.failures) > 4 {
+						t.Errorf("%d requests failed, the canary has 4 threads", len(l.failures))
+					}
+					l.failures = nil
+					l.mu.Unlock()
+				}
+				l.end(t, "one")
+				if _, out, _ := s.ctl("status"); !strings.Contains(out, want) {
+					t.Errorf("status: %s", out)
+				}
+			}
+			result := map[bool]string{true: "success", false: "failure"}[want == ""]
+			if s.metric("hostler_canaries_total", result) != 1 || s.metric("hostler_reloads_total", result) != 1 {
+				t.Error("it is not counted")
+			}
+		})
+	}
+}
