@@ -78,7 +78,7 @@ func TestDefaults(t *testing.T) {
 		"TLS":        settings.TLS{ACME: settings.ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory"}, ClientCerts: "required", MinVersion: tls.VersionTLS12, Protocols: []string{"h2", "http/1.1"}, Ciphers: []uint16{0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8}},
 		"BindsGiven": false, "AdminGiven": false,
 		"WSPingInterval": 20 * time.Second, "WSPingTimeout": 20 * time.Second, "WSMaxSize": int64(16 << 20), "WSPerMessageDeflate": true,
-		"MinRate": int64(240), "QueueWait": time.Second, "SpareThread": true, "AppMetrics": true, "MetricsPath": "", "LimitBuffers": int64(512 << 20), "HealthPaths": []string(nil), "HTTP2Cleartext": false, "Redirects": []settings.Bind(nil),
+		"MinRate": int64(240), "QueueWait": time.Second, "SpareThread": true, "AppMetrics": true, "MetricsPath": "", "MetricsRoutes": false, "LimitBuffers": int64(512 << 20), "HealthPaths": []string(nil), "HTTP2Cleartext": false, "Redirects": []settings.Bind(nil),
 		"CtlSocket": "auto", "PIDFile": "", "Name": "", "ConfigFile": "", "Check": false, "Paste": "", "Warnings": []string(nil),
 		"Notes": []string(nil), "Conf": "", "ConfHooks": false, "PrintConfig": false,
 	}

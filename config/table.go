@@ -768,6 +768,13 @@ func table() []*setting {
 			value: custom("a path that begins with /", func(c *Config) *string { return &c.MetricsPath }, parsePath),
 		},
 		{
+			name: "metrics-routes", group: groupLogs,
+			help: "count requests by the route of the application's framework",
+			more: "The route is what the application has written: `/users/<int:id>` of Flask's, `/users/{id}` of FastAPI's. Requests by class of status, and what they take, are in `/metrics` by method and route ([metrics.md](metrics.md)), for which frameworks that says, too; with `--otel` it is `http.route` of the span and in its name, and in the JSON access log `http.route`. " +
+				"A worker tells 200 apart; others are `other`, and requests for which there is none are `-`.",
+			value: boolean(func(c *Config) *bool { return &c.MetricsRoutes }),
+		},
+		{
 			name: "ctl-socket", group: groupLogs, arg: "PATH", def: settings.CtlAuto,
 			help: "socket for hostler ctl; auto, off",
 			more: "Only the user that hostler runs as (and root) can use it. `auto` is `PID.sock` in a directory that is this user's alone: `$RUNTIME_DIRECTORY` of the service manager, `/run/hostler` for root, `$XDG_RUNTIME_DIR/hostler`, or else `/tmp/hostler-UID`. " +

@@ -45,7 +45,7 @@ func TestPythonSide(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(dir, "_hostler"), map[string]string{"__init__.py": "raise ImportError('not ours')", "start.py": "", "wsgi.py": ""})
-	worker := "app appmetrics bridge descriptors frames interface interpreter library log objects profile collect protocol reasons signals sockets start stdlib threads worker wsgi"
+	worker := "app appmetrics bridge descriptors frames imports interface interpreter library log objects profile collect protocol reasons signals sockets start stdlib threads worker wsgi"
 	for name, c := range map[string]struct {
 		args []string
 		more string
@@ -53,6 +53,7 @@ func TestPythonSide(t *testing.T) {
 		"plain":   {nil, ""},
 		"preload": {[]string{"--preload"}, "audit mold ready title"},
 		"reload":  {[]string{"--reload"}, "reload"},
+		"routes":  {[]string{"--metrics-routes"}, "routes"},
 		"hooks":   {[]string{"--hooks", "myhooks"}, "conf hooks title"},
 	} {
 		t.Run(name, func(t *testing.T) {

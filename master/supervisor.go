@@ -392,6 +392,7 @@ func (s *supervisor) become(w *worker, next workerState) {
 	w.state = next
 	w.deadline = time.Time{}
 	if next == stateGone {
+		s.board.KeepRoutes(w.slot)
 		w.board.Free()
 		s.taken[w.slot] = false
 		return

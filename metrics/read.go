@@ -57,6 +57,16 @@ func readDurations(s *scrape, put putSum) {
 	}
 }
 
+func readRoutes(s *scrape, put put) {
+	for i := range s.routes {
+		for k, n := range s.routes[i].Requests {
+			if n > 0 {
+				put(float64(n), protocol.Classes[k], s.routes[i].Method, s.routes[i].Name)
+			}
+		}
+	}
+}
+
 func readResponses(s *scrape, put put) {
 	other := 0.0
 	for i := 1; i < protocol.NumCodes; i++ {

@@ -38,6 +38,18 @@ What the application counts with ^prometheus_client^ (0.5 and newer) is in ^/met
 * Their labels are the application's. Who binds [--admin-bind](settings.md) to more than loopback shows them to whoever can connect.
 `
 
+// routeReference likewise.
+const routeReference = `## Routes
+
+With [^--metrics-routes^](settings.md) requests are counted by the route that the application's framework has found for them, as the application has written it:
+
+* **Flask and Quart** (^/users/<int:id>^), **Django** (^/users/<int:pk>/^; a regular expression without its first ^\^^), **Starlette and FastAPI** (^/users/{id}^, what is mounted with its prefix), **Litestar, Falcon, Pyramid** and **Bottle**. What is built on these has them, too: Dash, Django Ninja, Wagtail. Nothing has to be added to the application, and a framework is left alone until the application imports it.
+* Any other application says it itself, with a text in ^environ["hostler.route"]^ or ^scope["hostler.route"]^ before the end of its response. What hands a copy of scope on, as Channels does for WebSockets, hides what is put into that.
+* ^-^ are requests for which there is none, such as those that get a 404. Files of ^--static^, and what the server has answered itself, are not among these figures.
+* Names have 128 bytes at most; further bytes, and what cannot be printed, are not shown. A worker tells 200 routes apart, where the same one with another method counts again, and all workers together 1,000; the rest is ^other^. What only workers have had which are gone makes room, and is ^other^ from then on.
+* Figures stay when workers end, and begin again from 0 with an upgrade (SIGUSR2), as all do. A WebSocket counts when it is accepted.
+`
+
 // Reference is docs/metrics.md.
 func Reference() string {
 	var b strings.Builder
@@ -45,7 +57,7 @@ func Reference() string {
 	for _, g := range table {
 		n += len(g.families)
 	}
-	head := strings.ReplaceAll(fmt.Sprintf(referenceHead, n), "'", "`") + "\n" + strings.ReplaceAll(appReference, "^", "`")
+	head := strings.ReplaceAll(fmt.Sprintf(referenceHead, n), "'", "`") + "\n" + carets(appReference) + "\n" + carets(routeReference)
 	for para := range strings.SplitSeq(strings.TrimSuffix(head, "\n"), "\n") {
 		if strings.HasPrefix(para, "* ") {
 			b.WriteString(wrap(para, "", "  "))
@@ -65,6 +77,11 @@ func Reference() string {
 		}
 	}
 	return b.String()
+}
+
+// carets makes code of what is in carets; a caret itself is written with a backslash.
+func carets(text string) string {
+	return strings.NewReplacer("\\^", "^", "^", "`").Replace(text)
 }
 
 // columns is how long a line of the page may be.

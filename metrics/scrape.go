@@ -14,6 +14,7 @@ type scrape struct {
 	reasons []string
 	mono    int64
 	workers []workerView
+	routes  []protocol.RouteSum
 
 	overflows float64 // of listen queues; -1: not known
 	app       appmetrics.Stats
@@ -35,7 +36,7 @@ type workerView struct {
 func (c *Collector) begin() *scrape {
 	snap := c.snapshot()
 	c.overflows = max(c.overflows, procstat.ListenOverflows(c.proc))
-	s := &scrape{snap: &snap, reasons: c.reasons, mono: c.mono(), overflows: c.overflows, app: c.app.Stats()}
+	s := &scrape{snap: &snap, reasons: c.reasons, mono: c.mono(), overflows: c.overflows, app: c.app.Stats(), routes: c.board.Routes()}
 	holders := make(map[int]*protocol.WorkerStatus, len(snap.Workers))
 	for i := range snap.Workers {
 		holders[snap.Workers[i].Slot] = &snap.Workers[i]
@@ -153,38 +154,28 @@ func (s *scrape) pools() map[string]poolView {
 }
 
 // histogram is a sum over histograms of the scoreboard.
-type histogram struct {
-	sum    int64
-	counts [len(protocol.Bounds) + 1]uint64
-}
+type histogram struct{ protocol.HistogramSum }
 
 // total sums a histogram over all slots.
 func (s *scrape) total(of func(*protocol.Counters) *protocol.Histogram) *histogram {
 	h := new(histogram)
 	for i := range s.workers {
-		h.add(of(&s.workers[i].slot.Counters))
+		h.Add(of(&s.workers[i].slot.Counters))
 	}
 	return h
 }
 
-func (h *histogram) empty() bool { return h.counts == [len(h.counts)]uint64{} }
-
-func (h *histogram) add(o *protocol.Histogram) {
-	h.sum += o.Sum.Load()
-	for i := range o.Counts {
-		h.counts[i] += o.Counts[i].Load()
-	}
-}
+func (h *histogram) empty() bool { return h.Counts == [len(h.Counts)]uint64{} }
 
 // export returns what a constant histogram is made from. The count is made from
 // the very same reading of the buckets, so that the two always agree.
 func (h *histogram) export() (count uint64, sum float64, buckets map[float64]uint64) {
 	buckets = make(map[float64]uint64, len(protocol.Bounds))
-	for i, n := range h.counts {
+	for i, n := range h.Counts {
 		count += n
 		if i < len(protocol.Bounds) {
 			buckets[float64(protocol.Bounds[i])/1e9] = count
 		}
 	}
-	return count, seconds(h.sum), buckets
+	return count, seconds(h.Sum), buckets
 }

@@ -54,6 +54,7 @@ type group struct {
 // walk it: a metric is added here.
 var table = [...]group{
 	{"Requests", requestFamilies},
+	{"Requests by route", routeFamilies},
 	{"Connections and threads", connectionFamilies},
 	{"Workers", workerFamilies},
 	{"The server", serverFamilies},
@@ -136,6 +137,20 @@ var requestFamilies = []family{
 	{name: "forwarded_untrusted_total",
 		help: "Requests with X-Forwarded-… or Forwarded from peers that are not in --forwarded-allow-ips.",
 		read: counted(func(c *protocol.Counters) uint64 { return c.ForwardedUntrusted.Load() })},
+}
+
+// routeFamilies have values with --metrics-routes alone.
+var routeFamilies = []family{
+	{name: "route_requests_total", labels: []string{"code", "method", "route"},
+		help: "Requests that the application was called for (--metrics-routes), by class of the response's status, method and route; what has not occurred is left out.",
+		read: readRoutes},
+	{name: "route_request_duration_seconds", typ: histo, labels: []string{"method", "route"},
+		help: "Time from their arrival to the end of the response, by method and route.",
+		sum: func(s *scrape, put putSum) {
+			for i := range s.routes {
+				put(&histogram{s.routes[i].Duration}, s.routes[i].Method, s.routes[i].Name)
+			}
+		}},
 }
 
 var connectionFamilies = []family{

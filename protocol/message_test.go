@@ -248,7 +248,7 @@ func fullSettings() settings.Worker {
 		KeepAlive: 1, HeaderTimeout: 2, BodyTimeout: 3, WriteTimeout: 4, GracefulTimeout: 1<<63 - 1, DisconnectGrace: 7, WorkerConcurrency: 8, Timeout: 5, TotalTimeout: 6, Pools: []settings.Pool{{Name: "x", Pattern: "/x*", Threads: 2}}, Static: []settings.Static{{Prefix: "/static", Dir: "/srv"}},
 		LimitRequestLine: 5, LimitRequestFields: 6, LimitRequestFieldSize: 7, LimitRequestBody: 1 << 40, SpoolDir: "/spool", SpoolLimit: 1 << 41, StreamUploads: []string{"/put/*"},
 		ForwardedAllowIPs: []string{"127.0.0.1/32", "unix"}, ForwardedHeaders: []string{"for"}, ForwardedUntrusted: settings.ForwardedDrop,
-		ProxyProtocol: "v2", ProxyAllowIPs: []string{"10.0.0.0/8"}, AccessLog: "-", AccessLogFormat: "json", AccessLogExclude: []string{"/up"}, RequestID: true, CaptureOutput: true, SlowRequest: 14, LogLevel: "debug", LogFormat: "json", Development: true, Debug: true, AppMetrics: true, MetricsPath: "/metrics",
+		ProxyProtocol: "v2", ProxyAllowIPs: []string{"10.0.0.0/8"}, AccessLog: "-", AccessLogFormat: "json", AccessLogExclude: []string{"/up"}, RequestID: true, CaptureOutput: true, SlowRequest: 14, LogLevel: "debug", LogFormat: "json", Development: true, Debug: true, AppMetrics: true, MetricsPath: "/metrics", MetricsRoutes: true,
 		Tracing: &settings.Tracing{Sampler: settings.SamplerParentRatio, Ratio: 0.5, Propagates: true},
 	}
 }
@@ -290,7 +290,7 @@ func TestWorkerConfigEncoding(t *testing.T) {
 		"limit_request_line":5,"limit_request_fields":6,"limit_request_field_size":7,"limit_request_body":1099511627776,
 		"spool_dir":"/spool","spool_limit":2199023255552,"stream_uploads":["/put/*"],"limit_buffers":10,
 		"forwarded_allow_ips":["127.0.0.1/32","unix"],"forwarded_headers":["for"],"forwarded_untrusted":"drop",
-		"proxy_protocol":"v2","proxy_allow_ips":["10.0.0.0/8"],"access_log":"-","access_format":"json","access_exclude":["/up"],"request_id":true,"log_level":"debug","log_format":"json","capture_output":true,"app_metrics":true,"metrics_path":"/metrics","tracing":{"sampler":"parentbased_traceidratio","ratio":0.5,"propagates":true},"development":true,"debug":true,"page":"broken","check":true,"internal_env":["GOGC"]}`
+		"proxy_protocol":"v2","proxy_allow_ips":["10.0.0.0/8"],"access_log":"-","access_format":"json","access_exclude":["/up"],"request_id":true,"log_level":"debug","log_format":"json","capture_output":true,"app_metrics":true,"metrics_path":"/metrics","metrics_routes":true,"tracing":{"sampler":"parentbased_traceidratio","ratio":0.5,"propagates":true},"development":true,"debug":true,"page":"broken","check":true,"internal_env":["GOGC"]}`
 	s, err := fullConfig().Encode()
 	if err != nil {
 		t.Fatal(err)

@@ -368,12 +368,14 @@ type Slot struct {
 	Generation atomic.Uint32
 	PID        atomic.Int64
 	StartedAt  atomic.Int64 // CLOCK_MONOTONIC nanoseconds
-	_          [32]byte
+	Routed     atomic.Int64 // how many of Routes the worker has named
+	_          [24]byte
 	Gauges     Gauges
 	Pools      [MaxPools]PoolGauges
 	_          [64]byte // what the worker writes often keeps a cache line of its own
 	Counters   Counters
 	ThreadRecs [MaxThreads]Thread
+	Routes     [maxRoutes]RouteCounters
 }
 
 // board is nothing but slots: a word in it that a worker needs to begin with, one that was
@@ -384,8 +386,9 @@ type board struct {
 
 // Scoreboard is a mapping of the shared memory.
 type Scoreboard struct {
-	b   *board
-	mem []byte
+	b    *board
+	mem  []byte
+	gone routeSums // the master's alone
 }
 
 // ErrScoreboard reports memory that is no scoreboard, or another version's.

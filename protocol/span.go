@@ -28,6 +28,7 @@ type Span struct {
 	Agent                []byte
 	State                []byte // tracestate
 	Error                []byte // what went wrong, in a word; empty: nothing
+	Route                []byte // that the application's framework has found, as RouteName has it; empty: none
 }
 
 // MaxSpan is how long a line may be.
@@ -35,7 +36,7 @@ const MaxSpan = 16 << 10
 
 const (
 	spanNumbers = 6
-	spanTexts   = 9
+	spanTexts   = 10
 	spanIDs     = 4
 )
 
@@ -44,12 +45,12 @@ func (s *Span) numbers() [spanNumbers]*int64 {
 }
 
 func (s *Span) texts() [spanTexts]*[]byte {
-	return [...]*[]byte{&s.Method, &s.Path, &s.Scheme, &s.Host, &s.Client, &s.Peer, &s.Agent, &s.State, &s.Error}
+	return [...]*[]byte{&s.Method, &s.Path, &s.Scheme, &s.Host, &s.Client, &s.Peer, &s.Agent, &s.State, &s.Error, &s.Route}
 }
 
 // mostText is how much is told of each text, in their order. A byte takes three at most, and
 // all of it less than MaxSpan.
-var mostText = [spanTexts]int{32, 2048, 8, 260, 64, 64, 512, 512, 64}
+var mostText = [spanTexts]int{32, 2048, 8, 260, 64, 64, 512, 512, 64, MaxRouteName}
 
 // Append appends the line.
 func (s *Span) Append(b []byte) []byte {

@@ -13,7 +13,7 @@ func wholeSpan() Span {
 		Trace: [16]byte{0: 0x4b, 15: 0x36}, ID: [8]byte{7: 1}, Parent: [8]byte{0: 0xb7}, Flags: 1,
 		End: 1700000000123456789, Duration: 1500, Queue: 20, Status: 200, Minor: 2, Port: 4711,
 		Method: []byte("GET"), Path: []byte("/a%20b-\xff\n é"), Scheme: []byte("https"), Host: []byte("[::1]:8000"), Client: []byte("10.0.0.1"),
-		Peer: []byte("-"), Agent: []byte("curl/8.1 (x)\t"), State: []byte("a=1,b=2"), Error: []byte("500"),
+		Peer: []byte("-"), Agent: []byte("curl/8.1 (x)\t"), State: []byte("a=1,b=2"), Error: []byte("500"), Route: []byte("/a/<int:b>"),
 	}
 }
 

@@ -85,6 +85,7 @@ type Worker struct {
 	AppMetrics       bool             `json:"app_metrics,omitempty"`    // the application's own metrics are the server's, too
 	Tracing          *Tracing         `json:"tracing,omitempty"`        // nil: no request is a span
 	MetricsPath      string           `json:"metrics_path,omitempty"`   // where requests are answered with these; "": nowhere
+	MetricsRoutes    bool             `json:"metrics_routes,omitempty"` // requests are counted by the route that the application's framework has found
 	// Development has the code watched: the master reloads when it changes, workers
 	// report their modules, and show what is wrong with it.
 	Development bool `json:"development,omitempty"`

@@ -86,7 +86,7 @@ func (a *accessLog) begin(t *Thread) bool {
 	line.Thread, line.log = t, a
 	line.Entry = accesslog.Entry{
 		Client: t.Remote[:t.RemoteLen], Method: t.Req.Method.In(buf), Target: t.Req.Target.In(buf), Protocol: protocols[t.Req.Minor],
-		Fields: line, Worker: a.worker, PID: a.pid,
+		Fields: line, Worker: a.worker, PID: a.pid, Route: t.ruleName(),
 	}
 	if t.Started != 0 && !t.reply.static {
 		line.Entry.Queue = time.Duration(t.Started - t.reply.arrived)

@@ -211,6 +211,9 @@ func (l *Loop) run(t *Thread, c *conn, now int64) bool {
 	t.Seq++
 	t.Taken = now
 	t.Started = 0
+	if t.rule != nil {
+		t.rule = nil
+	}
 	if t.forClient.Load() != 0 {
 		t.forClient.Store(0)
 	}

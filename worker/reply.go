@@ -502,16 +502,21 @@ func (t *Thread) framed() bool {
 	return t.Req.Minor == 1 && (r.remaining >= 0 || r.chunked || r.noBody)
 }
 
+// SetRule says what the application's framework calls the route of t's request, before that
+// has ended.
+func (t *Thread) SetRule(text []byte) { t.rule = t.l.rules.find(t.Req.MethodID, text) }
+
 // countDuration counts how long the request took, and it itself if it has got no answer:
-// the client had gone before there was one.
-func (t *Thread) countDuration(now int64) {
-	r, k, class := &t.reply, &t.l.slot.Counters, 0
+// the client had gone before there was one. It returns the status's class.
+func (t *Thread) countDuration(now int64) (class int) {
+	r, k := &t.reply, &t.l.slot.Counters
 	if r.counted {
 		class = protocol.Class(r.status)
 	} else {
 		k.Requests[t.Req.MethodID][0].Add(1)
 	}
 	k.Duration[t.Req.MethodID][class].Observe(now - r.arrived)
+	return class
 }
 
 // account counts and logs the request that t has ended.
@@ -530,7 +535,13 @@ func (t *Thread) tally(now int64) {
 	l := t.l
 	r, k := &t.reply, &l.slot.Counters
 	t.rec.End()
-	t.countDuration(now)
+	class := t.countDuration(now)
+	if l.rules.on {
+		if t.rule == nil {
+			t.SetRule(nil)
+		}
+		t.rule.count(class, now-r.arrived)
+	}
 	if now-r.arrived >= slowFloor && l.slow.tell != nil {
 		l.slow.note(t.slowRequest(now))
 	}

@@ -107,7 +107,7 @@ func (s *spans) of(t *Thread, now int64) protocol.Span {
 	if r.counted {
 		p.Status = int64(r.status)
 	}
-	p.Error = t.wentWrong()
+	p.Error, p.Route = t.wentWrong(), t.ruleName()
 	return p
 }
 

@@ -36,6 +36,7 @@ func New(c Config) (*Loop, error) {
 		return nil, err
 	}
 	l.spans = openSpans(s, c.Spans)
+	l.rules.open(s.MetricsRoutes, c.Slot)
 	l.pace.overload.target = int64(s.QueueWait)
 	l.spare.off = !s.SpareThread
 	l.sched.pools = newPools(s.Pools, s.Queue, c.Slot)

@@ -50,6 +50,7 @@ type Thread struct {
 	parked bool // it follows
 	onward bool // a request has been answered without a Python thread: see keepsConn
 
+	rule  *rule      // of the request; nil: it is not known, or is not asked for
 	line  accessLine // of the access log
 	span  span       // of the request, with --otel
 	ident atomic.Uint64
@@ -257,6 +258,14 @@ func (t *Thread) head() []byte { return bytesAt(t.Buf, int(t.Req.HeadLen)) }
 func (t *Thread) routeHash() uint64 {
 	buf := t.head()
 	return protocol.RouteHash(t.Req.Method.In(buf), t.Req.Path.In(buf))
+}
+
+// ruleName is the route of t's request, where it is known. It does not change.
+func (t *Thread) ruleName() []byte {
+	if t.rule == nil || t.reply.static {
+		return nil // of a static one it would be the last request's
+	}
+	return t.rule.name
 }
 
 // dropField takes a field out of the request.

@@ -10,6 +10,7 @@ type Entry struct {
 	Client   []byte // address; nil: a unix socket's peer, who has none
 	Method   []byte // nil: no request could be made out
 	Target   []byte // as it was sent
+	Route    []byte // that the application's framework has found
 	Protocol string // "HTTP/1.1"
 	Status   int    // 0: there was no answer
 	Bytes    int64  // of the body, without framing

@@ -125,6 +125,10 @@ func TestJSON(t *testing.T) {
 	if got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
+	e.Route = []byte("/<b>")
+	if got := line(t, JSON, e, nil, nil); !strings.Contains(got, `"url.query":"q=1&r","http.route":"/<b>","network.protocol`) {
+		t.Error(got)
+	}
 	late := entry()
 	f, _ := Parse(JSON)
 	late.At = moment.Add(time.Second)

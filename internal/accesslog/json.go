@@ -25,6 +25,9 @@ func (f *Format) json() part {
 			if query != nil {
 				b = appendJSON(append(b, `,"url.query":`...), query)
 			}
+			if e.Route != nil {
+				b = appendJSON(append(b, `,"http.route":`...), e.Route)
+			}
 			b = append(b, `,"network.protocol.version":"`...)
 			b = append(append(b, version(e.Protocol)...), '"')
 		}

@@ -219,7 +219,7 @@ func TestPaced(t *testing.T) {
 func TestStub(t *testing.T) {
 	full := protocol.Span{Trace: [16]byte{1}, ID: [8]byte{2}, Parent: [8]byte{3}, Flags: 1, End: 2e18, Duration: 5e6, Queue: 1e6, Status: 503, Minor: 2, Port: 4711,
 		Method: []byte("GET"), Path: []byte("/\xff"), Scheme: []byte("https"), Host: []byte("[::1]:8443"), Client: []byte("10.0.0.1"), Peer: []byte("10.0.0.2"),
-		Agent: []byte("x\xfe"), State: []byte("a=1"), Error: []byte("503")}
+		Agent: []byte("x\xfe"), State: []byte("a=1"), Error: []byte("503"), Route: []byte("/<a>")}
 	stub := (&told{full, 3}).stub(resource.Empty(), instrumentation.Scope{})
 	got := make(map[string]string)
 	for _, kv := range stub.Attributes {
@@ -229,11 +229,14 @@ func TestStub(t *testing.T) {
 		}
 	}
 	for k, want := range map[string]string{"http.request.method": "GET", "http.response.status_code": "503", "url.path": "/\uFFFD", "url.scheme": "https", "server.address": "::1", "server.port": "8443",
-		"client.address": "10.0.0.1", "network.peer.address": "10.0.0.2", "network.peer.port": "4711", "network.protocol.version": "2", "user_agent.original": "x\uFFFD", "error.type": "503",
+		"client.address": "10.0.0.1", "network.peer.address": "10.0.0.2", "network.peer.port": "4711", "network.protocol.version": "2", "user_agent.original": "x\uFFFD", "error.type": "503", "http.route": "/<a>",
 		"hostler.worker": "3", "hostler.queue_wait": "0.001"} {
 		if got[k] != want {
 			t.Errorf("%s is %q, not %q", k, got[k], want)
 		}
+	}
+	if stub.Name != "GET /<a>" {
+		t.Error(stub.Name)
 	}
 	if stub.EndTime.Sub(stub.StartTime) != 5*time.Millisecond || !stub.Parent.IsRemote() || stub.Parent.SpanID() != [8]byte{3} || stub.SpanContext.TraceState().String() != "a=1" {
 		t.Errorf("%+v", stub)

@@ -21,6 +21,7 @@ import (
 const (
 	httpMethod         = attribute.Key("http.request.method")
 	httpMethodOriginal = attribute.Key("http.request.method_original")
+	httpRoute          = attribute.Key("http.route")
 	httpStatus         = attribute.Key("http.response.status_code")
 	urlPath            = attribute.Key("url.path")
 	urlScheme          = attribute.Key("url.scheme")
@@ -85,6 +86,10 @@ func (s *told) attributes() (name string, all []attribute.KeyValue) {
 	} else {
 		name, all = "HTTP", append(all, httpMethod.String("_OTHER"))
 		add(httpMethodOriginal, s.Method)
+	}
+	if len(s.Route) > 0 {
+		name += " " + text(s.Route)
+		add(httpRoute, s.Route)
 	}
 	add(urlPath, s.Path)
 	add(urlScheme, s.Scheme)

@@ -36,7 +36,7 @@ struct call {
 	int seat;             /* NO_SEAT: the response has ended, or never belonged to one */
 	struct task *seated;  /* what the seat has with the engine */
 	unsigned asked;       /* notices that the engine owes us */
-	PyObject *scope;      /* until the first step */
+	PyObject *scope;      /* until the first step; with rules_wanted, to the end */
 	PyObject *coro;       /* the application's, from the first step until it returns */
 	PyObject *task;       /* while it has a seat, from its first wait on */
 	PyObject *method, *target; /* for the log, once it has no seat */

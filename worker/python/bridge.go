@@ -126,6 +126,11 @@ func hostlerRaised(i C.int, p *C.char, n C.int64_t) {
 	thread(i).Raised(unsafe.Slice((*byte)(unsafe.Pointer(p)), n))
 }
 
+//export hostlerRule
+func hostlerRule(i C.int, p *C.char, n C.int64_t) {
+	thread(i).SetRule(unsafe.Slice((*byte)(unsafe.Pointer(p)), n))
+}
+
 //export hostlerHeadError
 func hostlerHeadError(code C.int, why *C.char, size C.int) {
 	say(http1.HeadError(code).Error(), why, size)

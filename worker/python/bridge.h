@@ -18,6 +18,7 @@ struct thread {
 	int64_t stack_in;     /* the same for its stack */
 	unsigned long ident;  /* as Python knows the thread */
 	PyObject *context;    /* contextvars as they were before the first request; NULL: none to be had */
+	PyObject *environ;    /* of the request, while the application has it; borrowed */
 	PyObject *socket;     /* the request's hostler.websocket, once that has been accepted */
 	int taken;            /* the application has its connection as a socket, and may have answered by that */
 	int gone;             /* write() has told the application that the client has gone */
@@ -175,6 +176,11 @@ void show_raised(int index, PyObject *told); /* with --debug the client sees wha
 void log_exception(struct thread *);  /* and clear it */
 void leave_child(struct thread *);
 
+/* rules.c */
+extern int rules_wanted; /* the rest is only called where they are */
+PyObject *rules_by(PyObject *, PyObject *); /* of the module */
+void tell_rule(int index, PyObject *place); /* environ or scope, a dict; no exception is set */
+
 /* run.c */
 void run_init(PyObject *app);
 void run_request(struct thread *); /* from the application's call to the end of its response */
@@ -199,6 +205,7 @@ extern int hostlerNextHeld(int);
 extern int hostlerHead(int, uint32_t *);
 extern int hostlerHeadSent(int);
 extern void hostlerRaised(int, char *, int64_t);
+extern void hostlerRule(int, char *, int64_t);
 extern void hostlerHeadError(int, char *, int);
 extern int hostlerWrite(int, void *, int64_t, uintptr_t, int);
 extern void hostlerEndBody(int);

@@ -126,6 +126,8 @@ static void finish(struct call *c, uint32_t result) {
 	struct task *t = c->seated;
 	int seat = c->seat;
 	t->result |= result;
+	if (rules_wanted && c->scope)
+		tell_rule(seat, c->scope);
 	seat_leave(c);
 	c->seat = NO_SEAT;
 	hostlerFinish(seat);
@@ -203,7 +205,7 @@ static PyObject *iterator(PyObject *awaitable) {
 /* call_app makes the application's coroutine, on the Task that will run it. */
 static int call_app(PyObject *self, struct call *c) {
 	PyObject *scope = c->scope, *r = PyCFunction_NewEx(&receive_def, self, NULL), *s = send_new(self);
-	c->scope = NULL;
+	c->scope = rules_wanted ? keep(scope) : NULL;
 	PyObject *coro = r && s ? PyObject_CallFunctionObjArgs(app, scope, r, s, NULL) : NULL;
 	Py_DecRef(scope);
 	drop(&r);

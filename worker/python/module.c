@@ -223,6 +223,7 @@ static PyMethodDef module_methods[] = {
 	{"unraisablehook", unraisablehook, METH_O, NULL},
 	{"mold", fork_mold, METH_VARARGS, NULL},       {"order", fork_order, METH_VARARGS, NULL},
 	{"arm", fork_arm, METH_NOARGS, NULL},          {"ordered", fork_done, METH_VARARGS, NULL},
+	{"routes", rules_by, METH_O, NULL},
 	{"say", say, METH_O, NULL},             {"dump_fd", dump_fd, METH_NOARGS, NULL},
 	{"printed", printed, METH_VARARGS, NULL},
 	{"metrics_type", metrics_type, METH_NOARGS, NULL}, {"metrics_share", metrics_share, METH_O, NULL},

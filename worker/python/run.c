@@ -42,8 +42,11 @@ void run_request(struct thread *th) {
 	th->gone = 0;
 	th->timed_out = 0;
 	if ((handle = handle_new(th)) && (sr = start_response_new(handle)) && (input = input_new(th)) && (environ = environ_new(th->task, input)) &&
+	    (th->environ = environ) &&
 	    (!(th->task->req.flags & FLAG_WEBSOCKET) || socket_offer(th, environ, handle) == 0) && ((result = call(environ, sr)) || forked)) {
 		leave_if_forked(th);
+		if (rules_wanted && has_socket(th))
+			tell_rule(th->index, environ);
 		if (has_socket(th) && socket_answers(th))
 			response_close(th, result);
 		else
@@ -69,6 +72,9 @@ void run_request(struct thread *th) {
 		socket_end(th, th->task->result & RESULT_FAILED);
 	if (result)
 		Py_DecRef(result);
+	th->environ = NULL;
+	if (environ && rules_wanted && !upgraded)
+		tell_rule(th->index, environ);
 	if (environ && th->task->req.flags & FLAG_WEBSOCKET)
 		socket_withdraw(environ);
 	if (environ)

@@ -136,6 +136,8 @@ static PyObject *socket_accept(PyObject *self, PyObject *args, PyObject *kwargs)
 	int64_t number = -1;
 	if (th != NULL && (list == NULL || put_fields(th->task, list, &at) == 0)) {
 		sending_done(th);
+		if (rules_wanted && th->environ)
+			tell_rule(th->index, th->environ);
 		number = hostlerSocketJoin(th->index, protocol, n, at, (uint32_t *)&s->news, why, sizeof why);
 		if (number < 0)
 			PyErr_Format(PyExc_ValueError, "%s", why);
@@ -373,6 +375,8 @@ static PyObject *take(PyObject *handle, PyObject *args) {
 	struct thread *th = own_request(handle);
 	if (th == NULL)
 		return NULL;
+	if (rules_wanted && th->environ)
+		tell_rule(th->index, th->environ);
 	int fd = hostlerSocketTake(th->index, why, sizeof why);
 	if (fd < 0)
 		return PyErr_Format(PyExc_OSError, "hostler: %s", why);

@@ -182,6 +182,8 @@ static int accept(struct call *c, PyObject *m) {
 	PyObject *headers = item(m, names.headers);
 	if (PyErr_Occurred() || text_of(m, keys.subprotocol, &protocol, &n) || reply_fields(c, headers, &fields) || call_named(c))
 		return -1;
+	if (rules_wanted && c->scope)
+		tell_rule(c->seat, c->scope);
 	int64_t number = hostlerSocketAccept(c->seat, protocol, n, fields, why, sizeof why);
 	if (number < 0) {
 		PyErr_Format(PyExc_ValueError, "ASGI: websocket.accept: %s", why);

@@ -10,7 +10,8 @@ latest, before it serves:
     mold       those of its workers, and mold ready audit title
     hooks      hooks conf title
     as told    paste (--paste), hooks conf observe (--hooks, --config), reload (--reload),
-               ready (--ready-path), appmetrics (--app-metrics), in workers and molds
+               ready (--ready-path), imports appmetrics (--app-metrics), imports routes
+               (--metrics-routes), in workers and molds
 
 A kind of application that is served in another way, on an event loop for one, is told by
 interface.py, served by a module beside worker.py, and imported by worker.py alone, once

@@ -6,8 +6,8 @@ of it, as soon as it is imported, if it ever is: values are then the server libr
 
 import atexit
 import os
-import sys
 
+from _hostler.imports import Imports
 from _hostler.library import load_library
 from _hostler.log import say
 from _hostler.protocol import METRICS
@@ -17,8 +17,8 @@ MODULE = "prometheus_client.values"
 THEIRS = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir", "PROMETHEUS_VALUE_CLASS")
 
 
-class AppMetrics:
-    """A finder of modules that waits for one."""
+class AppMetrics(Imports):
+    """It waits for that module."""
 
     def __init__(self, settings):
         """Wait for the library. This comes before all that may import it, and before the
@@ -26,37 +26,7 @@ class AppMetrics:
         self.quiet = settings["worker"] > 1
         self.server = None  # the server library, once it is loaded
         self.used = False
-        if MODULE in sys.modules:  # something in site-packages has been faster
-            self.imported(sys.modules[MODULE])
-            return
-        sys.meta_path.insert(0, self)
-
-    def find_spec(self, name, path=None, target=None):
-        if name != MODULE:
-            return None
-        for finder in list(sys.meta_path):
-            spec = finder.find_spec(name, path, target) if finder is not self and hasattr(finder, "find_spec") else None
-            if spec is not None and hasattr(spec.loader, "exec_module"):
-                return self.follow(spec)
-            if spec is not None:
-                return spec
-        return None
-
-    def follow(self, spec):
-        """Have the module's own loader, which it keeps, tell when it has loaded it."""
-        execute = spec.loader.exec_module
-
-        def exec_module(module):
-            execute(module)
-            if self in sys.meta_path:
-                sys.meta_path.remove(self)
-                self.imported(module)
-
-        try:
-            spec.loader.exec_module = exec_module
-        except AttributeError:
-            pass  # a loader of somebody else's: all is as if we were not there
-        return spec
+        Imports.__init__(self, {MODULE: self.imported})
 
     def imported(self, values):
         theirs = [name for name in THEIRS if name in os.environ]

@@ -28,6 +28,10 @@ def main(finder):
         from _hostler.appmetrics import AppMetrics
 
         metrics = AppMetrics(settings)
+    if settings.get("metrics_routes") and not settings.get("hooks_only") and not settings.get("check"):
+        from _hostler.routes import follow_frameworks
+
+        follow_frameworks(settings)
     if settings.get("development"):
         from _hostler.reload import Modules
 

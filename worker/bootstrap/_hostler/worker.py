@@ -50,6 +50,10 @@ class Worker:
                 sys.unraisablehook = server.unraisablehook(sys.unraisablehook)
                 open_ends = [[not part for part in server_name(listener)] for listener in listeners]
                 self.count = server.init(self.raw, app, bases, open_ends, FileWrapper, report, RequestTimeout, no_op, stack_of, self.profiler.start, self.collector.start)
+                if self.settings.get("metrics_routes"):
+                    from _hostler.routes import NAMES
+
+                    server.routes(NAMES)
                 server.sockets(WebSocketClosed, offer_socket, self.green_websocket)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
