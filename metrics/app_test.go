@@ -65,7 +65,7 @@ func TestFormats(t *testing.T) {
 
 // TestRefusedScrape: a crowd is turned away, and so is one for which there is nothing.
 func TestRefusedScrape(t *testing.T) {
-	come, leave := make(chan bool), make(chan bool)
+	come, leave, done := make(chan bool), make(chan bool), make(chan bool)
 	s := newScraper(newRig(t).c, prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
 		come <- true
 		<-leave
@@ -84,7 +84,7 @@ func TestRefusedScrape(t *testing.T) {
 			if w.Code != http.StatusInternalServerError || w.Header().Get("Content-Encoding") != "" {
 				t.Errorf("%d %q %v", w.Code, w.Body, w.Header())
 			}
-			leave <- true
+			done <- true
 		}()
 		<-come
 	}
@@ -95,6 +95,6 @@ func TestRefusedScrape(t *testing.T) {
 		leave <- true
 	}
 	for range scrapesAtOnce {
-		<-leave
+		<-done
 	}
 }
