@@ -151,7 +151,7 @@ func TestCheckAndVersion(t *testing.T) {
 	for _, wrong := range [][]string{{"--certfile", "none.pem"}, {"--error-log", "logs/e.log"}, {"--pid", "run/pid"}, {"--ctl-socket", "run/ctl"},
 		{"-b", "unix:run/web"}, {"-b", "192.0.2.1:80"}} {
 		args := append([]string{"--python", venv, "--check", "fine:app"}, wrong...)
-		if code, out := run(t, dir, nil, args...); code != 1 || !strings.HasPrefix(out, "hostler: cannot ") {
+		if code, out := run(t, dir, nil, args...); code != 1 || !strings.HasPrefix(out, "hostler: ") || !strings.Contains(out, "cannot ") || strings.Count(out, "\n") != 1 {
 			t.Errorf("%q: status %d, %s", wrong, code, out)
 		}
 	}
