@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hostler/internal/apart"
 	"hostler/protocol"
 	"hostler/settings"
 )
@@ -306,8 +307,7 @@ func (s *supervisor) canaryOver(result string) {
 			}
 		}
 	}
-	go func() { // what is in it may be anything that the last close(2) of takes long
-		unix.Close(t.ends[0])
-		unix.Close(t.ends[1])
-	}()
+	for _, fd := range t.ends { // there may be anything in it
+		apart.Close(fd)
+	}
 }

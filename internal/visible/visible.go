@@ -9,8 +9,8 @@ import (
 )
 
 // Text makes text of others harmless: paths, function names and messages come from clients
-// and from the application, and a terminal obeys control characters. They are written as in Go and Python, or as in JSON, whose meaning that
-// leaves as it is; line ends and tabs stay.
+// and from the application, and a terminal obeys control characters. They are written as in
+// Go and Python, or as in JSON, whose meaning that leaves as it is; line ends and tabs stay.
 func Text(s string, json bool) string {
 	var b strings.Builder
 	for i := 0; i < len(s); {
