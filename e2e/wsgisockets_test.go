@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"hostler/internal/testtunnel"
 )
@@ -429,12 +432,23 @@ func TestWSGISocketsLeave(t *testing.T) {
 // TestWSGISocketsOdd: clients that send what they should not, that do not read, and that leave
 // then. The thread is back each time.
 func TestWSGISocketsOdd(t *testing.T) {
-	wsgiOdd(start(t, "--workers", "1", "--threads", "1", "--ws-max-size", "1k", "wsgisockets:app"))
+	args := []string{"--workers", "1", "--threads", "1", "--ws-max-size", "1k", "wsgisockets:app"}
+	t.Run("plain", func(t *testing.T) { wsgiOdd(start(t, args...)) })
+	t.Run("TLS", func(t *testing.T) {
+		s := start(t, append(newPair(t, t.TempDir(), "localhost", 1).args(), args...)...)
+		s.overTLS = true
+		wsgiOdd(s)
+	})
 }
 
 func wsgiOdd(s *server) {
 	t := s.t
 	t.Helper()
+	page := "http://" + s.addr + "/plain"
+	client := http.DefaultClient
+	if s.overTLS {
+		page, client = "https://"+s.addr+"/plain", s.secure(true, nil)
+	}
 	for code, frame := range map[string]string{
 		"1002": "\xff\xffrubbish, and more of it",
 		"1007": "\x81\x81\x00\x00\x00\x00\xff",
@@ -449,18 +463,63 @@ func wsgiOdd(s *server) {
 		s.waitLog("closed " + code)
 	}
 	for _, path := range []string{"/floods", "/raw_floods"} {
-		w := s.websocket(path, "") // 30 MB, of which it takes some
-		if got := w.hear(); len(got) != 100002 {
-			t.Fatalf("%.100q", got)
-		}
-		w.Close()
-		if _, text := s.get("/plain"); text != "plain [] None" {
-			t.Errorf("%s: %q", path, text)
+		for _, how := range []string{"at once", "stuck", "reset", "half, then reset"} {
+			w := s.websocket(path, "") // 30 MB, of which it takes some
+			if got := w.hear(); len(got) != 100002 {
+				t.Fatalf("%.100q", got)
+			}
+			w.leaves(how)
+			ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+			defer stop()
+			q, _ := http.NewRequestWithContext(ctx, "GET", page, nil)
+			r, err := client.Do(q)
+			if err != nil {
+				t.Errorf("%s, %s: %v", path, how, err)
+				continue
+			}
+			if b, _ := io.ReadAll(r.Body); string(b) != "plain [] None" {
+				t.Errorf("%s, %s: %q", path, how, b)
+			}
+			r.Body.Close()
 		}
 	}
 	if text := s.log.String(); strings.Contains(text, "Traceback") {
 		t.Error(text)
 	}
+}
+
+// leaves has the client go, at once or when no more of what is sent to it fits anywhere.
+func (w *wsClient) leaves(how string) {
+	w.t.Helper()
+	c := w.Conn
+	if over, ok := c.(*tls.Conn); ok {
+		c = over.NetConn()
+	}
+	tcp := c.(*net.TCPConn)
+	if how != "at once" {
+		raw, err := tcp.SyscallConn()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for last, same := 0, 0; same < 20; time.Sleep(10 * time.Millisecond) {
+			n := 0
+			_ = raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCINQ) })
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			if same++; n != last {
+				last, same = n, 0
+			}
+		}
+	}
+	if strings.HasPrefix(how, "half") {
+		_ = tcp.CloseWrite()
+		time.Sleep(50 * time.Millisecond) // so that it is seen by itself
+	}
+	if strings.HasSuffix(how, "reset") {
+		_ = tcp.SetLinger(0)
+	}
+	tcp.Close()
 }
 
 // TestWSGISocketsPool: a pool keeps threads from WebSockets.

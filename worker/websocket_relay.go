@@ -438,6 +438,9 @@ func (e *relayEnd) queueUp() {
 // again implements transport: it reads, and passes on what has come.
 func (e *relayEnd) again(l *Loop, t *Thread) bool {
 	r, c := e.r, e.c
+	if c.out.pending.Load() && c.out.flush(l, c) == flushGone {
+		r.lost() // a read may say no more than that nothing comes
+	}
 	for range socketReads {
 		if r.over() {
 			e.leave(l)
@@ -466,6 +469,13 @@ func (r *relay) over() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.stage == relayOver
+}
+
+// lost says that the client takes nothing any more.
+func (r *relay) lost() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.finish(true)
 }
 
 // pass reads once, and passes on what has come: it returns how much. What the application
