@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -115,6 +116,34 @@ func TestRoutes(t *testing.T) {
 			}
 			s.wantRoutes(app, map[string]float64{"GET /hello 2xx": 2, "GET /count 2xx": 1, "GET - 4xx": 1})
 		})
+	}
+}
+
+// TestRoutesEverywhere is the core of that on each other CPython, with the last of each framework
+// for it.
+func TestRoutesEverywhere(t *testing.T) {
+	files := t.TempDir()
+	write(t, files, map[string]string{"file.bin": "a file"})
+	found, names := pythons(t)
+	for _, name := range names {
+		version := strings.Replace(strings.Fields(name)[0], ".0", ".", 1)
+		packages, err := filepath.Abs("../build/asgi/frameworks/" + version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(packages); err != nil {
+			continue // what there is of it is that of the other tests
+		}
+		for app, file := range map[string]string{
+			"asgi/fastapiapp:app": "/static/{name}", "asgi/litestarapp:app": "/static/{name}", "asgi/djangoapp:channels": "/static/<str:name>",
+			"asgi/quartapp:app": "/static/<path:name>", "real/flaskapp:app": "/static/<path:name>",
+		} {
+			t.Run(version+"/"+app, func(t *testing.T) {
+				dir, app := filepath.Split(app)
+				s := start(t, "--python", found[name], "--chdir", filepath.Join(apps, dir), "-e", "PYTHONPATH="+packages, "-e", "FILES="+files, "--metrics-routes", app)
+				s.walk(file)
+			})
+		}
 	}
 }
 
