@@ -35,6 +35,12 @@ import asyncio, os
 release = open(os.environ['RELEASE']).read().strip()
 
 async def app(scope, receive, send):
+    if scope['type'] == 'websocket':
+        await receive()
+        await send({'type': 'websocket.accept'})
+        while (await receive())['type'] == 'websocket.receive':
+            await send({'type': 'websocket.send', 'text': release})
+        return
     assert scope['type'] == 'http'
     status = 200
     if release == 'broken':
@@ -50,14 +56,22 @@ async def app(scope, receive, send):
 // tried is a server whose code is one of several, the one that its file names.
 type tried struct {
 	ctlServer
-	dir string
+	dir  string
+	dial func() (net.Conn, error) // reaches it
 }
 
 func startTried(t *testing.T, args ...string) tried {
 	t.Helper()
-	dir := write(t, t.TempDir(), map[string]string{"rel.py": releaseWSGI, "rel_async.py": releaseASGI, "release": "one"})
+	return startTriedIn(t, t.TempDir(), args...)
+}
+
+// startTriedIn is startTried whose code is in dir.
+func startTriedIn(t *testing.T, dir string, args ...string) tried {
+	t.Helper()
+	write(t, dir, map[string]string{"rel.py": releaseWSGI, "rel_async.py": releaseASGI, "release": "one"})
 	socket := filepath.Join(t.TempDir(), "ctl")
-	s := tried{ctlServer{launch(t, append([]string{"--ctl-socket", socket, "--chdir", dir, "-e", "RELEASE=" + filepath.Join(dir, "release")}, args...)...), socket}, dir}
+	s := tried{ctlServer: ctlServer{launch(t, append([]string{"--ctl-socket", socket, "--chdir", dir, "-e", "RELEASE=" + filepath.Join(dir, "release")}, args...)...), socket}, dir: dir}
+	s.dial = func() (net.Conn, error) { return net.Dial("tcp", s.addr) }
 	s.waitLog("msg=serving")
 	return s
 }
@@ -97,7 +111,7 @@ func (s *tried) drive(n int) *traffic {
 				}
 				body, closes, err := "", false, error(nil)
 				if c == nil {
-					if c, err = net.Dial("tcp", s.addr); err == nil {
+					if c, err = s.dial(); err == nil {
 						br = bufio.NewReader(c)
 					}
 				}
@@ -205,18 +219,23 @@ func TestCanaryShare(t *testing.T) {
 // TestCanaryVerdict: a release that does as well as the one before is carried on to all workers;
 // one that does worse goes back, and nobody's connection is closed for either.
 func TestCanaryVerdict(t *testing.T) {
-	for release, want := range map[string]string{
-		"two":     "",
-		"broken":  "were answered 5xx",
-		"slow":    "of its",
-		"crashes": "died: exit:7",
+	for _, c := range []struct{ release, want, args string }{
+		{"two", "", "--threads 4 rel:app"},
+		{"two", "", "rel_async:app"},
+		{"broken", "were answered 5xx", "--threads 4 rel:app"},
+		{"broken", "were answered 5xx", "rel_async:app"},
+		{"slow", "of its", "--threads 4 rel:app"},
+		{"slow", "of its", "rel_async:app"},
+		{"crashes", "died: exit:7", "--threads 4 rel:app"},
+		{"crashes", "died: exit:7", "rel_async:app"},
 	} {
-		t.Run(release, func(t *testing.T) {
+		release, want := c.release, c.want
+		t.Run(release+" "+c.args, func(t *testing.T) {
 			span := "1h" // what is clear ends it before
 			if want == "" {
 				span = "2s"
 			}
-			s := startTried(t, "-w", "3", "--threads", "4", "--canary", "20%:"+span, "rel:app")
+			s := startTried(t, append(strings.Fields(c.args), "-w", "3", "--canary", "20%:"+span)...)
 			l := s.drive(8)
 			s.eventually("an answer", func() bool { return l.count("one") > 0 })
 			s.release(release)
