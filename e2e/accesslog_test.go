@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -152,5 +153,122 @@ func TestSocketLines(t *testing.T) {
 		if line := s.logged(access, 1)[0]; !strings.Contains(line, `"GET /ignores HTTP/1.1" 101 `) {
 			t.Errorf("%q", line)
 		}
+	})
+}
+
+// linesOf waits until the access log has n lines that match, and is sure that there are no more.
+func (s *server) linesOf(access, pattern string, n int) {
+	s.t.Helper()
+	is := regexp.MustCompile(pattern)
+	got := 0
+	count := func() int {
+		got = 0
+		b, _ := os.ReadFile(access)
+		for line := range strings.Lines(string(b)) {
+			if is.MatchString(line) {
+				got++
+			}
+		}
+		return got
+	}
+	for end := time.Now().Add(20 * time.Second); count() < n && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	}
+	if got != n {
+		s.t.Errorf("%s: %d lines, not %d", pattern, got, n)
+	}
+}
+
+// TestLostOnLoop: when a worker is killed, each request of its event loop has its line, those
+// that wait and those that have had no turn since as well as the one that is being stepped, and
+// so has each WebSocket. Who had a line has no second one.
+func TestLostOnLoop(t *testing.T) {
+	for _, loop := range loops {
+		t.Run(loop, func(t *testing.T) {
+			access := filepath.Join(t.TempDir(), "access")
+			apps, err := filepath.Abs("apps") // where sockets.py is
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := startProbe(t, "-e", "PYTHONPATH="+apps, "--loop", loop, "--workers", "1", "--access-log", access, "--timeout", "0")
+			p.get("/whole")
+			for i := range 3 {
+				p.ask(getHead(fmt.Sprint("/wait?", i)))
+				p.await("waiting", i+1)
+			}
+			closed, open := p.websocket("/echo?closed", ""), p.websocket("/echo?open", "")
+			for _, w := range []*wsClient{closed, open} {
+				w.say(0x81, "x")
+				w.want("1 x")
+			}
+			closed.say(0x88, "\x03\xe8")
+			closed.want("close 1000 ")
+			p.linesOf(access, `"GET /echo\?closed HTTP/1.1" 101 `, 1)
+			pid := p.workers()[0]
+			_ = syscall.Kill(pid, syscall.SIGSTOP)
+			p.ask(getHead("/wait?late"))
+			p.ask(getHead("/block"))
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+			p.await("blocking")
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+			p.waitLog("worker died")
+			p.eventually("another worker", func() bool { return p.metric("hostler_workers", `state="serving"`) == 1 && p.workers()[0] != pid })
+			p.get("/whole")
+			p.linesOf(access, `"GET /whole HTTP/1.1" 200 `, 2)
+			for _, lost := range []string{"wait?0", "wait?1", "wait?2", "wait?late", "block", "echo?open"} {
+				p.linesOf(access, `^127\.0\.0\.1 .*"GET /`+regexp.QuoteMeta(lost)+` HTTP/1.1" 000 `, 1)
+				p.waitLog("target=/" + lost + " ")
+			}
+			p.linesOf(access, "", 9)
+			if n := p.metric("hostler_requests_total", `code="none"`); n != 5 { // the WebSocket has been answered
+				t.Errorf("%v requests without an answer", n)
+			}
+		})
+	}
+	t.Run("many", func(t *testing.T) {
+		access := filepath.Join(t.TempDir(), "access")
+		p := startProbe(t, "--workers", "1", "--access-log", access, "--timeout", "0")
+		for range 2 { // the records of those that have ended are there for others
+			for range 300 {
+				p.ask("GET /slow?1 HTTP/1.1\r\nHost: a\r\n\r\n")
+			}
+		}
+		p.linesOf(access, `"GET /slow\?1 HTTP/1.1" 200 `, 600)
+		for range 300 {
+			p.ask(getHead("/wait"))
+		}
+		p.await("waiting", 300)
+		_ = syscall.Kill(p.workers()[0], syscall.SIGKILL)
+		p.waitLog("more requests lost")
+		p.linesOf(access, `"GET /wait HTTP/1.1" 000 `, 255)
+	})
+	t.Run("gevent", func(t *testing.T) {
+		access := filepath.Join(t.TempDir(), "access")
+		s := startGreen(t, "--workers", "1", "--access-log", access, "wsgisockets:app")
+		for _, path := range []string{"/", "/raw"} {
+			for _, which := range []string{"?closed", "?open"} {
+				w := s.websocket(path+which, "")
+				w.say(0x81, "x")
+				w.want("1 x")
+				if which == "?closed" {
+					w.say(0x88, "\x03\xe8")
+					w.want("close 1000 ")
+					s.linesOf(access, regexp.QuoteMeta(path+which)+` HTTP/1.1" 101 `, 1)
+				}
+			}
+		}
+		_ = syscall.Kill(s.workers()[0], syscall.SIGKILL)
+		s.waitLog("worker died")
+		for _, path := range []string{"/", "/raw"} {
+			s.linesOf(access, regexp.QuoteMeta(path)+`\?open HTTP/1.1" 000 `, 1)
+		}
+		s.linesOf(access, "", 4)
+		s = startGreen(t, "--workers", "1", "--access-log", access, "greens:app")
+		for range 3 {
+			s.dialTCP().Write([]byte(getHead("/sleep?60")))
+		}
+		s.eventually("they wait", func() bool { return s.metric("hostler_tasks", "") == 3 })
+		_ = syscall.Kill(s.workers()[0], syscall.SIGKILL)
+		s.waitLog("worker died")
+		s.linesOf(access, `/sleep\?60 HTTP/1.1" 000 `, 3)
 	})
 }

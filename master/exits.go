@@ -96,22 +96,36 @@ func bootExitReason(w *worker, why cause, ws syscall.WaitStatus) string {
 func (s *supervisor) reportLost(w *worker, why cause, ws syscall.WaitStatus, now time.Time) {
 	mono := s.clock.mono()
 	var lines []byte
-	for i := range w.threads() {
+	named, more := 0, 0
+	for i := range w.records() {
 		a, busy := w.board.ThreadRecs[i].Snapshot()
-		if !busy {
+		if !busy || i == 0 && a.Logged && w.onLoop() {
 			continue
 		}
 		lost := lostRequest{Activity: a, worker: w.number(), cause: lostCause(why, ws), age: time.Duration(mono - a.Start)}
 		if !a.Logged {
 			lines = appendAccessLine(lines, w.gen.logs.format, now, lost)
 		}
-		w.board.Counters.Requests[protocol.MethodIndex(a.Method)][0].Add(1)
+		if !a.Socket {
+			w.board.Counters.Requests[protocol.MethodIndex(a.Method)][0].Add(1)
+		}
+		if named == lostNamed {
+			more++
+			continue
+		}
+		named++
 		s.log.LogAttrs(context.Background(), slog.LevelError, "request lost", slog.Int("worker", w.number()), slog.Int("pid", w.proc.PID()),
 			slog.String("cause", lost.cause), slog.String("method", a.Method), slog.String("target", a.Target),
 			slog.String("client", a.Client), slog.Duration("age", lost.age.Round(time.Millisecond)))
 	}
+	if more > 0 {
+		s.log.Error("more requests lost", "worker", w.number(), "pid", w.proc.PID(), "requests", more)
+	}
 	s.logAccess(w.gen, lines)
 }
+
+// lostNamed is how many lost requests of a worker are named one by one.
+const lostNamed = 32
 
 // lostCause is the cause as the access log has it. A cause of our own says more
 // than the signal by which it was carried out.
@@ -124,4 +138,21 @@ func lostCause(why cause, ws syscall.WaitStatus) string {
 
 // threads is how many thread records of the worker are in use. What the scoreboard says
 // of that is the worker's to write.
-func (w *worker) threads() int { return min(w.gen.set.Threads, protocol.MaxThreads) }
+func (w *worker) threads() int {
+	if w.onLoop() {
+		return 1
+	}
+	return min(w.gen.set.Threads, protocol.MaxThreads)
+}
+
+// onLoop reports whether the worker's requests are an event loop's, or greenlets, as it says.
+func (w *worker) onLoop() bool { return w.board.Gauges.LoopSince.Load() != 0 }
+
+// records is how many thread records may be in use, with those of what an event loop has under
+// way beside the step that it is in.
+func (w *worker) records() int {
+	if w.onLoop() {
+		return protocol.MaxThreads
+	}
+	return w.threads()
+}

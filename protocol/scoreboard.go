@@ -301,7 +301,8 @@ type Activity struct {
 	Start                  int64 // CLOCK_MONOTONIC nanoseconds
 	Method, Target, Client string
 	Minor                  int  // 0: HTTP/1.0, 1: HTTP/1.1, 2: HTTP/2
-	Logged                 bool // its line in the access log is written
+	Logged                 bool // its line in the access log is written, or another record's
+	Socket                 bool // it has become a WebSocket, and is counted
 }
 
 // Started returns when the application was started on what the thread works on
@@ -328,7 +329,8 @@ func (t *Thread) Snapshot() (Activity, bool) {
 		if t.head.Load() != head {
 			continue
 		}
-		return Activity{start, string(buf[:m]), string(buf[m+c : m+c+n]), string(buf[m : m+c]), int(head >> minorShift & 3), t.logged.Load() == start}, true
+		return Activity{start, string(buf[:m]), string(buf[m+c : m+c+n]), string(buf[m : m+c]), int(head >> minorShift & 3),
+			t.logged.Load() == start, t.endless.Load() == start}, true
 	}
 	start := t.start.Load()
 	return Activity{Start: start}, start != 0

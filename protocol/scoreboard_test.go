@@ -37,7 +37,7 @@ func TestTwoMappings(t *testing.T) {
 	if n := a.Slot(last).Counters.ReceivedBytes.Load(); n != 7 {
 		t.Errorf("one mapping counted 7, the other reads %d", n)
 	}
-	if got, ok := a.Slot(last).ThreadRecs[MaxThreads-1].Snapshot(); !ok || got != (Activity{5, "GET", "/x", "::1", 1, false}) {
+	if got, ok := a.Slot(last).ThreadRecs[MaxThreads-1].Snapshot(); !ok || got != (Activity{5, "GET", "/x", "::1", 1, false, false}) {
 		t.Errorf("got %+v, %v", got, ok)
 	}
 }
@@ -145,7 +145,7 @@ func TestThreadRecord(t *testing.T) {
 		r.Begin(9, []byte("OTHER"), []byte("/something/else"), []byte("10.0.0.1")) // must leave no trace
 		r.Begin(42, []byte(c.method), []byte(c.target), []byte(c.client))
 		got, busy := r.Snapshot()
-		if want := (Activity{42, c.m, c.u, c.c, 1, false}); !busy || got != want || r.Started() != 42 {
+		if want := (Activity{42, c.m, c.u, c.c, 1, false, false}); !busy || got != want || r.Started() != 42 {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 		r.Logged(42)

@@ -105,7 +105,7 @@ type lastingLine struct {
 	arrived int64
 	fields  [][]byte // of the request, as the format asks for them
 	records []byte   // fields of the response
-	rec     *protocol.Thread
+	rec     *protocol.Thread // nil: it has none
 	start   int64 // … of the request
 
 	status atomic.Int32 // 0: nothing has become of it yet
@@ -134,7 +134,7 @@ func (a *accessLog) keep(t *Thread, records []byte, to *spans) *lastingLine {
 	if !line && !t.span.sampled() {
 		return nil
 	}
-	k := &lastingLine{log: a, lines: line, spans: to, arrived: t.reply.arrived, rec: t.rec, start: t.Taken}
+	k := &lastingLine{log: a, lines: line, spans: to, arrived: t.reply.arrived, rec: t.record(), start: t.Taken}
 	if t.span.sampled() {
 		k.span = lasting(to.of(t, t.reply.arrived))
 		k.span.Error = nil // nothing has gone wrong yet
@@ -181,7 +181,9 @@ func (k *lastingLine) end(now int64) {
 	}
 	if k.lines {
 		k.log.append(make([]byte, 0, 256), &k.Entry)
-		k.rec.Logged(k.start)
+		if k.rec != nil {
+			k.rec.Logged(k.start)
+		}
 	}
 }
 

@@ -220,12 +220,11 @@ func (l *Loop) run(t *Thread, c *conn, now int64) bool {
 	t.Result, t.Out, t.OutLen, t.OutKept = 0, 0, 0, 0
 	t.StatusLen, t.FieldsLen = 0, 0
 	c.setPhase(phaseRunning, 0)
-	buf := t.head()
 	if t.cork != nil {
 		t.rec.Open(now)
 		c.seat.Store(t)
 	} else {
-		t.rec.BeginOver(now, uint32(t.Req.Minor), t.Req.Method.In(buf), t.Req.Target.In(buf), t.Remote[:t.RemoteLen])
+		t.begin(t.rec, now)
 	}
 	l.slot.Gauges.Served.Add(1)
 	if !l.pace.quick() {

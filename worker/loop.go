@@ -59,6 +59,7 @@ type records struct {
 	access   accessLog
 	spans    spans
 	slow     slowLog
+	waiters  waiters
 	rules    rules
 	refusals refusals
 }

@@ -17,6 +17,7 @@ type Async struct {
 	seats []*Thread // by number; the first is the loop's thread's own
 	free  []int     // the one that was used last is used first
 	live  []*Thread // those with a request, in no order
+	begun *Thread   // of these, the one whose request the last step has begun; nil: none has
 
 	turn turn
 	news []*Thread // of live, or finished since: alarms are to be told
@@ -79,6 +80,7 @@ func NewGreen(l *Loop) *Async {
 	l.deputy.away, l.deputy.stacked = a.block.look(l), a.block.stacked(l)
 	l.slot.Gauges.LoopSince.Store(protocol.LoopRests)
 	l.keeper.sockets.notify = l.sched.tellSocket
+	l.waiters.init(l.slot)
 	first.rec = new(protocol.Thread)
 	a.addSeat(first)
 	return a
@@ -137,6 +139,8 @@ func (a *Async) vacate(t *Thread) {
 	a.live[n] = nil
 	a.live = a.live[:n]
 	a.l.slot.Gauges.Tasks.Store(int64(n))
+	a.l.waiters.give(t.waiter)
+	t.waiter = nil
 }
 
 // Finish ends the request that a seat has, and so the seat's. What its connection has

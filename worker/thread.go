@@ -59,6 +59,7 @@ type Thread struct {
 	cork      *cork            // of the event loop that it is a seat of; nil: of none
 	coalescer *coalescer       // of its thread; nil: it is no Python thread
 	seat      int              // … its number
+	waiter    *protocol.Thread // … and the record of the request, if it has one beside rec
 	place     int              // in Async.live
 	watch     watch
 	listed    bool // in scheduler.news, whose lock it belongs to

@@ -30,6 +30,7 @@ func (a *Async) Turn(polled bool) (what, seat int, notice uint32) {
 	l := a.l
 	l.pace.calls.Add(1)
 	a.cork.pull()
+	a.keepBegun()
 	if polled || !a.turn.on { // both: the loop is run inside a step of its own (nest_asyncio)
 		a.begin(polled)
 	}
@@ -62,6 +63,7 @@ func (a *Async) Turn(polled bool) (what, seat int, notice uint32) {
 		n, what := a.step(t)
 		if what == TurnRun {
 			a.occupy(t)
+			a.begun = t
 			a.turn.ran++
 			return TurnRun, t.seat, 0
 		}
@@ -156,6 +158,18 @@ func (a *Async) step(t *Thread) (n *Thread, what int) {
 	return nil, TurnMore
 }
 
+// keepBegun has the request that the last step has begun known to who comes after us, unless it
+// is over.
+func (a *Async) keepBegun() {
+	t := a.begun
+	if t == nil {
+		return
+	}
+	if a.begun = nil; t.conn != nil || t.stays {
+		t.record()
+	}
+}
+
 // tell returns the news for the request that t has, if it has one.
 func (a *Async) tell(t *Thread) uint32 {
 	if t.conn == nil && !t.stays {
@@ -181,9 +195,11 @@ func (a *Async) Flush(waits bool) {
 // Step notes that the request on a seat is being stepped, and returns since when.
 func (a *Async) Step(i int) (now int64) {
 	t, rec := a.seats[i], &a.l.slot.ThreadRecs[0]
-	buf := bytesAt(t.Buf, int(t.Req.HeadLen))
 	now = a.l.now()
-	rec.BeginOver(now, uint32(t.Req.Minor), t.Req.Method.In(buf), t.Req.Target.In(buf), t.Remote[:t.RemoteLen])
+	t.begin(rec, now)
+	if t.waiter != nil {
+		rec.Logged(now) // that has its line
+	}
 	if limit, own := t.rec.OwnTimeout(t.Taken); own { // hostler.deadline has been called
 		if since := t.rec.ClockSince(t.Taken); since != 0 {
 			limit -= now - since

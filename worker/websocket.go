@@ -44,23 +44,24 @@ type webSocket struct {
 
 	mu      sync.Mutex // whoever sends holds it, and whoever ends the connection
 	stage   socketStage
-	paused  bool         // too much waits: nobody reads
-	done    bool         // the application is, with it
-	asked   uint32       // what the application waits for: NoticeBody, a message or the end, or NoticeRoom
-	listed  bool         // it is to be looked at: see heed
-	queue   []letter     // for it
-	held    int          // bytes in queue
-	lent    []byte       // what it got last
-	end     goodbye      // what it is told after the last message; Code 0: nothing yet
-	opened  int64        // when
-	heard   int64        // when the peer last said something
-	pinged  int64        // when it was last asked to
-	owed    []byte       // what the peer's last ping says, which has no answer yet; nil: it has
-	closeBy int64        // closing: when the peer's close frame has to be here
-	room    func()       // see conn.onRoom
-	line    *lastingLine // of the access log; nil: there is none
-	word    *uint32      // futex word of Python threads that wait; nil: an event loop is notified
-	stay    stay         // … and of the thread that stays with it
+	paused  bool             // too much waits: nobody reads
+	done    bool             // the application is, with it
+	asked   uint32           // what the application waits for: NoticeBody, a message or the end, or NoticeRoom
+	listed  bool             // it is to be looked at: see heed
+	queue   []letter         // for it
+	held    int              // bytes in queue
+	lent    []byte           // what it got last
+	end     goodbye          // what it is told after the last message; Code 0: nothing yet
+	opened  int64            // when
+	heard   int64            // when the peer last said something
+	pinged  int64            // when it was last asked to
+	owed    []byte           // what the peer's last ping says, which has no answer yet; nil: it has
+	closeBy int64            // closing: when the peer's close frame has to be here
+	room    func()           // see conn.onRoom
+	line    *lastingLine     // of the access log; nil: there is none
+	word    *uint32          // futex word of Python threads that wait; nil: an event loop is notified
+	stay    stay             // … and of the thread that stays with it
+	waiter  *protocol.Thread // its record, where no thread stays with it; nil: it has none
 }
 
 // stay is a Python thread's time with a WebSocket that its request has become.
@@ -158,6 +159,8 @@ func (w *webSocket) overNow(code int, reason string) {
 	w.stage = socketOver
 	w.stay.end(w.l.now())
 	w.line.end(w.l.now())
+	w.l.waiters.give(w.waiter)
+	w.waiter = nil
 	w.say(code, reason)
 }
 

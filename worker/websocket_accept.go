@@ -57,6 +57,12 @@ func (t *Thread) acceptSocket(protocol, fields []byte, news *uint32, stays bool)
 	}
 	w.line = l.access.keep(t, fields, &l.spans)
 	w.line.opens(t.reply.status)
+	if rec := t.record(); rec != nil {
+		rec.Exempt(t.Taken)
+	}
+	if !stays {
+		w.waiter, t.waiter = t.waiter, nil
+	}
 	w.weighParts()
 	t.leaveTo(w, now, stays)
 	l.keeper.sockets.add(w)

@@ -26,6 +26,7 @@ import (
 type relay struct {
 	l    *Loop
 	stay stay
+	rec  *protocol.Thread // on the scoreboard; nil: there is none
 
 	mu       sync.Mutex
 	stage    relayStage
@@ -88,6 +89,7 @@ func (t *Thread) TakeSocket() (fd int, err error) {
 		return -1, fmt.Errorf("cannot watch a socket pair: %w", err)
 	}
 	r.line = l.access.keep(t, nil, &l.spans)
+	r.rec = t.record()
 	r.keep(bytes.Clone(t.buf[t.pos:t.end]))
 	t.taken = r
 	if !inner.release() {
@@ -138,6 +140,9 @@ func (r *relay) goLive() {
 	l, c := r.l, r.client.c
 	r.stage, r.answered = relayLive, l.now()
 	r.stay.rec.Exempt(r.stay.start)
+	if r.rec != nil {
+		r.rec.Exempt(r.stay.start)
+	}
 	s := &l.keeper.sockets
 	s.staying.Add(1)
 	s.mu.Lock()
