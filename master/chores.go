@@ -84,6 +84,9 @@ func orNow(t, now time.Time) time.Time {
 // tick does what is due.
 func (s *supervisor) tick() {
 	now, mono := s.clock.now(), s.clock.mono()
+	if !s.due.IsZero() {
+		s.overslept(s.due, now, mono)
+	}
 	s.due = time.Time{}
 	for i := range chores {
 		chores[i].do(s, now, mono)
@@ -128,11 +131,11 @@ func (s *supervisor) helpersDue(time.Time) (next time.Time) {
 	return next
 }
 
-func (s *supervisor) preparationDue(time.Time) time.Time {
+func (s *supervisor) preparationDue(now time.Time) time.Time {
 	if s.preparing == nil {
 		return time.Time{}
 	}
-	return s.preparing.deadline
+	return sooner(s.preparing.deadline, now.Add(watchSeldom))
 }
 
 func (s *supervisor) stopDue(time.Time) time.Time { return s.stopping.last }
@@ -190,7 +193,12 @@ func (s *supervisor) recycleDue(now time.Time) (next time.Time) {
 	return next
 }
 
-func (w *worker) patienceDue(time.Time) time.Time { return w.deadline }
+func (w *worker) patienceDue(now time.Time) time.Time {
+	if w.state == stateBooting && !w.deadline.IsZero() {
+		return sooner(w.deadline, now.Add(watchSeldom)) // else a pause would hardly be seen
+	}
+	return w.deadline
+}
 
 // serves reports whether requests may run in w.
 func (w *worker) serves() bool { return w.state == stateServing || w.state == stateDraining }

@@ -45,7 +45,8 @@ func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
 			busy++
 		}
 		since := rec.ClockSince(a.Start)
-		if !ok || mono <= rec.Deadline(a.Start, limit, total) {
+		paused := int64(s.pauses.Since(a.Start))
+		if !ok || mono-paused <= rec.Deadline(a.Start, limit, total) {
 			delete(w.late, i)
 			delete(w.stuck, i)
 			continue
@@ -60,7 +61,7 @@ func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
 			attrs = append(attrs, "total_timeout", total)
 		}
 		switch l, known := w.late[i]; {
-		case !known || l.start != a.Start || l.since != since && !pastTotal(a.Start, mono, total):
+		case !known || l.start != a.Start || l.since != since && !pastTotal(a.Start, mono-paused, total):
 			w.late[i] = late{start: a.Start, since: since, dumped: now}
 			found = true
 			s.stats.timeouts++
@@ -106,7 +107,7 @@ const atLoop = -1
 func (s *supervisor) checkLoop(w *worker, now time.Time, mono int64, limit time.Duration) (found, stuck bool) {
 	since := w.board.Gauges.LoopSince.Load()
 	_, steps := w.board.ThreadRecs[0].Snapshot()
-	if limit <= 0 || since <= protocol.LoopRests || steps || mono-since <= int64(limit) {
+	if limit <= 0 || since <= protocol.LoopRests || steps || mono-since-int64(s.pauses.Since(since)) <= int64(limit) {
 		delete(w.late, atLoop)
 		delete(w.stuck, atLoop)
 		return false, false

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hostler/internal/logwriter"
+	"hostler/internal/pauses"
 	"hostler/master/spawn"
 	"hostler/protocol"
 	"hostler/settings"
@@ -151,10 +152,13 @@ type supervisor struct {
 	events chan any
 	gone   chan struct{} // closed when loop has returned: nobody takes events
 
-	due      time.Time     // when the timer is to ring, or should have rung
-	watchdog time.Duration // how often the service manager wants to hear from us; 0: it does not
-	fed      time.Time     // when it last did
-	said     string        // its status line
+	due time.Time // when the timer is to ring, or should have rung
+
+	pauses    pauses.Log
+	pauseSaid time.Time
+	watchdog  time.Duration // how often the service manager wants to hear from us; 0: it does not
+	fed       time.Time     // when it last did
+	said      string        // its status line
 
 	phase     phase
 	set       *Settings // those of current; at the start of next

@@ -103,10 +103,10 @@ type lastingLine struct {
 	span    *protocol.Span // nil: none
 	spans   *spans
 	arrived int64
-	fields  [][]byte // of the request, as the format asks for them
-	records []byte   // fields of the response
+	fields  [][]byte         // of the request, as the format asks for them
+	records []byte           // fields of the response
 	rec     *protocol.Thread // nil: it has none
-	start   int64 // … of the request
+	start   int64            // … of the request
 
 	status atomic.Int32 // 0: nothing has become of it yet
 	sent   atomic.Int64 // bytes behind the head of the answer

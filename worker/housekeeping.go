@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hostler/internal/pauses"
 	"hostler/protocol"
 	"hostler/worker/http1"
 )
@@ -22,6 +23,7 @@ type housekeeper struct {
 	date    atomic.Pointer[[]byte]
 	remind  func() // looks at the time limits of those that run
 	sockets sockets
+	pauses  pauses.Log
 	told    declined
 	// exposition answers requests for the application's metrics; nil: nobody does.
 	exposition *exposition
@@ -53,6 +55,7 @@ func (hk *housekeeper) run() {
 			hk.sweep()
 			hk.relieve(l)
 		case now := <-t.C:
+			hk.pauses.Late(l.slot.Gauges.Heartbeat.Load()+sweepPeriod, l.now()) // before any limit is looked at
 			hk.tickDate(now)
 			hk.sweep()
 			hk.relieve(l)

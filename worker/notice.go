@@ -123,7 +123,7 @@ func (t *Thread) inspect(now int64) bool {
 		w.wants &^= late
 		w.alarms |= late
 	}
-	if t.rec.Deadline(t.Taken, l.cfg.Timeout, l.cfg.TotalTimeout) <= now {
+	if t.rec.Deadline(t.Taken, l.cfg.Timeout, l.cfg.TotalTimeout) <= now-int64(l.keeper.pauses.Since(t.Taken)) {
 		t.alarm(NoticeTimeout)
 	}
 	if since := t.rec.ClockSince(t.Taken); l.cfg.SlowRequest > 0 && since != 0 && now-since > int64(l.cfg.SlowRequest) {

@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hostler/internal/pauses"
 	"hostler/protocol"
 )
 
@@ -98,7 +99,8 @@ func (a *Async) begin(polled bool) {
 	t.NEvents = 0
 	k.began = l.now()
 	a.away(t.Events[:n])
-	if k.due.Swap(false) {
+	// Where the housekeeping is late, it is about to find out for how long nobody has run.
+	if k.due.Swap(false) && k.began-l.slot.Gauges.Heartbeat.Load() < sweepPeriod+int64(pauses.Floor) {
 		a.inspect(k.began)
 	}
 }
