@@ -305,6 +305,52 @@ func TestTLSReloads(t *testing.T) {
 	}
 }
 
+// TestTLSResumes: who has been here once resumes its session with each worker, over reloads
+// and an upgrade. The share of handshakes that are resumed is one.
+func TestTLSResumes(t *testing.T) {
+	for name, version := range map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pidfile := filepath.Join(t.TempDir(), "pid")
+			s := start(t, append(newPair(t, t.TempDir(), "localhost", 1).args(), "-w", "4", "-p", pidfile, "environ:app")...)
+			next := s.successor(pidfile)
+			config := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", MaxVersion: version, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+			resumed := func() bool {
+				c, err := tls.Dial("tcp", s.addr, config)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				// A ticket of TLS 1.3 comes behind the handshake.
+				fmt.Fprint(c, "GET / HTTP/1.0\r\n\r\n")
+				if _, err := io.ReadAll(c); err != nil {
+					t.Fatal(err)
+				}
+				return c.ConnectionState().DidResume
+			}
+			if resumed() {
+				t.Error("the first one has resumed")
+			}
+			all := func(when string) {
+				for i := range 40 {
+					if !resumed() {
+						t.Errorf("%s, connection %d has not resumed", when, i)
+					}
+				}
+			}
+			all("at first")
+			s.signal(syscall.SIGHUP)
+			s.waitLog("msg=reloaded")
+			all("after a reload")
+			s.signal(syscall.SIGUSR2)
+			s.waitLog("the new binary serves")
+			<-s.exited
+			next()
+			all("after an upgrade")
+		})
+	}
+}
+
 func TestRedirectBind(t *testing.T) {
 	plain := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	p := newPair(t, t.TempDir(), "localhost", 1)

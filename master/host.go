@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -201,12 +202,28 @@ func (h *systemHost) Listen(b settings.Bind, backlog int, ours []*listener) (*li
 	return listen(h.flip, b, backlog, ours)
 }
 
-func (h *systemHost) Upgrade(carry []string, listeners []*listener) (func() ([]*listener, error), error) {
+// ticketsFile is the name of the memory with the keys of session tickets. Others that may see
+// the master's environment, which lasts as long as it does, need not see them.
+const ticketsFile = "session tickets"
+
+func (h *systemHost) Tickets() ([]byte, error) {
+	f, err := h.flip.File(ticketsFile)
+	if f == nil || err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(f)
+}
+
+func (h *systemHost) Upgrade(carry carried, listeners []*listener) (func() ([]*listener, error), error) {
 	files := make(map[upgrade.Key]int)
 	if h.admin != nil && h.admin.l != nil {
 		listeners = append(slices.Clip(listeners), h.admin.l)
 	}
 	err := handOver(listeners, files)
+	if err == nil && len(carry.tickets) > 0 {
+		err = handOverMemory(ticketsFile, carry.tickets, files)
+	}
 	closeAll := func() {
 		for _, fd := range files {
 			unix.Close(fd)
@@ -218,9 +235,24 @@ func (h *systemHost) Upgrade(carry []string, listeners []*listener) (func() ([]*
 	}
 	return func() ([]*listener, error) {
 		defer closeAll()
-		left, err := h.replace(carry, files)
+		left, err := h.replace(carry.env, files)
 		return slices.DeleteFunc(slices.Clone(listeners), func(l *listener) bool { return !slices.Contains(left, l.key()) }), err
 	}, nil
+}
+
+// handOverMemory adds sealed memory with that content to files.
+func handOverMemory(name string, content []byte, files map[upgrade.Key]int) error {
+	f, err := protocol.NewMemory("hostler-"+name, content)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fd, err := unix.FcntlInt(uintptr(spawn.RawFD(f)), unix.F_DUPFD_CLOEXEC, 10)
+	if err != nil {
+		return fmt.Errorf("cannot copy a file: %w", err)
+	}
+	files[upgrade.FileKey(name)] = fd
+	return nil
 }
 
 func (h *systemHost) replace(carry []string, files map[upgrade.Key]int) ([]upgrade.Key, error) {

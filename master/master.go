@@ -185,6 +185,7 @@ func (m *Master) Run(ctx context.Context) error {
 	m.sup.takeScale()
 	m.sup.first = os.Getpid() == spawn.FirstProcess
 	m.sup.host, m.sup.starter, m.sup.watchdog = h, sp, watchdogInterval(m.opts.Log)
+	m.sup.takeTickets()
 
 	var wg sync.WaitGroup
 	defer wg.Wait()

@@ -284,6 +284,7 @@ type fakeHost struct {
 	upgrade  chan error
 	dropped  string // an address that the next binary does not take
 	carried  []string
+	tickets  []byte
 	serving  int
 	stopping []bool
 	listened []string
@@ -419,10 +420,11 @@ func (h *fakeHost) NewExchange() ([2]int, error) {
 	h.exchangeEnded = h.exchangeEndsAgain
 	return [2]int{100, 101}, nil
 }
-func (h *fakeHost) Upgrade(carry []string, listeners []*listener) (func() ([]*listener, error), error) {
+func (h *fakeHost) Tickets() ([]byte, error) { return h.tickets, nil }
+func (h *fakeHost) Upgrade(carry carried, listeners []*listener) (func() ([]*listener, error), error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.carried = carry
+	h.carried, h.tickets = carry.env, carry.tickets
 	dropped := h.dropped
 	return func() ([]*listener, error) {
 		return slices.DeleteFunc(slices.Clone(listeners), func(l *listener) bool { return l.Address != dropped }), <-h.upgrade

@@ -69,9 +69,10 @@ type host interface {
 
 	// Upgrade prepares to start the new binary, which is handed these listeners. The
 	// function returned does so, in a goroutine of its own, and returns when the new
-	// binary serves, or has failed, and which of them it has not taken. carry is for its
-	// environment.
-	Upgrade(carry []string, listeners []*listener) (func() ([]*listener, error), error)
+	// binary serves, or has failed, and which of them it has not taken.
+	Upgrade(carry carried, listeners []*listener) (func() ([]*listener, error), error)
+	// Tickets returns what the binary before us has carried of them.
+	Tickets() ([]byte, error)
 	// ServeAdmin answers on that address and on no other.
 	ServeAdmin(*adminAddress)
 	// Notify tells the service manager something, see sd_notify(3).

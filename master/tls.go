@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"hash"
 	"os"
@@ -61,6 +62,37 @@ func (t *tickets) at(now time.Time) [][32]byte {
 	t.keys = slices.Insert(t.keys, 0, key)[:min(len(t.keys)+1, 2)]
 	t.next = now.Add(ticketLife)
 	return slices.Clone(t.keys)
+}
+
+// carriedTickets is how the next binary reads them.
+type carriedTickets struct {
+	Keys [][32]byte `json:"keys"`
+	Next time.Time  `json:"next"`
+}
+
+// carry is what the next binary is to know, so that sessions outlive the upgrade; empty: there
+// is nothing.
+func (t *tickets) carry() []byte {
+	if len(t.keys) == 0 {
+		return nil
+	}
+	b, _ := json.Marshal(carriedTickets{t.keys, t.next}) // numbers and a time: never fails
+	return b
+}
+
+// takeTickets takes over the keys of the binary before us. Without them nothing is lost but
+// that clients shake hands in full, once.
+func (s *supervisor) takeTickets() {
+	var was carriedTickets
+	b, err := s.host.Tickets()
+	if err == nil && len(b) > 0 {
+		err = json.Unmarshal(b, &was)
+	}
+	if err != nil {
+		s.log.Warn("TLS sessions do not outlive this upgrade", "error", err)
+		return
+	}
+	s.tickets = tickets{was.Keys, was.Next}
 }
 
 // openCertificates reads what set names.

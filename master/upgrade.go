@@ -8,6 +8,12 @@ import (
 	"hostler/protocol"
 )
 
+// carried is what the next binary is to know, beside the sockets.
+type carried struct {
+	env     []string // assignments
+	tickets []byte   // the keys of session tickets; secret; empty: there are none
+}
+
 // upgrade starts another binary in this one's place. The error says why it
 // cannot be begun; how it ends is told to waitUpgrade.
 func (s *supervisor) upgrade() error {
@@ -29,7 +35,7 @@ func (s *supervisor) upgrade() error {
 		s.log.Error(err.Error())
 		return err
 	}
-	replace, err := s.host.Upgrade(s.carryScale(), slices.Concat(s.retiring, s.current.listeners))
+	replace, err := s.host.Upgrade(carried{s.carryScale(), s.tickets.carry()}, slices.Concat(s.retiring, s.current.listeners))
 	if err != nil {
 		s.log.Error("cannot upgrade", "error", err)
 		return err
