@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"context"
 	"errors"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -181,5 +184,89 @@ func TestCanaryMeanwhile(t *testing.T) {
 	<-s.exited
 	if text := s.log.String(); !s.cmd.ProcessState.Success() || strings.Contains(text, "killing") {
 		t.Errorf("%v: %s", s.cmd.ProcessState, text)
+	}
+}
+
+// TestCanaryTLS: over TLS the share is one of new connections, which stay with who got them; they
+// come to no harm when the canary goes back, but that those of its own end in good order.
+func TestCanaryTLS(t *testing.T) {
+	for name, args := range map[string]string{"HTTP/1.1": "rel:app", "HTTP/2": "rel:app", "ASGI": "rel_async:app", "PROXY": "--proxy-protocol auto --forwarded-allow-ips * rel:app"} {
+		t.Run(name, func(t *testing.T) {
+			s := startTried(t, append(append(newPair(t, t.TempDir(), "a.example", 1).args(), strings.Fields(args)...), "-w", "3", "--keep-alive", "60", "--canary", "25%:1h")...)
+			ask := func(c *http.Client) string {
+				t.Helper()
+				r, err := c.Get("https://" + s.addr + "/")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.Body.Close()
+				b, err := io.ReadAll(r.Body)
+				if err != nil || (r.ProtoMajor == 2) != (name == "HTTP/2") {
+					t.Fatal(r.Proto, err)
+				}
+				return string(b)
+			}
+			dial := func() *http.Client {
+				c := s.secure(name == "HTTP/2", nil)
+				if name == "PROXY" {
+					c.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) {
+						conn, err := net.Dial("tcp", s.addr)
+						if err == nil {
+							_, err = io.WriteString(conn, "PROXY TCP4 203.0.113.9 192.0.2.1 4711 443\r\n")
+						}
+						return conn, err
+					}
+				}
+				return c
+			}
+			old := dial()
+			if text := ask(old); text != "one" {
+				t.Fatal(text)
+			}
+			s.release("two")
+			s.signal(syscall.SIGHUP)
+			s.waitLog("of new connections")
+			clients := make(map[*http.Client]string)
+			s.eventually("the canary", func() bool { return ask(dial()) == "two" })
+			two := 0
+			for range 80 {
+				c := dial()
+				if clients[c] = ask(c); clients[c] == "two" {
+					two++
+				}
+			}
+			if two < 6 || two > 34 { // a busy one leaves some to the others
+				t.Errorf("the canary has got %d of 80 connections", two)
+			}
+			for range 3 {
+				for c, was := range clients {
+					if now := ask(c); now != was {
+						t.Fatalf("a connection of %s is one of %s", was, now)
+					}
+				}
+			}
+			if text := ask(old); text != "one" {
+				t.Errorf("a connection of before is %s's", text)
+			}
+			if n := s.metric("hostler_tls_handshakes_total", "success"); n < 81 {
+				t.Errorf("%v handshakes", n)
+			}
+			if n := s.metric("hostler_tls_handshakes_total", "failure"); n != 0 {
+				t.Errorf("%v handshakes failed", n)
+			}
+			s.release("broken")
+			s.signal(syscall.SIGHUP)
+			s.waitLog(errCanaryNewer)
+			s.eventually("the verdict", func() bool {
+				ask(dial())
+				return strings.Contains(s.log.String(), "were answered 5xx")
+			})
+			for c, was := range clients {
+				s.eventually("the release of before", func() bool { return ask(c) == "one" })
+				if was == "one" && ask(c) != "one" {
+					t.Error("a connection has moved")
+				}
+			}
+		})
 	}
 }

@@ -81,7 +81,11 @@ func (s *supervisor) try(g *generation) {
 		s.watch(w, now)
 		s.giveTrial(w)
 	}
-	text := fmt.Sprintf("%d of %d workers, %s of the requests, for %v", s.canaries(g), s.target(g.set), percent(c.Share), c.Time)
+	of := "of the requests"
+	if g.certs != nil {
+		of += " (with TLS: of new connections)"
+	}
+	text := fmt.Sprintf("%d of %d workers, %s %s, for %v", s.canaries(g), s.target(g.set), percent(c.Share), of, c.Time)
 	s.log.Info("trying the new generation", "generation", g.number, "canary", text)
 	s.note(protocol.Event{Kind: "canary_started", Generation: g.number, Text: text})
 }

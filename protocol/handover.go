@@ -30,6 +30,7 @@ type Handover struct {
 	Served    bool           // it has had an answer already
 	Awaits    bool           // it has to begin with the PROXY protocol's header, and has not yet
 	Anonymous bool           // a proxy does not know whose it is: Peer is the proxy's
+	Shakes    bool           // it has to begin with a TLS handshake, and has not yet
 	From      uint64         // who gives it away, and which of its packets this is: no two are alike
 	Arrived   int64          // when the request in Data was whole, CLOCK_MONOTONIC ns; 0: it is not
 	Listener  Listener       // where it was accepted
@@ -45,12 +46,12 @@ var ErrHandover = errors.New("malformed hand-over")
 const handoverKind = 'D'
 
 // handoverFlags is the number of bools in a Handover.
-const handoverFlags = 3
+const handoverFlags = 4
 
 // Append encodes h, but for FD, at the end of dst.
 func (h *Handover) Append(dst []byte) []byte {
 	flags := byte(0)
-	for i, set := range [handoverFlags]bool{h.Served, h.Awaits, h.Anonymous} {
+	for i, set := range [handoverFlags]bool{h.Served, h.Awaits, h.Anonymous, h.Shakes} {
 		if set {
 			flags |= 1 << i
 		}
@@ -82,8 +83,8 @@ func parseHandover(p []byte, last *Listener) (Handover, error) {
 	if len(p) < fixed || p[0] != handoverKind || p[2] >= 1<<handoverFlags {
 		return bad("unknown kind")
 	}
-	h := Handover{FD: -1, Hops: p[1], Served: p[2]&1 != 0, Awaits: p[2]&2 != 0, Anonymous: p[2]&4 != 0, Arrived: int64(binary.LittleEndian.Uint64(p[3:])),
-		From: binary.LittleEndian.Uint64(p[11:])}
+	h := Handover{FD: -1, Hops: p[1], Served: p[2]&1 != 0, Awaits: p[2]&2 != 0, Anonymous: p[2]&4 != 0, Shakes: p[2]&8 != 0,
+		Arrived: int64(binary.LittleEndian.Uint64(p[3:])), From: binary.LittleEndian.Uint64(p[11:])}
 	p = p[fixed:]
 	var part [4][]byte
 	for i := range part {

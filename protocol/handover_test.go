@@ -20,6 +20,7 @@ var handovers = []Handover{
 		Peer: netip.MustParseAddrPort("[2001:db8::1]:40000"), Data: []byte("GET / HTTP/1.1\r\n")},
 	{FD: -1, Listener: Listener{Network: "unix", Host: "/run/shop.sock", Port: ""}, Data: bytes.Repeat([]byte("x"), MaxHandoverData)},
 	{FD: -1, Awaits: true, Listener: Listener{Network: "tcp", Host: "a", Port: "1"}, Data: []byte("PROXY ")},
+	{FD: -1, Shakes: true, Listener: Listener{Network: "tcp", Host: "a", Port: "1"}, Data: []byte{}},
 	{FD: -1, Served: true, Anonymous: true, Listener: Listener{Network: "tcp", Host: "a", Port: "1"}, Data: []byte{}},
 	{FD: -1, Listener: Listener{Network: "tcp", Host: "", Port: "1"}, Peer: netip.MustParseAddrPort("127.0.0.1:1"), Data: []byte{0}},
 }

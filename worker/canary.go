@@ -13,6 +13,8 @@ import (
 // no connections by themselves: the others give them some, each for one request, through an
 // exchange that only the canary takes from, and get them back by the ordinary one when that
 // is answered. So the share is kept whatever connections there are, and however busy one is.
+//
+// Over TLS it is one of connections: these are lent before their handshake, and stay.
 
 // lend gives an owned connection, of which nothing has been read, to the canary if it is the
 // turn of its request. It returns false if the connection stays.

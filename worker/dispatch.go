@@ -168,7 +168,7 @@ func (l *Loop) event(t *Thread, ev unix.EpollEvent) bool {
 	if hup {
 		c.hup = true
 	}
-	if !hup && l.exchange != nil && phase(c.phase.Load()) == phaseIdle && l.exchange.canary.lend(l, c) {
+	if p := phase(c.phase.Load()); !hup && l.exchange != nil && (p == phaseIdle || p == phaseShaking) && l.exchange.canary.lend(l, c) {
 		return false
 	}
 	if t == l.deputy.t && l.deputy.surplus > 0 && phase(c.phase.Load()) == phaseIdle && l.handOver(c, nil) {

@@ -74,6 +74,7 @@ func (x *Exchange) give(l *Loop, c *conn, data []byte, out int) (gone bool, err 
 		c.out.quick = false
 	}
 	h := protocol.Handover{FD: c.fd, From: x.stamp(), Hops: c.hops + 1, Served: c.served > 0, Awaits: c.proxyDue, Anonymous: c.anonymous,
+		Shakes:   phase(c.phase.Load()) == phaseShaking,
 		Listener: l.cfg.Listeners[c.listener], Peer: c.peer, Data: data}
 	if c.in != nil {
 		h.Arrived = c.in.arrived
@@ -163,10 +164,13 @@ func (l *Loop) adopt(h *protocol.Handover) {
 	c.trusted = !h.Anonymous && l.origin.Trusted.Peer(h.Peer)
 	c.hops = h.Hops
 	now := l.now()
-	if h.Served {
+	switch {
+	case h.Served:
 		c.served = 1
 		c.setPhase(phaseIdle, l.idleDeadline(now))
-	} else {
+	case h.Shakes && l.cfg.Listeners[c.listener].TLS:
+		c.setPhase(phaseShaking, l.firstDeadline(now))
+	default:
 		c.setPhase(phaseIdle, l.firstDeadline(now))
 	}
 	if len(h.Data) == 0 {
