@@ -80,9 +80,14 @@ func TestASGILifespan(t *testing.T) {
 		}
 	})
 	t.Run("hang", func(t *testing.T) { // the limit is the boot's
-		p := launchProbe(t, "--boot-timeout", "4", "-e", "PROBE_LIFESPAN=hang")
+		p := launchProbe(t, "--boot-timeout", "4", "-e", "PROBE_LIFESPAN=hangs")
 		p.await("startup")
 		p.waitLog("boot_timeout=4s")
+	})
+	t.Run("takes long", func(t *testing.T) { // where it waits is said before that
+		p := launchProbe(t, "-e", "PROBE_LIFESPAN=hangs")
+		p.waitLog("the application's startup takes long; it waits here:")
+		p.waitLog("in connects")
 	})
 	t.Run("dies", func(t *testing.T) { // said, and the worker is replaced
 		p := startProbe(t, "-e", "PROBE_LIFESPAN=dies")
@@ -99,6 +104,126 @@ func TestASGILifespan(t *testing.T) {
 				t.Errorf("%q is not in the log", want)
 			}
 		})
+	}
+}
+
+// cannotStop are what the log must not have where an application that hangs is stopped in good
+// order.
+var cannotStop = []string{"does not leave in time", "worker died", "Traceback", "never awaited", "never retrieved", "was destroyed"}
+
+// leftWell waits for the end of a server that is to end in good order, with this in its log.
+func (p *probe) leftWell(want ...string) {
+	p.t.Helper()
+	if status := p.exitStatus(); status != 0 {
+		p.t.Errorf("ended with %d", status)
+	}
+	for _, text := range want {
+		if !strings.Contains(p.log.String(), text) {
+			p.t.Errorf("%q is not in the log", text)
+		}
+	}
+	for _, bad := range cannotStop {
+		if strings.Contains(p.log.String(), bad) {
+			p.t.Errorf("the log has %q", bad)
+		}
+	}
+}
+
+// TestASGIHangs stops a server whose application hangs in its startup or shutdown: that is
+// cancelled and may clean up, what does not obey is left behind in time, and the log says where it
+// waits.
+func TestASGIHangs(t *testing.T) {
+	for _, loop := range loops {
+		for _, preload := range []bool{false, true} {
+			args := []string{"--loop", loop, "--graceful-timeout", "8"}
+			name := loop
+			if preload {
+				args, name = append(args, "--preload"), name+"/preload"
+			}
+			stopped := func(t *testing.T, how string, more ...string) *probe {
+				t.Helper()
+				p := launchProbe(t, append(append(args, more...), "-e", "PROBE_LIFESPAN="+how)...)
+				p.await("startup")
+				if strings.HasPrefix(how, "shutdown") {
+					p.waitLog("msg=serving")
+				}
+				time.Sleep(50 * time.Millisecond) // most come to where it waits; those that do not are as good
+				p.signal(syscall.SIGTERM)
+				return p
+			}
+			startup := []string{"the application's startup is cancelled, for the worker is to leave; it waits here:", "in connection", "in connects"}
+			t.Run(name+"/hangs", func(t *testing.T) {
+				p := stopped(t, "hangs", "--graceful-timeout", "3600")
+				p.leftWell(startup...)
+				if n := p.await("cancelled"); n.string("error") != "CancelledError" {
+					t.Error(n)
+				}
+			})
+			t.Run(name+"/swallows", func(t *testing.T) {
+				p := stopped(t, "swallows")
+				p.leftWell(append(startup, "the application's startup goes on although it is cancelled, and is left behind")...)
+			})
+			t.Run(name+"/cleans", func(t *testing.T) {
+				p := stopped(t, "cleans", "--graceful-timeout", "60")
+				p.leftWell(startup...)
+				p.await("cleaned")
+			})
+			if preload {
+				continue
+			}
+			t.Run(name+"/shutdown swallows", func(t *testing.T) {
+				p := stopped(t, "shutdown swallows")
+				p.leftWell("the application's shutdown takes too long, and is cancelled; it waits here:", "in connects",
+					"the application's shutdown goes on although it is cancelled, and is left behind")
+			})
+		}
+		t.Run(loop+"/shutdown slow", func(t *testing.T) { // it has all of its time: --timeout is of requests
+			p := startProbe(t, "--loop", loop, "--timeout", "2", "-e", "PROBE_LIFESPAN=shutdown slow")
+			p.signal(syscall.SIGTERM)
+			p.leftWell()
+			p.await("shutdown done")
+		})
+		t.Run(loop+"/blocks", func(t *testing.T) { // nothing but a signal gets through to it
+			p := launchProbe(t, "--loop", loop, "-e", "PROBE_LIFESPAN=blocks")
+			p.await("startup")
+			p.signal(syscall.SIGTERM)
+			p.exitStatus()
+			for _, want := range []string{"was told to leave while it booted does not", "in hangs", "in lifespan"} {
+				if !strings.Contains(p.log.String(), want) {
+					t.Errorf("%q is not in the log", want)
+				}
+			}
+		})
+	}
+}
+
+// TestASGIHangingReload stops a server while a new generation hangs in its startup, and the old one
+// serves.
+func TestASGIHangingReload(t *testing.T) {
+	for _, loop := range loops {
+		for _, preload := range []string{"", "--preload"} {
+			t.Run(loop+preload, func(t *testing.T) {
+				args := []string{"--loop", loop, "-w", "2", "--graceful-timeout", "3600"}
+				if preload != "" {
+					args = append(args, preload)
+				}
+				p := startProbe(t, args...)
+				p.await("startup", 2)
+				old := p.workers()
+				if err := os.WriteFile(p.file+".lifespan", []byte("hangs"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				p.signal(syscall.SIGHUP)
+				p.await("startup", 4)
+				if _, b := p.get("/pid"); b != fmt.Sprint(old[0]) && b != fmt.Sprint(old[1]) {
+					t.Errorf("served by %s, not one of %v", b, old)
+				}
+				p.signal(syscall.SIGTERM)
+				p.leftWell("the application's startup is cancelled", "in connects")
+				p.await("cancelled", 2)
+				p.await("shutdown", 2)
+			})
+		}
 	}
 }
 

@@ -13,7 +13,8 @@ import (
 const (
 	// graceMargin is what a worker gets beyond its own grace to finalise Python.
 	graceMargin = 2 * time.Second
-	// bootLeave is how long a worker may take to leave that serves nobody yet.
+	// bootLeave is how long a worker may take to leave that serves nobody yet, and has not
+	// said that it has to end what the application has begun (KindLeaving).
 	bootLeave = 2 * time.Second
 	// quickLeave is how long a worker may take to leave at once.
 	quickLeave = time.Second

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -525,6 +526,42 @@ func TestReadyAsItLeaves(t *testing.T) {
 		r.pass(10 * time.Second)
 		r.expect("1:serving/1 2:serving/1")
 		if r.exits(causeScaleDown) != 1 {
+			t.Errorf("exits: %v", r.view().Exits)
+		}
+	})
+}
+
+// TestLeavesAsItBoots: a worker that was told to leave while it booted, and says that it ends what
+// it has begun, has the time of one that serves; of one that says nothing the tracebacks are asked
+// for, once, and it is killed.
+func TestLeavesAsItBoots(t *testing.T) {
+	withRig(t, testSettings(), nil, func(r *rig) {
+		r.awaitServing()
+		r.behave(manner{deaf: true, hangs: true})
+		r.signal(syscall.SIGTTIN)
+		r.signal(syscall.SIGTTOU)
+		says := spawn.Report{Message: protocol.Message{Kind: protocol.KindLeaving}}
+		r.all()[2].report(says)
+		r.all()[0].report(says) // which serves, and gains nothing by it
+		r.pass(bootLeave + time.Second)
+		r.expect("1:serving/1 2:serving/1 3:draining/1")
+		r.pass(testSettings().GracefulTimeout)
+		r.expect("1:serving/1 2:serving/1")
+		if n := strings.Count(r.log.String(), "tracebacks follow"); n != 1 {
+			t.Errorf("tracebacks were announced %d times", n)
+		}
+
+		r.signal(syscall.SIGTTIN)
+		r.signal(syscall.SIGTTOU)
+		r.pass(bootLeave + time.Second)
+		r.expect("1:serving/1 2:serving/1")
+		want := []syscall.Signal{syscall.SIGTERM, protocol.DumpSignal, syscall.SIGKILL}
+		for _, p := range r.all()[2:] {
+			if got := p.signals; !slices.Equal(got, want) {
+				t.Errorf("it was sent %v, want %v", got, want)
+			}
+		}
+		if r.exits(causeScaleDown) != 2 {
 			t.Errorf("exits: %v", r.view().Exits)
 		}
 	})

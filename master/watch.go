@@ -16,6 +16,8 @@ const (
 	// application that takes what it needs at the first request would have its
 	// workers replaced all the time.
 	youth = 10 * time.Second
+	// tracedIn is how long tracebacks take to be in the log.
+	tracedIn = 300 * time.Millisecond
 )
 
 // checkDeadline ends the patience with a worker that does not boot or leave.
@@ -35,7 +37,7 @@ func (s *supervisor) checkDeadline(w *worker, now time.Time) {
 		s.tell(w, syscall.SIGABRT)
 		s.bootFailed(w, fmt.Sprintf("worker %d was not ready within %v", w.number(), w.gen.set.BootTimeout))
 	case stateDraining:
-		if s.abort(w, now) {
+		if s.abort(w, now) || s.traced(w, now) {
 			return
 		}
 		if w.leaving != causeTimeout && w.leaving != causeGIL {
@@ -47,6 +49,19 @@ func (s *supervisor) checkDeadline(w *worker, now time.Time) {
 		w.deadline = time.Time{}
 		s.log.Error("a worker does not end though it has been killed: it waits for something in the kernel", "worker", w.number(), "pid", w.proc.PID())
 	}
+}
+
+// traced has w, which was told to leave while it booted and is stuck, write what it is at, once
+// and if there is time for that.
+func (s *supervisor) traced(w *worker, now time.Time) bool {
+	over := now.Add(tracedIn)
+	if !w.termed || !w.ready.IsZero() || w.traced || !s.stopping.over.IsZero() && over.After(s.stopping.over) {
+		return false
+	}
+	s.log.Warn("a worker that was told to leave while it booted does not; its threads' tracebacks follow", "worker", w.number(), "pid", w.proc.PID(), "cause", string(w.leaving))
+	w.traced, w.deadline = true, over
+	s.tell(w, protocol.DumpSignal)
+	return true
 }
 
 // checkSlow logs requests that take longer than --slow-request, each once, by the

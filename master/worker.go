@@ -121,6 +121,7 @@ type worker struct {
 	drained  time.Time // when it was told to leave
 	finished bool      // it has said that nothing is left to do
 	termed   bool      // SIGTERM was sent, because it was booting
+	traced   bool      // its tracebacks were asked for, because it did not go for that
 	abortBy  time.Time // SIGABRT was sent, and the hook that is run then has until this; zero: it was not
 
 	// deafSince is since when its control socket has been closed, and deaf that this is
@@ -262,6 +263,10 @@ func (s *supervisor) workerSaid(w *worker, m protocol.Message) {
 			w.deadline = s.clock.now().Add(bootLeave)
 			s.bootFailed(w, bootReason(w.bootError))
 		}
+	case protocol.KindLeaving:
+		if w.state == stateDraining && w.termed && w.ready.IsZero() {
+			s.giveTime(w)
+		}
 	case protocol.KindSlow:
 		s.slowReported(w, m.Text)
 	case protocol.KindUnfit:
@@ -287,11 +292,17 @@ func (s *supervisor) readyTooLate(w *worker) {
 	if w.state != stateDraining || !w.termed {
 		return
 	}
-	grace := w.gen.set.GracefulTimeout
-	w.ready, w.deadline = s.clock.now(), w.drained.Add(grace+graceMargin)
+	w.ready = s.clock.now()
+	s.giveTime(w)
+	grace := min(w.gen.set.GracefulTimeout, w.deadline.Sub(w.ready))
+	s.send(w, protocol.Message{Kind: protocol.KindDrain, Mode: protocol.DrainReplaced, Grace: grace})
+}
+
+// giveTime gives w, which was told to leave while it booted, the time of a worker that serves:
+// it has something to end.
+func (s *supervisor) giveTime(w *worker) {
+	w.deadline = w.drained.Add(w.gen.set.GracefulTimeout + graceMargin)
 	if kill := s.stopping.kill; !kill.IsZero() {
 		w.deadline = minTime(w.deadline, kill)
-		grace = min(grace, kill.Sub(w.ready))
 	}
-	s.send(w, protocol.Message{Kind: protocol.KindDrain, Mode: protocol.DrainReplaced, Grace: grace})
 }

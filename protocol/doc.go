@@ -21,6 +21,8 @@
 //	              the application is loaded; a worker accepts now, a mold can be forked
 //	F BootFailed  worker, mold, hooks → master (Text)
 //	              why; the process exits next
+//	h Leaving     worker → master
+//	              told to leave by SIGTERM before it was ready, it ends in good order what the application has begun
 //	E Drained     worker → master
 //	              nothing is left to do; Python finalises next
 //	Q Slow        worker → master (Text)

@@ -1,5 +1,7 @@
 package protocol
 
+import "syscall"
+
 // DumpTell is the Text of a KindDump whose tracebacks the master wants to have, too.
 const DumpTell = "tell"
 
@@ -13,3 +15,9 @@ type Dump struct {
 	Text    string `json:"text,omitempty"`
 	Missing string `json:"missing,omitempty"` // why there is none
 }
+
+// DumpSignal has a worker write all tracebacks. It is what the Python side has registered with
+// faulthandler, whose handler needs neither the GIL nor a sane interpreter, nor that anybody reads
+// the control socket. It is a number, since the first one that is free is 34 to glibc and 35 to
+// musl.
+const DumpSignal = syscall.Signal(35)

@@ -48,6 +48,7 @@ type MessageKind struct {
 var kinds = [...]MessageKind{
 	{KindReady, "Ready", PartyWorker | PartyMold, PartyMaster, PayloadNone, "", "the application is loaded; a worker accepts now, a mold can be forked"},
 	{KindBootFailed, "BootFailed", PartyWorker | PartyMold | PartyHooks, PartyMaster, PayloadEnd, "", "why; the process exits next"},
+	{KindLeaving, "Leaving", PartyWorker, PartyMaster, PayloadNone, "", "told to leave by SIGTERM before it was ready, it ends in good order what the application has begun"},
 	{KindDrained, "Drained", PartyWorker, PartyMaster, PayloadNone, "", "nothing is left to do; Python finalises next"},
 	{KindSlow, "Slow", PartyWorker, PartyMaster, PayloadText, "", "a list of SlowRequests as JSON"},
 	{KindProfiled, "Profiled", PartyWorker, PartyMaster, PayloadText, "", `the next part of what a profile has found, "" after the last; see WorkerProfile`},

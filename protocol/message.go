@@ -14,6 +14,7 @@ type Kind byte
 const (
 	KindReady      Kind = 'R'
 	KindBootFailed Kind = 'F'
+	KindLeaving    Kind = 'h'
 	KindDrained    Kind = 'E'
 	KindDrain      Kind = 'D'
 	KindDump       Kind = 'T'

@@ -31,7 +31,7 @@ var messages = []Message{
 	{Kind: KindModules, Text: "/srv/a.py\x00/srv/b.py\x00"},
 	{Kind: KindPage, Text: "Traceback"}, {Kind: KindPage},
 	{Kind: KindTLS}, {Kind: KindTaken}, {Kind: KindCanary, Text: "0.05"}, {Kind: KindCanary},
-	{Kind: KindReady},
+	{Kind: KindReady}, {Kind: KindLeaving},
 	{Kind: KindDrained},
 	{Kind: KindDump},
 	{Kind: KindReopen, Text: LogAccess},

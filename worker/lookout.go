@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"sync/atomic"
 	"time"
 
 	"hostler/protocol"
@@ -18,6 +19,7 @@ type lookout struct {
 	l     *Loop
 	t     *Thread // the loop's
 	asked poke    // the deputy goes to sleep
+	over  atomic.Bool
 
 	// The deputy's.
 	calls uint64 // Loop.pace.calls at its last tick
@@ -49,6 +51,13 @@ func (o *lookout) run() {
 	}
 }
 
+// leaves is called when the loop has left its post for good.
+func (o *lookout) leaves() {
+	if o != nil {
+		o.over.Store(true)
+	}
+}
+
 // sleeps is called when the deputy is about to sleep.
 func (o *lookout) sleeps() {
 	if o != nil {
@@ -59,7 +68,7 @@ func (o *lookout) sleeps() {
 // tick is called by the deputy at each tick: where the loop does not come to what is ready,
 // its post is free, and the deputy does what it does while a loop is away.
 func (o *lookout) tick() {
-	if o == nil {
+	if o == nil || o.over.Load() {
 		return
 	}
 	l, set := o.l, o.l.sched.set

@@ -146,6 +146,7 @@ func (a *Async) step(t *Thread) (n *Thread, what int) {
 		if a.leaveAll() {
 			return nil, TurnMore
 		}
+		a.leaves()
 		return nil, TurnExit
 	default:
 		if a.turn.looked {
@@ -170,6 +171,14 @@ func (a *Async) keepBegun() {
 	if a.begun = nil; t.conn != nil || t.stays {
 		t.record()
 	}
+}
+
+// leaves notes that the event loop has left its post for good, which is not to be blocked: what
+// comes now, as lifespan.shutdown, has limits of its own.
+func (a *Async) leaves() {
+	a.turn.away = false
+	a.l.slot.Gauges.LoopSince.Store(protocol.LoopRests)
+	a.lookout.leaves()
 }
 
 // tell returns the news for the request that t has, if it has one.

@@ -26,6 +26,8 @@ type Worker struct {
 	log  *logs
 	wake int
 
+	serves atomic.Bool // the master can tell it something
+
 	page atomic.Pointer[string] // of KindPage; nil: none has come
 
 	ask func(what int, text string) bool
@@ -111,6 +113,7 @@ func (w *Worker) Serve() error {
 		w.log.Debug("cannot set the process title", "error", err)
 	}
 	go w.control()
+	w.serves.Store(true)
 	return w.send(protocol.Message{Kind: protocol.KindReady})
 }
 
@@ -284,9 +287,15 @@ func (w *Worker) orphaned() {
 	w.Loop.Drain(protocol.DrainStop, grace)
 }
 
-// Leave drains the worker at its own wish (a SIGTERM sent to it directly).
+// Leave drains the worker at its own wish (a SIGTERM sent to it directly), or at the master's
+// that does not know yet how to tell it.
 func (w *Worker) Leave() {
-	go w.Loop.Drain(protocol.DrainReplaced, w.cfg.GracefulTimeout)
+	grace := w.cfg.GracefulTimeout
+	if !w.serves.Load() {
+		grace -= min(2*time.Second, grace/4) // of a stop; what a worker is told that serves is less, too
+	}
+	w.Loop.graceUntil(w.Loop.now() + int64(grace)) // Python asks for what is left
+	go w.Loop.Drain(protocol.DrainReplaced, grace)
 }
 
 // Finished is called when the Python threads have left, before Python finalises. It
@@ -342,9 +351,4 @@ func (w *Worker) dump(tell bool) {
 	dumpTracebacks()
 }
 
-// dumpSignal is what the Python side has registered with faulthandler, whose
-// handler needs neither the GIL nor a sane interpreter. It is a number, since the first
-// one that is free is 34 to glibc and 35 to musl.
-const dumpSignal = unix.Signal(35)
-
-func dumpTracebacks() { _ = unix.Tgkill(unix.Getpid(), unix.Getpid(), dumpSignal) }
+func dumpTracebacks() { _ = unix.Tgkill(unix.Getpid(), unix.Getpid(), protocol.DumpSignal) }

@@ -20,8 +20,8 @@ func TestWords(t *testing.T) {
 		config protocol.WorkerConfig
 		may    string
 	}{
-		{"worker", protocol.WorkerConfig{}, "RFEQZXOACde"},
-		{"worker of a developer", protocol.WorkerConfig{Worker: settings.Worker{Development: true}}, "RFEQZXMOACde"},
+		{"worker", protocol.WorkerConfig{}, "RFhEQZXOACde"},
+		{"worker of a developer", protocol.WorkerConfig{Worker: settings.Worker{Development: true}}, "RFhEQZXMOACde"},
 		{"mold", protocol.WorkerConfig{Mold: true, Worker: settings.Worker{Preload: true}}, "RFPMA"},
 		{"hooks", protocol.WorkerConfig{HooksOnly: true}, "FNK"},
 	} {

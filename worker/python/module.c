@@ -112,6 +112,13 @@ static PyObject *hints(PyObject *self, PyObject *args) {
 	return early_hints_new();
 }
 
+/* keep(object): it outlives Python, at whose end it would run code of the application's. */
+static PyObject *keep_object(PyObject *self, PyObject *object) {
+	(void)self;
+	Py_IncRef(object);
+	return none();
+}
+
 /* slim(): hold less of what has been mapped and is not looked at again. */
 static PyObject *slim_down(PyObject *self, PyObject *args) {
 	(void)self, (void)args;
@@ -224,7 +231,7 @@ static PyMethodDef module_methods[] = {
 	{"mold", fork_mold, METH_VARARGS, NULL},       {"order", fork_order, METH_VARARGS, NULL},
 	{"arm", fork_arm, METH_NOARGS, NULL},          {"ordered", fork_done, METH_VARARGS, NULL},
 	{"routes", rules_by, METH_O, NULL},
-	{"say", say, METH_O, NULL},             {"dump_fd", dump_fd, METH_NOARGS, NULL},
+	{"keep", keep_object, METH_O, NULL},    {"say", say, METH_O, NULL},             {"dump_fd", dump_fd, METH_NOARGS, NULL},
 	{"printed", printed, METH_VARARGS, NULL},
 	{"metrics_type", metrics_type, METH_NOARGS, NULL}, {"metrics_share", metrics_share, METH_O, NULL},
 	{"metrics_forked", metrics_forked, METH_NOARGS, NULL}, {"metrics_end", metrics_end, METH_NOARGS, NULL},

@@ -2,6 +2,7 @@
 a line of JSON each."""
 
 import asyncio
+import contextlib
 import gc
 import json
 import linecache
@@ -12,6 +13,9 @@ import time
 
 LOG = os.environ.get("PROBE", os.devnull)
 LIFESPAN = os.environ.get("PROBE_LIFESPAN", "")
+if os.path.exists(LOG + ".lifespan"):  # of this generation
+    with open(LOG + ".lifespan") as f:
+        LIFESPAN = f.read()
 
 
 def note(event, **more):
@@ -365,6 +369,33 @@ REQUESTS = {f.__name__: f for f in (scope, state, wait, later, before, upload, l
             duplex, block, spin, sse, executor, slow, headers, wrong, raises, pid, stack, level)}  # fmt: skip
 
 
+async def hangs(how):
+    """Waits for what does not come, and knows several ways to be cancelled."""
+    if how == "blocks":
+        time.sleep(3600)
+    while how in ("hangs", "swallows", "cleans"):
+        try:
+            async with connection():
+                pass
+        except asyncio.CancelledError as e:
+            note_error("cancelled", e)
+            if how == "cleans":  # for longer than a worker has that says nothing
+                await asyncio.sleep(2.5)
+                note("cleaned")
+            if how != "swallows":
+                raise
+
+
+@contextlib.asynccontextmanager
+async def connection():
+    await asyncio.ensure_future(connects())
+    yield
+
+
+async def connects():
+    await asyncio.sleep(3600)
+
+
 async def lifespan(scope, receive, send):
     if LIFESPAN == "raise":
         raise RuntimeError("no lifespan here")
@@ -376,8 +407,7 @@ async def lifespan(scope, receive, send):
         raise RuntimeError("broke in startup")
     if LIFESPAN == "slow":
         await asyncio.sleep(1)
-    if LIFESPAN == "hang":
-        await asyncio.sleep(3600)
+    await hangs(LIFESPAN)
     if "state" in scope:
         scope["state"]["shared"] = []
     await send({"type": "lifespan.startup.complete"})
@@ -394,8 +424,10 @@ async def lifespan(scope, receive, send):
         raise RuntimeError("broke in shutdown")
     if LIFESPAN == "shutdown failed":
         return await send({"type": "lifespan.shutdown.failed", "message": "cannot say goodbye"})
-    if LIFESPAN == "shutdown hangs":
-        await asyncio.sleep(3600)
+    if LIFESPAN == "shutdown slow":
+        await asyncio.sleep(7)
+        note("shutdown done")
+    await hangs(LIFESPAN[len("shutdown ") :])
     await send({"type": "lifespan.shutdown.complete"})
 
 

@@ -42,6 +42,8 @@ def stack_of_waiting(what):
             del frames[0]
         return "".join(traceback.format_list(frames))
     frames, at = awaited(what.get_coro())
+    while frames and is_ours(frames[0][0].f_code.co_filename):
+        del frames[0]
     text = "".join(traceback.format_list(traceback.StackSummary.extract(frames)))
     return text + ("  awaits %s\n" % at if at else "")
 
@@ -57,11 +59,31 @@ def awaited(coroutine):
         seen.add(id(coroutine))
         frame = first(coroutine, "cr_frame", "gi_frame", "ag_frame")
         if frame is None:
-            kind = type(coroutine).__name__
-            return frames, WAITS.get(kind, kind)
+            behind = within(coroutine)
+            if behind is None:
+                kind = type(coroutine).__name__
+                return frames, WAITS.get(kind, kind)
+            coroutine = behind
+            continue
         frames.append((frame, frame.f_lineno))
         coroutine = first(coroutine, "cr_await", "gi_yieldfrom", "ag_await")
     return frames, ""
+
+
+def within(awaitable):
+    """What goes on behind an awaitable that has no frame itself: an asynchronous generator (what
+    contextlib.asynccontextmanager has made waits in one), a coroutine, or that of a Task."""
+    import gc
+
+    if type(awaitable).__name__ not in ("async_generator_asend", "async_generator_athrow", "coroutine_wrapper", "FutureIter"):
+        return None
+    for inner in gc.get_referents(awaitable):
+        kind = type(inner)
+        if hasattr(kind, "get_coro"):
+            return inner.get_coro()
+        if hasattr(kind, "ag_frame") or hasattr(kind, "cr_frame"):
+            return inner
+    return None
 
 
 def first(of, *names):

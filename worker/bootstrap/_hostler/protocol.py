@@ -9,7 +9,7 @@ from _hostler import log
 CONTROL, LIBRARY, SECRETS, LISTENERS = 3, 5, 8, 10  # 4: the scoreboard, 6 and 7: the exchange, 9: error pages
 
 # Of ours.
-READY, FAILED, MODULES, FORKED, HOOKS, HOOK_DONE, METRICS = b"R", b"F", b"M", b"P", b"N", b"K", b"A"
+READY, FAILED, LEAVING, MODULES, FORKED, HOOKS, HOOK_DONE, METRICS = b"R", b"F", b"h", b"M", b"P", b"N", b"K", b"A"
 # The master's.
 DRAIN, HOOK, FORK, REOPEN = b"D", b"H", b"W", b"U"
 

@@ -3,7 +3,7 @@
 import os
 import signal
 
-DUMP = 35  # worker.go has the number, too: SIGRTMIN is the C library's to say
+DUMP = 35  # protocol.DumpSignal; SIGRTMIN is the C library's to say
 
 
 def block_signals(*others):

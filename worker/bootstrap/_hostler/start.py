@@ -212,7 +212,7 @@ def asgi_worker(worker, app, modules, hooks):
     if questions(worker.settings):
         from _hostler.asgi import ready
 
-        worker.be_ready = lambda call, lifespan: ready.be_ready(worker, call, lifespan)
+        worker.be_ready = lambda call, state: ready.be_ready(worker.settings, call, state)
     if modules:
         from _hostler.asgi.page import or_error_page
 
@@ -226,6 +226,6 @@ def asgi_worker(worker, app, modules, hooks):
             worker.serve()
             begun()
 
-        AsyncWorker(worker.server, worker.settings, serve, worker.be_ready).run(app)
+        AsyncWorker(worker, serve).run(app)
 
     return serve

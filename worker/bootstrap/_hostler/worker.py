@@ -35,7 +35,7 @@ class Worker:
         self.collector = Collector(server, threads)
         self.count = 0  # of threads that serve
         self.be_ready = None  # what has an ASGI application answer --ready-path
-        self.stop, self.told = None, False  # what ends that where the worker is to leave
+        self.stop, self.told = None, False  # what ends the start where the worker is to leave; that it is
         self.green_websocket = None  # makes environ["wsgi.websocket"], where greenlets serve
 
     def prepare(self, app):
@@ -80,7 +80,7 @@ class Worker:
 
     def stop_asking(self):
         if self.stop:
-            loop, stop = self.stop
+            (loop, stop), self.stop = self.stop, None
             loop.call_soon_threadsafe(stop)
 
     def serve(self):

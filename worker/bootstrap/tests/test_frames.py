@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import importlib
 import sys
 import threading
@@ -107,6 +108,35 @@ class Stacks(unittest.TestCase):
 
         said = asyncio.run(told())
         self.assertEqual([line.rpartition(" in ")[2] for line in said.split("\n") if line.startswith("  File ")], ["outer", "inner"])
+        self.assertTrue(said.endswith("  awaits a future\n"), said)
+
+    def test_generator(self):
+        """What waits in a context manager that a generator makes, on behalf of another task."""
+
+        @contextlib.asynccontextmanager
+        async def context():
+            await asyncio.ensure_future(inner())
+            yield
+
+        async def inner():
+            await asyncio.get_event_loop().create_future()
+
+        async def outer():
+            async with context():
+                pass
+
+        async def told():
+            task = asyncio.get_event_loop().create_task(call(outer))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            said = frames.stack_of(task)
+            task.cancel()
+            await asyncio.wait([task])
+            return said
+
+        said = asyncio.run(told())
+        names = [line.rpartition(" in ")[2] for line in said.split("\n") if line.startswith("  File ")]
+        self.assertEqual(names, ["outer", "__aenter__", "context", "inner"])
         self.assertTrue(said.endswith("  awaits a future\n"), said)
 
     def test_stack(self):

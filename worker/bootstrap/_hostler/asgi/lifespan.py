@@ -2,9 +2,11 @@
 
 import asyncio
 
-from _hostler.frames import text_of_raised
+from _hostler.frames import stack_of, text_of_raised
 from _hostler.log import say
 from _hostler.reasons import why
+
+LEAST_REST = 0.25  # seconds that each part of the end behind the application's answer has, whatever is left
 
 
 class StartupFailed(Exception):
@@ -13,13 +15,15 @@ class StartupFailed(Exception):
 
 class Lifespan:
     """mode: "on", "auto" (an application that knows no lifespan is served all the same)
-    or "off"."""
+    or "off". gone is called where it ends before its time; time_left tells how many seconds what
+    there is to do at the end may take."""
 
-    def __init__(self, app, mode, gone):
-        self.app, self.mode, self.gone = app, mode, gone  # gone is called where it ends before its time
+    def __init__(self, app, mode, gone, time_left):
+        self.app, self.mode, self.gone, self.time_left = app, mode, gone, time_left
         self.state = {}
         self.task = self.error = None
         self.received = self.began = self.shutting = False
+        self.stuck = False  # it goes on although it has been cancelled
 
     async def startup(self, note):
         """Return once the application has started. note is called with a sentence where it
@@ -31,11 +35,10 @@ class Lifespan:
         self.answer = loop.create_future()
         self.task = loop.create_task(self.run())
         self.events.put_nowait({"type": "lifespan.startup"})
-        said, text = await self.answer
+        said, text = await asyncio.shield(self.answer)  # which end() wants, too
         if said == "failed":
             raise StartupFailed("the application's startup failed" + (": " + text if text else ", it does not say why"))
         if said == "complete":
-            self.began = True
             return
         if self.error is None and self.mode == "auto":  # it has returned without a word
             return
@@ -68,19 +71,31 @@ class Lifespan:
         step = "shutdown" if self.shutting else "startup"
         if kind not in ("lifespan.%s.complete" % step, "lifespan.%s.failed" % step) or self.answer.done():
             raise RuntimeError("ASGI: %s is no message that can be sent here" % kind)
+        self.began = self.began or kind == "lifespan.startup.complete"
         self.answer.set_result((kind.rpartition(".")[2], message.get("message", "")))
 
-    async def shutdown(self, seconds):
-        """Tell the application that it is over, and give it some time for that."""
-        if not self.began or self.task.done():
+    async def end(self):
+        """Tell the application that it is over; one that still starts is cancelled."""
+        if self.task is None or self.task.done():
             return
+        if not self.began:
+            self.task.cancel()
+            await asyncio.wait([self.task, self.answer], timeout=self.time_left() / 2, return_when=asyncio.FIRST_COMPLETED)
+            if not self.began:
+                await self.cancelled("startup", self.time_left(LEAST_REST) if self.answer.done() else 0)
+                return
+        if not self.task.done():
+            await self.shutdown()
+
+    async def shutdown(self):
         self.answer = asyncio.get_event_loop().create_future()
         self.shutting = True
         self.events.put_nowait({"type": "lifespan.shutdown"})
-        done, _ = await asyncio.wait([self.answer], timeout=seconds)
+        done, _ = await asyncio.wait([self.answer], timeout=self.time_left())
         if not done:
-            say("hostler: the application's shutdown took too long, and is cut off\n")
+            say("hostler: the application's shutdown takes too long, and is cancelled; it waits here:\n" + stack_of(self.task))
             self.task.cancel()
+            await self.cancelled("shutdown", self.time_left(LEAST_REST))
             return
         said, text = self.answer.result()
         if said == "failed":
@@ -88,4 +103,13 @@ class Lifespan:
         elif said == "ended" and self.error is not None:
             say("hostler: the application's shutdown failed:\n" + text_of_raised(self.error))
         if not self.task.done():
-            await asyncio.wait([self.task], timeout=seconds)
+            await asyncio.wait([self.task], timeout=self.time_left(LEAST_REST))
+
+    async def cancelled(self, step, seconds):
+        """Wait for the end of what has been cancelled."""
+        await asyncio.wait([self.task], timeout=seconds)
+        self.stuck = not self.task.done()
+        if self.stuck:
+            say("hostler: the application's %s goes on although it is cancelled, and is left behind; it waits here:\n%s" % (step, stack_of(self.task)))
+        elif self.error is not None and not isinstance(self.error, asyncio.CancelledError):
+            say("hostler: the application's %s failed as it was cancelled:\n%s" % (step, text_of_raised(self.error)))

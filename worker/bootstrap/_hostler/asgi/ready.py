@@ -5,30 +5,14 @@ import time
 
 from _hostler.asgi.tasks import stack_of
 from _hostler.asgi.warmup import Receive, scope_of
-from _hostler.protocol import fail
-from _hostler.ready import PAUSE, NotReady, Question
+from _hostler.ready import PAUSE, Question
 
 LEAST_TIME = 5.0  # seconds that an answer may take, whatever is left of the time
 
 
-async def be_ready(worker, app, lifespan):
-    """Is the application ready? It has answered well, then. If it has not in its time, the master
-    is told; False: the worker has been told to leave. Either way the lifespan is over."""
-    asking = asyncio.ensure_future(answered(worker.settings, app, lifespan.state))
-    worker.leaving(asyncio.get_event_loop(), asking.cancel)
-    try:
-        await asking
-        return True
-    except (NotReady, asyncio.CancelledError) as e:
-        await lifespan.shutdown(worker.settings["graceful_timeout"] / 1e9)
-        if isinstance(e, NotReady):
-            fail(str(e))
-        return False
-    finally:
-        worker.leaving(None, None)
-
-
-async def answered(settings, app, state):
+async def be_ready(settings, app, state):
+    """Return once the application has answered well; if it does not in its time, that is an
+    exception, NotReady."""
     question = Question(settings)
     while True:
         question.begin()

@@ -6,25 +6,31 @@ import inspect
 import sys
 
 from _hostler.app import LoadError
-from _hostler.asgi.lifespan import Lifespan, StartupFailed
+from _hostler.asgi.lifespan import LEAST_REST, Lifespan, StartupFailed
 from _hostler.asgi.loops import LoopError, new_loop
 from _hostler.asgi.messages import tell_bridge
 from _hostler.asgi.tasks import dump_tasks
 from _hostler.asgi.warmup import warm_up
-from _hostler.frames import text_of_raised
+from _hostler.frames import stack_of, text_of_raised
 from _hostler.log import say
-from _hostler.protocol import fail
+from _hostler.protocol import LEAVING, fail, tell
+from _hostler.ready import NotReady
 from _hostler.reasons import why
 
-LEAST_TIME = 1.0  # seconds that each part of the end has, whatever is left
+SHARE = 0.9  # of the time that is left, for each part of the end: the others need some, too
+LEAST_TIME = 1.0  # seconds that lifespan.shutdown has for an answer, whatever is left
+SLOW_START = 10.0  # seconds
 
 
 class AsyncWorker:
-    """bridge is the C side; serve is called once the application has started."""
+    """serve is called once the application has started."""
 
-    def __init__(self, bridge, settings, serve, be_ready=None):
-        self.bridge, self.settings, self.serve, self.be_ready = bridge, settings, serve, be_ready
-        self.first = settings["worker"] <= 1
+    def __init__(self, worker, serve):
+        self.worker, self.serve = worker, serve
+        self.bridge, self.settings = worker.server, worker.settings
+        self.first = self.settings["worker"] <= 1
+        self.lifespan = None
+        self.starting = True  # the application
 
     def run(self, application):
         """Serve until the worker is to leave. application is what _hostler.app has found."""
@@ -70,25 +76,64 @@ class AsyncWorker:
                     say("hostler: the event loop was stopped, and goes on:\n" + text_of_raised(e))
 
     async def main(self):
-        try:
-            app = await self.made()
-            lifespan = Lifespan(app, self.settings.get("lifespan") or "auto", self.bridge.drain)
-            await lifespan.startup(self.note)
-            await warm_up(self.settings, app, lifespan.state)
-            if self.be_ready and not await self.be_ready(app, lifespan):
-                return
-        except (StartupFailed, LoadError) as e:
-            fail(str(e))
-        except BaseException as e:
-            fail("cannot load %s:\n%s" % (self.settings["app"], why(e)))
+        app = await self.started()
+        if self.worker.told:
+            if self.lifespan:
+                await self.lifespan.end()
+            return
         eager = sys.version_info >= (3, 12)
-        tell_bridge(self.bridge, app, self.loop, eager, self.context, self.settings, lifespan.state)
+        tell_bridge(self.bridge, app, self.loop, eager, self.context, self.settings, self.lifespan.state)
         self.tie.attach(self.bridge, self.leave)
         dump_tasks(self.loop, self.settings["worker"], self.bridge.dump_fd())
         self.serve()
         await self.over
         await self.background()
-        await lifespan.shutdown(self.time_left())
+        await self.lifespan.end()
+
+    async def started(self):
+        """Return the application, once it has started; or whatever, where the worker has been told
+        to leave meanwhile."""
+        start = self.loop.create_task(self.start())
+        slow = self.loop.call_later(SLOW_START, self.tell_of_start, start, "takes long")
+        self.worker.leaving(self.loop, lambda: self.give_up(start))
+        await asyncio.wait([start])
+        self.worker.leaving(None, None)
+        slow.cancel()
+        return None if start.cancelled() else start.result()
+
+    async def start(self):
+        try:
+            app = await self.made()
+            self.lifespan = Lifespan(app, self.settings.get("lifespan") or "auto", self.worker.drain, self.time_left)
+            await self.lifespan.startup(self.note)
+            await warm_up(self.settings, app, self.lifespan.state)
+            self.starting = False
+            if self.worker.be_ready:
+                await self.worker.be_ready(app, self.lifespan.state)
+            return app
+        except NotReady as e:
+            self.bridge.drain()  # from here on there is a time that is left
+            await self.lifespan.end()
+            fail(str(e))
+        except (StartupFailed, LoadError) as e:
+            fail(str(e))
+        except BaseException as e:
+            if self.worker.told and isinstance(e, asyncio.CancelledError):
+                raise
+            fail("cannot load %s:\n%s" % (self.settings["app"], why(e)))
+
+    def give_up(self, start):
+        """The worker is to leave, and the application has not started yet."""
+        tell(LEAVING)
+        self.tell_of_start(start, "is cancelled, for the worker is to leave")
+        start.cancel()
+
+    def tell_of_start(self, start, what):
+        """Say where the application waits in its startup."""
+        if self.starting:
+            task = self.lifespan and self.lifespan.task
+            at = stack_of(task if task and not task.done() else start)
+            say("hostler: the application's startup %s%s\n%s" % (what, at and "; it waits here:", at), "WARN")
 
     async def made(self):
         """Return the application, of three arguments."""
@@ -111,8 +156,8 @@ class AsyncWorker:
         if not self.over.done():
             self.over.set_result(None)
 
-    def time_left(self):
-        return max(LEAST_TIME, self.bridge.grace_left())
+    def time_left(self, least=LEAST_TIME):
+        return max(least, SHARE * self.bridge.grace_left())
 
     async def background(self):
         """Wait for what goes on behind responses that are over."""
@@ -124,15 +169,19 @@ class AsyncWorker:
         tasks = asyncio.all_tasks(self.loop)
         for task in tasks:
             task.cancel()
+        if self.lifespan and self.lifespan.stuck:
+            tasks.discard(self.lifespan.task)  # it has had its time
         if tasks:
             self.limited(asyncio.wait(tasks), "tasks", ", ".join(sorted(task.get_name() for task in tasks)))
         self.limited(self.loop.shutdown_asyncgens(), "asynchronous generators")
         if hasattr(self.loop, "shutdown_default_executor"):  # 3.9
             self.limited(self.loop.shutdown_default_executor(), "threads of the executor")
+        for task in asyncio.all_tasks(self.loop):
+            self.bridge.keep(task)  # or what does not end by an exception would get one more
 
     def limited(self, work, what, names=""):
         async def wait():
-            _, late = await asyncio.wait([self.loop.create_task(work)], timeout=self.time_left())
+            _, late = await asyncio.wait([self.loop.create_task(work)], timeout=self.time_left(LEAST_REST))
             if late:
                 say("hostler: the worker ends without its %s, for its time is over%s\n" % (what, names and ": " + names), "WARN")
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from _hostler.dumped import DEEPEST, also, listed, request
-from _hostler.frames import OURS
+from _hostler.frames import OURS, awaited
 
 
 def dump_tasks(loop, number, fd):
@@ -32,12 +32,5 @@ def described(loop, number):
 
 def stack_of(coro):
     """File, line and function of each coroutine that waits for the next, the innermost first."""
-    found = []
-    while coro is not None and len(found) < DEEPEST:
-        kind = next((k for k in ("cr", "gi", "ag") if getattr(coro, k + "_frame", None) is not None), None)
-        if kind is None:
-            break  # a future, or what is written in C
-        frame = getattr(coro, kind + "_frame")
-        found.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
-        coro = getattr(coro, "gi_yieldfrom" if kind == "gi" else kind + "_await", None)
-    return found[::-1]
+    frames, _ = awaited(coro)
+    return [(f.f_code.co_filename, line, f.f_code.co_name) for f, line in frames[:DEEPEST]][::-1]
