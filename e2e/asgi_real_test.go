@@ -49,7 +49,7 @@ func TestASGIFrameworks(t *testing.T) {
 }
 
 // TestASGIFrameworksEverywhere is the core of that, and of TestASGIFrameworkSockets, with the last
-// of each framework for each other CPython (scripts/asgi-packages).
+// of each framework for each other CPython (scripts/asgi-packages), on both loops.
 func TestASGIFrameworksEverywhere(t *testing.T) {
 	files := t.TempDir()
 	file := strings.Repeat("a file\n", 100_000)
@@ -66,22 +66,30 @@ func TestASGIFrameworksEverywhere(t *testing.T) {
 		version := strings.Replace(strings.Fields(name)[0], ".0", ".", 1)
 		packages, err := filepath.Abs("../build/asgi/frameworks/" + version)
 		if err != nil || !slices.Contains(places, "../build/asgi/frameworks/"+version) {
+			t.Logf("no frameworks are pinned for %s, besides those of TestASGIFrameworks", name)
 			continue
 		}
 		n++
-		for _, app := range []string{"starletteapp:app", "fastapiapp:app", "djangoapp:channels", "quartapp:app", "litestarapp:app"} {
-			t.Run(version+"/"+app, func(t *testing.T) {
-				s := start(t, "--python", found[name], "--chdir", filepath.Join(apps, "asgi"), "-e", "PYTHONPATH="+packages, "-e", "FILES="+files, "-w", "1", app)
-				c := newCaller(t, "TCP", "http://shop.example:8080", protocols(false), "tcp", s.addr)
-				c.sized = app == "djangoapp:channels"
-				c.exercise(t, file)
-				c.live(t)
-				c.leave(t)
-				w := s.openSocket(t, "/ws", false, "Sec-WebSocket-Protocol: chat, other")
-				w.send(frameText, "héllo")
-				w.want(frameText, "echo héllo")
-				w.close(1000)
-			})
+		uvloop := asgiPackages(t, found[name])
+		if uvloop == "" {
+			t.Fatalf("build/asgi has no uvloop for %s: run make tools", version)
+		}
+		packages += ":" + uvloop // behind them: it has an anyio, too
+		for _, loop := range loops {
+			for _, app := range []string{"starletteapp:app", "fastapiapp:app", "djangoapp:channels", "quartapp:app", "litestarapp:app"} {
+				t.Run(version+"/"+loop+"/"+app, func(t *testing.T) {
+					s := start(t, "--python", found[name], "--loop", loop, "--chdir", filepath.Join(apps, "asgi"), "-e", "PYTHONPATH="+packages, "-e", "FILES="+files, "-w", "1", app)
+					c := newCaller(t, "TCP", "http://shop.example:8080", protocols(false), "tcp", s.addr)
+					c.sized = app == "djangoapp:channels"
+					c.exercise(t, file)
+					c.live(t)
+					c.leave(t)
+					w := s.openSocket(t, "/ws", false, "Sec-WebSocket-Protocol: chat, other")
+					w.send(frameText, "héllo")
+					w.want(frameText, "echo héllo")
+					w.close(1000)
+				})
+			}
 		}
 	}
 	if n == 0 {
