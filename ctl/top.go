@@ -25,6 +25,16 @@ const (
 	leastWidth  = 20
 )
 
+// How much of each there is at least, where a screen has no room for all.
+const (
+	leastWorkers = 3
+	leastRunning = 3
+	leastEvents  = 3
+)
+
+// onceAfter lies between the two looks of a single screen.
+const onceAfter = 500 * time.Millisecond
+
 // tone is how a piece of text looks.
 type tone int
 
@@ -66,6 +76,15 @@ func (c *Command) top(ctx context.Context, _ []string) error {
 		return err
 	}
 	if c.once || !isTerminal(c.Stdout) {
+		// CPU is what has been used between two looks.
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(onceAfter):
+		}
+		if err := c.look(ctx, &v); err != nil {
+			return err
+		}
 		var b strings.Builder
 		for _, line := range topLines(&v, plainWidth, plainHeight) {
 			text := ""
@@ -167,18 +186,22 @@ func paint(screen tcell.Screen, v *topView) {
 func topLines(v *topView, width, height int) [][]piece {
 	width = max(width, leastWidth)
 	st := v.status
-	lines := headLines(v)
+	lines := headLines(v, width)
 	lines = append(lines, nil)
 	lines = append(lines, trafficRows(v, width)...)
 	lines = append(lines, nil)
-	lines = append(lines, workerRows(v, width)...)
 	running := runningRows(st)
+	others := 2 + leastEvents
+	if len(running) > 0 {
+		others += 3 + leastRunning
+	}
+	lines = append(lines, workerRows(v, width, max(height-len(lines)-1-others, leastWorkers))...)
 	// What is left is for requests, and some of it for events.
 	room := max(height-len(lines)-2, 0)
-	events := min(len(v.events), max(room/3, 3))
+	events := min(len(v.events), max(room/3, leastEvents))
 	if len(running) > 0 {
 		lines = append(lines, nil, []piece{{fill("RUNNING NOW", width), heading}})
-		more := max(room-events-3, 1)
+		more := max(room-events-3, leastRunning)
 		lines = append(lines, running[:min(len(running), more)]...)
 		if len(running) > more {
 			lines = append(lines, []piece{{fmt.Sprintf("  and %d more", len(running)-more), faint}})
@@ -213,7 +236,7 @@ func eventText(e *protocol.Event) string {
 	return strings.Join(parts, "")
 }
 
-func headLines(v *topView) [][]piece {
+func headLines(v *topView, width int) [][]piece {
 	st, m := v.status, &v.status.Master
 	state, tone := "starting", warm
 	switch {
@@ -230,16 +253,31 @@ func headLines(v *topView) [][]piece {
 	}
 	lines := [][]piece{
 		{{cmp.Or(m.Name, m.App), strong}, {"  ", plain}, {state, tone}, {fmt.Sprintf("  hostler %s, master %d, up %s", m.Version, m.PID, span(m.Uptime)), faint}},
-		{{fmt.Sprintf("generation %d, %d of %d workers serve, %s, %d queued, %d conns", m.Generation, serving, m.TargetWorkers, busyText(st), st.Queue.Depth,
-			st.Connections.Idle+st.Connections.Reading+st.Connections.Running+st.Connections.Writing), plain}},
 	}
+	lines = append(lines, wrapped(width, fmt.Sprintf("generation %d", m.Generation), fmt.Sprintf("%d of %d workers serve", serving, m.TargetWorkers), busyText(st),
+		fmt.Sprintf("%d queued", st.Queue.Depth), fmt.Sprintf("%d conns", st.Connections.Idle+st.Connections.Reading+st.Connections.Running+st.Connections.Writing))...)
 	switch {
 	case v.trouble != "":
 		lines = append(lines, []piece{{"not of now: " + v.trouble, hot}})
 	case m.LastReload != nil && !m.LastReload.Successful:
-		lines = append(lines, []piece{{"the last reload failed at " + m.LastReload.Time.Local().Format(time.DateTime), hot}})
+		lines = append(lines, []piece{{"the last reload failed at " + m.LastReload.Time.Local().Format(time.DateTime) + ": " + oneLine(m.LastReload.Error), hot}})
 	}
 	return lines
+}
+
+// wrapped are parts, with a comma between, in as many lines as they take.
+func wrapped(width int, parts ...string) (lines [][]piece) {
+	line := ""
+	for i, part := range parts {
+		if i < len(parts)-1 {
+			part += ","
+		}
+		if line != "" && len(line)+1+len(part) > width {
+			lines, line = append(lines, []piece{{line, plain}}), ""
+		}
+		line = strings.TrimPrefix(line+" "+part, " ")
+	}
+	return append(lines, []piece{{line, plain}})
 }
 
 // trafficRows are the figures of the last seconds, each with its last minutes.
@@ -290,9 +328,20 @@ func spark(samples []admin.Sample, width int, of func(*admin.Sample) float64) st
 	return string(drawn)
 }
 
-func workerRows(v *topView, width int) [][]piece {
+// workerRows are as many workers as there may be: those first at which one has to look.
+func workerRows(v *topView, width, most int) [][]piece {
+	shown := make([]int, len(v.status.Workers))
+	for i := range shown {
+		shown[i] = i
+	}
+	left := len(shown) - most
+	if left > 0 {
+		slices.SortStableFunc(shown, func(a, b int) int { return cmp.Compare(concern(&v.status.Workers[b]), concern(&v.status.Workers[a])) })
+		shown = shown[:most-1]
+		slices.Sort(shown)
+	}
 	lines := [][]piece{{{fill(fmt.Sprintf("%6s %7s %4s  %-9s%8s%9s%7s%6s%6s%8s%6s", "WORKER", "PID", "GEN", "STATE", "AGE", "REQUESTS", "BUSY", "QUEUE", "CONNS", "RSS", "CPU%"), width), heading}}}
-	for i := range v.status.Workers {
+	for _, i := range shown {
 		w := &v.status.Workers[i]
 		busy := 0
 		for _, t := range w.Threads {
@@ -325,7 +374,31 @@ func workerRows(v *topView, width int) [][]piece {
 				w.Connections.Idle+w.Connections.Reading+w.Connections.Running+w.Connections.Writing, memory(w.Memory), cpu), plain},
 		})
 	}
+	if left > 0 {
+		lines = append(lines, []piece{{fmt.Sprintf("  and %d more, of which less is to be said", left+1), faint}})
+	}
 	return lines
+}
+
+// concern is how much an operator wants to see of a worker: whether it serves at all, else for how
+// long it has been at something, or how much waits for it.
+func concern(w *WorkerStatus) float64 {
+	most := float64(w.Queue.Depth)
+	for _, t := range w.Threads {
+		if t.Request != nil {
+			most = max(most, t.Request.Age)
+		}
+	}
+	switch {
+	case w.State != protocol.SlotServing.String():
+		most += 1e9
+	case w.Loop != nil:
+		most = max(most, float64(w.Loop.Tasks)/1e6)
+		if w.Loop.Away >= blockedFrom {
+			most += 1e8
+		}
+	}
+	return most
 }
 
 // runningRows are the requests that run, the oldest first.

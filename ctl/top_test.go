@@ -73,6 +73,44 @@ func TestTopFits(t *testing.T) {
 	}
 }
 
+// TestTopShowsTrouble: however many workers there are, those that one has to look at are on a
+// screen of 24 lines, with what they run, and so is why a reload has failed.
+func TestTopShowsTrouble(t *testing.T) {
+	v := testTop()
+	fine := v.status.Workers[0]
+	fine.Threads, fine.Loop, fine.State = make([]admin.ThreadStatus, 1), nil, "serving"
+	stuck, frozen := fine, fine
+	stuck.Threads = []admin.ThreadStatus{{Request: &admin.RequestStatus{Method: "GET", Target: "/report", Client: "192.0.2.9", Age: 300}}}
+	frozen.State = protocol.StateFrozen
+	v.status.Workers = nil
+	for i := range 32 {
+		w := fine
+		switch i {
+		case 20:
+			w = frozen
+		case 29:
+			w = stuck
+		}
+		w.Worker = i + 1
+		v.status.Workers = append(v.status.Workers, w)
+	}
+	v.status.Master.LastReload = &admin.Reload{Error: "no module\nnamed shop"}
+	text := screenText(topLines(v, 80, 24))
+	for _, want := range []string{"no module named shop", "\n    21 ", "\n    30 ", "more, of which less is to be said", "worker 30", "/report", "EVENTS", "worker_died", "worker 100"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if text := screenText(topLines(v, 80, 60)); !strings.Contains(text, "\n    32 ") || strings.Contains(text, "less is to be said") {
+		t.Errorf("with room for all:\n%s", text)
+	}
+	v.status.Workers[0].Loop = &admin.LoopStatus{Tasks: 20_000, WebSockets: 10_000}
+	v.status.Connections.Idle = 123_456
+	if text := screenText(topLines(v, 80, 24)); !strings.Contains(text, "123456 conns\n") {
+		t.Errorf("connections are cut off:\n%s", text)
+	}
+}
+
 // TestTopOnce: where there is no terminal it is text, and there is an end to it.
 func TestTopOnce(t *testing.T) {
 	path := testServer(t, new(fake))
