@@ -158,9 +158,9 @@ build/python3.13t: scripts/free-threaded | check-tools
 	scripts/free-threaded $@
 
 SID_ASGI := TestASGIBridge|TestASGIChecks|TestASGILifespan|TestASGIScope|TestASGIDisconnect|TestASGITimeout|TestASGIInterrupt|TestASGIStop|TestASGIStopNow|TestASGIPreload|TestWebSocket|TestWebSocketHTTP2
-SID_CORE := ^(TestFlask|TestReadyPath|TestReadyPathReplacement|TestDjango|TestPreload|TestPreloadKills|TestHooks|TestReload|TestBrokenReload|TestUpgrade|TestTimeout|TestInterrupted|TestInterruptedStream|TestTimeoutInC|TestDeadline|TestStuckWithGIL|TestValidated|TestExceptions|TestThreadsAndForks|TestWatchCode|TestCtlProfile|$(SID_ASGI))$$
+SID_CORE := ^(TestFlask|TestReadyPath|TestReadyPathReplacement|TestDjango|TestPreload|TestPreloadKills|TestHooks|TestReload|TestBrokenReload|TestUpgrade|TestTimeout|TestInterrupted|TestInterruptedStream|TestTimeoutInC|TestDeadline|TestStuckWithGIL|TestValidated|TestExceptions|TestThreadsAndForks|TestWatchCode|TestCtlProfile|TestErrorPages|TestDebug|TestOtelSpans|TestThreadsAuto|TestRoutesStay|TestRoutesBound|$(SID_ASGI))$$
 # That root has no gevent.
-SID_SKIP := ^TestReadyPath$$/^gevent$$
+SID_SKIP := ^(TestReadyPath|TestErrorPages|TestDebug)$$/^gevent$$
 
 test-pythons: bin/hostler build/sid build/python3.13t $(ASGI)/.done ## the bridge on a free-threaded CPython, and on 3.14 and 3.15, there with the core of e2e
 	PYTHONS=$(CURDIR)/build/python3.13t/bin/python3.13t go test -count=1 -run TestEveryPython ./worker/python
