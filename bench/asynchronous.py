@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loads import measured
+from loads import charged, measured, sockets
 from rounds import Plan, Results, expect, guarded, start
 
 HELLO = b"Hello, World!"
@@ -31,6 +31,12 @@ def unchunked(body: bytes) -> bytes:
         if not length:
             return out
         out, rest = out + rest[:length], rest[length + 2 :]
+
+
+def websocket(results: Results, name: str, plan: Plan) -> None:
+    with start(name, "asgi:echo", options=("--ws",) if name == "granian asgi" else ()) as server:
+        sockets(server, 32, 1)
+        results.add("websocket", name, charged(server, lambda: sockets(server, 32, plan.seconds)))
 
 
 def asgi(results: Results, name: str, plan: Plan) -> None:

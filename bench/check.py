@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import peers
 import secure
-from loads import h2load, wrk
+from loads import h2load, sockets, wrk
 from procs import Failure, Server
 from rounds import start
 
@@ -61,6 +61,7 @@ SCENARIOS = {
     "tls": Scenario("plain:hello", asked(), secure.TLS_OPTIONS["hostler"], tls=True),
     "http2": Scenario("plain:hello", h2c(1), secure.H2C_OPTIONS["hostler"], ready=ready_h2c),
     "asgi-hello": Scenario("asgi:hello", asked()),
+    "websocket": Scenario("asgi:echo", lambda server: sockets(server, 32, 1)),
 }
 
 

@@ -109,6 +109,11 @@ def ask(server: Server, seconds: float, *options: str, both: bool = False) -> Sa
     return read_load(client(*loader(server, seconds, *options), limit=seconds + 60, core=core))
 
 
+def sockets(server: Server, connections: int, seconds: float) -> Sample:
+    """Messages of WebSockets, which are 16 bytes and come back; a request is one of these."""
+    return ask(server, seconds, "-ws", "-c", str(connections))
+
+
 def read_load(text: str) -> Sample:
     """errors are failures and answers other than 200; 503 and all other failures stand beside them."""
     try:

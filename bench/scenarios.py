@@ -90,6 +90,7 @@ JOBS: list[tuple[Job, str, list[str]]] = [
     (burner, "burner", THREADED),
     (sleepers, "sleepers", THREADED + ["waitress"]),
     (asynchronous.asgi, "asgi-hello-32", peers.ASGI),
+    (asynchronous.websocket, "websocket", peers.ASGI),
     (secure.tls, "tls", secure.TLS),
     (secure.http2, "h2c", secure.HTTP2),
     (strain.mixed, "mixed", THREADED),

@@ -23,6 +23,7 @@ PARTS = {
         ("asgi-pool", "FastAPI in the thread pool, 32 connections", "The same by a plain function.", CPU),
         ("asgi-stream", "StreamingResponse, 32 connections", "Ten pieces of 100 bytes. Where a server says that its send() fails once the client "
          "has gone, as hostler does, Starlette needs no second task for each.", CPU),
+        ("websocket", "WebSocket, 32 connections", "Text of 16 bytes comes back; a request is a message and its echo.", CPU),
     ],
     "TLS and HTTP/2": [
         ("tls", "TLS, 32 connections", "Hello; RSA certificate of 2048 bits, TLS 1.3.", CPU),

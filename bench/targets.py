@@ -76,6 +76,7 @@ def asynchronous(results: Results) -> list[Verdict]:
         ("FastAPI, JSON", "asgi-fastapi", (0.87, 0.87)),
         ("FastAPI in the thread pool", "asgi-pool", (1.05, 1.05)),
         ("StreamingResponse", "asgi-stream", (0.45, 0.45)),
+        ("WebSocket, a message and its echo", "websocket", (0.65, 0.65)),
     ):
         for peer, limit in zip(("uvicorn asgi", "granian asgi"), limits):
             ours, theirs = median(results, scenario, "hostler", "cpu"), median(results, scenario, peer, "cpu")

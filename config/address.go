@@ -112,7 +112,8 @@ func isHostname(s string) bool {
 
 // parseAdmin is parseBind for an address that may be none.
 func parseAdmin(s string) (settings.Bind, error) {
-	if s == "off" || s == "" {
+	switch s {
+	case "off", "none", "":
 		return settings.Bind{}, nil
 	}
 	return parseBind(s)

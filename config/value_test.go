@@ -35,6 +35,7 @@ func TestGoodValues(t *testing.T) {
 		{[]string{"-b", "unix:///run/shop.sock"}, "Binds", []settings.Bind{{Network: "unix", Address: "/run/shop.sock"}}},
 		{[]string{"-b", "unix:@shop"}, "Binds", []settings.Bind{{Network: "unix", Address: "@shop"}}},
 		{[]string{"--admin-bind", "off"}, "Admin", settings.Bind{}},
+		{[]string{"--admin-bind", "none"}, "Admin", settings.Bind{}},
 		{[]string{"--admin-bind", ""}, "Admin", settings.Bind{}},
 		{[]string{"--admin-bind", "unix:/run/admin"}, "Admin", settings.Bind{Network: "unix", Address: "/run/admin"}},
 		{[]string{"--pythonpath", "a:b,c"}, "PythonPath", []string{"a", "b", "c"}},

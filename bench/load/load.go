@@ -24,7 +24,7 @@ type Load struct {
 	Share, Rate         float64
 	For, Think, Timeout time.Duration
 	Hold                time.Duration
-	TLS                 bool
+	TLS, WebSocket      bool
 }
 
 // A Result is what came of a load. Times are milliseconds.
@@ -104,15 +104,9 @@ func (c *client) ask(due, end time.Time) {
 	}
 	c.Sent++
 	c.used++
-	head := "GET " + path + " HTTP/1.1\r\nHost: x\r\n"
-	if c.used == c.load.Reopen {
-		head += "Connection: close\r\n"
-	}
 	c.conn.SetDeadline(time.Now().Add(c.load.Timeout))
-	_, err := io.WriteString(c.conn, head+"\r\n")
-	status, keep := 0, false
-	// An answer may be there although the server closed before it read the request.
-	if status, keep, err = c.answer(err); err != nil {
+	status, keep, err := c.once(path)
+	if err != nil {
 		c.failed(err)
 		return
 	}
@@ -135,6 +129,20 @@ func (c *client) ask(due, end time.Time) {
 	if !keep || last {
 		c.drop()
 	}
+}
+
+// once sends a request, or a message of a WebSocket, and reads what answers it.
+func (c *client) once(path string) (status int, keep bool, err error) {
+	if c.load.WebSocket {
+		return http.StatusOK, true, c.echo()
+	}
+	head := "GET " + path + " HTTP/1.1\r\nHost: x\r\n"
+	if c.used == c.load.Reopen {
+		head += "Connection: close\r\n"
+	}
+	_, err = io.WriteString(c.conn, head+"\r\n")
+	// An answer may be there although the server closed before it read the request.
+	return c.answer(err)
 }
 
 func (c *client) answer(sent error) (status int, keep bool, err error) {

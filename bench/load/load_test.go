@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -55,6 +57,35 @@ func TestClosedLoop(t *testing.T) {
 	}
 	if r.P50 > r.P99 || r.P99 > r.P999 || r.P999 > r.Max || r.Max == 0 {
 		t.Errorf("quantiles %v %v %v %v", r.P50, r.P99, r.P999, r.Max)
+	}
+}
+
+// TestWebSocket: what comes back is counted, what comes back changed is not, and who takes no
+// WebSocket fails.
+func TestWebSocket(t *testing.T) {
+	for say, good := range map[string]bool{string(echoed): true, "\x81\x10fifteen of bytes": false, "": false} {
+		r := against(t, Load{Connections: 3, For: 200 * time.Millisecond, WebSocket: true}, false, func(w http.ResponseWriter, _ *http.Request) {
+			if say == "" {
+				hello(w, nil)
+				return
+			}
+			conn, rw, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"))
+			for got := make([]byte, len(message)); ; {
+				if _, err := io.ReadFull(rw, got); err != nil || !bytes.Equal(got, message) {
+					return
+				}
+				conn.Write([]byte(say))
+			}
+		})
+		if (r.OK > 3 && bad(r) == 0) != good {
+			t.Errorf("%q: %+v", say, r)
+		}
 	}
 }
 

@@ -26,6 +26,7 @@ func main() {
 	flag.Float64Var(&l.Rate, "rate", 0, "requests per second over all connections; 0: a closed loop")
 	flag.IntVar(&l.Reopen, "reopen", 0, "requests per connection; 0: any number")
 	flag.BoolVar(&l.TLS, "tls", false, "https; certificates are not checked, sessions not resumed")
+	flag.BoolVar(&l.WebSocket, "ws", false, "messages of WebSockets that come back, instead of requests")
 	flag.DurationVar(&l.Timeout, "timeout", 30*time.Second, "longest wait for an answer")
 	flag.IntVar(&l.Idle, "idle", 0, "further connections that ask once and stay idle")
 	flag.DurationVar(&l.Hold, "hold", 0, "after opening the idle ones, print a line and wait this long before the load")
