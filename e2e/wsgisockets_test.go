@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"hostler/internal/testtunnel"
 )
 
@@ -463,12 +461,15 @@ func wsgiOdd(s *server) {
 		s.waitLog("closed " + code)
 	}
 	for _, path := range []string{"/floods", "/raw_floods"} {
-		for _, how := range []string{"at once", "stuck", "reset", "half, then reset"} {
+		for _, how := range append([]string{"at once"}, departures...) {
 			w := s.websocket(path, "") // 30 MB, of which it takes some
 			if got := w.hear(); len(got) != 100002 {
 				t.Fatalf("%.100q", got)
 			}
-			w.leaves(how)
+			if how != "at once" {
+				fills(t, w.Conn)
+			}
+			depart(t, w.Conn, how)
 			ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
 			defer stop()
 			q, _ := http.NewRequestWithContext(ctx, "GET", page, nil)
@@ -486,40 +487,6 @@ func wsgiOdd(s *server) {
 	if text := s.log.String(); strings.Contains(text, "Traceback") {
 		t.Error(text)
 	}
-}
-
-// leaves has the client go, at once or when no more of what is sent to it fits anywhere.
-func (w *wsClient) leaves(how string) {
-	w.t.Helper()
-	c := w.Conn
-	if over, ok := c.(*tls.Conn); ok {
-		c = over.NetConn()
-	}
-	tcp := c.(*net.TCPConn)
-	if how != "at once" {
-		raw, err := tcp.SyscallConn()
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		for last, same := 0, 0; same < 20; time.Sleep(10 * time.Millisecond) {
-			n := 0
-			_ = raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCINQ) })
-			if err != nil {
-				w.t.Fatal(err)
-			}
-			if same++; n != last {
-				last, same = n, 0
-			}
-		}
-	}
-	if strings.HasPrefix(how, "half") {
-		_ = tcp.CloseWrite()
-		time.Sleep(50 * time.Millisecond) // so that it is seen by itself
-	}
-	if strings.HasSuffix(how, "reset") {
-		_ = tcp.SetLinger(0)
-	}
-	tcp.Close()
 }
 
 // TestWSGISocketsPool: a pool keeps threads from WebSockets.

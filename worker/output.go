@@ -230,6 +230,13 @@ func (o *output) flush(l *Loop, c *conn) flushed {
 	return flushDone
 }
 
+// lost reports whether the client of an owned connection will not take what waits. Of an
+// error whoever flushes is told, once; a read may say no more then than that nothing comes,
+// as it does where the client has only ended its own direction.
+func (c *conn) lost(l *Loop) bool {
+	return c.hup && c.out.pending.Load() && c.out.flush(l, c) == flushGone
+}
+
 // drop forgets what is left; no flush touches the descriptor afterwards.
 func (o *output) drop(l *Loop) {
 	if o.sealed.Load() != 0 {

@@ -15,6 +15,10 @@ var _ transport = (*webSocket)(nil)
 func (w *webSocket) again(l *Loop, t *Thread) bool {
 	c := w.c
 	for range socketReads {
+		if c.lost(l) { // it may be full, and not read
+			w.cut()
+			return false
+		}
 		var b []byte
 		more := true
 		switch {

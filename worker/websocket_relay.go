@@ -443,10 +443,10 @@ func (e *relayEnd) queueUp() {
 // again implements transport: it reads, and passes on what has come.
 func (e *relayEnd) again(l *Loop, t *Thread) bool {
 	r, c := e.r, e.c
-	if c.out.pending.Load() && c.out.flush(l, c) == flushGone {
-		r.lost() // a read may say no more than that nothing comes
-	}
 	for range socketReads {
+		if c.lost(l) {
+			r.lost()
+		}
 		if r.over() {
 			e.leave(l)
 			return false

@@ -358,7 +358,7 @@ int response_send(struct thread *th, PyObject *result) {
 	int rc = type == file_wrapper_type ? send_file(th, result) : 0;
 	if (rc == 0)
 		rc = iterate(th, result);
-	if (rc >= 0 && t->status_len == 0) {
+	if (rc >= 0 && t->status_len == 0 && !(has_socket(th) && socket_answers(th))) { /* a generator may have taken the connection */
 		PyErr_SetString(PyExc_AssertionError, "the application did not call start_response");
 		rc = -1;
 	}
