@@ -441,6 +441,11 @@ func (h *systemHost) Stopped(pid int) bool {
 	return err == nil && p.Stopped
 }
 
+// Threads implements host.
+func (h *systemHost) Threads(pid int) map[int]procstat.Thread {
+	return procstat.Threads(os.DirFS("/proc"), pid)
+}
+
 // Machine implements host.
 func (h *systemHost) Machine() machine { return readMachine(os.DirFS("/")) }
 

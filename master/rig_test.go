@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"hostler/internal/procstat"
 	"hostler/internal/testlog"
 	"hostler/master/spawn"
 	"hostler/protocol"
@@ -288,8 +289,9 @@ type fakeHost struct {
 	serving  int
 	stopping []bool
 	listened []string
-	memory   map[int]int64 // by pid
-	stopped  map[int]bool  // by pid
+	memory   map[int]int64                  // by pid
+	stopped  map[int]bool                   // by pid
+	threads  func() map[int]procstat.Thread // of any process; nil: nothing is known
 	watched  []string
 
 	shut              map[string]bool        // by address
@@ -371,6 +373,14 @@ func (h *fakeHost) Listen(b settings.Bind, _ int, _ []*listener) (*listener, err
 	defer h.mu.Unlock()
 	h.listened = append(h.listened, b.Address)
 	return &listener{Bind: b, fd: -1, info: protocol.Listener{Network: b.Network}}, nil
+}
+func (h *fakeHost) Threads(int) map[int]procstat.Thread {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.threads == nil {
+		return nil
+	}
+	return h.threads()
 }
 func (h *fakeHost) Stopped(pid int) bool {
 	h.mu.Lock()

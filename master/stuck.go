@@ -4,6 +4,7 @@ import (
 	"syscall"
 	"time"
 
+	"hostler/internal/procstat"
 	"hostler/protocol"
 )
 
@@ -12,8 +13,10 @@ const (
 	// --timeout raises in it. A thread that waits for its client looks once a
 	// second whether there is one.
 	interruptGrace = 2 * time.Second
-	// gilGrace is how long the GIL may be held until that has a name.
+	// gilGrace is how long the GIL may be held until that has a name, and gilTurns how many
+	// waits for a processor more: who holds it may be about to give it back, if it but ran.
 	gilGrace = time.Second
+	gilTurns = 20
 	// shedGrace is what a worker of which every thread is stuck gets to hand
 	// over or answer what waits in it.
 	shedGrace = time.Second
@@ -89,6 +92,9 @@ func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
 	if found {
 		s.send(w, protocol.Message{Kind: protocol.KindDump})
 	}
+	if stuck && gilHeld(w, mono) {
+		s.nameGIL(w, mono) // whatever the machine has to do: it has had its time
+	}
 	if stuck && w.state == stateServing && w.condemned == "" {
 		w.condemned = s.stuckCause(w, mono)
 		s.want(w, string(w.condemned))
@@ -149,14 +155,40 @@ func gilHeld(w *worker, mono int64) bool {
 	return since != 0 && time.Duration(mono-since) >= gilGrace
 }
 
-// checkGIL notes once that the GIL of a worker is held by a thread that does not
-// give it back: the others are not busy, they can do nothing at all.
+// gilLook is a wait for the GIL of a worker, as it was when that was first seen.
+type gilLook struct {
+	since   int64
+	at      int64
+	threads map[int]procstat.Thread
+	named   bool // it has been reported
+}
+
+// checkGIL notes that the GIL of a worker is held by a thread that does not give it back:
+// the others are not busy, they can do nothing at all. On a machine that has too much to do
+// it may be that none of them gets a processor.
 func (s *supervisor) checkGIL(w *worker, mono int64) {
 	since := w.board.Gauges.GILWanted.Load()
-	if since == w.gilHeld || w.state != stateServing && w.state != stateDraining || !gilHeld(w, mono) {
+	if since == 0 || since == w.gil.since && w.gil.named || !w.serves() {
 		return
 	}
-	w.gilHeld = since
+	threads := s.host.Threads(w.proc.PID())
+	if since != w.gil.since || s.host.Stopped(w.proc.PID()) {
+		w.gil = gilLook{since: since, at: mono, threads: threads}
+		return
+	}
+	seen := time.Duration(mono - w.gil.at)
+	if seen-gilTurns*procstat.LongestWait(w.gil.threads, threads, seen) >= gilGrace {
+		s.nameGIL(w, mono)
+	}
+}
+
+// nameGIL reports a wait for the GIL, once.
+func (s *supervisor) nameGIL(w *worker, mono int64) {
+	since := w.board.Gauges.GILWanted.Load()
+	if since == w.gil.since && w.gil.named {
+		return
+	}
+	w.gil = gilLook{since: since, named: true}
 	held := time.Duration(mono - since).Round(time.Millisecond)
 	s.log.Error("a worker is in a GIL deadlock: a thread holds the interpreter's lock and does not give it back, so that no other can run; "+
 		"the tracebacks of its threads follow", "worker", w.number(), "pid", w.proc.PID(), "wanted_for", held)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"hostler/internal/procstat"
 	"hostler/master/spawn"
 	"hostler/protocol"
 )
@@ -294,6 +295,85 @@ func TestGILBusy(t *testing.T) {
 		r.expect("1:serving/1")
 		if strings.Contains(r.log.String(), "GIL deadlock") {
 			t.Error("called a deadlock")
+		}
+	})
+}
+
+// TestGILStarved: where the threads of a worker wait for processors, nobody may be holding the
+// GIL but who is about to give it back. If it stays so that is a deadlock all the same, and so
+// it is at the next time at once if the machine has less to do.
+func TestGILStarved(t *testing.T) {
+	set := withTimeout()
+	set.Timeout = 10 * time.Minute
+	withRig(t, set, nil, func(r *rig) {
+		r.awaitServing()
+		p := r.all()[0]
+		named := func() int { return strings.Count(r.log.String(), "GIL deadlock") }
+		scheduled := func(of func(now time.Duration) procstat.Thread) {
+			r.host.mu.Lock()
+			defer r.host.mu.Unlock()
+			r.host.threads = func() map[int]procstat.Thread {
+				return map[int]procstat.Thread{1: {Ran: 5, Turns: 1}, 2: of(time.Duration(r.s.clock.mono()))}
+			}
+		}
+		wanted := func() { r.slotOf(p).Gauges.GILWanted.Store(r.s.clock.mono()) }
+		r.begin(p, 0, "/busy", 0)
+
+		scheduled(func(time.Duration) procstat.Thread { return procstat.Thread{Ready: true} }) // it does not run at all
+		wanted()
+		r.pass(time.Minute)
+		if dumps, _ := p.got(protocol.KindDump); named() != 0 || dumps != 0 {
+			t.Errorf("a process that does not run is in a deadlock, %d dumps", dumps)
+		}
+
+		scheduled(func(now time.Duration) procstat.Thread { // it waits 200 ms each time
+			return procstat.Thread{Waited: now, Turns: int64(now / (200 * time.Millisecond))}
+		})
+		wanted()
+		r.pass(gilGrace + gilTurns*100*time.Millisecond)
+		if named() != 0 {
+			t.Error("it is hasty")
+		}
+		r.pass(gilGrace + gilTurns*300*time.Millisecond)
+		if named() != 1 {
+			t.Error("it is not named however long it lasts")
+		}
+
+		scheduled(func(now time.Duration) procstat.Thread { // it has all that it wants
+			return procstat.Thread{Ran: now, Ready: true, Waited: now / 100, Turns: int64(now / (100 * time.Millisecond))}
+		})
+		wanted()
+		r.pass(gilGrace + 3*watchSeldom)
+		if named() != 2 {
+			t.Error("it is not named soon on a machine that is at rest")
+		}
+	})
+}
+
+// TestGILStopped: nobody gets the GIL of a process that is stopped.
+func TestGILStopped(t *testing.T) {
+	set := withTimeout()
+	set.Timeout = 10 * time.Minute
+	withRig(t, set, nil, func(r *rig) {
+		r.awaitServing()
+		p := r.all()[0]
+		stop := func(is bool) {
+			r.host.mu.Lock()
+			defer r.host.mu.Unlock()
+			r.host.stopped = map[int]bool{p.pid: is}
+		}
+		r.begin(p, 0, "/busy", 0)
+		stop(true)
+		r.slotOf(p).Gauges.GILWanted.Store(r.s.clock.mono())
+		r.pass(20 * time.Second)
+		stop(false)
+		r.pass(gilGrace / 2)
+		if strings.Contains(r.log.String(), "GIL deadlock") {
+			t.Error("called a deadlock")
+		}
+		r.pass(gilGrace + watchSeldom)
+		if !strings.Contains(r.log.String(), "GIL deadlock") {
+			t.Error("it is one, now that it goes on")
 		}
 	})
 }

@@ -12,6 +12,7 @@ import (
 
 	"hostler/internal/logwriter"
 	"hostler/internal/pauses"
+	"hostler/internal/procstat"
 	"hostler/master/spawn"
 	"hostler/protocol"
 	"hostler/settings"
@@ -97,6 +98,8 @@ type host interface {
 	CPU(pid int) (float64, error)
 	// Stopped reports whether a process is stopped, by a signal or a debugger.
 	Stopped(pid int) bool
+	// Threads returns what the threads of a process have had of the processors.
+	Threads(pid int) map[int]procstat.Thread
 	// Machine returns what CPU and memory there is.
 	Machine() machine
 	// Pending reports whether connections wait to be accepted.

@@ -159,8 +159,8 @@ type worker struct {
 	// it; stuck the start times of those that do not.
 	late  map[int]late
 	stuck map[int]int64
-	// gilHeld is which wait for the GIL has been reported.
-	gilHeld int64
+	// gil is the last wait for the GIL that has been seen.
+	gil gilLook
 	// slow holds the requests that are over --slow-request, so that each is
 	// reported once.
 	slow map[int]slowSeen
