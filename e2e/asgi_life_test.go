@@ -107,6 +107,95 @@ func TestASGILifespan(t *testing.T) {
 	}
 }
 
+const lifespanApp = `
+import os
+what, raises = os.environ['WHAT'], 'RAISES' in os.environ
+
+async def app(scope, receive, send):
+    if scope['type'] == 'http':
+        await send({'type': 'http.response.start', 'status': 200, 'headers': []})
+        await send({'type': 'http.response.body', 'body': repr(scope['state']).encode()})
+        return
+    print('its scope', sorted(scope.items()), flush=True)
+    assert await receive() == {'type': 'lifespan.startup'}
+    if what == 'startup':
+        await send({'type': 'lifespan.startup.failed', 'message': 'the cat sleeps'})
+        assert not raises
+        return
+    await send({'type': 'lifespan.startup.complete'})
+    scope['state']['late'] = 123
+    assert await receive() == {'type': 'lifespan.shutdown'}
+    print('its shutdown', flush=True)
+    if what == 'shutdown':
+        await send({'type': 'lifespan.shutdown.failed', 'message': 'the cat sleeps'})
+        assert not raises
+        return
+    await send({'type': 'lifespan.shutdown.complete'})
+
+def two(scope):
+    async def call(receive, send):
+        if scope['type'] == 'http':
+            await send({'type': 'http.response.start', 'status': 200, 'headers': []})
+            await send({'type': 'http.response.body', 'body': scope['asgi']['version'].encode()})
+            return
+        print('its scope', sorted(scope.items()), flush=True)
+    return call
+`
+
+// TestASGILifespanModes: what uvicorn's own tests of lifespan want, of our server. Only that an
+// application which never answers will not do with --lifespan on is ours.
+func TestASGILifespanModes(t *testing.T) {
+	dir := write(t, t.TempDir(), map[string]string{"life.py": lifespanApp})
+	run := func(t *testing.T, app, mode, what string, raises bool) *server {
+		t.Helper()
+		args := append(asgiArgs(t), "--chdir", dir, "--lifespan", mode, "-e", "WHAT="+what)
+		if raises {
+			args = append(args, "-e", "RAISES=1")
+		}
+		return launch(t, append(args, app)...)
+	}
+	scope := func(version string) string {
+		return "its scope [('asgi', {'version': '" + version + "', 'spec_version': '2.0'}), ('state', {}), ('type', 'lifespan')]"
+	}
+	for _, mode := range []string{"auto", "on"} {
+		for _, raises := range []bool{false, true} {
+			t.Run(fmt.Sprint(mode, raises), func(t *testing.T) {
+				s := run(t, "life:app", mode, "startup", raises)
+				if status := s.exitStatus(); status == 0 || !strings.Contains(s.log.String(), "the application's startup failed: the cat sleeps") {
+					t.Errorf("a startup that failed ends with %d: %s", status, s.log)
+				}
+				s = run(t, "life:app", mode, "shutdown", raises)
+				s.waitLog("msg=serving")
+				if _, b := s.get("/"); b != "{'late': 123}" {
+					t.Errorf("state: %s", b)
+				}
+				s.signal(syscall.SIGTERM)
+				if status := s.exitStatus(); status != 0 || strings.Count(s.log.String(), "the application's shutdown failed: the cat sleeps") != 1 || !strings.Contains(s.log.String(), scope("3.0")) {
+					t.Errorf("a shutdown that failed ends with %d: %s", status, s.log)
+				}
+			})
+		}
+	}
+	t.Run("off", func(t *testing.T) {
+		s := run(t, "life:app", "off", "startup", true)
+		s.waitLog("msg=serving")
+		if _, b := s.get("/"); b != "{}" || strings.Contains(s.log.String(), "its scope") {
+			t.Errorf("answered %s: %s", b, s.log)
+		}
+	})
+	t.Run("two calls", func(t *testing.T) {
+		s := run(t, "life:two", "auto", "", false)
+		s.waitLog("msg=serving")
+		s.waitLog(scope("2.0"))
+		if _, b := s.get("/"); b != "2.0" {
+			t.Errorf("answered %s: %s", b, s.log)
+		}
+		if status := run(t, "life:two", "on", "", false).exitStatus(); status == 0 {
+			t.Error("--lifespan on is content with an application that never answers")
+		}
+	})
+}
+
 // cannotStop are what the log must not have where an application that hangs is stopped in good
 // order.
 var cannotStop = []string{"does not leave in time", "worker died", "Traceback", "never awaited", "never retrieved", "was destroyed"}

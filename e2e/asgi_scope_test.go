@@ -171,6 +171,81 @@ func TestASGIScopeForwarded(t *testing.T) {
 	}
 }
 
+const forwardedApp = `
+async def app(scope, receive, send):
+    if scope['type'] == 'lifespan':
+        raise RuntimeError
+    said = '%s://%s' % (scope['scheme'], scope['client'][0])
+    if scope['client'][0] != '127.0.0.1':  # whose port is any
+        said += ':%d' % scope['client'][1]
+    if scope['type'] == 'websocket':
+        await send({'type': 'websocket.accept'})
+        await send({'type': 'websocket.send', 'text': said})
+        return
+    await send({'type': 'http.response.start', 'status': 200, 'headers': []})
+    await send({'type': 'http.response.body', 'body': said.encode()})
+`
+
+// TestASGIForwarded: whom X-Forwarded-For and -Proto name, by whom they are believed of. uvicorn's
+// answers are the same where they have one of their own here; that of 400 is ours.
+func TestASGIForwarded(t *testing.T) {
+	dir := write(t, t.TempDir(), map[string]string{"forwarded.py": forwardedApp})
+	type ask struct{ who, proto, want string }
+	const three, ports = "1.2.3.4, 10.0.2.1, 192.168.0.2", "1.2.3.4:1234, [2001:db8::1]:8080, 192.168.0.2:9000"
+	for trusted, asks := range map[string][]ask{
+		"127.0.0.1":                           {{"1.2.3.4", "https", "https://1.2.3.4:0"}, {"", "https", "https://127.0.0.1"}, {"", "", "http://127.0.0.1"}},
+		"127.0.0.1, 10.0.0.1":                 {{"1.2.3.4", "https", "https://1.2.3.4:0"}},
+		"127.0.0.0/24, 10.0.0.1":              {{"1.2.3.4", "https", "https://1.2.3.4:0"}},
+		"192.168.0.1":                         {{"1.2.3.4", "https", "http://127.0.0.1"}, {"[2001:db8::1", "asdf", "http://127.0.0.1"}},
+		"192.168.0.0/16":                      {{"1.2.3.4", "https", "http://127.0.0.1"}},
+		"127.0.0.1,1.2.3.4":                   {{"1.2.3.4", "https", "https://1.2.3.4:0"}}, // the proxy's machine itself
+		"127.0.0.1,10.0.2.1,192.168.0.2":      {{three, "https", "https://1.2.3.4:0"}},
+		"10.0.2.1,192.168.0.2,127.0.0.1":      {{three, "https", "https://1.2.3.4:0"}},
+		"192.168.0.2,127.0.0.1":               {{three, "https", "https://10.0.2.1:0"}, {ports, "https", "https://2001:db8::1:8080"}},
+		"127.0.0.1,10.0.0.0/8,192.168.0.2":    {{three, "https", "https://1.2.3.4:0"}},
+		"127.0.0.1,2001:db8::1,192.168.0.2":   {{ports, "https", "https://1.2.3.4:1234"}},
+		"127.0.0.1,2001:db8::/32,192.168.0.2": {{ports, "https", "https://1.2.3.4:1234"}},
+		// Members that are empty are none, as in every list of HTTP's; uvicorn stops at them.
+		"127.0.0.1, 10.0.0.0/8": {{" , ", "https", "https://127.0.0.1"}, {", , ", "https", "https://127.0.0.1"}, {", , 9.9.9.9", "https", "https://9.9.9.9:0"},
+			{", , 9.9.9.9, , ", "https", "https://9.9.9.9:0"}, {"9.9.9.9 , , , 10.0.0.1", "https", "https://9.9.9.9:0"}, {" , 10.0.0.1", "https", "https://10.0.0.1:0"},
+			{"", "asdf", "400"}},
+		"*": {{"1.2.3.4", "https", "https://1.2.3.4:0"}, {three, "https", "https://1.2.3.4:0"}, {ports, "https", "https://1.2.3.4:1234"}, {"", "https", "https://127.0.0.1"},
+			{"1.2.3.4:1234", "https", "https://1.2.3.4:1234"}, {"[2001:db8::1]:443", "https", "https://2001:db8::1:443"}, {"[2001:db8::1]", "https", "https://2001:db8::1:0"},
+			{"2001:db8::1", "https", "https://2001:db8::1:0"},
+			// What is malformed could be read differently on the way.
+			{"1.2.3.4:notaport", "https", "400"}, {"[2001:db8::1]:notaport", "https", "400"}, {"[2001:db8::1]extra", "https", "400"}, {"[2001:db8::1", "https", "400"},
+			{"1.2.3.4, \xf0\xfd\xfd\xfd, unix:, ::1", "https", "400"},
+			// Several fields are one list; schemes that disagree are refused.
+			{"203.0.113.66, 198.51.100.23\r\nX-Forwarded-For: 127.0.0.1", "https\r\nX-Forwarded-Proto: https", "https://203.0.113.66:0"},
+			{"1.2.3.4", "https\r\nX-Forwarded-Proto: http", "400"}, {"1.2.3.4", "http\r\nX-Forwarded-Proto: https", "400"}},
+		"127.0.0.1,::1": {{"203.0.113.66, 198.51.100.23\r\nX-Forwarded-For: 127.0.0.1", "https", "https://198.51.100.23:0"}},
+	} {
+		s := start(t, append(asgiArgs(t), "--chdir", dir, "--forwarded-allow-ips", trusted, "forwarded:app")...)
+		for _, a := range asks {
+			fields := "X-Forwarded-For: " + a.who
+			if a.proto != "" {
+				fields += "\r\nX-Forwarded-Proto: " + a.proto
+			}
+			out := s.raw("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" + fields + "\r\n\r\n")
+			head, got, _ := strings.Cut(out, "\r\n\r\n")
+			if strings.HasPrefix(head, "HTTP/1.1 400 ") {
+				got = "400"
+			}
+			if got != a.want {
+				t.Errorf("trusted are %s, %q: %q, want %q", trusted, fields, got, a.want)
+			}
+		}
+		if trusted != "*" {
+			continue
+		}
+		for proto, want := range map[string]string{"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"} {
+			w := s.openSocket(t, "/", false, "X-Forwarded-For: 1.2.3.4", "X-Forwarded-Proto: "+proto)
+			w.want(frameText, want+"://1.2.3.4:0")
+			w.want(frameClose, "\x03\xe8")
+		}
+	}
+}
+
 // TestASGIRootPath mounts the application below a prefix, which is part of path.
 func TestASGIRootPath(t *testing.T) {
 	p := startProbe(t, "-e", "SCRIPT_NAME=/mounted")

@@ -143,9 +143,7 @@ class AsyncWorker:
             if inspect.isawaitable(app):
                 app = await app
             interface = self.application.check(app)
-        if interface == "asgi2":
-            return self.application.around(lambda scope, receive, send: app(scope)(receive, send))
-        return self.application.around(app)
+        return self.application.around(single(app) if interface == "asgi2" else app)
 
     def note(self, text):
         """Say something that all workers have in common once, and where it is wanted."""
@@ -186,3 +184,13 @@ class AsyncWorker:
                 say("hostler: the worker ends without its %s, for its time is over%s\n" % (what, names and ": " + names), "WARN")
 
         self.until_done(self.loop.create_task(wait()))
+
+
+def single(app):
+    """Return what has the three arguments of an application that has them in two calls."""
+
+    def application(scope, receive, send):
+        scope["asgi"] = dict(scope["asgi"], version="2.0")
+        return app(scope)(receive, send)
+
+    return application
