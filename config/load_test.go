@@ -309,6 +309,8 @@ func TestWarnings(t *testing.T) {
 		{nil, []string{"--slow-request=30"}, "--slow-request: does nothing: --timeout comes first"},
 		{nil, []string{"--warmup=/"}, "--warmup: does nothing without --preload"},
 		{nil, []string{"--ready-host=x"}, "--ready-host: does nothing without --ready-path"},
+		{nil, []string{"--loop=gevent", "--threads=4"}, "--threads: does nothing with --loop gevent, where a worker has one thread, and a greenlet for each request"},
+		{nil, []string{"--loop=gevent", "--threads=auto"}, "--threads: does nothing with --loop gevent, where a worker has one thread, and a greenlet for each request"},
 		{nil, []string{"--max-requests-jitter=5"}, "--max-requests-jitter: does nothing without --max-requests"},
 		{[]string{"HOSTLER_MAX_REQUESTS_JITTER=5"}, nil, "HOSTLER_MAX_REQUESTS_JITTER: does nothing without --max-requests"},
 		{nil, []string{"--worker-connections=2", "--threads=4"}, "--worker-connections: 2 connections cannot keep 4 threads busy"},

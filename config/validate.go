@@ -148,6 +148,9 @@ func (c *Config) warnings() []string {
 	if c.Development && !c.local() {
 		warn("reload", "is for development: tracebacks are shown to whoever can connect")
 	}
+	if c.Loop == settings.LoopGevent && c.Threads > 1 {
+		warn("threads", "does nothing with --loop gevent, where a worker has one thread, and a greenlet for each request")
+	}
 	if c.MaxRequestsJitter > 0 && c.MaxRequests == 0 {
 		warn("max-requests-jitter", "does nothing without --max-requests")
 	}

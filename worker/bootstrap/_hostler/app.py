@@ -137,7 +137,8 @@ def say_which(settings, app):
     if app.interface == "wsgi" or settings.get("worker", 1) > 1 or settings.get("check") or settings["log_level"] not in ("debug", "info"):
         return
     how = "its factory is asynchronous" if app.factory else chosen(app.call, settings.get("interface") or "auto")[1]
-    say("hostler: %s is an ASGI application (%s), and runs on an event loop\n" % (settings["app"], how), "INFO")
+    unused = ", for which --threads does nothing" if settings.get("threads", 1) > 1 else ""
+    say("hostler: %s is an ASGI application (%s), and runs on an event loop%s\n" % (settings["app"], how, unused), "INFO")
 
 
 def reason(settings, e):

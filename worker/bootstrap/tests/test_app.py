@@ -115,6 +115,8 @@ class LoadApp(unittest.TestCase):
             ):
                 app.load({"app": spec, "worker": 1, "log_level": "info"}, None)
                 say.assert_called_with(text, "INFO")
+            app.load({"app": "shop:asgi", "worker": 1, "log_level": "info", "threads": 4}, None)
+            self.assertIn("and runs on an event loop, for which --threads does nothing\n", say.call_args[0][0])
             say.reset_mock()
             app.load({"app": "shop:asgi", "worker": 2, "log_level": "info"}, None)
             app.load({"app": "shop:asgi", "worker": 1, "log_level": "warning"}, None)
