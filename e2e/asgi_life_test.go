@@ -571,3 +571,51 @@ func TestASGIBlocked(t *testing.T) {
 		}
 	}
 }
+
+// TestASGIBlockedMeanwhile: what comes while a loop is blocked is not lost. A WebSocket's ping is
+// answered, and the socket closed, when its worker is to leave; of a client that leaves the
+// application is told once the loop is back; a reload has others serve at once, and the blocking
+// request itself is answered by a worker that leaves, at a reload as at a stop.
+func TestASGIBlockedMeanwhile(t *testing.T) {
+	for _, loop := range loops {
+		for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGTERM} {
+			t.Run(fmt.Sprint(loop, "/", sig), func(t *testing.T) {
+				p := startProbe(t, "--loop", loop, "--timeout", "0", "--graceful-timeout", "40", "--pythonpath", "..")
+				w := p.openSocket(t, "/", false)
+				w.send(frameText, "before")
+				w.want(frameText, "before")
+				leaves := p.ask(getHead("/wait"))
+				p.await("waiting")
+				c := p.ask("GET /block HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+				blocked := p.await("blocking")
+				w.send(framePing, "are you there")
+				w.want(framePong, "are you there")
+				leaves.Close()
+				p.signal(sig)
+				if sig == syscall.SIGHUP {
+					p.waitLog("msg=reloaded")
+					if _, b := p.get("/pid"); b == fmt.Sprint(blocked.number("pid")) {
+						t.Error("a request went to the loop that is blocked")
+					}
+				} else {
+					p.waitLog("msg=stopping")
+				}
+				w.want(frameClose, map[syscall.Signal]string{syscall.SIGHUP: "\x03\xf4", syscall.SIGTERM: "\x03\xe9"}[sig])
+				if len(p.noted("blocked")) > 0 {
+					t.Fatal("the loop was not blocked any more")
+				}
+				if err := os.WriteFile(p.file+".free", nil, 0o644); err != nil {
+					t.Fatal(err)
+				}
+				if b, err := io.ReadAll(c); err != nil || !strings.HasSuffix(string(b), "blocked") {
+					t.Errorf("the request itself: %q, %v", b, err)
+				}
+				p.await("disconnect")
+				p.await("shutdown")
+				if sig == syscall.SIGTERM {
+					p.leftWell()
+				}
+			})
+		}
+	}
+}
