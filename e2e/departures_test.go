@@ -75,7 +75,7 @@ func fills(t *testing.T, c net.Conn) {
 // narrow connects with little room for what is sent to the client.
 func narrow(t *testing.T, network, addr string) net.Conn {
 	t.Helper()
-	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+	d := net.Dialer{KeepAlive: -1, Control: func(_, _ string, raw syscall.RawConn) error {
 		return raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 8192) })
 	}}
 	c, err := d.Dial(network, addr)
@@ -208,14 +208,7 @@ func departuresOf(t *testing.T, of *server, network, addr, protocol string, kind
 	for i, d := range kinds {
 		for k, how := range ways {
 			name := fmt.Sprintf("%s.%d.%d.", strings.ReplaceAll(protocol+network, " ", "."), i, k)
-			for what, text := range map[string]string{"the application to be told": "over " + name + "\n", "a line of the access log": "?" + name + " HTTP"} {
-				for !strings.Contains(s.log.String(), text) && time.Now().Before(end) {
-					time.Sleep(20 * time.Millisecond)
-				}
-				if !strings.Contains(s.log.String(), text) {
-					t.Errorf("%s, %s, a client %s: waited in vain for %s", protocol, d.kind, how, what)
-				}
-			}
+			s.departed(name, fmt.Sprintf("%s, %s, a client %s", protocol, d.kind, how), end)
 		}
 	}
 	s.eventually("all to be free", func() bool {
@@ -223,6 +216,82 @@ func departuresOf(t *testing.T, of *server, network, addr, protocol string, kind
 	})
 	if text := s.log.String(); strings.Contains(text, "Traceback") || strings.Contains(text, "raised") {
 		t.Error("that a client left is in the log as an exception")
+	}
+}
+
+// departed wants the end of a request to be told, and logged.
+func (s *server) departed(name, of string, by time.Time) {
+	s.t.Helper()
+	for what, text := range map[string]string{"the application to be told": "over " + name + "\n", "a line of the access log": "?" + name + " HTTP"} {
+		for !strings.Contains(s.log.String(), text) && time.Now().Before(by) {
+			time.Sleep(20 * time.Millisecond)
+		}
+		if !strings.Contains(s.log.String(), text) {
+			s.t.Errorf("%s: waited in vain for %s", of, what)
+		}
+	}
+}
+
+// TestVanished: nothing comes any more from a client's machine, nor that it has gone.
+func TestVanished(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, t.TempDir(), "localhost", 1)
+	args := []string{"-w", "1", "--access-log", "-", "--write-timeout", "5"}
+	threads := start(t, append(args, "--threads", "4", "leaves:app")...)
+	plain := startASGI(t, append(args, "leaves:app")...)
+	secured := startASGI(t, append(args, append(p.args(), "leaves:app")...)...)
+	ends := make(map[string]*server)
+	for _, c := range []struct {
+		s        *server
+		protocol string
+		kinds    []departing
+	}{
+		{threads, "plain", []departing{{"nothing", false, false}, {"yields", false, true}}},
+		{plain, "plain", []departing{{"waits", false, false}, {"listens", false, false}, {"silent", false, false}, {"sends", false, true}}},
+		{secured, "TLS", []departing{{"waits", false, false}, {"both", false, true}}},
+		{secured, "HTTP/2", []departing{{"listens", false, false}, {"both", false, true}}},
+	} {
+		for _, d := range c.kinds {
+			client := narrow(t, "tcp", c.s.addr)
+			conn := client
+			if c.protocol != "plain" {
+				over := tls.Client(client, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{map[bool]string{true: "http/1.1", false: "h2"}[c.protocol == "TLS"]}})
+				if err := over.Handshake(); err != nil {
+					t.Fatal(err)
+				}
+				conn = over
+			}
+			name := c.protocol + "." + d.kind + "."
+			if c.protocol == "HTTP/2" {
+				d.askFrames(t, conn, name, true)
+			} else {
+				d.ask(t, conn, name)
+			}
+			c.s.waitLog("begun " + name)
+			if d.fill {
+				fills(t, conn)
+			}
+			raw, err := client.(*net.TCPConn).SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = raw.Control(func(fd uintptr) { // what comes for it is dropped
+				err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &unix.SockFilter{Code: unix.BPF_RET}})
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ends[name] = c.s
+		}
+	}
+	end := time.Now().Add(3 * time.Minute) // it takes one
+	for name, s := range ends {
+		s.departed(name, name, end)
+	}
+	for _, s := range []*server{threads, plain, secured} {
+		s.eventually("all to be free", func() bool {
+			return s.metric("hostler_threads", `state="busy"`)+s.metric("hostler_tasks", "")+s.metric("hostler_connections", "") == 0
+		})
 	}
 }
 

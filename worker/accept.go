@@ -302,6 +302,9 @@ func (l *Loop) addConn(fd, listener int, peer netip.AddrPort) {
 		return
 	}
 	c.reset(fd, listener, peer)
+	if peer.IsValid() {
+		probe(fd)
+	}
 	c.trusted = l.origin.Trusted.Peer(peer)
 	c.proxyDue = l.origin.AwaitsProxyHeader(peer)
 	p := phaseIdle

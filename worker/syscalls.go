@@ -159,12 +159,28 @@ const (
 	notSentQuick = 1 << 20
 )
 
-// setOptions sets what connections have from their listener. Neither can fail in a
+// setOptions sets what connections have from their listener. None can fail in a
 // way that matters.
 func setOptions(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	limitUnsent(fd, notSentMost)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(probeAfter/time.Second))
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(probeEvery/time.Second))
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, probes)
 }
+
+// A client whose machine or network is gone says nothing, and who only waits for it would do
+// so for ever: its machine is asked when nothing has come from it for probeAfter, and counts
+// as gone when it has not answered probes times, one every probeEvery.
+const (
+	probeAfter = 30 * time.Second
+	probeEvery = 10 * time.Second
+	probes     = 3
+)
+
+// probe has a client's machine asked so. It is an option of each connection, as the master
+// takes a listener that has it for spoiled.
+func probe(fd int) { _ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1) }
 
 func limitUnsent(fd, most int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, most)
