@@ -203,6 +203,42 @@ func TestMaliciousSocket(t *testing.T) {
 	}
 }
 
+// TestOutputAfterMaster: workers whose output the master has copied end their requests when it
+// has been killed, whatever they print.
+func TestOutputAfterMaster(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := os.NewFile(uintptr(pair[0]), "ours"), os.NewFile(uintptr(pair[1]), "theirs")
+	cmd := exec.Command(binary)
+	cmd.Stdout, cmd.Stderr = theirs, theirs
+	log := new(logBuffer)
+	go func() {
+		defer ours.Close()
+		_, _ = io.Copy(log, ours)
+	}()
+	m := takenOverAs(t, cmd, log, "http", "app", "--graceful-timeout", "20")
+	theirs.Close()
+	answer := make(chan string, 1)
+	go func() {
+		r, err := m.client.Post(m.url, "text/x-python", strings.NewReader("(__import__('time').sleep(3), print('late', flush=True), os.write(2, b'later'), 'served')[-1]"))
+		if err != nil {
+			answer <- err.Error()
+			return
+		}
+		defer r.Body.Close()
+		b, _ := io.ReadAll(r.Body)
+		answer <- string(b)
+	}()
+	m.eventually("the request to run", func() bool { return m.metric("hostler_threads", `state="busy"`) == 1 })
+	m.signal(syscall.SIGKILL)
+	<-m.exited
+	if got := <-answer; got != "'served'" {
+		t.Errorf("answered %q", got)
+	}
+}
+
 // TestMaliciousTerminal: somebody at a terminal has started the server, and goes on to be the
 // one who sits there.
 func TestMaliciousTerminal(t *testing.T) {

@@ -114,3 +114,30 @@ func (l *logs) flush() {
 	}
 	l.errors.Flush(lastLines)
 }
+
+// abandonUnread has what the application prints go nowhere, if it went through a pipe that
+// nobody reads any more: the master copied it, and has been killed. What the worker has still
+// to do must not fail for that. The kernel closes what a process had in no certain order.
+func abandonUnread() {
+	null, err := unix.Open(os.DevNull, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(null)
+	for range 100 {
+		for fd := 1; fd <= 2; fd++ {
+			if unread(fd) {
+				_ = unix.Dup3(null, fd, 0)
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// unread reports whether a descriptor is the end of a pipe that nobody has the other end of.
+func unread(fd int) bool {
+	var st unix.Stat_t
+	p := []unix.PollFd{{Fd: int32(fd)}}
+	_, _ = unix.Poll(p, 0)
+	return p[0].Revents&unix.POLLERR != 0 && unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO
+}

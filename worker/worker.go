@@ -284,6 +284,7 @@ func (w *Worker) lost(what string, fatal bool) {
 func (w *Worker) orphaned() {
 	grace := w.cfg.GracefulTimeout
 	time.AfterFunc(grace+time.Second, func() { unix.Exit(1) })
+	go abandonUnread()
 	w.Loop.Drain(protocol.DrainStop, grace)
 }
 
