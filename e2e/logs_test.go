@@ -542,3 +542,59 @@ def app(environ, start_response):
 	s.get("/?a%1b[2J%0d%C2%9b%7fb%09c%C3%A9")
 	s.waitLog("ValueError: a\\x1b[2J\\x0d\\x9b\\x7fb\tcé\n")
 }
+
+// TestTee: of a pipeline (hostler … 2>&1 | tee file) Ctrl-C reaches all, and what the log is
+// piped to has gone before the requests have ended; or it goes by itself, and the server serves.
+func TestTee(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		alone bool
+	}{{"Ctrl-C", false}, {"tee alone", true}} {
+		t.Run(c.name, func(t *testing.T) {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(t.TempDir(), "log")
+			s := launchInto(t, w, "-w", "2", "--threads", "2", "--access-log", "-", "faults:app")
+			w.Close()
+			tee := exec.Command("tee", file)
+			tee.Stdin = r
+			tee.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: s.cmd.Process.Pid}
+			if err := tee.Start(); err != nil {
+				t.Fatal(err)
+			}
+			r.Close()
+			s.eventually("the log", func() bool {
+				b, _ := os.ReadFile(file)
+				return bytes.Contains(b, []byte("msg=serving"))
+			})
+			ask := s.dial()
+			ask.send(getLine("/sleep?2"))
+			s.eventually("the request to run", func() bool { return s.metric("hostler_threads", `state="busy"`) == 1 })
+			if c.alone {
+				_ = tee.Process.Kill()
+			} else if err := syscall.Kill(-s.cmd.Process.Pid, syscall.SIGINT); err != nil {
+				t.Fatal(err)
+			}
+			_ = tee.Wait()
+			if a, b := ask.answer("GET"); a.StatusCode != 200 {
+				t.Errorf("%s %q", a.Status, b)
+			}
+			if c.alone {
+				for range 20 {
+					if code, b := s.get("/"); code != 200 {
+						t.Fatalf("%d %q", code, b)
+					}
+				}
+				s.signal(syscall.SIGHUP)
+				s.eventually("a reload", func() bool { return s.metric("hostler_reloads_total", `result="success"`) == 1 })
+				s.signal(syscall.SIGINT)
+			}
+			<-s.exited
+			if code := s.cmd.ProcessState.ExitCode(); code != 0 {
+				t.Errorf("exit status %d, %v", code, s.cmd.ProcessState)
+			}
+		})
+	}
+}

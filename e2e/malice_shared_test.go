@@ -203,9 +203,9 @@ func TestMaliciousSocket(t *testing.T) {
 	}
 }
 
-// TestOutputAfterMaster: workers whose output the master has copied end their requests when it
-// has been killed, whatever they print.
-func TestOutputAfterMaster(t *testing.T) {
+// overSocket is a server that was taken over, whose output is a socket.
+func overSocket(t *testing.T, args ...string) *taken {
+	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -218,11 +218,16 @@ func TestOutputAfterMaster(t *testing.T) {
 		defer ours.Close()
 		_, _ = io.Copy(log, ours)
 	}()
-	m := takenOverAs(t, cmd, log, "http", "app", "--graceful-timeout", "20")
-	theirs.Close()
+	defer theirs.Close()
+	return takenOverAs(t, cmd, log, "http", "app", args...)
+}
+
+// later asks for code that a worker begins with now, and returns what is answered.
+func (m *taken) later(code string) <-chan string {
+	m.t.Helper()
 	answer := make(chan string, 1)
 	go func() {
-		r, err := m.client.Post(m.url, "text/x-python", strings.NewReader("(__import__('time').sleep(3), print('late', flush=True), os.write(2, b'later'), 'served')[-1]"))
+		r, err := m.client.Post(m.url, "text/x-python", strings.NewReader(code))
 		if err != nil {
 			answer <- err.Error()
 			return
@@ -232,10 +237,45 @@ func TestOutputAfterMaster(t *testing.T) {
 		answer <- string(b)
 	}()
 	m.eventually("the request to run", func() bool { return m.metric("hostler_threads", `state="busy"`) == 1 })
+	return answer
+}
+
+// TestOutputAfterMaster: workers whose output the master has copied end their requests when it
+// has been killed, whatever they print.
+func TestOutputAfterMaster(t *testing.T) {
+	m := overSocket(t, "--graceful-timeout", "20")
+	answer := m.later("(__import__('time').sleep(3), print('late', flush=True), os.write(2, b'later'), 'served')[-1]")
 	m.signal(syscall.SIGKILL)
 	<-m.exited
 	if got := <-answer; got != "'served'" {
 		t.Errorf("answered %q", got)
+	}
+}
+
+// TestOutputUpgrade: what workers print is copied by the master whose they are, before, while
+// and after that is replaced.
+func TestOutputUpgrade(t *testing.T) {
+	m := overSocket(t, "--graceful-timeout", "20")
+	next := m.successor(m.dir + "/pid")
+	m.evil("print('before', flush=True)")
+	m.waitLog("before\n")
+	answer := m.later("(__import__('time').sleep(3), print('meanwhile', flush=True), os.write(2, b'and this\\n'), 'served')[-1]")
+	m.signal(syscall.SIGUSR2)
+	m.waitLog("the new binary serves")
+	if got := <-answer; got != "'served'" {
+		t.Errorf("answered %q", got)
+	}
+	<-m.exited
+	if pid := next(); pid == m.pid || !alive(pid) {
+		t.Fatalf("the new master is %d", pid)
+	}
+	m.evil("print('after', flush=True)")
+	for _, line := range []string{"meanwhile\n", "and this\n", "after\n"} {
+		for end := time.Now().Add(30 * time.Second); !strings.Contains(m.log.String(), line); time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%q is not in the log", line)
+			}
+		}
 	}
 }
 
