@@ -92,7 +92,7 @@ func (s *supervisor) checkStuck(w *worker, now time.Time, mono int64) {
 	if found {
 		s.send(w, protocol.Message{Kind: protocol.KindDump})
 	}
-	if stuck && gilHeld(w, mono) {
+	if stuck && s.gilHeld(w, mono) {
 		s.nameGIL(w, mono) // whatever the machine has to do: it has had its time
 	}
 	if stuck && w.state == stateServing && w.condemned == "" {
@@ -113,7 +113,7 @@ const atLoop = -1
 func (s *supervisor) checkLoop(w *worker, now time.Time, mono int64, limit time.Duration) (found, stuck bool) {
 	since := w.board.Gauges.LoopSince.Load()
 	_, steps := w.board.ThreadRecs[0].Snapshot()
-	if limit <= 0 || since <= protocol.LoopRests || steps || mono-since-int64(s.pauses.Since(since)) <= int64(limit) {
+	if limit <= 0 || since <= protocol.LoopRests || steps || s.ran(since, mono) <= limit {
 		delete(w.late, atLoop)
 		delete(w.stuck, atLoop)
 		return false, false
@@ -143,16 +143,21 @@ func pastTotal(start, mono int64, total time.Duration) bool {
 
 // stuckCause says what a request that does not end is stuck in.
 func (s *supervisor) stuckCause(w *worker, mono int64) cause {
-	if gilHeld(w, mono) {
+	if s.gilHeld(w, mono) {
 		return causeGIL
 	}
 	return causeTimeout
 }
 
 // gilHeld reports whether the GIL of w cannot be had.
-func gilHeld(w *worker, mono int64) bool {
+func (s *supervisor) gilHeld(w *worker, mono int64) bool {
 	since := w.board.Gauges.GILWanted.Load()
-	return since != 0 && time.Duration(mono-since) >= gilGrace
+	return since != 0 && s.ran(since, mono) >= gilGrace
+}
+
+// ran is how long it is since then, without the pauses.
+func (s *supervisor) ran(then, mono int64) time.Duration {
+	return time.Duration(mono-then) - s.pauses.Since(then)
 }
 
 // gilLook is a wait for the GIL of a worker, as it was when that was first seen.
@@ -176,7 +181,7 @@ func (s *supervisor) checkGIL(w *worker, mono int64) {
 		w.gil = gilLook{since: since, at: mono, threads: threads}
 		return
 	}
-	seen := time.Duration(mono - w.gil.at)
+	seen := s.ran(w.gil.at, mono)
 	if seen-gilTurns*procstat.LongestWait(w.gil.threads, threads, seen) >= gilGrace {
 		s.nameGIL(w, mono)
 	}
