@@ -351,6 +351,28 @@ func TestTLSResumes(t *testing.T) {
 	}
 }
 
+// TestTLSNagle: a client whose kernel holds the request back until the end of the handshake has
+// been acknowledged does not wait for an acknowledgement that is delayed, by 40 ms at least. On a
+// busy machine a connection may take longer for other reasons, but not each.
+func TestTLSNagle(t *testing.T) {
+	s := start(t, append(newPair(t, t.TempDir(), "localhost", 1).args(), "environ:app")...)
+	s.eventually("an answer without that delay", func() bool {
+		plain := s.dialTCP().(*net.TCPConn)
+		defer plain.Close()
+		_ = plain.SetNoDelay(false) // Go's clients have it on
+		c := tls.Client(plain, &tls.Config{InsecureSkipVerify: true})
+		if err := c.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		done := time.Now()
+		fmt.Fprint(c, "GET / HTTP/1.0\r\n\r\n")
+		if _, err := c.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		return time.Since(done) < 30*time.Millisecond
+	})
+}
+
 func TestRedirectBind(t *testing.T) {
 	plain := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	p := newPair(t, t.TempDir(), "localhost", 1)
