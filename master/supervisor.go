@@ -156,10 +156,9 @@ type supervisor struct {
 	events chan any
 	gone   chan struct{} // closed when loop has returned: nobody takes events
 
-	due time.Time // when the timer is to ring, or should have rung
-
-	pauses    pauses.Log
-	pauseSaid time.Time
+	due       time.Time     // when the timer is to ring, or should have rung
+	pauses    pauses.Log    // when it rang too late
+	pauseSaid time.Time     // when that was last logged
 	watchdog  time.Duration // how often the service manager wants to hear from us; 0: it does not
 	fed       time.Time     // when it last did
 	said      string        // its status line
