@@ -163,22 +163,7 @@ func TestMaliciousSocket(t *testing.T) {
 	for _, args := range [][]string{nil, {"--preload", "--error-log", "/dev/stderr", "--access-log", "/dev/stdout"}} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			t.Parallel()
-			pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			ours, theirs := os.NewFile(uintptr(pair[0]), "ours"), os.NewFile(uintptr(pair[1]), "theirs")
-			cmd := exec.Command(binary)
-			cmd.Stdout, cmd.Stderr = theirs, theirs
-			log := new(logBuffer)
-			copied := make(chan struct{})
-			go func() {
-				defer close(copied)
-				defer ours.Close()
-				_, _ = io.Copy(log, ours)
-			}()
-			m := takenOverAs(t, cmd, log, "http", "app", args...)
-			theirs.Close()
+			m, copied := overSocket(t, args...)
 			m.evil("print('a worker speaks', flush=True) or os.write(2, b'and shouts\\n')")
 			m.waitLog("a worker speaks\n")
 			m.waitLog("and shouts\n")
@@ -195,7 +180,7 @@ func TestMaliciousSocket(t *testing.T) {
 			<-m.exited
 			<-copied
 			for _, want := range []string{"last words\n", "msg=stopped"} {
-				if !strings.Contains(log.String(), want) {
+				if !strings.Contains(m.log.String(), want) {
 					t.Errorf("no %q in the log", want)
 				}
 			}
@@ -203,8 +188,9 @@ func TestMaliciousSocket(t *testing.T) {
 	}
 }
 
-// overSocket is a server that was taken over, whose output is a socket.
-func overSocket(t *testing.T, args ...string) *taken {
+// overSocket is a server that was taken over, whose output is a socket; copied says that all of
+// it is in the log.
+func overSocket(t *testing.T, args ...string) (m *taken, copied <-chan struct{}) {
 	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -213,13 +199,14 @@ func overSocket(t *testing.T, args ...string) *taken {
 	ours, theirs := os.NewFile(uintptr(pair[0]), "ours"), os.NewFile(uintptr(pair[1]), "theirs")
 	cmd := exec.Command(binary)
 	cmd.Stdout, cmd.Stderr = theirs, theirs
-	log := new(logBuffer)
+	log, all := new(logBuffer), make(chan struct{})
 	go func() {
+		defer close(all)
 		defer ours.Close()
 		_, _ = io.Copy(log, ours)
 	}()
 	defer theirs.Close()
-	return takenOverAs(t, cmd, log, "http", "app", args...)
+	return takenOverAs(t, cmd, log, "http", "app", args...), all
 }
 
 // later asks for code that a worker begins with now, and returns what is answered.
@@ -243,7 +230,7 @@ func (m *taken) later(code string) <-chan string {
 // TestOutputAfterMaster: workers whose output the master has copied end their requests when it
 // has been killed, whatever they print.
 func TestOutputAfterMaster(t *testing.T) {
-	m := overSocket(t, "--graceful-timeout", "20")
+	m, _ := overSocket(t, "--graceful-timeout", "20")
 	answer := m.later("(__import__('time').sleep(3), print('late', flush=True), os.write(2, b'later'), 'served')[-1]")
 	m.signal(syscall.SIGKILL)
 	<-m.exited
@@ -255,7 +242,7 @@ func TestOutputAfterMaster(t *testing.T) {
 // TestOutputUpgrade: what workers print is copied by the master whose they are, before, while
 // and after that is replaced.
 func TestOutputUpgrade(t *testing.T) {
-	m := overSocket(t, "--graceful-timeout", "20")
+	m, _ := overSocket(t, "--graceful-timeout", "20")
 	next := m.successor(m.dir + "/pid")
 	m.evil("print('before', flush=True)")
 	m.waitLog("before\n")
