@@ -116,7 +116,7 @@ func TestDocumentedCommands(t *testing.T) {
 }
 
 // othersFlags are flags of other programs, of which pages speak.
-var othersFlags = []string{"concurrency", "use-http2"}
+var othersFlags = []string{"concurrency", "key-type", "use-http2"}
 
 // knownFlags are those of hostler, and of its commands.
 func knownFlags(t *testing.T) map[string]bool {
