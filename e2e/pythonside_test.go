@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -96,6 +97,54 @@ func TestPythonSide(t *testing.T) {
 			s.waitLog(`level=INFO msg="said at import"`)
 			s.waitLog(`level=INFO msg="said in a request" worker=1`)
 		})
+	}
+}
+
+// compiledApp is an application of either kind that tells which modules of ours were compiled
+// in its process since it was imported.
+const compiledApp = `
+import builtins
+
+compiled, theirs = [], compile
+
+def recording(source, filename, *args, **more):
+    if str(filename).startswith("<hostler/"):
+        compiled.append(str(filename))
+    return theirs(source, filename, *args, **more)
+
+builtins.compile = recording
+
+def text():
+    return "compiled: {}".format(compiled).encode()
+
+def wsgi(environ, start_response):
+    start_response("200 OK", [])
+    return [text()]
+
+async def asgi(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": text()})
+`
+
+// TestCompiledElsewhere: each kind of process names what it needs (start.py), so that no module
+// of ours is compiled in it, which takes memory.
+func TestCompiledElsewhere(t *testing.T) {
+	dir := write(t, t.TempDir(), map[string]string{"told.py": compiledApp, "myhooks.py": "def pre_request(*args):\n    pass\n"})
+	hooks := []string{"--hooks", "myhooks"}
+	for _, args := range [][]string{
+		nil, {"--preload"}, {"--ready-path", "/"}, hooks, {"--reload"}, {"--metrics-routes", "--capture-output", "--app-metrics=false"},
+	} {
+		for app, begin := range map[string]func(*testing.T, ...string) *server{"wsgi": start, "asgi": startASGI, "green": startGreen} {
+			t.Run(strings.Join(append(args, app), " "), func(t *testing.T) {
+				t.Parallel()
+				of := "told:" + strings.Replace(app, "green", "wsgi", 1)
+				s := begin(t, append(slices.Clone(args), "--chdir", dir, of)...)
+				if code, body := s.get("/"); code != 200 || body != "compiled: []" {
+					t.Errorf("%d %s", code, body)
+				}
+			})
+		}
 	}
 }
 

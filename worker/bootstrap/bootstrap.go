@@ -27,12 +27,13 @@ var Launch string
 //go:embed _hostler/*.py _hostler/asgi/*.py
 var files embed.FS
 
-// first are the modules that every worker imports, in that order: they are compiled while it
-// does (see launch.py).
+// first are the modules that every process imports, in that order: they are compiled while it
+// does (see launch.py). What else it needs it tells by its settings (start.py).
 var first = strings.Fields(`_hostler _hostler.stdlib _hostler.start _hostler.interpreter _hostler.protocol _hostler.log
 	_hostler.frames _hostler.app _hostler.interface _hostler.reasons _hostler.descriptors _hostler.signals _hostler.threads`)
 
-// Modules returns the modules' texts, each behind a line with its name and size.
+// Modules returns a line with the names of the first, and the modules' texts, each behind a
+// line with its name and size.
 func Modules() []byte {
 	found := make(map[string][]byte)
 	err := fs.WalkDir(files, "_hostler", func(file string, e fs.DirEntry, err error) error {
@@ -47,11 +48,9 @@ func Modules() []byte {
 		panic(err) // it is compiled in
 	}
 	var b bytes.Buffer
-	for _, name := range slices.Concat(first, slices.Sorted(maps.Keys(found))) {
-		if text, ok := found[name]; ok {
-			fmt.Fprintf(&b, "%s %d\n%s", name, len(text), text)
-			delete(found, name)
-		}
+	fmt.Fprintln(&b, strings.Join(first, " "))
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		fmt.Fprintf(&b, "%s %d\n%s", name, len(found[name]), found[name])
 	}
 	return b.Bytes()
 }

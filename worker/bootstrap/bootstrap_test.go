@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // pythons returns the interpreters of this machine; those in $PYTHONS alone, where that
@@ -62,16 +64,19 @@ func launch(t *testing.T, python string, modules []byte, settings string, env ..
 	if _, err := f.Write(modules); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(python, "-c", Launch, settings, "3")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, python, "-c", Launch, settings, "3")
 	cmd.ExtraFiles = []*os.File{f} // where the control socket is, elsewhere
 	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
 
-// framed returns modules as Modules does.
-func framed(texts map[string]string) []byte {
+// framed returns modules as Modules does; these are the first.
+func framed(texts map[string]string, first ...string) []byte {
 	var b bytes.Buffer
+	fmt.Fprintln(&b, strings.Join(first, " "))
 	for name, text := range texts {
 		fmt.Fprintf(&b, "%s %d\n%s", name, len(text), text)
 	}
@@ -88,20 +93,37 @@ from _hostler import other
 def main(finder):
     names = set(vars(__main__)) - {"__name__", "__doc__", "__package__", "__loader__", "__spec__", "__annotations__", "__builtins__"}
     assert not names, names
-    finder.whole()
-    assert not os.path.exists("/proc/self/fd/3")
+    finder.need(["later", "nobody"])
     try:
         raise AssertionError("a child is there", os.waitpid(-1, os.WNOHANG))
     except ChildProcessError:
         pass
-    from _hostler import later
-    assert later.TEXT == "later"
+    if os.environ["HOW"] == "closed":
+        os.closerange(3, 100)
+        try:
+            from _hostler import later
+            raise AssertionError("where is it from?")
+        except ImportError as e:
+            assert "closed by the application" in str(e), e
+        taken = [os.open("/dev/zero", os.O_RDWR) for _ in range(8)]
+    else:
+        from _hostler import later
+        assert later.TEXT == "later"
+        if os.environ["HOW"] == "whole":
+            finder.whole()
+        from _hostler import unasked
+        assert unasked.TEXT == "unasked"
     assert other.TEXT == "größer", other.TEXT
     assert sys.modules["_hostler.other"] is other and not hasattr(other, "__file__")
     import theirs
     assert theirs.other.__name__ == "other"
     finder.close()
     assert finder not in sys.meta_path
+    if os.environ["HOW"] == "closed":
+        for fd in taken:
+            os.close(fd)
+    left = [os.readlink("/proc/self/fd/%d" % fd) for fd in range(3, 100) if os.path.exists("/proc/self/fd/%d" % fd)]
+    assert set(left) <= {"/dev/null"}, left  # that is somebody else's
     try:
         from _hostler import late
     except ImportError:
@@ -126,7 +148,7 @@ func TestLaunch(t *testing.T) {
 		"other.py": "", "start.py": "raise ImportError('theirs')", "stdlib.py": "raise ImportError('theirs')",
 		"marshal.py": "raise ImportError('theirs')", "_frozen_importlib.py": "raise ImportError('theirs')",
 		"theirs.py": "import other\n",
-		// No child can be made, or it does not get far: the modules are there all the same.
+		// No process can be made, or it does not get far: the modules are there all the same.
 		"sitecustomize.py": `
 import builtins, os
 how, fork, compile_ = os.environ.get("HOW"), os.fork, builtins.compile
@@ -143,7 +165,7 @@ def fork_and_die():
             return compile_(*args)
         builtins.compile = dies
     return pid
-if how:
+if how in ("fork", "killed"):
     os.fork = no_fork if how == "fork" else fork_and_die
 `,
 	} {
@@ -152,11 +174,12 @@ if how:
 		}
 	}
 	modules := framed(map[string]string{
-		"_hostler": "", "_hostler.stdlib": "def prefer_standard_library():\n    pass\n", "_hostler.start": start, "_hostler.late": "", "_hostler.later": "TEXT = 'later'\n",
-		"_hostler.other": "TEXT = 'größer'\n\n\ndef fails():\n    1 / 0\n" + strings.Repeat("# more than a pipe takes\n", 10000),
-	})
+		"_hostler": "", "_hostler.stdlib": "import time\ntime.sleep(0.2)\ndef prefer_standard_library():\n    pass\n", "_hostler.start": start, "_hostler.late": "",
+		"_hostler.later": "TEXT = 'later'\n", "_hostler.unasked": "TEXT = 'unasked'\n", "_hostler.nobody": "TEXT = " + strings.Repeat("'more than a pipe takes' ", 10000),
+		"_hostler.other": "TEXT = 'größer'\n\n\ndef fails():\n    1 / 0\n" + strings.Repeat("'more than a pipe takes'\n", 10000) + "TEXT += '" + strings.Repeat("x", 100000) + "'[:0]\n",
+	}, "_hostler", "_hostler.stdlib", "_hostler.start", "_hostler.other")
 	for _, python := range pythons(t) {
-		for _, how := range []string{"", "fork", "killed"} {
+		for _, how := range []string{"", "whole", "closed", "fork", "killed"} {
 			out, err := launch(t, python, modules, "{}", "PYTHONPATH="+dir, "HOW="+how)
 			if err != nil || !strings.Contains(out, `File "<hostler/other.py>", line 5, in fails`) {
 				t.Errorf("%s, %q: %v\n%s", python, how, err, out)
@@ -167,7 +190,7 @@ if how:
 
 // TestLaunchBroken: what does not compile is said with its place.
 func TestLaunchBroken(t *testing.T) {
-	modules := framed(map[string]string{"_hostler": "", "_hostler.stdlib": "x = 1\n\nif if\n"})
+	modules := framed(map[string]string{"_hostler": "", "_hostler.stdlib": "x = 1\n\nif if\n"}, "_hostler", "_hostler.stdlib")
 	for _, python := range pythons(t) {
 		out, err := launch(t, python, modules, "{}")
 		if err == nil || !strings.Contains(out, `File "<hostler/stdlib.py>", line 3`) || !strings.Contains(out, "SyntaxError") {
@@ -203,7 +226,11 @@ func TestLaunchOld(t *testing.T) {
 
 // TestModules: all files are there, by the names that they are imported as.
 func TestModules(t *testing.T) {
-	rest, names := Modules(), map[string]bool{}
+	line, rest, _ := bytes.Cut(Modules(), []byte("\n"))
+	if string(line) != strings.Join(first, " ") {
+		t.Errorf("the first are %q", line)
+	}
+	names := map[string]bool{}
 	for len(rest) > 0 {
 		head, after, _ := bytes.Cut(rest, []byte("\n"))
 		var name string

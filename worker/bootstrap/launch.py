@@ -1,8 +1,8 @@
 # What python runs as -c, with the settings and the number of a descriptor as its
 # arguments. Behind that are the modules of the package _hostler, as text. To compile
 # them takes more than two megabytes, which Python would not give back, and tens of
-# milliseconds: a child does that, in the order in which they are needed, while this process,
-# which never sees the text, imports what it has of them.
+# milliseconds: another process does that, in the order in which they are needed, while this
+# one, which never sees the text, imports what it has of them, and then the application.
 #
 # It must be valid for any Python up to the version's check, and imports nothing but what
 # each Python has built in, since the application's directory may be where Python looks
@@ -31,77 +31,126 @@ def launch():
     from _frozen_importlib import ModuleSpec
 
     def texts(fd):
-        """The modules' texts by their names: "NAME SIZE" and a line end before each."""
+        """The names of the modules that each process needs, and the texts of all by their
+        names: a line with the former, and "NAME SIZE" and a line end before each text."""
         data, found = b"", {}
         while len(data) < os.fstat(fd).st_size:
             data += os.pread(fd, 1 << 20, len(data))  # all processes have one offset
+        first, _, data = data.partition(b"\n")
         while data:
             head, _, data = data.partition(b"\n")
             name, size = head.decode().split()
             found[name], data = data[: int(size)], data[int(size) :]
-        return found
+        return first.decode().split(), found
 
     def code(name, text):
         return marshal.dumps(compile(text, "<%s.py>" % name.replace("_hostler", "hostler").replace(".", "/"), "exec"))
 
+    def compiler(fd, asked, out):
+        """Compile what each process needs, and then what is asked for. Who reads may be busy
+        with other things: what the pipe does not take is kept, and said once all is compiled."""
+        first, modules = texts(fd)
+        rest = marshal.dumps((first, list(modules)))
+        while first:
+            os.set_blocking(out, False)
+            for name in first:
+                rest += marshal.dumps((name, code(name, modules[name])))
+                try:
+                    rest = rest[os.write(out, rest) :]
+                except BlockingIOError:
+                    pass
+            os.set_blocking(out, True)
+            while rest:
+                rest = rest[os.write(out, rest) :]
+            first = os.read(asked, 1 << 16).decode().split()
+
+    def compile_elsewhere(fd, asked, out):
+        """Have a process do that which is nobody's child, as what runs here meanwhile may be
+        others' code, which waits for children. It has nothing else of ours, and ends with
+        who reads; if that has left children behind which have the pipe, in ten minutes."""
+        try:
+            child = os.fork()
+        except OSError:
+            return
+        if child:
+            os.waitpid(child, 0)
+            return
+        try:
+            least = 0
+            for n in sorted((fd, asked, out)):
+                os.closerange(least, n)
+                least = n + 1
+            os.closerange(least, least + 1000)
+            if os.fork() == 0:
+                import _signal
+
+                _signal.alarm(600)
+                compiler(fd, asked, out)
+        finally:
+            os._exit(0)
+
     class Finder:
-        """Finds and loads the package and its modules, each once, and nothing else. While a
-        child compiles them, in the order in which they come, those that have been compiled
-        can be imported."""
+        """Finds and loads the package and its modules, each once, and nothing else. What was
+        not asked for, or does not come, is compiled here; if that fails, here is where it is
+        said. Descriptors are known by their files: others' code may close them, and have
+        something else by their numbers."""
 
         def __init__(self, fd):
-            self.fd, self.names, self.codes, self.used = fd, (), {}, set()
-            r, w = os.pipe()
+            self.codes = {}
+            r, out = os.pipe()
+            asked, ask = os.pipe()
+            self.fd, self.r, self.ask = fd, r, ask
+            self.files = {n: os.fstat(n).st_ino for n in (fd, r, ask)}
+            compile_elsewhere(fd, asked, out)
+            os.close(out)
+            os.close(asked)
+            self.pipe = open(r, "rb", closefd=False)
+            first, self.names = self.read() or ((), list(texts(fd)[1]))
+            self.coming = set(first)
+
+        def is_ours(self, fd):
             try:
-                self.child = os.fork()
-            except OSError:
-                self.child = -1
-            if self.child == 0:
-                try:
-                    os.close(r)  # or a child whose parent is killed would wait for itself to read
-                    with os.fdopen(w, "wb") as out:
-                        modules = texts(fd)
-                        marshal.dump(list(modules), out)
-                        for name in modules:
-                            marshal.dump((name, code(name, modules[name])), out)
-                            out.flush()
-                finally:
-                    os._exit(0)
-            os.close(w)
-            self.pipe = os.fdopen(r, "rb")
-            self.names = self.read() or list(texts(fd))
+                return os.fstat(fd).st_ino == self.files[fd]
+            except (OSError, KeyError):
+                return False
+
+        def drop(self, fd):
+            if self.is_ours(fd):
+                os.close(fd)
+            self.files.pop(fd, None)
 
         def read(self):
-            """What the child says next, or None if it says nothing more."""
+            """What the compiler says next, or None if it says nothing more."""
             try:
-                return marshal.load(self.pipe)
+                return marshal.load(self.pipe) if self.is_ours(self.r) else None
             except (EOFError, ValueError, TypeError):
                 return None
 
         def more(self):
             """Wait for another module."""
-            found = self.pipe and self.read()
+            found = self.read()
             if found:
                 self.codes[found[0]] = found[1]
-            return found
+                self.coming.discard(found[0])
+            else:
+                self.coming = set()
+
+        def need(self, names):
+            """Have these compiled, too, in this order. It is called once, before others' code."""
+            names = [n for n in dict.fromkeys("_hostler." + n for n in names) if n in self.names]
+            try:
+                os.write(self.ask, " ".join(names).encode())
+                self.coming.update(names)
+            except OSError:
+                pass
+            self.drop(self.ask)
 
         def whole(self):
-            """Wait until all are there, and the child has ended: what comes now may be others'
-            code. What could not be compiled elsewhere is compiled here; if that fails, here
-            is where it is said."""
-            if not self.pipe:
-                return
-            while self.more():
-                pass
-            self.pipe.close()
-            self.pipe = None
-            if self.child > 0:
-                os.waitpid(self.child, 0)
-            missing = [n for n in self.names if n not in self.codes and n not in self.used]
-            if missing:
-                modules = texts(self.fd)
-                self.codes.update((n, code(n, modules[n])) for n in missing)
-            os.close(self.fd)
+            """Wait until all that was asked for is there, and the compiler has ended."""
+            self.drop(self.ask)
+            while self.coming:
+                self.more()
+            self.drop(self.r)
 
         def find_spec(self, name, path=None, target=None):
             if name in self.names:
@@ -113,16 +162,18 @@ def launch():
 
         def exec_module(self, module):
             name = module.__name__
-            while name not in self.codes:
-                if not self.more():
-                    self.whole()
-                    break
-            self.used.add(name)
+            while name in self.coming:
+                self.more()
+            if name not in self.codes:
+                if not self.is_ours(self.fd):
+                    raise ImportError("the descriptor with %s was closed by the application" % name)
+                self.codes[name] = code(name, texts(self.fd)[1][name])
             exec(marshal.loads(self.codes.pop(name)), vars(module))
 
         def close(self):
             """No more modules are needed."""
             self.whole()
+            self.drop(self.fd)
             self.names = ()
             self.codes.clear()
             if self in sys.meta_path:

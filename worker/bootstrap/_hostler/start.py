@@ -13,13 +13,17 @@ from _hostler.protocol import CONTROL, LISTENERS, READY, fail, tell
 from _hostler.signals import DUMP, own_signals
 from _hostler.threads import Threads
 
+# What serves applications of ASGI's; whether one is of those is known once it is imported.
+ASGI = "asgi asgi.run asgi.lifespan asgi.loops asgi.messages asgi.files asgi.tasks dumped asgi.warmup ready"
+
 
 def main(finder):
     """Be what the settings say. finder finds modules of this package, until no more are
-    needed. A child compiles them meanwhile; it has ended before there is code of others."""
+    needed. Another process compiles them meanwhile."""
     interpreter.check()
     raw = sys.argv[1]
     settings = json.loads(raw)
+    finder.need(needed(settings))
     threads = Threads()
     log.look_like(settings)
     own = prepare(settings)
@@ -36,7 +40,6 @@ def main(finder):
         from _hostler.reload import Modules
 
         modules = Modules()
-    finder.whole()
     if settings.get("hooks") or settings.get("conf"):
         from _hostler.hooks import Hooks
 
@@ -52,6 +55,36 @@ def main(finder):
         tell(READY)
         return
     be_worker(settings, raw, threads, own, modules, hooks, metrics, finder)
+
+
+def needed(settings):
+    """The modules that such a process imports, beside those that each does, about in their
+    order. One that is not named here is compiled when it is imported, in this process."""
+    hooks = settings.get("hooks") or settings.get("conf")
+    worker = not settings.get("hooks_only") and not settings.get("check")
+    asgi = worker and settings.get("interface") != "wsgi" and not is_green(settings)
+    return [
+        name
+        for wanted, names in (
+            (settings.get("capture_output"), "captured"),
+            (worker and settings.get("app_metrics"), "appmetrics imports library"),
+            (worker and settings.get("metrics_routes"), "routes imports"),
+            (settings.get("development"), "reload"),
+            (hooks, "hooks conf title"),
+            (worker, "library worker collect objects profile sockets wsgi"),
+            (worker and settings.get("mold"), "mold audit ready title"),
+            (settings.get("paste"), "paste"),
+            (is_green(settings), "green dumped greensockets"),
+            (worker and settings.get("ready_path"), "ready"),
+            (worker and hooks, "observe"),
+            (asgi, ASGI),
+            (asgi and settings.get("development"), "asgi.page"),
+            (asgi and settings.get("ready_path"), "asgi.ready"),
+            (asgi and hooks, "asgi.observe"),
+        )
+        if wanted
+        for name in names.split()
+    ]
 
 
 def prepare(settings):
@@ -116,6 +149,7 @@ def be_worker(settings, raw, threads, own, modules, hooks, metrics, finder):
 
         mold = Mold(settings, own, metrics)
         app = load_as_served(settings, modules)
+        finder.whole()  # its workers do not share a pipe
         raw = mold.serve(app)  # returns in each worker
         server = mold.server
         settings = json.loads(raw)

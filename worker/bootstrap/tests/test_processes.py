@@ -223,16 +223,9 @@ class Ready(unittest.TestCase):
     def test_check(self):
         """A check imports the application, and says that it is ready."""
 
-        class Finder:
-            def whole(self):
-                pass
-
-            def close(self):
-                pass
-
         def check():
             sys.argv = ["-c", '{"listeners": null, "worker": 1, "check": true, "app": "os:getcwd", "version": "7", "log_level": "info"}', "9"]
-            start.main(Finder())
+            start.main(mock.Mock())
             return False
 
         with control() as master, mock.patch.object(start, "CONTROL", 3), mock.patch.object(start, "prepare"):
