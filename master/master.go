@@ -168,7 +168,11 @@ func (m *Master) Run(ctx context.Context) error {
 		return err
 	}
 	defer modules.Close()
-	sp, err := spawn.New(m.opts.Log, m.opts.Payload.Bootstrap, spawn.RawFD(modules), spawn.NewLibraries(m.opts.Log, m.opts.Payload.Library, m.opts.CacheDir), spawn.RawFD(m.file))
+	libraries := spawn.NewLibraries(m.opts.Log, m.opts.Payload.Library, m.opts.CacheDir)
+	if python, err := findPython(m.opts.Settings, m.opts.Binary); err == nil { // else it will be said
+		libraries.Foresee(python)
+	}
+	sp, err := spawn.New(m.opts.Log, m.opts.Payload.Bootstrap, spawn.RawFD(modules), libraries, spawn.RawFD(m.file))
 	if err != nil {
 		return err
 	}

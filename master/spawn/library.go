@@ -9,21 +9,22 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
 // Libraries are the payload's, ready for workers: each from when the first interpreter
-// that has its C library is started. The spawner's thread has them.
+// that has its C library is started, or foreseen. The spawner's thread has them.
 type Libraries struct {
 	open  func(Libc) (*os.File, error)
-	files map[Libc]*os.File
+	files map[Libc]func() (*os.File, error)
 }
 
 // NewLibraries returns those that read gives, which is asked for each once at most. dir
 // is where they are kept if they cannot be in memory; "": in the user's cache.
 func NewLibraries(log *slog.Logger, read func(Libc) (*io.SectionReader, error), dir string) *Libraries {
-	return &Libraries{files: make(map[Libc]*os.File), open: func(libc Libc) (*os.File, error) {
+	return &Libraries{files: make(map[Libc]func() (*os.File, error)), open: func(libc Libc) (*os.File, error) {
 		lib, err := read(libc)
 		if err != nil {
 			return nil, err
@@ -32,22 +33,33 @@ func NewLibraries(log *slog.Logger, read func(Libc) (*io.SectionReader, error), 
 	}}
 }
 
+// Foresee begins to make the library for an interpreter ready, which takes as long as all else
+// of a master's start. It is called before the spawner is made.
+func (l *Libraries) Foresee(python string) { go l.file(libcOf(python))() }
+
+// file returns what makes the library for libc ready, once, and returns it.
+func (l *Libraries) file(libc Libc) func() (*os.File, error) {
+	if l.files[libc] == nil {
+		l.files[libc] = sync.OnceValues(func() (*os.File, error) { return l.open(libc) })
+	}
+	return l.files[libc]
+}
+
 // fd returns the descriptor of the library for libc.
 func (l *Libraries) fd(libc Libc) (int, error) {
-	f := l.files[libc]
-	if f == nil {
-		var err error
-		if f, err = l.open(libc); err != nil {
-			return -1, err
-		}
-		l.files[libc] = f
+	f, err := l.file(libc)()
+	if err != nil {
+		delete(l.files, libc) // there may be memory next time
+		return -1, err
 	}
 	return RawFD(f), nil
 }
 
 func (l *Libraries) close() {
-	for _, f := range l.files {
-		f.Close()
+	for _, file := range l.files {
+		if f, err := file(); err == nil {
+			f.Close()
+		}
 	}
 }
 
