@@ -272,17 +272,22 @@ func TestASGIHangs(t *testing.T) {
 			p.leftWell()
 			p.await("shutdown done")
 		})
-		t.Run(loop+"/blocks", func(t *testing.T) { // nothing but a signal gets through to it
-			p := launchProbe(t, "--loop", loop, "-e", "PROBE_LIFESPAN=blocks")
-			p.await("startup")
-			p.signal(syscall.SIGTERM)
-			p.exitStatus()
-			for _, want := range []string{"was told to leave while it booted does not", "in hangs", "in lifespan"} {
-				if !strings.Contains(p.log.String(), want) {
-					t.Errorf("%q is not in the log", want)
+		for _, how := range []string{"blocks", "shutdown blocks"} { // nothing but a signal gets through to it
+			t.Run(loop+"/"+how, func(t *testing.T) {
+				p := launchProbe(t, "--loop", loop, "--graceful-timeout", "4", "-e", "PROBE_LIFESPAN="+how)
+				p.await("startup")
+				if how != "blocks" {
+					p.waitLog("msg=serving")
 				}
-			}
-		})
+				p.signal(syscall.SIGTERM)
+				p.exitStatus()
+				for _, want := range []string{"was told to leave does not", "in hangs", "in lifespan"} {
+					if !strings.Contains(p.log.String(), want) {
+						t.Errorf("%q is not in the log", want)
+					}
+				}
+			})
+		}
 	}
 }
 

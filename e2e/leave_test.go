@@ -71,3 +71,58 @@ def app(environ, start_response):
 		})
 	}
 }
+
+// TestLastTracebacks: of a worker that was told to leave and does not the log has what it is at,
+// before it is killed.
+func TestLastTracebacks(t *testing.T) {
+	dir := write(t, t.TempDir(), map[string]string{"lingers.py": `
+import atexit, os, time
+def says_goodbye_for_ever():
+    os.write(2, b"at exit\n")
+    time.sleep(1000)
+def never_gives_up():
+    while True:
+        try:
+            os.write(2, b"begun\n")
+            time.sleep(1000)
+        except BaseException:
+            pass
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/deaf":
+        never_gives_up()
+    atexit.register(says_goodbye_for_ever)
+    start_response("200 OK", [])
+    return [b"ok"]
+`})
+	for _, c := range []struct {
+		path, want string
+		signal     syscall.Signal
+		args       []string
+	}{
+		{"/", "in says_goodbye_for_ever", syscall.SIGTERM, nil},
+		{"/", "in says_goodbye_for_ever", syscall.SIGTERM, []string{"--preload"}},
+		{"/", "in says_goodbye_for_ever", syscall.SIGHUP, []string{"--threads", "3"}},
+		{"/deaf", "in never_gives_up", syscall.SIGTERM, []string{"--threads", "2"}},
+	} {
+		t.Run(strings.Join(append(c.args, c.path, c.signal.String()), " "), func(t *testing.T) {
+			t.Parallel()
+			s := start(t, append([]string{"--graceful-timeout", "4", "--chdir", dir, "lingers:app"}, c.args...)...)
+			if c.path == "/" {
+				s.get(c.path)
+			} else {
+				s.dial().send("GET ", c.path, " HTTP/1.1\r\nHost: a\r\n\r\n")
+				s.waitLog("begun")
+			}
+			s.signal(c.signal)
+			s.waitLog("was told to leave does not")
+			s.waitLog(c.want)
+			s.waitLog("does not leave in time; killing it")
+			if c.signal == syscall.SIGTERM {
+				<-s.exited
+			}
+			if strings.Contains(s.log.String(), "worker died") {
+				t.Errorf("it was told to:\n%s", s.log)
+			}
+		})
+	}
+}

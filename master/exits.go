@@ -68,6 +68,8 @@ func (s *supervisor) classify(w *worker, ws syscall.WaitStatus) cause {
 		return w.leaving
 	case ws.Signaled() && w.termed && ws.Signal() == syscall.SIGTERM:
 		return w.leaving // our signal, while it was importing
+	case ws.Signaled() && w.traced && ws.Signal() == protocol.DumpSignal:
+		return w.leaving // so far had it come with its end
 	case ws.Signaled() && ws.Signal() == syscall.SIGKILL && s.oom.claim():
 		return causeOOM
 	case w.leaving == causeBootFailed || w.leaving == "" && w.ready.IsZero():

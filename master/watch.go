@@ -16,8 +16,10 @@ const (
 	// application that takes what it needs at the first request would have its
 	// workers replaced all the time.
 	youth = 10 * time.Second
-	// tracedIn is how long tracebacks take to be in the log.
-	tracedIn = 300 * time.Millisecond
+	// tracedIn is how long tracebacks take to be in the log, and tracedLeast with less than which
+	// they are not begun.
+	tracedIn    = 300 * time.Millisecond
+	tracedLeast = 100 * time.Millisecond
 )
 
 // checkDeadline ends the patience with a worker that does not boot or leave.
@@ -51,14 +53,18 @@ func (s *supervisor) checkDeadline(w *worker, now time.Time) {
 	}
 }
 
-// traced has w, which was told to leave while it booted and is stuck, write what it is at, once
-// and if there is time for that.
+// traced has w, which was told to leave and does not, write what it is at, once and if there is
+// time for that. Of one that is given up for what it is at that has been said.
 func (s *supervisor) traced(w *worker, now time.Time) bool {
+	known := w.leaving == causeTimeout || w.leaving == causeGIL || w.leaving == causeBootTimeout
 	over := now.Add(tracedIn)
-	if !w.termed || !w.ready.IsZero() || w.traced || !s.stopping.over.IsZero() && over.After(s.stopping.over) {
+	if !s.stopping.over.IsZero() {
+		over = minTime(over, s.stopping.over)
+	}
+	if w.traced || known || s.stopping.quick || over.Sub(now) < tracedLeast {
 		return false
 	}
-	s.log.Warn("a worker that was told to leave while it booted does not; its threads' tracebacks follow", "worker", w.number(), "pid", w.proc.PID(), "cause", string(w.leaving))
+	s.log.Warn("a worker that was told to leave does not; its threads' tracebacks follow", "worker", w.number(), "pid", w.proc.PID(), "cause", string(w.leaving))
 	w.traced, w.deadline = true, over
 	s.tell(w, protocol.DumpSignal)
 	return true
