@@ -411,6 +411,55 @@ func TestMaliciousCrowd(t *testing.T) {
 	l.Close()
 }
 
+// TestMaliciousHiding: whoever keeps the listening sockets where nobody sees them, or is
+// another process each time that one looks, does not keep them beyond the end of the server.
+// What the application has started and has none of them goes on.
+func TestMaliciousHiding(t *testing.T) {
+	for _, how := range []string{"grandchild", "thread", "leaderless", "flight", "io_uring", "chain"} {
+		for _, args := range [][]string{nil, {"--preload"}} {
+			t.Run(strings.Join(append([]string{how}, args...), " "), func(t *testing.T) {
+				m := takenOver(t, "http", "app", args...)
+				other, err := strconv.Atoi(m.evil("__import__('subprocess').Popen(['sleep', '1000'], start_new_session=True, stdout=-3, stderr=-3).pid"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = syscall.Kill(other, syscall.SIGKILL) }()
+				said := strings.Trim(m.evil("keep('"+how+"')"), "'")
+				if said == "refused" {
+					t.Skip("the kernel refuses it here")
+				}
+				hidden, err := strconv.Atoi(said)
+				if err != nil {
+					t.Fatal(said)
+				}
+				m.serves("something was hidden")
+				m.signal(syscall.SIGTERM)
+				select {
+				case <-m.exited:
+				case <-time.After(30 * time.Second):
+					t.Fatal("it does not end")
+				}
+				for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+					l, err := net.Listen("tcp", m.addr)
+					if err == nil {
+						l.Close()
+						break
+					}
+					if time.Now().After(end) {
+						t.Fatalf("the address is not free: %v (process %d: %v)\n%s", err, hidden, alive(hidden), m.log.String())
+					}
+				}
+				if how == "grandchild" && !alive(other) {
+					t.Error("what the application has started was killed, too")
+				}
+				if !alive(m.bystander) {
+					t.Error("the bystander was killed")
+				}
+			})
+		}
+	}
+}
+
 // TestNoProcessesLeft: the workers' user has used up the processes that he may have, so none
 // can be started. That is said, and another worker comes as soon as there is room.
 func TestNoProcessesLeft(t *testing.T) {
@@ -429,7 +478,10 @@ func TestNoProcessesLeft(t *testing.T) {
 	was := limit(0)
 	m.replace()
 	m.waitLog("a worker did not boot; it is tried again")
-	m.waitLog("Resource temporarily unavailable")
+	// It is Python that says it, or the start of Python, if that user has other processes.
+	m.eventually("the reason", func() bool {
+		return strings.Contains(strings.ToLower(m.log.String()), "resource temporarily unavailable")
+	})
 	m.eventually("that it is not ready", func() bool { status, _ := fetch(t, "http://"+m.admin+"/readyz"); return status == 503 })
 	limit(was.Cur)
 	m.serves("there is room")

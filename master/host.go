@@ -35,6 +35,7 @@ type systemHost struct {
 	admin      *adminServer        // nil: there was none yet
 	pid        *pidFile            // nil: none was written
 	apart      func() (end func()) // Spawner.Apart
+	last       func()              // Spawner.Last
 	exchange   [2]int              // both ends, for the workers of this binary and the next
 	// exchangeOptions are what the ends had at first.
 	exchangeOptions [2]options
@@ -161,7 +162,9 @@ func (h *systemHost) close() {
 		}
 		h.admin.l.close()
 	}
-	h.flip.Close()
+	if !h.flip.Close() && h.owner && h.last != nil {
+		h.last()
+	}
 	if h.pid != nil {
 		if err := h.pid.remove(); err != nil {
 			h.log.Warn("leaving the pid file", "error", err)

@@ -182,7 +182,7 @@ func (m *Master) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sp.Exchange, h.apart = h.exchange, sp.Apart
+	sp.Exchange, h.apart, h.last = h.exchange, sp.Apart, sp.Last
 	h.codeChanged = func(files []string) { m.sup.post(codeEvent{files}) }
 	sp.AppMetrics = m.takesMetrics
 	sp.Molded = func(ev spawn.MoldEvent) { m.sup.post(ev) }

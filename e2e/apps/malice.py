@@ -11,6 +11,7 @@ import resource
 import signal
 import socket
 import struct
+import sys
 import termios
 import threading
 import time
@@ -434,6 +435,81 @@ def crowd(processes):
         if not more:
             return [int(pid) for pid in pids.split()]
         pids += more
+
+
+def keep(how):
+    """Have a process keep what we listen on, where it is hard to find; return what it says."""
+    fds = [s.detach() for s in listening()]
+    r, w = os.pipe()
+    for fd in (w, *fds):
+        os.set_inheritable(fd, True)
+    child = ctypes.PyDLL(None).fork()
+    if child == 0:
+        os.execv(sys.executable, [sys.executable, "-c", "import malice; malice.kept(%r, %d, %r)" % (how, w, fds)])
+    for fd in (w, *fds):
+        os.close(fd)
+    os.waitpid(child, 0)
+    return os.read(r, 100).decode()
+
+
+def kept(how, w, fds):
+    """Be that process."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def only(*keep):
+        for fd in range(256):
+            if fd != w and fd not in keep:
+                tried("", lambda: os.close(fd))
+
+    def stay(*keep):
+        only(*keep)
+        os.write(w, b"%d" % os.getpid())
+        time.sleep(1000)
+
+    def hold():
+        libc.unshare(0x400)  # CLONE_FILES: what others close is ours
+        done.set()
+        stay(*fds)
+
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    if how == "grandchild":
+        if os.fork() == 0:
+            stay(*fds)
+        only()
+        time.sleep(1000)
+    if how in ("thread", "leaderless"):
+        done = threading.Event()
+        threading.Thread(target=hold).start()
+        done.wait()
+        only()
+        if how == "leaderless":
+            libc.syscall(60 if os.uname().machine == "x86_64" else 93, 0)  # exit
+        time.sleep(1000)
+    if how == "flight":
+        a, b = socket.socketpair()
+        while not tried("sent", lambda: socket.send_fds(a, [b"x"], fds)):  # others of that user have too much on the way
+            time.sleep(0.01)
+        stay(a.fileno(), b.fileno())
+    if how == "io_uring":
+        ring = libc.syscall(425, 8, ctypes.create_string_buffer(120))  # io_uring_setup
+        if ring < 0 or libc.syscall(427, ring, 2, (ctypes.c_int * len(fds))(*fds), len(fds)) < 0:  # io_uring_register, IORING_REGISTER_FILES
+            os.write(w, b"refused")
+            os._exit(0)
+        stay(ring)
+    if how == "chain":  # of which each forks the next one and ends
+        only(*fds)
+        os.write(w, b"0")
+        for _ in range(3):
+            os.fork()
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            os.setsid()
+            if os.fork():
+                os._exit(0)
 
 
 def leased(path):

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -11,11 +12,12 @@ import (
 )
 
 // What a mold, or a worker, has forked in secret, and what has left its group. As an
-// orphan it becomes our child. Where the application is another principal nothing of it
-// may go on with our listening sockets: not beyond our end, when whoever starts the server
-// again wants their addresses, nor beyond the end of the mold that had to be given up,
-// for it takes connections that it does not answer. What the application forks by Python
-// has none of them (worker/python/fork.c), and goes on.
+// orphan it becomes our child, or stays that of one that has: a stray. Where the
+// application is another principal nothing of it may go on with our listening sockets: not
+// beyond our end, when whoever starts the server again wants their addresses, nor beyond
+// the end of the mold that had to be given up, for it takes connections that it does not
+// answer. What the application forks by Python has none of them (worker/python/fork.c), and
+// goes on.
 
 // holdersRest is after what time a process that has our sockets and is nobody's is no
 // worker that a mold has just forked.
@@ -44,11 +46,13 @@ func (s *Spawner) noteSockets(spec Spec) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.theirs = spec.Identity.Uid
+	if spec.Identity.Uid != 0 {
+		s.theirs[spec.Identity.Uid] = true
+	}
 	for _, fd := range spec.Listeners {
 		var st unix.Stat_t
 		if unix.Fstat(fd, &st) == nil {
-			s.sockets[fmt.Sprintf("socket:[%d]", st.Ino)] = true
+			s.sockets[socketName(st.Ino)] = true
 		}
 	}
 	if err := s.adoptOrphans(); err != nil {
@@ -56,11 +60,10 @@ func (s *Spawner) noteSockets(spec Spec) {
 	}
 }
 
-// search is a look for the orphans of ours that have a listening socket. Whoever hides may
-// do so in a crowd, with as many descriptors as there can be, and an end has its time.
+// search is a look for the strays that have a listening socket. Whoever hides may do so in a
+// crowd, with as many descriptors as there can be, and an end has its time.
 type search struct {
-	until   time.Time    // from then on who has not been looked at counts as one; zero: there is time
-	cleared map[int]bool // have been looked at, and have none
+	until time.Time // from then on every stray counts as one; zero: there is time
 }
 
 // manyDescriptors is how many of a process are looked at. One that has more counts as one
@@ -68,10 +71,10 @@ type search struct {
 const manyDescriptors = 10000
 
 // late reports whether there is no time left.
-func (l *search) late() bool { return !l.until.IsZero() && time.Now().After(l.until) }
+func (l search) late() bool { return !l.until.IsZero() && time.Now().After(l.until) }
 
-// holders returns the orphans of ours that have a listening socket.
-func (s *Spawner) holders(l *search) map[int]bool {
+// holders returns the strays that have a listening socket.
+func (s *Spawner) holders(l search) map[int]bool {
 	dir, err := os.Open("/proc")
 	if err != nil {
 		return nil
@@ -81,39 +84,60 @@ func (s *Spawner) holders(l *search) map[int]bool {
 	found := make(map[int]bool)
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
-		switch {
-		case err != nil || !s.isOrphan(pid) || isZombie(pid):
-		case l.late() && l.cleared[pid]:
-		case s.holds(pid, l):
+		if err != nil {
+			continue
+		}
+		if _, theirs := s.parentOf(pid); theirs && s.holds(pid, l) && s.isStray(pid) {
 			found[pid] = true
-		default:
-			l.cleared[pid] = true
 		}
 	}
 	return found
 }
 
-// isOrphan reports whether pid is a child of ours that nobody has started for us.
-func (s *Spawner) isOrphan(pid int) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.kids[pid] == nil && isOurs(pid)
-}
-
-// holds reports whether pid is the other principal's, as a new binary is not, and has one
-// of our listening sockets.
-func (s *Spawner) holds(pid int, l *search) bool {
+// parentOf returns the parent of a process of another principal's that nobody has started
+// for us. Others are not theirs, and a new binary is not.
+func (s *Spawner) parentOf(pid int) (parent int, theirs bool) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return false
+		return 0, false
 	}
+	number := func(field string) (n uint32) {
+		_, rest, _ := bytes.Cut(status, []byte("\n"+field+":\t"))
+		_, _ = fmt.Sscan(string(rest), &n)
+		return n
+	}
+	uid := number("Uid")
 	s.mu.Lock()
-	want := fmt.Appendf(nil, "\nUid:\t%d\t", s.theirs)
-	none := s.theirs == 0 || len(s.sockets) == 0
-	s.mu.Unlock()
-	if none || !bytes.Contains(status, want) {
-		return false
+	defer s.mu.Unlock()
+	return int(number("PPid")), s.theirs[uid] && s.kids[pid] == nil
+}
+
+// isStray reports whether pid descends from us by such processes. Whoever of them dies
+// leaves its children to another one or to us; so if the way up to us is still there on the
+// way back down, all of it was at one time, whoever has got a number of theirs meanwhile.
+func (s *Spawner) isStray(pid int) bool {
+	us := os.Getpid()
+	way := []int{pid}
+	for {
+		parent, theirs := s.parentOf(way[len(way)-1])
+		if !theirs || slices.Contains(way, parent) {
+			return false
+		}
+		way = append(way, parent)
+		if parent == us {
+			break
+		}
 	}
+	for i := len(way) - 2; i >= 0; i-- {
+		if parent, theirs := s.parentOf(way[i]); !theirs || parent != way[i+1] {
+			return false
+		}
+	}
+	return true
+}
+
+// holds reports whether a process has one of our listening sockets.
+func (s *Spawner) holds(pid int, l search) bool {
 	fds, err := os.Open(fmt.Sprintf("/proc/%d/fd", pid))
 	if err != nil {
 		return false
@@ -142,13 +166,7 @@ func (s *Spawner) holds(pid int, l *search) bool {
 // endHolders kills those, and says so of each that was not said yet.
 func (s *Spawner) endHolders(which, said map[int]bool) {
 	for pid := range which {
-		s.mu.Lock()
-		ours := s.kids[pid] == nil && isOurs(pid) // nobody else reaps it, so the number is its own
-		if ours {
-			_ = unix.Kill(pid, unix.SIGKILL)
-		}
-		s.mu.Unlock()
-		if !ours || said[pid] {
+		if !s.endStray(pid) || said[pid] {
 			continue
 		}
 		said[pid] = true
@@ -156,6 +174,18 @@ func (s *Spawner) endHolders(which, said map[int]bool) {
 			s.log.Error("killed a process that was forked in secret and had the listening sockets", "pid", pid)
 		}
 	}
+}
+
+// endStray kills a process if it is one.
+func (s *Spawner) endStray(pid int) bool {
+	fd, err := unix.PidfdOpen(pid, 0) // it is this one, whoever gets its number
+	if err != nil {                   // before Linux 5.3 there is none
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.kids[pid] == nil && isOurs(pid) && unix.Kill(pid, unix.SIGKILL) == nil
+	}
+	defer unix.Close(fd)
+	return s.isStray(pid) && unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil
 }
 
 // sayRest says how many there were beyond those that were named.
@@ -168,17 +198,30 @@ func (s *Spawner) sayRest(said map[int]bool) {
 // endAllHolders does so until there are no more, when nothing is to be started any more.
 func (s *Spawner) endAllHolders(patience time.Duration) {
 	s.mu.Lock()
-	none := s.theirs == 0 || !s.subreaper
+	none := len(s.theirs) == 0 || !s.subreaper
 	s.mu.Unlock()
 	if none {
 		return
 	}
 	now := time.Now()
-	l, said := &search{until: now.Add(patience / 2), cleared: make(map[int]bool)}, make(map[int]bool)
+	l, said := search{until: now.Add(patience / 2)}, make(map[int]bool)
 	defer s.sayRest(said)
+	hurried, harsh := false, false
 	for end := now.Add(patience); time.Now().Before(end); time.Sleep(orphansLook) {
+		remain, known := s.remain()
+		if known && !remain {
+			return
+		}
+		if known && !hurried {
+			hurried = true
+			hurry()
+		}
+		if known && l.late() && !harsh {
+			harsh = true
+			s.log.Error("somebody has hidden a listening socket; killing all that workers have left running")
+		}
 		found := s.holders(l) // what they have forked is ours when they have ended
-		if len(found) == 0 {
+		if !known && len(found) == 0 {
 			return
 		}
 		s.endHolders(found, said)
@@ -186,10 +229,24 @@ func (s *Spawner) endAllHolders(patience time.Duration) {
 	s.log.Error("there are still processes that were forked in secret and have the listening sockets")
 }
 
+// hurry has the kernel prefer our threads to others, if it lets us: who forks without end
+// can take the processors from us.
+func hurry() {
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return
+	}
+	for _, t := range threads {
+		if tid, err := strconv.Atoi(t.Name()); err == nil {
+			_ = unix.SchedSetAttr(tid, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0)
+		}
+	}
+}
+
 // endHoldersLater does so after a mold that had to be given up, while others may fork
 // workers that are not known yet.
 func (s *Spawner) endHoldersLater() {
-	look := func() map[int]bool { return s.holders(&search{cleared: make(map[int]bool)}) }
+	look := func() map[int]bool { return s.holders(search{}) }
 	before := look()
 	if len(before) == 0 {
 		return

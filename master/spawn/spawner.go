@@ -72,8 +72,9 @@ type Spawner struct {
 	starting  bool             // a process is being started: a child may be one that we do not know yet
 	subreaper bool             // orphans among our descendants become our children
 	strangers map[int]stranger // those that ended before they were known
-	theirs    uint32           // the user of processes that are another principal's; 0: none is
+	theirs    map[uint32]bool  // the users of processes that are another principal's
 	sockets   map[string]bool  // listening sockets that those have had, as /proc calls them
+	last      bool             // nobody else goes on with these
 }
 
 // spawnRequest is a process to be started. It has descriptors of its own.
@@ -113,6 +114,7 @@ func New(log *slog.Logger, bootstrap string, modules int, libs *Libraries, score
 		// The kernel makes process 1 the parent of every orphan, asked or not.
 		subreaper: os.Getpid() == FirstProcess,
 		strangers: make(map[int]stranger),
+		theirs:    make(map[uint32]bool),
 		sockets:   make(map[string]bool),
 		kids:      make(map[int]*child),
 		molds:     make(map[int]*mold),
