@@ -15,6 +15,17 @@ import weakref
 var = contextvars.ContextVar("var", default=None)
 tasks = []
 
+# Many applications do this: what they get belongs to the loop that will run, before Python 3.10 locks, too.
+at_import = asyncio.get_event_loop()
+lock, begun = asyncio.Lock(), asyncio.Event()
+
+
+async def begin():
+    begun.set()
+
+
+beginning = at_import.create_task(begin())
+
 
 async def task(receive, send):
     "A real Task, another one for each request."
@@ -40,6 +51,22 @@ async def variables(receive, send):
 
 async def child():
     return var.get()
+
+
+async def imported(receive, send):
+    "The loop that there was while this module was imported."
+    assert at_import is asyncio.get_running_loop()
+    await asyncio.wait_for(begun.wait(), 30)
+    held = []
+
+    async def hold():
+        async with lock:
+            held.append(asyncio.current_task())
+            await asyncio.sleep(0.001)
+
+    await asyncio.gather(hold(), hold())
+    assert len(held) == 2
+    assert await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(0, "there"), at_import)) == "there"
 
 
 async def wait_for(receive, send):
@@ -386,7 +413,7 @@ async def start_and_end(receive, send):
             return
 
 
-CHECKS = {f.__name__: f for f in (task, variables, wait_for, timeout, group, cancel_self, executor, threadsafe, woken, subprocess, connection,
+CHECKS = {f.__name__: f for f in (task, variables, imported, wait_for, timeout, group, cancel_self, executor, threadsafe, woken, subprocess, connection,
           timer, signal, anyio, anyio_threads, ensure, create_task, gather, receive_timeout, receive_cancel, receive_cancel_message, receive_twice,
           receive_unawaited, shielded, send_task, factory, stack, generator, garbage)}  # fmt: skip
 SERVER = ("", 0)

@@ -16,6 +16,8 @@ class Application:
     """What has been found: call is the application, or with factory a function that makes
     it, on the event loop. interface is one of "wsgi", "asgi", "asgi2"."""
 
+    loop = None  # that it has asked for while it was imported, and what attaches that
+
     def __init__(self, call, interface="wsgi", factory="", wanted="auto"):
         self.call, self.interface, self.factory, self.wanted = call, interface, factory, wanted
 

@@ -5,6 +5,7 @@ import faulthandler
 import json
 import os
 import sys
+from _thread import get_ident
 
 from _hostler import interpreter, log, stdlib
 from _hostler.app import load
@@ -176,7 +177,10 @@ def be_worker(settings, raw, threads, own, modules, hooks, metrics, finder):
 def load_as_served(settings, modules):
     """Return the application; with gevent it is imported into what that makes of Python."""
     if not is_green(settings):
-        return load(settings, modules)
+        offer = LoopOffer(settings)
+        app = load(settings, modules)
+        app.loop = offer.over()
+        return app
     from _hostler.green import patch
 
     patch(settings)
@@ -184,6 +188,48 @@ def load_as_served(settings, modules):
     if app.interface != "wsgi":
         fail("--loop gevent is for WSGI, and %s is an ASGI application: leave it out, asyncio's loop runs that" % settings["app"])
     return app
+
+
+class LoopOffer:
+    """The loop that the worker will run is the current one for an application that asks while it is
+    imported, as for asyncio.get_event_loop(), or, before Python 3.10, for a lock or a queue. Most
+    ask for none, so it is made when one does."""
+
+    def __init__(self, settings):
+        self.name, self.own_thread = settings.get("loop") or "auto", get_ident()
+        self.policy = self.made = None
+        # A mold's would be the same one for all workers, and others may be the application's to make.
+        self.on = not settings.get("mold") and settings.get("interface") != "wsgi" and self.name in ("auto", "asyncio", "uvloop")
+        if self.on:
+            stdlib.when_imported("asyncio", self.begin)
+
+    def begin(self, asyncio):
+        if self.on:
+            self.policy = (getattr(asyncio.events, "_get_event_loop_policy", None) or asyncio.get_event_loop_policy)()
+            self.theirs, self.policy.get_event_loop = self.policy.get_event_loop, self.get
+
+    def get(self):
+        local = getattr(self.policy, "_local", None)
+        if get_ident() == self.own_thread and getattr(local, "_loop", None) is None:
+            self.withdraw()
+            from _hostler.asgi.loops import LoopError, new_loop
+
+            try:
+                self.made = new_loop(self.name)
+                self.policy.set_event_loop(self.made[0])
+            except LoopError:
+                pass  # which is said when the worker makes its loop
+        return self.theirs()
+
+    def withdraw(self):
+        vars(self.policy).pop("get_event_loop", None)
+
+    def over(self):
+        """The application is there. Return the loop and what attaches it, or None."""
+        self.on = False
+        if self.policy:
+            self.withdraw()
+        return self.made
 
 
 def is_green(settings):

@@ -35,7 +35,9 @@ class AsyncWorker:
     def run(self, application):
         """Serve until the worker is to leave. application is what _hostler.app has found."""
         try:
-            self.loop, self.tie = new_loop(self.settings.get("loop") or "auto")
+            self.loop, self.tie = application.loop or (None, None)
+            if self.loop is None or self.loop.is_closed():
+                self.loop, self.tie = new_loop(self.settings.get("loop") or "auto")
         except LoopError as e:
             fail(str(e))
         except BaseException as e:
