@@ -291,6 +291,45 @@ func TestASGIHangs(t *testing.T) {
 	}
 }
 
+// TestASGIOwnHandler stops a server whose application has a handler of its own for SIGTERM, and is
+// still in its startup: it has time to end what it has begun, in its own way, or to get ready, and
+// what goes on all the same is cancelled in the middle of the time.
+func TestASGIOwnHandler(t *testing.T) {
+	for _, loop := range loops {
+		for _, preload := range []bool{false, true} {
+			stopped := func(t *testing.T, how, grace string) *probe {
+				t.Helper()
+				args := []string{"--loop", loop, "--graceful-timeout", grace, "-e", "PROBE_LIFESPAN=handles, " + how}
+				if preload {
+					args = append(args, "--preload")
+				}
+				p := launchProbe(t, args...)
+				p.await("handles")
+				p.signal(syscall.SIGTERM)
+				p.await("told")
+				return p
+			}
+			name := fmt.Sprintf("%s/preload %v/", loop, preload)
+			t.Run(name+"gets ready", func(t *testing.T) {
+				p := stopped(t, "signal()", "60")
+				p.leftWell()
+				p.await("cleaned")
+				p.await("shutdown")
+			})
+			t.Run(name+"gives up", func(t *testing.T) {
+				p := stopped(t, "gives up", "60")
+				p.leftWell("while the worker was to leave: the application's startup failed: it was told to leave")
+				p.await("cleaned")
+			})
+			t.Run(name+"goes on", func(t *testing.T) {
+				p := stopped(t, "goes on", "8")
+				p.leftWell("the application's startup is cancelled, for the worker is to leave; it waits here:", "in handles")
+				p.await("cancelled")
+			})
+		}
+	}
+}
+
 // TestASGIHangingReload stops a server while a new generation hangs in its startup, and the old one
 // serves.
 func TestASGIHangingReload(t *testing.T) {

@@ -28,6 +28,7 @@ type Worker struct {
 
 	serves atomic.Bool // the master can tell it something
 
+	slot *protocol.Slot         // its own
 	page atomic.Pointer[string] // of KindPage; nil: none has come
 
 	ask func(what int, text string) bool
@@ -53,7 +54,7 @@ func Open(settings string, wake int) (*Worker, error) {
 	// the deputy, and one to spare: with fewer, a call from C has to wait for
 	// sysmon to take a P from a thread that is not even in Go.
 	runtime.GOMAXPROCS(cfg.Threads + 2)
-	w := &Worker{cfg: cfg, log: log, wake: wake}
+	w := &Worker{cfg: cfg, log: log, wake: wake, slot: slot}
 	w.Loop, err = New(Config{Settings: cfg, Slot: slot, Log: log.Logger, AccessLog: log.access, Spans: log.spans,
 		Exchange: &Exchange{Out: protocol.FDHandOut, In: protocol.FDHandIn, Board: board, Slot: cfg.Slot}})
 	if err != nil {
@@ -297,6 +298,12 @@ func (w *Worker) Leave() {
 	}
 	w.Loop.graceUntil(w.Loop.now() + int64(grace)) // Python asks for what is left
 	go w.Loop.Drain(protocol.DrainReplaced, grace)
+}
+
+// ToldToLeave reports whether the master has said that this worker shall leave, to one that
+// does not read its control socket yet, whatever has become of the signal beside it.
+func (w *Worker) ToldToLeave() bool {
+	return protocol.SlotState(w.slot.State.Load()) == protocol.SlotDraining
 }
 
 // Finished is called when the Python threads have left, before Python finalises. It

@@ -296,6 +296,12 @@ PyObject *asgi_grace_left(PyObject *self, PyObject *args) {
 	return PyFloat_FromDouble((double)hostlerGraceLeft() / 1e9);
 }
 
+/* leaving(): has the master told this worker to leave? */
+PyObject *asgi_leaving(PyObject *self, PyObject *args) {
+	(void)self, (void)args;
+	return PyLong_FromLong(hostlerLeaving());
+}
+
 /* unfinished(): how many calls go on whose responses are over. */
 PyObject *asgi_unfinished(PyObject *self, PyObject *args) {
 	(void)self, (void)args;

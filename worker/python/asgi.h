@@ -195,6 +195,7 @@ extern int hostlerSendPart(int seat, int fd, int64_t off, int64_t n, int more); 
 extern void hostlerTrailers(int seat);
 extern int hostlerEndTrailers(int seat, void *fields, int64_t n, int more);
 extern int64_t hostlerGraceLeft(void);
+extern int hostlerLeaving(void);
 extern int64_t hostlerStep(int seat);
 extern void hostlerStepped(void);
 extern void *hostlerTask(int seat);

@@ -307,6 +307,14 @@ func hostlerStepped() { async.Stepped() }
 //export hostlerGraceLeft
 func hostlerGraceLeft() C.int64_t { return C.int64_t(w.Loop.GraceLeft()) }
 
+//export hostlerLeaving
+func hostlerLeaving() C.int {
+	if w.ToldToLeave() {
+		return 1
+	}
+	return 0
+}
+
 //export hostlerSocketAccept
 func hostlerSocketAccept(i C.int, protocol *C.char, n, fields C.int64_t, why *C.char, size C.int) C.int64_t {
 	t := thread(i)

@@ -206,7 +206,7 @@ static PyObject *unraisablehook(PyObject *self, PyObject *previous) {
 
 extern PyObject *asgi_init(PyObject *, PyObject *), *asgi_asynchronous(PyObject *, PyObject *), *asgi_poll(PyObject *, PyObject *),
 	*asgi_wake(PyObject *, PyObject *), *asgi_turn(PyObject *, PyObject *), *asgi_watch(PyObject *, PyObject *), *asgi_unfinished(PyObject *, PyObject *),
-	*asgi_epoll(PyObject *, PyObject *), *asgi_grace_left(PyObject *, PyObject *); /* asgi.c */
+	*asgi_epoll(PyObject *, PyObject *), *asgi_grace_left(PyObject *, PyObject *), *asgi_leaving(PyObject *, PyObject *); /* asgi.c */
 
 extern PyObject *green_init(PyObject *, PyObject *), *green_turn(PyObject *, PyObject *), *green_away(PyObject *, PyObject *),
 	*green_rest(PyObject *, PyObject *), *green_request(PyObject *, PyObject *), *green_cut(PyObject *, PyObject *),
@@ -222,6 +222,7 @@ static PyMethodDef module_methods[] = {
 	{"wake", asgi_wake, METH_NOARGS, NULL},
 	{"watch", asgi_watch, METH_O, NULL},              {"unfinished", asgi_unfinished, METH_NOARGS, NULL},
 	{"epoll", asgi_epoll, METH_O, NULL},         {"grace_left", asgi_grace_left, METH_NOARGS, NULL},
+	{"leaving", asgi_leaving, METH_NOARGS, NULL},
 	{"init", init, METH_VARARGS, NULL},     {"serve", serve, METH_NOARGS, NULL},
 	{"run", run_thread, METH_O, NULL},      {"drain", drain, METH_NOARGS, NULL},
 	{"leave", leave, METH_NOARGS, NULL},    {"early_hints", hints, METH_NOARGS, NULL},

@@ -7,6 +7,7 @@ import gc
 import json
 import linecache
 import os
+import signal
 import sys
 import threading
 import time
@@ -373,6 +374,8 @@ async def hangs(how):
     """Waits for what does not come, and knows several ways to be cancelled."""
     if how == "blocks":
         time.sleep(3600)
+    if how.startswith("handles"):
+        await handles(how)
     while how in ("hangs", "swallows", "cleans"):
         try:
             async with connection():
@@ -384,6 +387,25 @@ async def hangs(how):
                 note("cleaned")
             if how != "swallows":
                 raise
+
+
+async def handles(how):
+    """Has a handler of its own for SIGTERM, takes its time to clean up, and then goes on or gives up;
+    or does not listen to it."""
+    told, loop = asyncio.Event(), asyncio.get_event_loop()
+    if "signal()" in how:
+        signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(told.set))
+    else:
+        loop.add_signal_handler(signal.SIGTERM, told.set)
+    note("handles")
+    await told.wait()
+    note("told")
+    try:
+        await asyncio.sleep(3600 if "goes on" in how else 3)  # for longer than a worker has that says nothing
+    except asyncio.CancelledError as e:
+        note_error("cancelled", e)
+        raise
+    note("cleaned")
 
 
 @contextlib.asynccontextmanager
@@ -408,6 +430,8 @@ async def lifespan(scope, receive, send):
     if LIFESPAN == "slow":
         await asyncio.sleep(1)
     await hangs(LIFESPAN)
+    if "gives up" in LIFESPAN:
+        return await send({"type": "lifespan.startup.failed", "message": "it was told to leave"})
     if "state" in scope:
         scope["state"]["shared"] = []
     await send({"type": "lifespan.startup.complete"})

@@ -20,6 +20,7 @@ from _hostler.reasons import why
 SHARE = 0.9  # of the time that is left, for each part of the end: the others need some, too
 LEAST_TIME = 1.0  # seconds that lifespan.shutdown has for an answer, whatever is left
 SLOW_START = 10.0  # seconds
+LOOK = 0.2  # seconds
 
 
 class AsyncWorker:
@@ -68,7 +69,7 @@ class AsyncWorker:
             except SystemExit:
                 if self.bridge.forked():
                     raise
-                self.bridge.drain()
+                self.worker.drain()
             except BaseException as e:
                 if self.bridge.forked():
                     raise
@@ -98,9 +99,11 @@ class AsyncWorker:
         start = self.loop.create_task(self.start())
         slow = self.loop.call_later(SLOW_START, self.tell_of_start, start, "takes long")
         self.worker.leaving(self.loop, lambda: self.give_up(start))
+        self.look(start)
         await asyncio.wait([start])
         self.worker.leaving(None, None)
-        slow.cancel()
+        for timer in (slow, self.timer):
+            timer.cancel()
         return None if start.cancelled() else start.result()
 
     async def start(self):
@@ -118,15 +121,35 @@ class AsyncWorker:
             await self.lifespan.end()
             fail(str(e))
         except (StartupFailed, LoadError) as e:
-            fail(str(e))
+            self.failed(str(e))
         except BaseException as e:
             if self.worker.told and isinstance(e, asyncio.CancelledError):
                 raise
-            fail("cannot load %s:\n%s" % (self.settings["app"], why(e)))
+            self.failed("cannot load %s:\n%s" % (self.settings["app"], why(e)))
+
+    def failed(self, text):
+        """There is no application. Where the worker is to leave that is no failure of its own."""
+        if not self.worker.told:
+            fail(text)
+        say("hostler: while the worker was to leave: %s\n" % text, "WARN")
+
+    def look(self, start):
+        """Has the worker been told to leave, and SIGTERM was the application's, which has a handler
+        for it? Then that may end what it has begun, and has half of the time for it."""
+        if not self.bridge.leaving():
+            self.timer = self.loop.call_later(LOOK, self.look, start)
+        elif not self.worker.told:
+            self.worker.told = True
+            self.bridge.drain()
+            tell(LEAVING)
+            self.timer = self.loop.call_later(self.time_left() / 2, self.cancel, start)
 
     def give_up(self, start):
         """The worker is to leave, and the application has not started yet."""
         tell(LEAVING)
+        self.cancel(start)
+
+    def cancel(self, start):
         self.tell_of_start(start, "is cancelled, for the worker is to leave")
         start.cancel()
 
