@@ -272,6 +272,14 @@ func TestASGIHangs(t *testing.T) {
 			p.leftWell()
 			p.await("shutdown done")
 		})
+		t.Run(loop+"/shutdown gathers", func(t *testing.T) { // all tasks, cancels them, waits for them, and goes on
+			p := startProbe(t, "--loop", loop, "-e", "PROBE_LIFESPAN=shutdown gathers")
+			p.signal(syscall.SIGHUP)
+			p.await("gathered")
+			p.signal(syscall.SIGTERM)
+			p.leftWell()
+			p.await("gathered", 2)
+		})
 		for _, how := range []string{"blocks", "shutdown blocks"} { // nothing but a signal gets through to it
 			t.Run(loop+"/"+how, func(t *testing.T) {
 				p := launchProbe(t, "--loop", loop, "--graceful-timeout", "4", "-e", "PROBE_LIFESPAN="+how)

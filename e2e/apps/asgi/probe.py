@@ -444,6 +444,13 @@ async def lifespan(scope, receive, send):
         note_error("lifespan", e)
         raise
     note("shutdown")
+    if LIFESPAN == "shutdown gathers":
+        others = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
+        for t in others:
+            t.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0.1)
+        note("gathered")
     if LIFESPAN == "shutdown raises":
         raise RuntimeError("broke in shutdown")
     if LIFESPAN == "shutdown failed":

@@ -48,7 +48,7 @@ class AsyncWorker:
         self.context = contextvars.copy_context()
         self.over = self.loop.create_future()
         self.size_executor()
-        self.until_done(self.loop.create_task(self.main()))
+        self.until_done(self.main())
         self.close()
 
     def size_executor(self):
@@ -59,13 +59,23 @@ class AsyncWorker:
 
             self.loop.set_default_executor(ThreadPoolExecutor(self.settings["threads"], "asyncio"))
 
-    def until_done(self, task):
-        """Run the loop until a task is done, whatever other tasks raise to stop it."""
+    def unseen(self, work):
+        """Have a coroutine of ours run as a task that is none of those that an application cancels
+        which cancels all others, as some do in their shutdown, and waits for them."""
+        task = self.loop.create_task(work)
+        asyncio._unregister_task(task)
+        return task
+
+    def until_done(self, work):
+        """Run the loop until a coroutine is done, whatever tasks raise to stop it."""
+        task, root = self.unseen(work), None
         while not task.done():
             try:
-                # By this one, or anyio finds no task to tie its threads to, and makes one
+                # By a task that is seen, or anyio finds none to tie its threads to, and makes one
                 # for each call.
-                self.loop.run_until_complete(task)
+                if root is None or root.done():
+                    root = self.loop.create_task(waited(task))
+                self.loop.run_until_complete(root)
             except SystemExit:
                 if self.bridge.forked():
                     raise
@@ -73,10 +83,10 @@ class AsyncWorker:
             except BaseException as e:
                 if self.bridge.forked():
                     raise
-                if task.done():
-                    say("hostler: " + text_of_raised(e))
-                elif not isinstance(e, RuntimeError):  # which loop.stop() leads to
+                if not root.cancelled() and not isinstance(e, RuntimeError):  # which loop.stop() leads to
                     say("hostler: the event loop was stopped, and goes on:\n" + text_of_raised(e))
+        if not task.cancelled() and task.exception():
+            say("hostler: " + text_of_raised(task.exception()))
 
     async def main(self):
         app = await self.started()
@@ -96,7 +106,7 @@ class AsyncWorker:
     async def started(self):
         """Return the application, once it has started; or whatever, where the worker has been told
         to leave meanwhile."""
-        start = self.loop.create_task(self.start())
+        start = self.unseen(self.start())
         slow = self.loop.call_later(SLOW_START, self.tell_of_start, start, "takes long")
         self.worker.leaving(self.loop, lambda: self.give_up(start))
         self.look(start)
@@ -208,7 +218,11 @@ class AsyncWorker:
             if late:
                 say("hostler: the worker ends without its %s, for its time is over%s\n" % (what, names and ": " + names), "WARN")
 
-        self.until_done(self.loop.create_task(wait()))
+        self.until_done(wait())
+
+
+async def waited(task):
+    await asyncio.wait([task])
 
 
 def single(app):
