@@ -9,7 +9,7 @@ import (
 const (
 	// deputyRest is after how many ticks without any step of a Python thread
 	// the deputy goes to sleep, if a leader is at its post.
-	deputyRest = 100
+	deputyRest = 2
 )
 
 // deputy does what Python threads would do, while all of them are away. What it has is
