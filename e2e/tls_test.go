@@ -373,6 +373,43 @@ func TestTLSNagle(t *testing.T) {
 	})
 }
 
+// TestNagle is the same for a client that sends a request in pieces: its body apart from its head,
+// and that in two.
+func TestNagle(t *testing.T) {
+	for name, args := range map[string][]string{
+		"gathered": nil, "streamed": {"--stream-uploads", "/*"}, "TLS": newPair(t, t.TempDir(), "localhost", 1).args(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, append(args, "uploads:app")...)
+			plain := s.dialTCP().(*net.TCPConn)
+			_ = plain.SetNoDelay(false)
+			c := net.Conn(plain)
+			if name == "TLS" {
+				c = tls.Client(plain, &tls.Config{InsecureSkipVerify: true})
+			}
+			r := bufio.NewReader(c)
+			asked := 0 // a connection's first requests are acknowledged at once by all kernels
+			s.eventually("an answer without that delay", func() bool {
+				begun := time.Now()
+				for _, piece := range []string{"POST /length HTTP/1.1\r\nHo", "st: a\r\nContent-Length: 10\r\n\r\n", "first", "later"} {
+					if _, err := io.WriteString(c, piece); err != nil {
+						t.Fatal(err)
+					}
+				}
+				answer, err := http.ReadResponse(r, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := body(t, answer, err); !strings.Contains(got, "10") {
+					t.Errorf("%s %q", answer.Status, got)
+				}
+				asked++
+				return asked > 5 && time.Since(begun) < 30*time.Millisecond
+			})
+		})
+	}
+}
+
 func TestRedirectBind(t *testing.T) {
 	plain := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	p := newPair(t, t.TempDir(), "localhost", 1)

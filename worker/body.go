@@ -116,6 +116,7 @@ func (t *Thread) Read(dst []byte) int {
 		now := l.now()
 		if b.waited == 0 {
 			b.waited = now
+			acknowledge(t.conn.fd)
 		}
 		if kind, late := t.late(now); late {
 			l.slot.Counters.Timeouts[kind].Add(1)

@@ -157,6 +157,7 @@ func (c *conn) settle(l *Loop, p phase) bool {
 		}
 		c.setPhase(p, limit)
 	}
+	acknowledge(c.fd)
 	return c.release()
 }
 

@@ -314,10 +314,7 @@ func (s *tlsConn) handshake() {
 		return
 	}
 	l.slot.Counters.Handshakes.Add(1)
-	// The client's last word is answered by nothing: Go has sent the tickets before. A client
-	// whose kernel waits for that to be acknowledged before it sends the request (Nagle) would
-	// wait for 40 ms. A Unix socket refuses this.
-	_ = unix.SetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
+	acknowledge(c.fd) // the client's last word is answered by nothing: Go has sent the tickets before
 	state := s.tls.ConnectionState()
 	s.env = tlsEnviron(&state)
 	s.wire.shaking, s.wire.drained = false, false
