@@ -314,7 +314,6 @@ func TestASGIOwnHandler(t *testing.T) {
 				p := launchProbe(t, args...)
 				p.await("handles")
 				p.signal(syscall.SIGTERM)
-				p.await("told")
 				return p
 			}
 			name := fmt.Sprintf("%s/preload %v/", loop, preload)
@@ -326,11 +325,18 @@ func TestASGIOwnHandler(t *testing.T) {
 			})
 			t.Run(name+"gives up", func(t *testing.T) {
 				p := stopped(t, "gives up", "60")
+				p.await("told")
 				p.leftWell("while the worker was to leave: the application's startup failed: it was told to leave")
+				p.await("cleaned")
+			})
+			t.Run(name+"exits", func(t *testing.T) { // which ends the startup as our own handler does
+				p := stopped(t, "exits", "60")
+				p.leftWell("the application's startup is cancelled, for the worker is to leave; it waits here:", "in connects")
 				p.await("cleaned")
 			})
 			t.Run(name+"goes on", func(t *testing.T) {
 				p := stopped(t, "goes on", "8")
+				p.await("told")
 				p.leftWell("the application's startup is cancelled, for the worker is to leave; it waits here:", "in handles")
 				p.await("cancelled")
 			})

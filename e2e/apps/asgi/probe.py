@@ -374,7 +374,11 @@ async def hangs(how):
     """Waits for what does not come, and knows several ways to be cancelled."""
     if how == "blocks":
         time.sleep(3600)
-    if how.startswith("handles"):
+    if how == "handles, exits":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+        note("handles")
+        how = "cleans"
+    elif how.startswith("handles"):
         await handles(how)
     while how in ("hangs", "swallows", "cleans"):
         try:
