@@ -14,6 +14,8 @@ type lostRequest struct {
 	worker int
 	cause  string
 	age    time.Duration
+
+	timedOut bool // that is why
 }
 
 // versions are the names of HTTP's, by Activity.Minor, which a worker says.

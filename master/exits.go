@@ -93,8 +93,8 @@ func bootExitReason(w *worker, why cause, ws syscall.WaitStatus) string {
 	return fmt.Sprintf("worker %d%s %s", w.number(), as, spawn.EndedEarly(ws, w.gen.python))
 }
 
-// reportLost names the requests that died with w, in the error log and in the
-// access log, and counts them. The worker is gone, so its records stand still.
+// reportLost names the requests that died with w, in the error log, in the access log
+// and as spans, and counts them. The worker is gone, so its records stand still.
 func (s *supervisor) reportLost(w *worker, why cause, ws syscall.WaitStatus, now time.Time) {
 	mono := s.clock.mono()
 	var lines []byte
@@ -104,10 +104,11 @@ func (s *supervisor) reportLost(w *worker, why cause, ws syscall.WaitStatus, now
 		if !busy || i == 0 && a.Logged && w.onLoop() {
 			continue
 		}
-		lost := lostRequest{Activity: a, worker: w.number(), cause: lostCause(why, ws), age: time.Duration(mono - a.Start)}
+		lost := lostRequest{Activity: a, worker: w.number(), cause: lostCause(why, ws), age: time.Duration(mono - a.Start), timedOut: why == causeTimeout}
 		if !a.Logged {
 			lines = appendAccessLine(lines, w.gen.logs.format, now, lost)
 		}
+		s.tellLost(w, &w.board.ThreadRecs[i], &lost, mono, now)
 		if !a.Socket {
 			w.board.Counters.Requests[protocol.MethodIndex(a.Method)][0].Add(1)
 		}

@@ -24,6 +24,9 @@ type SpanTaker interface {
 	// Take takes over the pipe that a worker writes lines to (protocol.Span). ended is
 	// called when the worker has. Neither waits for anything.
 	Take(pipe *os.File, worker int) (ended func())
+	// Lost takes a request that died with its worker, and of what. What it says the worker
+	// has written. It does not wait for anything.
+	Lost(s protocol.Span, worker int, cause string)
 	// Serve says that the generation serves. It does not wait for anything.
 	Serve()
 	// Close waits until what there is has been sent, or for a moment, once all workers
@@ -98,4 +101,34 @@ func (s *supervisor) handSpans() {
 		_ = unix.SetNonblock(p[0], true) // only this end: the other one is another description
 		w.spansEnd = w.gen.spans.Take(os.NewFile(uintptr(p[0]), "spans"), w.number())
 	}
+}
+
+// The words for what went wrong with a request that died with its worker. The first is also that of
+// one that could be stopped.
+var (
+	lostTimeout = []byte("timeout")
+	lostWorker  = []byte("worker_died")
+)
+
+// tellLost tells of a request that died with w, where that would have done so.
+func (s *supervisor) tellLost(w *worker, rec *protocol.Thread, r *lostRequest, mono int64, now time.Time) {
+	at, ok := rec.Place(r.Start)
+	if !ok || w.gen.spans == nil || w.gen.set.Tracing == nil {
+		return
+	}
+	since := r.Start
+	if at.Arrived > 0 {
+		since = min(since, at.Arrived)
+	}
+	lost := protocol.Span{
+		Trace: at.Trace, ID: at.ID, Parent: at.Parent, Flags: at.Flags, End: now.UnixNano(), Duration: max(mono-since, 0), Queue: -1, Minor: int64(r.Minor),
+		Method: []byte(r.Method), Path: protocol.PathOf([]byte(r.Target)), Scheme: []byte("http"), Client: []byte(r.Client), Error: lostWorker,
+	}
+	if at.Security != 0 {
+		lost.Scheme = []byte("https")
+	}
+	if r.timedOut {
+		lost.Error = lostTimeout
+	}
+	w.gen.spans.Lost(lost, w.number(), r.cause)
 }

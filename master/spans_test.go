@@ -7,6 +7,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"hostler/protocol"
 	"hostler/settings"
@@ -16,7 +17,14 @@ import (
 type fakeTaker struct {
 	mu     sync.Mutex
 	log    []string
+	lost   []lostSpan
 	closed bool
+}
+
+type lostSpan struct {
+	protocol.Span
+	worker int
+	cause  string
 }
 
 func (f *fakeTaker) say(what string) {
@@ -36,6 +44,12 @@ func (f *fakeTaker) Take(pipe *os.File, worker int) func() {
 	name := string(rune('0' + worker))
 	f.say("take " + name)
 	return func() { f.say("end " + name) }
+}
+
+func (f *fakeTaker) Lost(s protocol.Span, worker int, cause string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lost = append(f.lost, lostSpan{s, worker, cause})
 }
 
 func (f *fakeTaker) Serve() { f.say("serve") }
@@ -108,4 +122,80 @@ func TestSpanTakers(t *testing.T) {
 		}
 		want(1, true, "end 3", "end 4", "serve", "take 3", "take 4")
 	})
+}
+
+// TestLostSpans: a request that dies with its worker has a span, where it is recorded, and its
+// worker has not told of it.
+func TestLostSpans(t *testing.T) {
+	place := protocol.Place{Trace: [16]byte{1}, ID: [8]byte{2}, Parent: [8]byte{3}, Flags: 1, Security: 1}
+	for _, c := range []struct {
+		name   string
+		ws     syscall.WaitStatus
+		loop   bool
+		stuck  bool
+		cause  string
+		failed string
+	}{
+		{"killed", killed(syscall.SIGKILL), false, false, "signal:SIGKILL", "worker_died"},
+		{"crashed", killed(syscall.SIGSEGV), false, false, "signal:SIGSEGV", "worker_died"},
+		{"left", exited(3), false, false, "exit:3", "worker_died"},
+		{"loop", killed(syscall.SIGKILL), true, false, "signal:SIGKILL", "worker_died"},
+		{"stuck", 0, false, true, "timeout", "timeout"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			set := testSettings()
+			if c.stuck {
+				set = withTimeout()
+			}
+			set.Otel, set.Tracing, set.Threads = true, &settings.Tracing{Sampler: settings.SamplerOn}, 4
+			withRig(t, set, nil, func(r *rig) {
+				r.awaitServing()
+				r.pass(time.Minute)
+				p := r.all()[0]
+				slot := r.slotOf(p)
+				if c.loop {
+					slot.Gauges.LoopSince.Store(protocol.LoopRests)
+				}
+				trace := func(thread int, target string) *protocol.Thread {
+					r.begin(p, thread, target, 3*time.Second)
+					rec := &slot.ThreadRecs[thread]
+					at := place
+					at.Arrived = rec.Started() - int64(time.Second)
+					rec.Trace(rec.Started(), at)
+					return rec
+				}
+				trace(1, "http://shop/lost?x=y")
+				r.begin(p, 2, "/hidden", 3*time.Second)
+				told := trace(3, "/told")
+				told.Told(told.Started())
+				if c.loop { // what its last step was of has a record of its own
+					step := trace(0, "/step")
+					step.Logged(step.Started())
+				}
+				if c.stuck {
+					r.pass(time.Minute)
+				} else {
+					p.exit(c.ws)
+					r.pass(0)
+				}
+				r.host.mu.Lock()
+				taker := r.host.takers[0]
+				r.host.mu.Unlock()
+				taker.mu.Lock()
+				defer taker.mu.Unlock()
+				if len(taker.lost) != 1 {
+					t.Fatalf("%d spans: %+v", len(taker.lost), taker.lost)
+				}
+				got := taker.lost[0]
+				if err := got.Check(); err != nil {
+					t.Error(err)
+				}
+				if got.Trace != place.Trace || got.ID != place.ID || got.Parent != place.Parent || got.Flags != 1 || string(got.Path) != "/lost" || string(got.Method) != "GET" ||
+					string(got.Scheme) != "https" || string(got.Client) != "192.0.2.1" || string(got.Error) != c.failed || got.Status != 0 || got.Queue != -1 || got.Minor != 1 ||
+					got.worker != 1 || got.cause != c.cause || got.Duration < int64(4*time.Second) {
+					t.Errorf("%+v", got)
+				}
+			})
+		})
+	}
 }

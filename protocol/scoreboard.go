@@ -178,6 +178,9 @@ type Thread struct {
 	logged atomic.Int64 // the start of the request whose line in the access log is written, though the thread goes on with it
 }
 
+	place   Place        // in a trace
+	placeOf atomic.Int64 // … of the request that began then; 0: of none
+
 const (
 	threadRecordWords = 29
 	minorShift        = 6  // of the version, above the length of a method

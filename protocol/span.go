@@ -31,6 +31,16 @@ type Span struct {
 	Route                []byte // that the application's framework has found, as RouteName has it; empty: none
 }
 
+// PathOf is the path of a request's target, as Span has it.
+func PathOf(target []byte) []byte {
+	path, _, _ := bytes.Cut(target, []byte("?"))
+	if i := bytes.Index(path, []byte("://")); i > 0 && path[0] != '/' {
+		_, path, _ = bytes.Cut(path[i+3:], []byte("/"))
+		path = append([]byte("/"), path...)
+	}
+	return path
+}
+
 // MaxSpan is how long a line may be.
 const MaxSpan = 16 << 10
 
@@ -121,7 +131,7 @@ func ParseSpan(line []byte) (Span, error) {
 		}
 		*at = text
 	}
-	return s, s.check()
+	return s, s.Check()
 }
 
 // parseWord is the reverse of appendWord, in place.
@@ -148,8 +158,8 @@ func parseWord(word []byte) (text []byte, ok bool) {
 	return text, len(text) > 0
 }
 
-// check reports what cannot be.
-func (s *Span) check() error {
+// Check reports what cannot be.
+func (s *Span) Check() error {
 	switch {
 	case s.Trace == [16]byte{} || s.ID == [8]byte{}:
 		return fmt.Errorf("%w: there is no identifier", errNoSpan)

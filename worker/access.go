@@ -177,6 +177,9 @@ func (k *lastingLine) end(now int64) {
 	}
 	k.Status, k.Bytes, k.Duration = int(k.status.Load()), k.sent.Load(), time.Duration(now-k.arrived)
 	if k.span != nil {
+		if k.rec != nil {
+			k.rec.Told(k.start)
+		}
 		k.spans.end(k.span, k.Status, now-k.arrived)
 	}
 	if k.lines {

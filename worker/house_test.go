@@ -46,7 +46,7 @@ const (
 // better order, says go test -run 'TestHouse$' ./worker -order.
 var layers = strings.Fields(`
 	overload.go asked.go syscalls.go epoll.go poke.go conn.go spare.go pattern.go pages.go lane.go task.go rules.go
-	spool.go input.go slow.go seldom.go exchange.go clock.go thread.go waiters.go spans.go refusals.go own.go
+	spool.go input.go slow.go seldom.go exchange.go clock.go thread.go spans.go waiters.go refusals.go own.go
 	access.go sched.go memory.go pace.go loop.go static.go tlsconfig.go message.go deadline.go
 	leave.go transport.go queue.go handover.go output.go doc.go afterreply.go linger.go
 	http2_charges.go room.go refusal.go intervene.go body.go notice.go setaside.go held.go

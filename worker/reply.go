@@ -522,6 +522,9 @@ func (t *Thread) countDuration(now int64) (class int) {
 // account counts and logs the request that t has ended.
 func (t *Thread) account(now int64) {
 	t.tally(now)
+	if t.waiter != nil {
+		t.waiter.End() // the master has nothing more to say of it
+	}
 	if l := t.l; l.access.on() {
 		l.access.request(t, now)
 	}

@@ -71,6 +71,15 @@ func (s *spans) begin(t *Thread, buf []byte) {
 	t.environVariable(traceparentVariable, t.span.Append(text[:0]))
 }
 
+// place is what the master has to know of t's request to tell of it.
+func (s *spans) place(t *Thread) protocol.Place {
+	p := protocol.Place{Trace: t.span.Trace, ID: t.span.Span, Parent: t.span.parent.Span, Flags: t.span.Flags, Arrived: t.reply.arrived}
+	if string(s.scheme(t)) == string(secureScheme) {
+		p.Security = 1
+	}
+	return p
+}
+
 // request tells of the request that t has ended.
 func (s *spans) request(t *Thread, now int64) {
 	p := s.of(t, now)
@@ -199,13 +208,8 @@ func (s *spans) refused(c *conn, q asked, status int) {
 	if at.Flags&tracecontext.Sampled == 0 {
 		return
 	}
-	path, _, _ := bytes.Cut(q.target, []byte("?"))
-	if i := bytes.Index(path, []byte("://")); i > 0 && path[0] != '/' {
-		_, path, _ = bytes.Cut(path[i+3:], []byte("/"))
-		path = append([]byte("/"), path...)
-	}
 	p := protocol.Span{Trace: at.Trace, ID: at.Span, Parent: parent.Span, Flags: at.Flags, End: time.Now().UnixNano(), Queue: -1, Status: int64(status),
-		Minor: int64(q.minor), Port: portOf(c), Method: q.method, Path: path, Scheme: s.at(c.listener), Client: c.remote[:c.remoteLen], Peer: c.remote[:c.remoteLen],
+		Minor: int64(q.minor), Port: portOf(c), Method: q.method, Path: protocol.PathOf(q.target), Scheme: s.at(c.listener), Client: c.remote[:c.remoteLen], Peer: c.remote[:c.remoteLen],
 		Error: statusError(status)}
 	s.to.Append(p.Append(make([]byte, 0, 512)))
 }

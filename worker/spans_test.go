@@ -180,3 +180,70 @@ func TestSpansCost(t *testing.T) {
 		t.Error("there are spans nobody has asked for")
 	}
 }
+
+// TestSpansOnBoard: while a request that is recorded runs, its record says where it is, so that
+// the master can tell of it; that of another says nothing.
+func TestSpansOnBoard(t *testing.T) {
+	type seen struct {
+		place     protocol.Place
+		on        bool
+		variables string
+	}
+	at := make(chan seen, 1)
+	var r *rig
+	r, told := tracedRig(t, testConfig(), func(c *call) {
+		rec := &r.slot.ThreadRecs[0]
+		s := seen{variables: c.t.variables()}
+		s.place, s.on = rec.Place(rec.Started())
+		at <- s
+		c.ok("x")
+	})
+	r.start()
+	c := r.dial()
+	rd := responses(t, c)
+	ask := func(fields string) seen {
+		t.Helper()
+		send(t, c, "GET /a HTTP/1.1\r\nHost: h\r\n"+fields+"\r\n")
+		if _, err := rd.read(false); err != nil {
+			t.Fatal(err)
+		}
+		return <-at
+	}
+	got := ask("Traceparent: " + someParent + "\r\n")
+	own := tracecontext.Context{Trace: got.place.Trace, Span: got.place.ID, Flags: got.place.Flags}
+	if want := "HTTP_TRACEPARENT\x00" + string(own.Append(nil)) + "\x00"; !got.on || got.variables != want || got.place.Parent == [8]byte{} || got.place.Arrived == 0 || got.place.Security != 0 {
+		t.Errorf("%+v, and the application has %q", got, want)
+	}
+	if got := ask("Traceparent: " + strings.TrimSuffix(someParent, "1") + "0\r\n"); got.on {
+		t.Errorf("what nobody wants to see: %+v", got)
+	}
+	if got := ask(""); !got.on || got.place.Parent != [8]byte{} || got.place.Trace == own.Trace {
+		t.Errorf("with no parent: %+v", got)
+	}
+	if n := len(told()); n != 2 {
+		t.Errorf("%d spans", n)
+	}
+	rec := &r.slot.ThreadRecs[0]
+	for rec.Started() != 0 {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestSpanToldOnce: when the span of a WebSocket has been told, the record of its request, which may
+// be busy for longer, says so.
+func TestSpanToldOnce(t *testing.T) {
+	r, told := tracedRig(t, testConfig(), nil)
+	var rec protocol.Thread
+	rec.Begin(5, []byte("GET"), []byte("/"), nil)
+	rec.Trace(5, protocol.Place{Trace: [16]byte{1}, ID: [8]byte{2}, Flags: tracecontext.Sampled})
+	k := &lastingLine{log: &r.access, spans: &r.spans, rec: &rec, start: 5, span: &protocol.Span{Trace: [16]byte{1}, ID: [8]byte{2}, Queue: -1}}
+	r.access.lasting.all = map[*lastingLine]struct{}{k: {}}
+	k.opens(101)
+	if _, on := rec.Place(5); !on {
+		t.Error("its place is gone before its end")
+	}
+	k.end(7)
+	if _, on := rec.Place(5); on || len(told()) != 1 {
+		t.Errorf("told %d times, and the master would again: %v", len(told()), on)
+	}
+}

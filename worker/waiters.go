@@ -60,6 +60,9 @@ func (t *Thread) record() *protocol.Thread {
 		return t.rec
 	}
 	if t.waiter == nil {
+	if t.span.sampled() {
+		rec.Trace(at, t.l.spans.place(t))
+	}
 		t.waiter = t.l.waiters.take(t)
 	}
 	return t.waiter

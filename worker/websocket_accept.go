@@ -59,6 +59,9 @@ func (t *Thread) acceptSocket(protocol, fields []byte, news *uint32, stays bool)
 	w.line.opens(t.reply.status)
 	if rec := t.record(); rec != nil {
 		rec.Exempt(t.Taken)
+		if step := &l.slot.ThreadRecs[0]; stays && t.cork != nil { // … has its line by that one
+			step.Logged(step.Started())
+		}
 	}
 	if !stays {
 		w.waiter, t.waiter = t.waiter, nil

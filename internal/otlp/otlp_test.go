@@ -191,6 +191,41 @@ func TestHostileLines(t *testing.T) {
 	}
 }
 
+// TestLost: a request that died with its worker has a span as any other, with the reason; one that
+// cannot be, as a worker may have written anything, is counted.
+func TestLost(t *testing.T) {
+	x, _ := newExporters()
+	to := newSink()
+	e := x.open(to, resource.Empty(), nil)
+	s := protocol.Span{Trace: [16]byte{1}, ID: [8]byte{2}, Parent: [8]byte{3}, Flags: 1, End: 2e18, Duration: 5e9, Queue: -1, Minor: 1,
+		Method: []byte("GET"), Path: []byte("/\xff"), Scheme: []byte("http"), Error: []byte("worker_died")}
+	e.Lost(s, 7, "signal:SIGKILL")
+	for _, wrong := range []func(*protocol.Span){
+		func(s *protocol.Span) { s.Trace = [16]byte{} }, func(s *protocol.Span) { s.ID = [8]byte{} },
+		func(s *protocol.Span) { s.Minor = 3 }, func(s *protocol.Span) { s.Duration = 3e18 },
+	} {
+		w := s
+		wrong(&w)
+		e.Lost(w, 7, "exit:1")
+	}
+	e.Close()
+	if c := x.Counts(); c != (protocol.SpanCounts{Exported: 1, Invalid: 4}) {
+		t.Fatalf("%+v", c)
+	}
+	got := to.spans[0]
+	has := make(map[string]string)
+	for _, kv := range got.Attributes() {
+		has[string(kv.Key)] = kv.Value.String()
+	}
+	if has["error.type"] != "worker_died" || has["hostler.cause"] != "signal:SIGKILL" || has["hostler.worker"] != "7" || has["url.path"] != "/\uFFFD" || has["http.response.status_code"] != "" ||
+		got.Parent().SpanID() != s.Parent || got.EndTime().Sub(got.StartTime()) != 5*time.Second {
+		t.Errorf("%v, %v", has, got)
+	}
+	if _, ok := has["hostler.queue_wait"]; ok {
+		t.Errorf("nobody knows when its application was called: %v", has)
+	}
+}
+
 // TestTakeEnds: a process that keeps the pipe of a worker that is gone holds nobody up.
 func TestTakeEnds(t *testing.T) {
 	x, _ := newExporters()
@@ -220,7 +255,7 @@ func TestStub(t *testing.T) {
 	full := protocol.Span{Trace: [16]byte{1}, ID: [8]byte{2}, Parent: [8]byte{3}, Flags: 1, End: 2e18, Duration: 5e6, Queue: 1e6, Status: 503, Minor: 2, Port: 4711,
 		Method: []byte("GET"), Path: []byte("/\xff"), Scheme: []byte("https"), Host: []byte("[::1]:8443"), Client: []byte("10.0.0.1"), Peer: []byte("10.0.0.2"),
 		Agent: []byte("x\xfe"), State: []byte("a=1"), Error: []byte("503"), Route: []byte("/<a>")}
-	stub := (&told{full, 3}).stub(resource.Empty(), instrumentation.Scope{})
+	stub := (&told{full, 3, ""}).stub(resource.Empty(), instrumentation.Scope{})
 	got := make(map[string]string)
 	for _, kv := range stub.Attributes {
 		got[string(kv.Key)] = kv.Value.String()
@@ -241,12 +276,12 @@ func TestStub(t *testing.T) {
 	if stub.EndTime.Sub(stub.StartTime) != 5*time.Millisecond || !stub.Parent.IsRemote() || stub.Parent.SpanID() != [8]byte{3} || stub.SpanContext.TraceState().String() != "a=1" {
 		t.Errorf("%+v", stub)
 	}
-	empty := (&told{protocol.Span{Trace: [16]byte{1}, ID: [8]byte{2}, End: 1, Queue: -1, Minor: 1, State: []byte("nonsense"), Method: []byte("get")}, 1}).stub(resource.Empty(), instrumentation.Scope{})
+	empty := (&told{protocol.Span{Trace: [16]byte{1}, ID: [8]byte{2}, End: 1, Queue: -1, Minor: 1, State: []byte("nonsense"), Method: []byte("get")}, 1, ""}).stub(resource.Empty(), instrumentation.Scope{})
 	if empty.Name != "HTTP" || empty.Parent.IsValid() || empty.SpanContext.TraceState().Len() != 0 {
 		t.Errorf("%+v", empty)
 	}
 	for host, want := range map[string]string{"a": "a", "a:1": "a", "[::1]": "::1", "[::1]:1": "::1", "a:x": "a", "a:99999": "a"} {
-		if name, _ := (&told{protocol.Span{Host: []byte(host)}, 1}).host(); name != want {
+		if name, _ := (&told{protocol.Span{Host: []byte(host)}, 1, ""}).host(); name != want {
 			t.Errorf("%s: %s", host, name)
 		}
 	}

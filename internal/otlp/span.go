@@ -35,6 +35,7 @@ const (
 	errorType          = attribute.Key("error.type")
 	// Ours.
 	workerNumber = attribute.Key("hostler.worker")
+	workerCause  = attribute.Key("hostler.cause")
 	queueWait    = attribute.Key("hostler.queue_wait")
 )
 
@@ -47,6 +48,7 @@ var methods = protocol.Methods[1:]
 type told struct {
 	protocol.Span
 	worker int
+	cause  string // of the worker's end, which the request did not outlive; "": it did
 }
 
 // stub is the span as the SDK has it.
@@ -108,6 +110,9 @@ func (s *told) attributes() (name string, all []attribute.KeyValue) {
 	add(userAgent, s.Agent)
 	add(errorType, s.Error)
 	all = append(all, workerNumber.Int(s.worker))
+	if s.cause != "" {
+		all = append(all, workerCause.String(s.cause))
+	}
 	if s.Queue >= 0 {
 		all = append(all, queueWait.Float64(float64(s.Queue)/1e9))
 	}

@@ -29,6 +29,15 @@ func (e *Exporter) Take(pipe *os.File, worker int) (ended func()) {
 	return func() { _ = pipe.SetReadDeadline(time.Now().Add(lastTime)) } // it is closed, or not
 }
 
+// Lost takes a request that died with its worker, and of what; what cannot be is counted.
+func (e *Exporter) Lost(s protocol.Span, worker int, cause string) {
+	if s.Check() != nil {
+		e.counts.invalid.Add(1)
+		return
+	}
+	e.put(told{s, worker, cause})
+}
+
 // read takes lines, and what is none is counted.
 func (e *Exporter) read(pipe io.Reader, worker int) {
 	r := bufio.NewReaderSize(&paced{r: pipe}, protocol.MaxSpan)
@@ -63,7 +72,7 @@ func (e *Exporter) read(pipe io.Reader, worker int) {
 			invalid(err)
 			continue
 		}
-		e.put(told{s, worker})
+		e.put(told{Span: s, worker: worker})
 	}
 }
 
