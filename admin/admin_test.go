@@ -316,10 +316,10 @@ func TestWedged(t *testing.T) {
 	if st.Threads != (ThreadCount{Total: 4, Busy: 4}) {
 		t.Errorf("threads: %+v", st.Threads)
 	}
-	if got := *st.Workers[0].Threads[1].Request; got != (RequestStatus{"POST", "/pay?order=7&x=<é>", "192.0.2.9", 30, 30, false}) {
+	if got := *st.Workers[0].Threads[1].Request; got != (RequestStatus{Running{"POST", "/pay?order=7&x=<é>", "192.0.2.9", 30, false}, 30, false}) {
 		t.Errorf("the request that hangs is %+v", got)
 	}
-	if got := st.Workers[1].Threads[0]; got.State != "busy" || *got.Request != (RequestStatus{Age: 30, Clock: 30}) {
+	if got := st.Workers[1].Threads[0]; got.State != "busy" || *got.Request != (RequestStatus{Running: Running{Age: 30}, Clock: 30}) {
 		t.Errorf("the torn record is %+v of %+v", got, got.Request)
 	}
 }
@@ -372,5 +372,46 @@ func TestStatusOfStrangeBytes(t *testing.T) {
 	s.ThreadRecs[0].Begin(1, []byte("G\x00T"), bytes.Repeat([]byte("\xff\"\\"), 200), []byte("\x80"))
 	if b := []byte(r.get("/status", 200)); !json.Valid(b) {
 		t.Errorf("not JSON: %s", b)
+	}
+}
+
+// TestStatusLoop: what an event loop has under way is told, the oldest first, and how much more.
+func TestStatusLoop(t *testing.T) {
+	r := newRig(t)
+	s := r.worker(0, 300, protocol.SlotServing)
+	s.Gauges.LoopSince.Store(protocol.LoopRests)
+	begin := func(i int, at int64, target string) *protocol.Thread {
+		rec := &s.ThreadRecs[i]
+		rec.Begin(at, []byte("GET"), []byte(target), []byte("192.0.2.9"))
+		return rec
+	}
+	begin(0, 49e9, "/step").Logged(49e9) // … of one that has a record of its own
+	begin(1, 30e9, "/young?x=1")
+	begin(2, 5e9, "/socket").Exempt(5e9)
+	begin(4, 20e9, "/old")
+	s.Gauges.Tasks.Store(1002)
+	s.Gauges.Sockets.Store(11)
+	s.Gauges.Unseen.Store(1010)
+	loop := func() *LoopStatus {
+		t.Helper()
+		var st Status
+		if err := json.Unmarshal([]byte(r.get("/status", 200)), &st); err != nil {
+			t.Fatal(err)
+		}
+		return st.Workers[0].Loop
+	}
+	want := []Running{{"GET", "/old", "192.0.2.9", 30, false}, {"GET", "/young?…", "192.0.2.9", 20, false}, {"GET", "/socket", "192.0.2.9", 45, true}}
+	if got := loop(); !slices.Equal(got.Requests, want) || got.Unseen != 1010 {
+		t.Errorf("%+v", got)
+	}
+	begin(0, 49e9+1, "/first") // a first step
+	s.Gauges.Tasks.Store(1003)
+	if got := loop(); len(got.Requests) != 4 || got.Requests[2].Target != "/first" {
+		t.Errorf("%+v", got)
+	}
+	s.Gauges.Tasks.Store(0)
+	s.Gauges.Sockets.Store(0)
+	if got := loop(); got.Requests == nil || len(got.Requests) != 0 {
+		t.Errorf("of nothing: %+v", got)
 	}
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"math"
 	"os"
 	"slices"
@@ -103,6 +104,9 @@ type LoopStatus struct {
 	Waiting    int64   `json:"tasks_waiting"` // … that wait, as it runs --worker-concurrency of them
 	WebSockets int64   `json:"websockets"`
 	Away       float64 `json:"away_seconds"` // how long it has been busy with what it is at; 0: it waits
+	// Requests are those under way, the oldest first, and then the WebSockets: the oldest 255.
+	Requests []Running `json:"requests"`
+	Unseen   int64     `json:"unseen"` // how many more there are of both
 }
 
 // ThreadStatus is one Python thread.
@@ -112,13 +116,19 @@ type ThreadStatus struct {
 	Request *RequestStatus `json:"request"` // null: idle
 }
 
-// RequestStatus is the request that a thread runs. Method, target and client
-// are empty if the worker died, or hangs, in the moment of writing them down.
+// Running is a request that is under way. Method, target and client are empty if the
+// worker died, or hangs, in the moment of writing them down.
+type Running struct {
+	Method    string  `json:"method"`
+	Target    string  `json:"target"` // its query string is "…" unless that was asked for (--admin-queries); cut if it is long
+	Client    string  `json:"client"`
+	Age       float64 `json:"age_seconds"`
+	WebSocket bool    `json:"websocket,omitempty"` // it has become one
+}
+
+// RequestStatus is the request that a thread runs.
 type RequestStatus struct {
-	Method string  `json:"method"`
-	Target string  `json:"target"` // its query string is "…" unless that was asked for (--admin-queries); cut if it is long
-	Client string  `json:"client"`
-	Age    float64 `json:"age_seconds"`
+	Running
 	// Clock is what --timeout is held against: how long it has been computing. It is 0
 	// while the request waits for its client.
 	Clock          float64 `json:"clock_seconds"`
@@ -172,6 +182,11 @@ func (st *Status) dropQueries() {
 			}
 			t.Request.Target = withoutQuery(t.Request.Target)
 		}
+		if w.Loop != nil {
+			for i := range w.Loop.Requests {
+				w.Loop.Requests[i].Target = withoutQuery(w.Loop.Requests[i].Target)
+			}
+		}
 	}
 }
 
@@ -215,16 +230,17 @@ func workerStatus(w *protocol.WorkerStatus, slot *protocol.Slot, now time.Time, 
 		ws.Queue.OldestAge = age(time.Duration(mono - oldest))
 	}
 	if since := g.LoopSince.Load(); since != 0 {
-		ws.Loop = &LoopStatus{Tasks: max(g.Tasks.Load(), 0), Waiting: max(g.TasksWaiting.Load(), 0), WebSockets: max(g.Sockets.Load(), 0)}
+		ws.Loop = &LoopStatus{Tasks: max(g.Tasks.Load(), 0), Waiting: max(g.TasksWaiting.Load(), 0), WebSockets: max(g.Sockets.Load(), 0), Unseen: max(g.Unseen.Load(), 0)}
 		if since > protocol.LoopRests {
 			ws.Loop.Away = age(time.Duration(mono - since))
 		}
+		ws.Loop.Requests = loopRequests(slot, ws.Loop.Tasks+ws.Loop.WebSockets-ws.Loop.Unseen, mono)
 	}
 	for i := range min(max(g.Threads.Load(), 0), protocol.MaxThreads) {
 		t := ThreadStatus{Thread: int(i), State: "idle"}
 		if a, busy := slot.ThreadRecs[i].Snapshot(); busy {
 			t.State = "busy"
-			t.Request = &RequestStatus{Method: a.Method, Target: a.Target, Client: a.Client, Age: age(time.Duration(mono - a.Start))}
+			t.Request = &RequestStatus{Running: running(&a, mono)}
 			if since := slot.ThreadRecs[i].ClockSince(a.Start); since != 0 {
 				t.Request.Clock = age(time.Duration(mono - since))
 			} else {
@@ -234,6 +250,38 @@ func workerStatus(w *protocol.WorkerStatus, slot *protocol.Slot, now time.Time, 
 		ws.Threads = append(ws.Threads, t)
 	}
 	return ws
+}
+
+func running(a *protocol.Activity, mono int64) Running {
+	return Running{Method: a.Method, Target: a.Target, Client: a.Client, Age: age(time.Duration(mono - a.Start)), WebSocket: a.Socket}
+}
+
+// loopRequests are those that an event loop has under way, most at most. The records that were
+// never used lie behind the others, and are not looked at: that would be memory.
+func loopRequests(slot *protocol.Slot, most, mono int64) []Running {
+	all := []Running{}
+	for i := range slot.ThreadRecs {
+		if int64(len(all)) >= most {
+			break
+		}
+		if a, busy := slot.ThreadRecs[i].Snapshot(); busy && !(i == 0 && a.Logged) { // it is a step of another's
+			all = append(all, running(&a, mono))
+		}
+	}
+	slices.SortStableFunc(all, ByAge)
+	return all
+}
+
+// ByAge orders requests: the oldest first. A WebSocket is old because it is one, and comes
+// after what somebody waits for.
+func ByAge(a, b Running) int {
+	if a.WebSocket != b.WebSocket {
+		if a.WebSocket {
+			return 1
+		}
+		return -1
+	}
+	return cmp.Compare(b.Age, a.Age)
 }
 
 // age is d in seconds, to the millisecond and never below 0.

@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -67,6 +68,31 @@ func statusTable(st, before *Status) string {
 			memory(ws.Memory), cpuUse(st, before, ws))
 	}
 	w.Flush() // cannot fail: b takes all
+	b.WriteString(oldestLines(st))
+	return b.String()
+}
+
+// Of the requests that are under way statusTable names a few, if they have been for long.
+const (
+	oldestNamed = 5
+	oldestFrom  = 1.0 // seconds
+)
+
+// oldestLines names them.
+func oldestLines(st *Status) string {
+	all, _ := runningNow(st)
+	old := slices.IndexFunc(all, func(r running) bool { return r.WebSocket || r.Age < oldestFrom })
+	if old < 0 {
+		old = len(all)
+	}
+	if old == 0 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("\nunder way for longest:\n")
+	for _, r := range all[:min(old, oldestNamed)] {
+		fmt.Fprintf(&b, "%8s  worker %-4d %-15s %s\n", span(r.Age), r.worker, r.Client, r.asks())
+	}
 	return b.String()
 }
 

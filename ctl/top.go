@@ -190,7 +190,7 @@ func topLines(v *topView, width, height int) [][]piece {
 	lines = append(lines, nil)
 	lines = append(lines, trafficRows(v, width)...)
 	lines = append(lines, nil)
-	running := runningRows(st)
+	running, unseen := runningRows(st)
 	others := 2 + leastEvents
 	if len(running) > 0 {
 		others += 3 + leastRunning
@@ -203,8 +203,8 @@ func topLines(v *topView, width, height int) [][]piece {
 		lines = append(lines, nil, []piece{{fill("RUNNING NOW", width), heading}})
 		more := max(room-events-3, leastRunning)
 		lines = append(lines, running[:min(len(running), more)]...)
-		if len(running) > more {
-			lines = append(lines, []piece{{fmt.Sprintf("  and %d more", len(running)-more), faint}})
+		if left := unseen + max(len(running)-more, 0); left > 0 {
+			lines = append(lines, []piece{{fmt.Sprintf("  and %d more", left), faint}})
 		}
 	}
 	if events > 0 {
@@ -394,6 +394,9 @@ func concern(w *WorkerStatus) float64 {
 		most += 1e9
 	case w.Loop != nil:
 		most = max(most, float64(w.Loop.Tasks)/1e6)
+		if len(w.Loop.Requests) > 0 && !w.Loop.Requests[0].WebSocket {
+			most = max(most, w.Loop.Requests[0].Age)
+		}
 		if w.Loop.Away >= blockedFrom {
 			most += 1e8
 		}
@@ -401,33 +404,58 @@ func concern(w *WorkerStatus) float64 {
 	return most
 }
 
-// runningRows are the requests that run, the oldest first.
-func runningRows(st *Status) [][]piece {
-	type running struct {
-		worker int
-		*admin.RequestStatus
-	}
-	var all []running
+// running is a request that a worker has under way.
+type running struct {
+	worker int
+	admin.Running
+}
+
+// runningNow are those of all workers, the oldest first, and how many there are beside them.
+func runningNow(st *Status) (all []running, unseen int) {
 	for i := range st.Workers {
-		for _, t := range st.Workers[i].Threads {
+		w := &st.Workers[i]
+		if w.Loop != nil { // its thread is at a step of one of them
+			for _, r := range w.Loop.Requests {
+				all = append(all, running{w.Worker, r})
+			}
+			unseen += int(w.Loop.Unseen)
+			continue
+		}
+		for _, t := range w.Threads {
 			if t.Request != nil {
-				all = append(all, running{st.Workers[i].Worker, t.Request})
+				all = append(all, running{w.Worker, t.Request.Running})
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b running) int { return cmp.Compare(b.Age, a.Age) })
-	lines := make([][]piece, 0, len(all))
+	slices.SortStableFunc(all, func(a, b running) int { return admin.ByAge(a.Running, b.Running) })
+	return all, unseen
+}
+
+// runningRows are they as they are shown.
+func runningRows(st *Status) (lines [][]piece, unseen int) {
+	all, unseen := runningNow(st)
 	for _, r := range all {
 		tone := plain
 		switch {
+		case r.WebSocket:
+			tone = faint
 		case r.Age >= 10:
 			tone = hot
 		case r.Age >= 1:
 			tone = warm
 		}
-		lines = append(lines, []piece{{fmt.Sprintf("%8s", span(r.Age)), tone}, {fmt.Sprintf("  worker %-4d %-15s ", r.worker, r.Client), faint}, {fmt.Sprintf("%-7s %s", r.Method, oneLine(r.Target)), plain}})
+		lines = append(lines, []piece{{fmt.Sprintf("%8s", span(r.Age)), tone}, {fmt.Sprintf("  worker %-4d %-15s ", r.worker, r.Client), faint}, {r.asks(), plain}})
 	}
-	return lines
+	return lines, unseen
+}
+
+// asks is what was asked for.
+func (r *running) asks() string {
+	method := r.Method
+	if r.WebSocket {
+		method = "WS"
+	}
+	return fmt.Sprintf("%-7s %s", method, oneLine(r.Target))
 }
 
 func fill(s string, width int) string { return s + strings.Repeat(" ", max(width-len(s), 0)) }

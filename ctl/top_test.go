@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ import (
 func testTop() *topView {
 	st := testStatus()
 	w := &st.Workers[0]
-	w.Threads[1].Request = &admin.RequestStatus{Method: "GET", Target: "/orders/é\x1b[2Jx", Client: "192.0.2.9", Age: 12}
+	w.Threads[1].Request = &admin.RequestStatus{Running: admin.Running{Method: "GET", Target: "/orders/é\x1b[2Jx", Client: "192.0.2.9", Age: 12}}
 	half := .25
 	st.Traffic = &admin.Traffic{Requests: 120, P50: &half, P99: &half, Errors: 1.5}
 	v := &topView{status: &st}
@@ -80,7 +81,7 @@ func TestTopShowsTrouble(t *testing.T) {
 	fine := v.status.Workers[0]
 	fine.Threads, fine.Loop, fine.State = make([]admin.ThreadStatus, 1), nil, "serving"
 	stuck, frozen := fine, fine
-	stuck.Threads = []admin.ThreadStatus{{Request: &admin.RequestStatus{Method: "GET", Target: "/report", Client: "192.0.2.9", Age: 300}}}
+	stuck.Threads = []admin.ThreadStatus{{Request: &admin.RequestStatus{Running: admin.Running{Method: "GET", Target: "/report", Client: "192.0.2.9", Age: 300}}}}
 	frozen.State = protocol.StateFrozen
 	v.status.Workers = nil
 	for i := range 32 {
@@ -108,6 +109,42 @@ func TestTopShowsTrouble(t *testing.T) {
 	v.status.Connections.Idle = 123_456
 	if text := screenText(topLines(v, 80, 24)); !strings.Contains(text, "123456 conns\n") {
 		t.Errorf("connections are cut off:\n%s", text)
+	}
+}
+
+// TestOldestOfLoops: of thousands of requests on event loops the oldest are named, and the others
+// counted; WebSockets come after them.
+func TestOldestOfLoops(t *testing.T) {
+	v := testTop()
+	w := v.status.Workers[0]
+	w.Loop = &admin.LoopStatus{Tasks: 2000, WebSockets: 1, Unseen: 1746, Requests: []admin.Running{{Method: "GET", Target: "/report", Client: "192.0.2.9", Age: 70}}}
+	for range 253 {
+		w.Loop.Requests = append(w.Loop.Requests, admin.Running{Method: "POST", Target: "/chat", Age: 2})
+	}
+	w.Loop.Requests = append(w.Loop.Requests, admin.Running{Method: "GET", Target: "/socket", Age: 3000, WebSocket: true})
+	v.status.Workers = []WorkerStatus{w}
+	text := screenText(topLines(v, 80, 40))
+	lines := strings.Split(text[strings.Index(text, "RUNNING NOW"):], "\n")
+	shown := 0
+	for _, l := range lines[1:] {
+		if strings.Contains(l, " worker 1 ") {
+			shown++
+		}
+	}
+	if !strings.Contains(lines[1], "/report") || !strings.Contains(lines[2], "/chat") || shown < 3 || !strings.Contains(text, fmt.Sprintf("\n  and %d more", 2001-shown)) || strings.Contains(text, "/orders") {
+		t.Errorf("%d are shown:\n%s", shown, text)
+	}
+	if text := screenText(topLines(v, 80, 400)); !strings.Contains(text, "\n  and 1746 more") || !strings.Contains(text, "WS      /socket") {
+		t.Errorf("with room for all:\n%s", text)
+	}
+	text = statusTable(v.status, nil)
+	if !strings.Contains(text, "\nunder way for longest:\n   1m10s  worker 1    192.0.2.9       GET     /report\n") || strings.Count(text, "/chat") != oldestNamed-1 || strings.Contains(text, "/socket") {
+		t.Errorf("status:\n%s", text)
+	}
+	w.Loop.Requests = w.Loop.Requests[254:]
+	v.status.Workers[0] = w
+	if text := statusTable(v.status, nil); strings.Contains(text, "for longest") {
+		t.Errorf("a WebSocket is no request that somebody waits for:\n%s", text)
 	}
 }
 

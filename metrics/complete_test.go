@@ -48,7 +48,7 @@ func TestEveryGaugeIsExported(t *testing.T) {
 	r := newRig(t)
 	slot := r.start(0, 100)
 	r.c.mono = func() int64 { return 100e9 }
-	own := map[string]string{"Heartbeat": "worker_up says what comes of it", "GILWanted": "worker_exits_total does", "Served": "--max-requests is held against it", "LoopSince": "loop_lag_seconds says what comes of it"}
+	own := map[string]string{"Heartbeat": "worker_up says what comes of it", "GILWanted": "worker_exits_total does", "Served": "--max-requests is held against it", "LoopSince": "loop_lag_seconds says what comes of it", "Unseen": "tasks and websockets say how many there are"}
 	gauges := reflect.ValueOf(&slot.Gauges).Elem()
 	for i := range gauges.NumField() {
 		name := gauges.Type().Field(i).Name

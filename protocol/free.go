@@ -16,7 +16,7 @@ func (s *Slot) Free() {
 func (s *Slot) clear() {
 	g := &s.Gauges
 	for _, v := range []*atomic.Int64{&g.ConnsIdle, &g.ConnsReading, &g.ConnsRunning, &g.ConnsWriting, &g.Sockets,
-		&g.QueueDepth, &g.QueueOldest, &g.Threads, &g.Heartbeat, &g.SpoolFiles, &g.SpoolBytes, &g.GILWanted, &g.Tasks, &g.TasksWaiting, &g.LoopSince} {
+		&g.QueueDepth, &g.QueueOldest, &g.Threads, &g.Heartbeat, &g.SpoolFiles, &g.SpoolBytes, &g.GILWanted, &g.Tasks, &g.TasksWaiting, &g.Unseen, &g.LoopSince} {
 		v.Store(0)
 	}
 	g.Served.Store(0)

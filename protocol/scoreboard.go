@@ -147,6 +147,7 @@ type Gauges struct {
 	Threads      atomic.Int64  // Python threads that serve
 	Tasks        atomic.Int64  // requests that an event loop runs
 	TasksWaiting atomic.Int64  // … and that wait, as it may run no more
+	Unseen       atomic.Int64  // requests and WebSockets of an event loop's that have found no record free
 	LoopSince    atomic.Int64  // since when the event loop has not been at its post; LoopRests: it is; 0: there is none
 	Served       atomic.Uint64 // requests begun by this worker
 	Heartbeat    atomic.Int64  // last sign of life of the worker's Go side
@@ -176,10 +177,10 @@ type Thread struct {
 	endless        atomic.Int64 // the start of the request that has no limit in all
 
 	logged atomic.Int64 // the start of the request whose line in the access log is written, though the thread goes on with it
-}
 
 	place   Place        // in a trace
 	placeOf atomic.Int64 // … of the request that began then; 0: of none
+}
 
 const (
 	threadRecordWords = 29

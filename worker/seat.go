@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"container/list"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,8 @@ type Async struct {
 	free  []int     // the one that was used last is used first
 	live  []*Thread // those with a request, in no order
 	begun *Thread   // of these, the one whose request the last step has begun; nil: none has
+
+	unseen list.List // of these, those that have found no record free: *Thread, the oldest first
 
 	turn turn
 	news []*Thread // of live, or finished since: alarms are to be told
@@ -139,8 +142,39 @@ func (a *Async) vacate(t *Thread) {
 	a.live[n] = nil
 	a.live = a.live[:n]
 	a.l.slot.Gauges.Tasks.Store(int64(n))
+	if t.unseen != nil {
+		a.unseen.Remove(t.unseen)
+		t.unseen = nil
+	}
+	a.hides(t, false)
 	a.l.waiters.give(t.waiter)
 	t.waiter = nil
+	a.seeOldest()
+}
+
+// seeOldest gives records that have become free to those requests that have waited the longest for
+// one: what is seen of a loop is the oldest of what it has.
+func (a *Async) seeOldest() {
+	for e := a.unseen.Front(); e != nil && a.l.waiters.any(); e = a.unseen.Front() {
+		t := a.unseen.Remove(e).(*Thread)
+		t.unseen = nil
+		if !t.stays && t.taken == nil { // what it has become has its line without
+			t.record()
+			a.hides(t, false)
+		}
+	}
+}
+
+// hides counts t's request among those that have no record, or no more.
+func (a *Async) hides(t *Thread, does bool) {
+	if t.hides != does {
+		t.hides = does
+		n := int64(1)
+		if !does {
+			n = -1
+		}
+		a.l.slot.Gauges.Unseen.Add(n)
+	}
 }
 
 // Finish ends the request that a seat has, and so the seat's. What its connection has

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"container/list"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -60,6 +61,8 @@ type Thread struct {
 	coalescer *coalescer       // of its thread; nil: it is no Python thread
 	seat      int              // … its number
 	waiter    *protocol.Thread // … and the record of the request, if it has one beside rec
+	unseen    *list.Element    // … its place among Async.unseen; nil: it is not among them
+	hides     bool             // … and whether it is counted as one of those
 	place     int              // in Async.live
 	watch     watch
 	listed    bool // in scheduler.news, whose lock it belongs to

@@ -168,8 +168,13 @@ func (a *Async) keepBegun() {
 	if t == nil {
 		return
 	}
-	if a.begun = nil; t.conn != nil || t.stays {
-		t.record()
+	if a.begun = nil; t.conn == nil && !t.stays {
+		return
+	}
+	a.seeOldest()
+	if t.record() == nil {
+		t.unseen = a.unseen.PushBack(t)
+		a.hides(t, true)
 	}
 }
 

@@ -10,7 +10,8 @@ import (
 // beside the step that they are in: of a worker that dies the master names it, and writes its
 // line of the access log. The records of the threads that there could be are free for that.
 // A request has one from the end of its first step on, if it has not ended by then; a WebSocket
-// keeps that of its request. Who comes when all are taken has none.
+// keeps that of its request. Who comes when all are taken has none before one is free, and those
+// that are older have theirs (see Async.seeOldest).
 type waiters struct {
 	mu   sync.Mutex
 	free []*protocol.Thread // the one that was used last is used first
@@ -37,6 +38,13 @@ func (w *waiters) take(t *Thread) *protocol.Thread {
 	return rec
 }
 
+// any reports whether one is free.
+func (w *waiters) any() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.free) > 0
+}
+
 // give takes back a record, if it is one.
 func (w *waiters) give(rec *protocol.Thread) {
 	if rec == nil {
@@ -52,6 +60,9 @@ func (w *waiters) give(rec *protocol.Thread) {
 func (t *Thread) begin(rec *protocol.Thread, at int64) {
 	buf := t.head()
 	rec.BeginOver(at, uint32(t.Req.Minor), t.Req.Method.In(buf), t.Req.Target.In(buf), t.Remote[:t.RemoteLen])
+	if t.span.sampled() {
+		rec.Trace(at, t.l.spans.place(t))
+	}
 }
 
 // record returns the record on the scoreboard of t's request, which lasts; nil: there is none.
@@ -60,9 +71,6 @@ func (t *Thread) record() *protocol.Thread {
 		return t.rec
 	}
 	if t.waiter == nil {
-	if t.span.sampled() {
-		rec.Trace(at, t.l.spans.place(t))
-	}
 		t.waiter = t.l.waiters.take(t)
 	}
 	return t.waiter

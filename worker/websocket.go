@@ -62,6 +62,7 @@ type webSocket struct {
 	word    *uint32          // futex word of Python threads that wait; nil: an event loop is notified
 	stay    stay             // … and of the thread that stays with it
 	waiter  *protocol.Thread // its record, where no thread stays with it; nil: it has none
+	hides   bool             // … and none was free
 }
 
 // stay is a Python thread's time with a WebSocket that its request has become.
@@ -161,6 +162,10 @@ func (w *webSocket) overNow(code int, reason string) {
 	w.line.end(w.l.now())
 	w.l.waiters.give(w.waiter)
 	w.waiter = nil
+	if w.hides {
+		w.hides = false
+		w.l.slot.Gauges.Unseen.Add(-1)
+	}
 	w.say(code, reason)
 }
 

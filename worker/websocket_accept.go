@@ -65,6 +65,9 @@ func (t *Thread) acceptSocket(protocol, fields []byte, news *uint32, stays bool)
 	}
 	if !stays {
 		w.waiter, t.waiter = t.waiter, nil
+		if w.hides = t.cork != nil && w.waiter == nil; w.hides {
+			l.slot.Gauges.Unseen.Add(1)
+		}
 	}
 	w.weighParts()
 	t.leaveTo(w, now, stays)

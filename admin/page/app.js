@@ -226,7 +226,7 @@ function showWorkers(f) {
     () => el("tbody", {}, el("tr", { class: "gen", "data-fixed": "" }, el("th", { scope: "rowgroup", colspan: 3 + columns.length }))),
     (body, [generation, workers]) => {
       set(body.querySelector("th"), `Generation ${generation}` + (generation < m.generation ? ", leaving" : generation > m.generation && m.generation ? ", to come" : ""));
-      keep(body, workers, (w) => w.pid + "/" + w.worker, makeWorker, (row, w) => updateWorker(row, w, f));
+      keep(body, workers.toSorted((a, b) => trouble(b) - trouble(a)), (w) => w.pid + "/" + w.worker, makeWorker, (row, w) => updateWorker(row, w, f));
     });
   used = new Map(f.workers.map((w) => [w.pid, [w.cpu_seconds, Date.parse(f.time)]]));
 }
@@ -238,13 +238,17 @@ function makeWorker() {
   return row;
 }
 
+const stateOf = (w) => (w.loop && w.loop.away_seconds >= 0.1 && w.state === "serving" ? "blocked" : w.state);
+// trouble is 1 of a worker that one has to see first: of 32 a phone shows three at a time.
+const trouble = (w) => Number(w.state === "frozen" || (w.loop?.away_seconds ?? 0) >= 1);
+
 const tones = { serving: "good", booting: "warn", draining: "", frozen: "bad", blocked: "bad" };
 
 function updateWorker(row, w, f) {
   const [who, state, wide] = row.children;
   set(who.firstChild, "#" + w.worker);
   set(who.lastChild, "pid " + w.pid);
-  const name = w.loop && w.loop.away_seconds >= 0.1 && w.state === "serving" ? "blocked" : w.state;
+  const name = stateOf(w);
   set(state.firstChild, name, "pill " + (tones[name] ?? ""));
   const busy = w.threads.filter((t) => t.request);
   const [cells, text] = wide.firstChild.children;
@@ -270,24 +274,33 @@ function updateWorker(row, w, f) {
 const mostRunning = 50;
 
 function showRunning(f) {
-  const all = f.workers.flatMap((w) => w.threads.filter((t) => t.request).map((t) => ({ w, t, r: t.request })));
-  all.sort((a, b) => b.r.age_seconds - a.r.age_seconds);
-  const idle = f.threads.total - all.length;
-  set($("running-note"), all.length > mostRunning ? `the oldest ${mostRunning} of ${all.length}` : f.threads.total ? plural(idle, "idle thread") : "");
+  const threads = f.workers.filter((w) => !w.loop), loops = f.workers.filter((w) => w.loop);
+  const all = threads.flatMap((w) => w.threads.filter((t) => t.request).map((t) => ({ w, r: t.request, key: t.thread, by: `thread ${t.thread + 1}` })));
+  const idle = threads.reduce((n, w) => n + w.threads.length, 0) - all.length;
+  for (const w of loops) (w.loop.requests ?? []).forEach((r, i) => all.push({ w, r, key: "loop" + i, by: r.websocket ? "a WebSocket" : "" }));
+  // A WebSocket is old because it is one: what somebody waits for comes first.
+  all.sort((a, b) => Number(a.r.websocket ?? 0) - Number(b.r.websocket ?? 0) || b.r.age_seconds - a.r.age_seconds);
+  const total = all.length + loops.reduce((n, w) => n + (w.loop.unseen ?? 0), 0);
+  set($("running-note"), total > mostRunning ? `the oldest ${Math.min(mostRunning, all.length)} of ${total}` : threads.length ? plural(idle, "idle thread") : "");
   const list = $("running");
   if (!all.length) {
     keep(list, [0], () => "empty", () => el("li", { class: "empty none", text: "No request is running." }), () => {});
     return;
   }
-  keep(list, all.slice(0, mostRunning), (x) => `${x.w.pid}/${x.t.thread}`,
-    () => el("li", {}, el("span", { class: "method" }), el("span", { class: "target" }), el("span", { class: "where" }), el("span", { class: "age" })),
-    (li, { w, t, r }) => {
+  const shown = all.slice(0, mostRunning);
+  const more = total - shown.length;
+  keep(list, more > 0 ? [...shown, null] : shown, (x) => (x ? `${x.w.pid}/${x.key}` : "more"),
+    (x) => x === null ? el("li", { class: "empty none" }) : el("li", {}, el("span", { class: "method" }), el("span", { class: "target" }), el("span", { class: "where" }), el("span", { class: "age" })),
+    (li, x) => {
+      if (x === null) return set(li, `and ${more} more`);
+      const { w, r, by } = x;
       const [method, target, where, age] = li.children;
       set(method, r.method || "?");
       set(target, r.target || "(not known)");
       target.title = r.target;
-      set(where, `worker ${w.worker}, thread ${t.thread + 1}` + (r.client ? ` · ${r.client}` : "") + (r.waits_for_client ? " · waits for its client" : ""));
-      set(age, span(r.age_seconds), "age " + heat(r.age_seconds));
+      const about = [[`worker ${w.worker}`, by].filter(Boolean).join(", "), r.client, r.waits_for_client && !r.websocket ? "waits for its client" : ""];
+      set(where, about.filter(Boolean).join(" · "));
+      set(age, span(r.age_seconds), "age " + (r.websocket ? "" : heat(r.age_seconds)));
     });
 }
 
