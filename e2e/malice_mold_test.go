@@ -184,6 +184,30 @@ func TestMaliciousMold(t *testing.T) {
 	}
 }
 
+// TestMoldOfNoUse: a process of the same user has lowered a limit of the mold's, so that it
+// forks no more, or nothing of use. Another mold takes its place.
+func TestMoldOfNoUse(t *testing.T) {
+	for limit, to := range map[string]int{"NPROC": 0, "AS": 1 << 20} {
+		t.Run(limit, func(t *testing.T) {
+			t.Parallel()
+			m := takenOver(t, "http", "app", "--preload")
+			mold := m.mold()
+			m.evil(fmt.Sprintf("resource.prlimit(%d, resource.RLIMIT_%s, (%d, %d))", mold, limit, to, to))
+			pid, err := strconv.Atoi(m.evil("os.getpid()"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+			m.waitLog("giving up the process that workers are forked from")
+			m.serves("the mold was of no use")
+			m.eventually("the end of the mold", func() bool { return !alive(mold) })
+			if n := strings.Count(m.log.String(), "giving up the process"); n != 1 {
+				t.Errorf("%d molds were given up", n)
+			}
+		})
+	}
+}
+
 // TestMaliciousMoldHides: what a mold has forked in secret, and hidden from signals to its
 // group, does not take connections for long when the mold has been given up.
 func TestMaliciousMoldHides(t *testing.T) {

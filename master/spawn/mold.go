@@ -24,6 +24,11 @@ const (
 	forkTime = 10 * time.Second
 	// moldLeave is what a mold gets to leave.
 	moldLeave = time.Second
+	// moldFails is for how long, and moldFailures how often in a row, no worker that was
+	// asked for becomes ready until it is the mold that is taken to be of no use any more:
+	// whoever is its user can lower its limits.
+	moldFails    = 5 * time.Second
+	moldFailures = 3
 )
 
 // mold is a process that has imported the application and forks workers. It
@@ -50,9 +55,11 @@ type mold struct {
 	queue    []*forkling // wait for their turn
 	reason   string      // why it did not boot
 	begun    time.Time
-	deaths   int  // in a row, of molds that were not old
-	said     bool // that it says what it should not
-	aborted  bool // it has been sent SIGABRT
+	deaths   int       // in a row, of molds that were not old
+	said     bool      // that it says what it should not
+	aborted  bool      // it has been sent SIGABRT
+	failures int       // of workers, in a row
+	failing  time.Time // since the first of them
 }
 
 type moldPhase int
@@ -106,12 +113,48 @@ func (s *Spawner) startForked(spec Spec, to func(Report)) (Process, error) {
 	f := &forkling{c, arg, []int{theirs, secrets}, to}
 	c.told = func() { m.unwanted(f) }
 	c.named = func(pid int) error { return s.adopt(c, pid) }
-	go c.listen(s.log, to)
+	go c.listen(s.log, m.watching(to))
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.queue = append(m.queue, f)
 	m.next()
 	return c, nil
+}
+
+// watching is to for a worker of the mold's, of which the mold is to know how it has fared.
+func (m *mold) watching(to func(Report)) func(Report) {
+	ready := false
+	return func(r Report) {
+		to(r)
+		if r.Message.Kind == protocol.KindReady {
+			ready = true
+			m.fared(true)
+		}
+		left := r.Status.Exited() && r.Status.ExitStatus() == 0 || r.Status.Signaled() && r.Status.Signal() == syscall.SIGTERM
+		if r.Exited && !ready && !left {
+			m.fared(false)
+		}
+	}
+}
+
+// fared is called when a worker has become ready, or never will.
+func (m *mold) fared(well bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.phase != moldReady || m.retired {
+		return
+	}
+	if well {
+		m.failures = 0
+		return
+	}
+	if m.failures == 0 {
+		m.failing = time.Now()
+	}
+	m.failures++
+	if d := time.Since(m.failing); d >= moldFails && m.failures >= moldFailures {
+		m.giveUp(fmt.Sprintf("none of the last %d workers that were asked of it, in %v, has become ready", m.failures, d.Round(time.Second)))
+	}
 }
 
 // adopt makes pid the process of c, a forked worker which has said that it is there.
@@ -197,7 +240,7 @@ func (m *mold) start() {
 	if m.retired {
 		return
 	}
-	m.phase, m.reason, m.said, m.aborted, m.begun = moldBoots, "", false, false, time.Now()
+	m.phase, m.reason, m.said, m.aborted, m.failures, m.begun = moldBoots, "", false, false, 0, time.Now()
 	proc, err := m.s.startFresh(m.spec, m.heard)
 	if err != nil {
 		m.fail(err.Error())
