@@ -194,7 +194,7 @@ def offered(rate: int, plan: Plan) -> Sample:
         ask(server, 1, "-c", "8")
         before = server.cpu()
         sample = ask(server, plan.seconds + 2, "-c", str(max(1, min(400, rate // 20))), "-rate", str(rate), "-timeout", "10s")
-        return sample | {"cores": (server.cpu() - before) / (plan.seconds + 2), "errors": sample["broken"]}
+        return sample | {"cores": (server.cpu() - before) / (plan.seconds + 2), "errors": sample["broken"] - sample["unsent"]}
 
 
 class Curve:
@@ -212,16 +212,16 @@ CURVES = {
         {"CPU µs per request": ("cpu", 1), "busiest": ("busiest", 2), "MB each": ("own", 1), "master's MB": ("root", 1), "scrape ms": ("scrape", 1),
          "scrape kB": ("size", 0)}),
     "growth-connections": Curve(
-        "Connections", "So many at rest, and an active one.", "connections", (1, 10, 100, 1000, 10000, 20000), connections,
+        "Connections", "So many at rest, and an active one.", "connections", (1, 10, 100, 1000, 10000, 19000), connections,
         {"kB each": ("kb", 2), "CPU ms a second at rest": ("idle_cpu", 1), "p50 ms": ("p50", 2), "p99 ms": ("p99", 2)}),
     "growth-down": Curve("Response bodies", "Pieces of 64 kB from the application, one connection.", "bytes", SIZES, down, BODY),
-    "growth-up": Curve("Request bodies", "Read by the application in pieces of 64 kB, one connection.", "bytes", SIZES, up, BODY),
+    "growth-up": Curve("Request bodies", "Read by the application in pieces of 64 kB, one connection. Bodies of more than 1 MB go by way of a file.", "bytes", SIZES, up, BODY),
     "growth-files": Curve("Static files", "Files of 1 kB, each asked for in turn, 32 connections.", "files", (1, 10, 100, 1000, 10000), files, LATENCY),
     "growth-fields": Curve("Header fields", "Fields of a request beside Host, 32 connections.", "fields", (1, 10, 50, 100, 200), fields, LATENCY),
     "growth-offered": Curve(
         "Offered load", "Requests due at a fixed rate, one worker and one thread; latencies count from when a request was due. Beyond what a core can do the "
-        "load generator or the server is full.", "requests/s", (10, 100, 1000, 10000, 30000, 100000), offered,
-        {"answered/s": ("rps", 0), "cores": ("cores", 2), "p50 ms": ("p50", 2), "p99 ms": ("p99", 2), "503": ("refused", 0)}),
+        "load generator or the server is full: not sent is what found none of its 400 connections free.", "requests/s", (10, 100, 1000, 10000, 30000, 100000), offered,
+        {"answered/s": ("rps", 0), "cores": ("cores", 2), "p50 ms": ("p50", 2), "p99 ms": ("p99", 2), "503": ("refused", 0), "not sent": ("unsent", 0)}),
 }  # fmt: skip
 
 

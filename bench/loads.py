@@ -115,7 +115,8 @@ def sockets(server: Server, connections: int, seconds: float) -> Sample:
 
 
 def read_load(text: str) -> Sample:
-    """errors are failures and answers other than 200; 503 and all other failures stand beside them."""
+    """errors are failures and answers other than 200; 503 and all other failures stand beside them, and what of these
+    was never sent."""
     try:
         got = json.loads(text.strip().splitlines()[-1])
     except (ValueError, IndexError):
@@ -124,7 +125,7 @@ def read_load(text: str) -> Sample:
     bad = sum(got["statuses"].values()) + sum(got["failures"].values())
     sample = {name: float(got[name]) for name in ("ok", "closed", "slow", "idle", "idle_closed")}
     sample |= {"requests": float(got["sent"]), "rps": got["in_time"] / got["seconds"], "errors": float(bad),
-               "refused": float(refused), "broken": float(bad - refused)}  # fmt: skip
+               "refused": float(refused), "broken": float(bad - refused), "unsent": float(got["failures"].get("no connection free", 0))}  # fmt: skip
     if got["ok"] > got["slow"]:
         sample |= {name: got[name] for name in ("p50", "p90", "p99", "p999", "max")}
     return sample

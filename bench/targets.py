@@ -93,11 +93,11 @@ def grown(results: Results) -> list[Verdict]:
     return [
         level("64 workers: CPU of a request ≤ 1.5 × with one", "growth-workers", "cpu", 1.5, "64", "1", "µs"),
         level("64 workers: a scrape ≤ 16 × that of 4", "growth-workers", "scrape", 16, "64", "4", "ms"),
-        level("20,000 connections: p99 ≤ 1.5 × with one", "growth-connections", "p99", 1.5, "20,000", "1", "ms"),
+        level("19,000 connections: p99 ≤ 1.5 × with one", "growth-connections", "p99", 1.5, "19,000", "1", "ms"),
         level("a body of 1 GB: memory ≤ 1.2 × for 1 MB", "growth-down", "most", 1.2, "1,073,741,824", "1,048,576", "MB"),
         level("an upload of 1 GB: memory ≤ 1.2 × for 1 MB", "growth-up", "most", 1.2, "1,073,741,824", "1,048,576", "MB"),
-        level("a body of 1 GB: CPU of a MB ≤ 1.2 × for 1 MB", "growth-down", "per_mb", 1.2, "1,073,741,824", "1,048,576", "µs"),
-        level("an upload of 1 GB: CPU of a MB ≤ 1.2 × for 1 MB", "growth-up", "per_mb", 1.2, "1,073,741,824", "1,048,576", "µs"),
+        level("a body of 1 GB: CPU of a MB ≤ 1.2 × for 32 MB", "growth-down", "per_mb", 1.2, "1,073,741,824", "33,554,432", "µs"),
+        level("an upload of 1 GB: CPU of a MB ≤ 1.2 × for 32 MB", "growth-up", "per_mb", 1.2, "1,073,741,824", "33,554,432", "µs"),
         level("10,000 files: CPU of a request ≤ 1.5 × with one", "growth-files", "cpu", 1.5, "10,000", "1", "µs"),
         level("200 fields: CPU of a request ≤ 4 × with 50", "growth-fields", "cpu", 4, "200", "50", "µs"),
     ]

@@ -74,9 +74,9 @@ requests: 24261 total, 24325 started, 24261 done, 24200 succeeded, 50 failed, 10
 
     def test_load(self) -> None:
         got = {"sent": 20, "ok": 12, "in_time": 10, "slow": 1, "seconds": 2, "closed": 3, "idle": 0, "idle_closed": 0,
-               "statuses": {"503": 4, "500": 1}, "failures": {"no answer": 3}, "p50": 1, "p90": 2, "p99": 3, "p999": 4, "max": 5}  # fmt: skip
+               "statuses": {"503": 4, "500": 1}, "failures": {"no answer": 1, "no connection free": 2}, "p50": 1, "p90": 2, "p99": 3, "p999": 4, "max": 5}  # fmt: skip
         sample = read_load("idle 0\n" + json.dumps(got) + "\n")
-        self.assertEqual((sample["rps"], sample["errors"], sample["refused"], sample["broken"]), (5, 8, 4, 4))
+        self.assertEqual((sample["rps"], sample["errors"], sample["refused"], sample["broken"], sample["unsent"]), (5, 8, 4, 4, 2))
         self.assertEqual((sample["p999"], sample["closed"]), (4, 3))
         self.assertNotIn("p99", read_load(json.dumps(got | {"ok": 1})))  # a slow one: no latency was taken
         with self.assertRaises(Failure):
