@@ -72,8 +72,8 @@ def needed(settings):
             (worker and settings.get("metrics_routes"), "routes imports"),
             (settings.get("development"), "reload"),
             (hooks, "hooks conf title"),
+            (worker and settings.get("mold"), "mold audit objects library ready wsgi title"),
             (worker, "library worker collect objects profile sockets wsgi"),
-            (worker and settings.get("mold"), "mold audit ready title"),
             (settings.get("paste"), "paste"),
             (is_green(settings), "green dumped greensockets"),
             (worker and settings.get("ready_path"), "ready"),
@@ -140,16 +140,19 @@ def gunicorn_error(logging, level):
 
 def be_worker(settings, raw, threads, own, modules, hooks, metrics, finder):
     """Be a worker; with --preload a mold first, and then each of its workers."""
-    from _hostler.library import load_library
-    from _hostler.worker import Worker
-
-    if hooks and not settings.get("mold"):
-        hooks.post_fork(settings)
+    mold = None
     if settings.get("mold"):
         from _hostler.mold import Mold
 
         mold = Mold(settings, own, metrics)
-        app = load_as_served(settings, modules)
+    elif hooks:
+        hooks.post_fork(settings)
+    app = load_as_served(settings, modules)
+    # Not before: they are compiled while the application is imported.
+    from _hostler.library import load_library
+    from _hostler.worker import Worker
+
+    if mold:
         finder.whole()  # its workers do not share a pipe
         raw = mold.serve(app)  # returns in each worker
         server = mold.server
@@ -158,7 +161,6 @@ def be_worker(settings, raw, threads, own, modules, hooks, metrics, finder):
         if hooks:
             hooks.post_fork(settings)
     else:
-        app = load_as_served(settings, modules)
         server = metrics.library() if metrics else load_library()
     if hooks:
         hooks.post_worker_init(app.call)
