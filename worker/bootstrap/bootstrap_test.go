@@ -94,6 +94,7 @@ def main(finder):
     names = set(vars(__main__)) - {"__name__", "__doc__", "__package__", "__loader__", "__spec__", "__annotations__", "__builtins__"}
     assert not names, names
     finder.need(["later", "nobody"])
+    assert not [fd for fd in (finder.fd, finder.r) if os.get_inheritable(fd)]
     try:
         raise AssertionError("a child is there", os.waitpid(-1, os.WNOHANG))
     except ChildProcessError:

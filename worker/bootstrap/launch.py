@@ -100,6 +100,7 @@ def launch():
             r, out = os.pipe()
             asked, ask = os.pipe()
             self.fd, self.r, self.ask = fd, r, ask
+            os.set_inheritable(fd, False)  # not for programs that the application runs
             self.files = {n: os.fstat(n).st_ino for n in (fd, r, ask)}
             compile_elsewhere(fd, asked, out)
             os.close(out)
