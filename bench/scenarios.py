@@ -93,6 +93,8 @@ JOBS: list[tuple[Job, str, list[str]]] = [
     (asynchronous.websocket, "websocket", peers.ASGI),
     (secure.tls, "tls", secure.TLS),
     (secure.http2, "h2c", secure.HTTP2),
+    (secure.asgi_tls, "asgi-tls", peers.ASGI),
+    (secure.asgi_http2, "asgi-h2c", secure.ASGI_HTTP2),
     (strain.mixed, "mixed", THREADED),
 ]
 ONCE: list[tuple[Job, str, list[str]]] = [  # what does not vary, or takes long
@@ -100,6 +102,7 @@ ONCE: list[tuple[Job, str, list[str]]] = [  # what does not vary, or takes long
     (strain.reloads, "reloads", THREADED),
     (strain.overload, "overload", THREADED),
     (strain.idle, "idle", THREADED),
+    (strain.websockets, "websockets", peers.ASGI),
     (strain.slow, "slow", THREADED),
     (strain.django, "django", THREADED),
     (growth.growth, "growth-workers", ["hostler"]),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import peers
 from loads import ask, loader, read_load, wrk
-from procs import CLIENT_CORE, Failure, on_core, tree
+from procs import CLIENT_CORE, Failure, Server, on_core, tree
 from rounds import WORKERS, Plan, Results, guarded, start
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ MANY = {  # room for the connections of idle and slow
     "gunicorn gthread": ("--worker-connections", "12000"),
 }
 STAY = {"hostler": ("--keep-alive", "600"), "gunicorn gthread": ("--keep-alive", "600"), "granian": ()}
+SOCKETS = {"hostler": MANY["hostler"], "hostler uvloop": MANY["hostler"], "granian asgi": ("--ws", *MANY["granian"]), "uvicorn asgi": ("--backlog", "12000")}
+ACTIVE = ("-c", "1", "-think", "2ms")
 PRELOAD = {"hostler": ("--preload", "--warmup", "/"), "gunicorn gthread": ("--preload",), "granian": ()}
 
 
@@ -107,29 +109,40 @@ def allow_files(connections: int = IDLE) -> None:
 def idle(results: Results, name: str, plan: Plan) -> None:
     allow_files()
     with start(name, "plain:hello", options=MANY[name] + STAY[name]) as server:
-        active = ("-c", "1", "-think", "2ms")
-        ask(server, 1, *active)
-        without = ask(server, plan.seconds + 2, *active)
-        before = server.pss()[0]
-        command = loader(server, plan.seconds + 2, *active, "-idle", str(IDLE), "-hold", "3s")
-        load = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=on_core(CLIENT_CORE))  # noqa: PLW1509
-        try:
-            assert load.stdout
-            opened = load.stdout.readline().split()
-            if len(opened) != 2 or opened[0] != "idle" or int(opened[1]) < IDLE:
-                raise Failure(f"holds {opened[-1] if opened else 'no'} of {IDLE} idle connections")
-            time.sleep(1)
-            after = server.pss()[0]
-            out, _ = load.communicate(timeout=60)
-        except subprocess.TimeoutExpired as err:
-            raise Failure("the load generator did not end") from err
-        finally:
-            load.kill()
-            load.wait()
-        sample = read_load(out)
+        ask(server, 1, *ACTIVE)
+        without = ask(server, plan.seconds + 2, *ACTIVE)
+        sample = at_rest(server, plan)
         if "p99" not in without or "p99" not in sample:
             raise Failure("no good answer beside the idle connections")
-        results.add("idle", name, sample | {"kb": (after - before) * 1024 / IDLE, "without": without["p99"]})
+        results.add("idle", name, sample | {"without": without["p99"]})
+
+
+def websockets(results: Results, name: str, plan: Plan) -> None:
+    allow_files()
+    with start(name, "asgi:echo", options=SOCKETS[name]) as server:
+        ask(server, 1, *ACTIVE, "-ws")
+        results.add("websockets", name, at_rest(server, plan, "-ws"))
+
+
+def at_rest(server: Server, plan: Plan, *kind: str) -> Sample:
+    """What so many connections take that have had one answer, beside an active one."""
+    before = server.pss()[0]
+    command = loader(server, plan.seconds + 2, *ACTIVE, *kind, "-idle", str(IDLE), "-hold", "3s")
+    load = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=on_core(CLIENT_CORE))  # noqa: PLW1509
+    try:
+        assert load.stdout
+        opened = load.stdout.readline().split()
+        if len(opened) != 2 or opened[0] != "idle" or int(opened[1]) < IDLE:
+            raise Failure(f"holds {opened[-1] if opened else 'no'} of {IDLE} idle connections")
+        time.sleep(1)
+        after = server.pss()[0]
+        out, _ = load.communicate(timeout=60)
+    except subprocess.TimeoutExpired as err:
+        raise Failure("the load generator did not end") from err
+    finally:
+        load.kill()
+        load.wait()
+    return read_load(out) | {"kb": (after - before) * 1024 / IDLE}
 
 
 def slow(results: Results, name: str, plan: Plan) -> None:

@@ -11,6 +11,7 @@ TAIL = {"p50 ms": ("p50", 2), "p99 ms": ("p99", 2), "p99.9 ms": ("p999", 2), "re
 RELOAD = {"reloads": ("times", 0), "requests": ("requests", 0), "closed connections": ("closed", 0), "p99 ms": ("p99", 2)}
 OVER = {"goodput / peak": ("share", 2), "peak requests/s": ("peak", 0), "p50 ms": ("p50", 1), "p99 ms": ("p99", 1), "503": ("refused", 0)}
 IDLE = {"kB each": ("kb", 1), "p99 ms without": ("without", 2), "p99 ms with": ("p99", 2), "closed": ("idle_closed", 0)}
+SOCKETS = {"kB each": ("kb", 1), "p99 ms": ("p99", 2), "closed": ("idle_closed", 0)}
 CLIENT = {"p50 ms": ("p50", 2), "p99 ms": ("p99", 2), "answers": ("ok", 0)}
 MEMORY = {"MB per worker": ("mb", 1), "without the master": ("own", 1)}
 CPU = None
@@ -23,7 +24,11 @@ PARTS = {
         ("asgi-pool", "FastAPI in the thread pool, 32 connections", "The same by a plain function.", CPU),
         ("asgi-stream", "StreamingResponse, 32 connections", "Ten pieces of 100 bytes. Where a server says that its send() fails once the client "
          "has gone, as hostler does, Starlette needs no second task for each.", CPU),
+        ("asgi-tls", "ASGI, hello over TLS, 32 connections", "RSA certificate of 2048 bits, TLS 1.3.", CPU),
+        ("asgi-h2c", "ASGI, hello over HTTP/2 without TLS", "h2load, 16 connections of 4 streams.", CPU),
+        ("asgi-h2", "ASGI, hello over HTTP/2 with TLS", "The same, with TLS.", CPU),
         ("websocket", "WebSocket, 32 connections", "Text of 16 bytes comes back; a request is a message and its echo.", CPU),
+        ("websockets", "10,000 idle WebSockets", "Memory (PSS) of each after one message, without compression, and p99 of an active one's messages.", SOCKETS),
     ],
     "TLS and HTTP/2": [
         ("tls", "TLS, 32 connections", "Hello; RSA certificate of 2048 bits, TLS 1.3.", CPU),

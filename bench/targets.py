@@ -81,6 +81,8 @@ def asynchronous(results: Results) -> list[Verdict]:
         for peer, limit in zip(("uvicorn asgi", "granian asgi"), limits):
             ours, theirs = median(results, scenario, "hostler", "cpu"), median(results, scenario, peer, "cpu")
             verdicts.append(compare(f"{text}: CPU ≤ {limit} × {peer.split()[0]}", limit, ours, theirs, "µs"))
+    kb = median(results, "websockets", "hostler", "kb")
+    verdicts.append(Verdict("an idle WebSocket: ≤ 6 kB", "not measured" if kb is None else f"{kb:.3g} kB", None if kb is None else kb <= 6))
     return verdicts
 
 

@@ -110,7 +110,7 @@ class AsynchronousTest(unittest.TestCase):
     def test_every_scenario_is_shown(self) -> None:
         shown = {scenario for scenario, _, _, _ in strained.PARTS["ASGI"]}
         measured = {scenario for paths in asynchronous.LOADS.values() for _, _, loads in paths for scenario, _ in loads}
-        self.assertEqual(shown, measured | {"websocket"})
+        self.assertEqual(shown, measured | {"websocket", "websockets", "asgi-tls", "asgi-h2c", "asgi-h2"})
         self.assertLess(set(peers.ASGI), set(peers.COMMANDS))
         self.assertFalse({"uvicorn asgi", "hostler uvloop"} & set(peers.PLAIN))
 
