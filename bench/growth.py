@@ -8,14 +8,13 @@ import re
 import shutil
 import socket
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import peers
-from loads import ask, charged, client, loader, read_load, read_wrk, wrk
-from procs import CLIENT_CORE, Failure, Server, free_port, on_core, tree
+from loads import ACTIVE, ask, charged, client, holding, read_wrk, wrk
+from procs import Failure, Server, free_port, tree
 from rounds import Plan, Results, guarded, start
 from strain import allow_files
 from tables import failures, spread, table
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from loads import Sample
 
 BLOCK = 1 << 16
-ACTIVE = ("-c", "1", "-think", "2ms")
 
 
 def growth(results: Results, name: str, plan: Plan) -> None:
@@ -81,24 +79,12 @@ def connections(count: int, plan: Plan) -> Sample:
     with start("hostler", "plain:hello", options=("--worker-connections", "25000", "--keep-alive", "600")) as server:
         ask(server, 1, *ACTIVE)
         before = server.pss()[0]
-        command = loader(server, plan.seconds + 2, *ACTIVE, "-idle", str(count), "-hold", "4s")
-        load = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=on_core(CLIENT_CORE))  # noqa: PLW1509
-        try:
-            assert load.stdout
-            opened = load.stdout.readline().split()
-            if len(opened) != 2 or int(opened[1]) < count:
-                raise Failure(f"holds {opened[-1] if opened else 'no'} of {count} connections")
+        with holding(server, count, plan.seconds + 2, "4s") as ended:
             time.sleep(1.5)
             after, cpu = server.pss()[0], server.spent()
             time.sleep(1)
             rest = server.spent() - cpu
-            out, _ = load.communicate(timeout=90)
-        except subprocess.TimeoutExpired as err:
-            raise Failure("the load generator did not end") from err
-        finally:
-            load.kill()
-            load.wait()
-        return read_load(out) | {"kb": (after - before) * 1024 / count, "idle_cpu": rest * 1e3}
+            return ended() | {"kb": (after - before) * 1024 / count, "idle_cpu": rest * 1e3}
 
 
 def down(size: int, plan: Plan) -> Sample:

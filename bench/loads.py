@@ -7,7 +7,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from peers import LOAD
@@ -107,6 +108,32 @@ def ask(server: Server, seconds: float, *options: str, both: bool = False) -> Sa
     """Runs the load generator, on its core or on both."""
     core = ANY_CORE if both else CLIENT_CORE
     return read_load(client(*loader(server, seconds, *options), limit=seconds + 60, core=core))
+
+
+ACTIVE = ("-c", "1", "-think", "2ms")  # one connection that asks now and then
+
+
+@contextmanager
+def holding(server: Server, count: int, seconds: float, hold: str, *kind: str) -> Iterator[Callable[[], Sample]]:
+    """Within it so many connections are at rest that have had one answer, for as long as hold says; then comes an
+    active one's load, of which the function that it gives returns what came of it."""
+    command = loader(server, seconds, *ACTIVE, *kind, "-idle", str(count), "-hold", hold)
+    load = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=on_core(CLIENT_CORE))  # noqa: PLW1509
+
+    def ended() -> Sample:
+        return read_load(load.communicate(timeout=90)[0])
+
+    try:
+        assert load.stdout
+        opened = load.stdout.readline().split()
+        if len(opened) != 2 or opened[0] != "idle" or int(opened[1]) < count:
+            raise Failure(f"holds {opened[-1] if opened else 'no'} of {count} idle connections")
+        yield ended
+    except subprocess.TimeoutExpired as err:
+        raise Failure("the load generator did not end") from err
+    finally:
+        load.kill()
+        load.wait()
 
 
 def sockets(server: Server, connections: int, seconds: float) -> Sample:

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 import peers
-from loads import ask, loader, read_load, wrk
+from loads import ACTIVE, ask, holding, loader, read_load, wrk
 from procs import CLIENT_CORE, Failure, Server, on_core, tree
 from rounds import WORKERS, Plan, Results, guarded, start
 
@@ -33,7 +33,6 @@ MANY = {  # room for the connections of idle and slow
 }
 STAY = {"hostler": ("--keep-alive", "600"), "gunicorn gthread": ("--keep-alive", "600"), "granian": ()}
 SOCKETS = {"hostler": MANY["hostler"], "hostler uvloop": MANY["hostler"], "granian asgi": ("--ws", *MANY["granian"]), "uvicorn asgi": ("--backlog", "12000")}
-ACTIVE = ("-c", "1", "-think", "2ms")
 PRELOAD = {"hostler": ("--preload", "--warmup", "/"), "gunicorn gthread": ("--preload",), "granian": ()}
 
 
@@ -127,22 +126,10 @@ def websockets(results: Results, name: str, plan: Plan) -> None:
 def at_rest(server: Server, plan: Plan, *kind: str) -> Sample:
     """What so many connections take that have had one answer, beside an active one."""
     before = server.pss()[0]
-    command = loader(server, plan.seconds + 2, *ACTIVE, *kind, "-idle", str(IDLE), "-hold", "3s")
-    load = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=on_core(CLIENT_CORE))  # noqa: PLW1509
-    try:
-        assert load.stdout
-        opened = load.stdout.readline().split()
-        if len(opened) != 2 or opened[0] != "idle" or int(opened[1]) < IDLE:
-            raise Failure(f"holds {opened[-1] if opened else 'no'} of {IDLE} idle connections")
+    with holding(server, IDLE, plan.seconds + 2, "3s", *kind) as ended:
         time.sleep(1)
         after = server.pss()[0]
-        out, _ = load.communicate(timeout=60)
-    except subprocess.TimeoutExpired as err:
-        raise Failure("the load generator did not end") from err
-    finally:
-        load.kill()
-        load.wait()
-    return read_load(out) | {"kb": (after - before) * 1024 / IDLE}
+        return ended() | {"kb": (after - before) * 1024 / IDLE}
 
 
 def slow(results: Results, name: str, plan: Plan) -> None:
