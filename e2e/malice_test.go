@@ -425,11 +425,8 @@ func TestMaliciousHiding(t *testing.T) {
 				}
 				defer func() { _ = syscall.Kill(other, syscall.SIGKILL) }()
 				said := strings.Trim(m.evil("keep('"+how+"')"), "'")
-				if said == "refused" {
-					t.Skip("the kernel refuses it here")
-				}
 				hidden, err := strconv.Atoi(said)
-				if err != nil {
+				if err != nil && said != "refused" { // by the kernel: nothing is hidden then, and all else is as ever
 					t.Fatal(said)
 				}
 				m.serves("something was hidden")
