@@ -293,13 +293,13 @@ PyObject *asgi_epoll(PyObject *self, PyObject *turn) {
 /* grace_left(): how many seconds the worker still has to leave in. */
 PyObject *asgi_grace_left(PyObject *self, PyObject *args) {
 	(void)self, (void)args;
-	return PyFloat_FromDouble((double)hostlerGraceLeft() / 1e9);
+	return PyFloat_FromDouble(forked ? 0 : (double)hostlerGraceLeft() / 1e9);
 }
 
 /* leaving(): has the master told this worker to leave? */
 PyObject *asgi_leaving(PyObject *self, PyObject *args) {
 	(void)self, (void)args;
-	return PyLong_FromLong(hostlerLeaving());
+	return PyLong_FromLong(forked ? 0 : hostlerLeaving());
 }
 
 /* unfinished(): how many calls go on whose responses are over. */
